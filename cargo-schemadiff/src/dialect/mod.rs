@@ -1,0 +1,224 @@
+//! The SQL spoken at plan time: one folder a dialect, with the same file names in each.
+//!
+//! [`Ddl`] is pure text, [`Connection`] talks to a server. The planner sees `Ddl` and [`Capabilities`] only and never
+//! asks for a dialect's name.
+
+pub mod postgres;
+pub mod sqlite;
+
+mod connection;
+
+use schemadiff::{
+    model::{
+        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Table, Unique,
+    },
+    plan::{Assignment, Backfill, KeyColumn, Lock},
+};
+
+pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize};
+
+/// Facts about an engine that the planner branches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Constraints can be added to a table that exists (`ALTER TABLE .. ADD CONSTRAINT`). When false, such changes go
+    /// through [`Ddl::rebuild`].
+    pub alter_constraints: bool,
+    /// A check or foreign key can be added `NOT VALID` and validated later without blocking.
+    pub not_valid: bool,
+    /// A column's type, default, nullability can be changed in place. When false: [`Ddl::rebuild`].
+    pub alter_column: bool,
+    /// An index can be built while the table is written to (`CONCURRENTLY`).
+    pub concurrent_indexes: bool,
+    /// Constraints can adopt an index that exists (`USING INDEX`).
+    pub constraint_using_index: bool,
+    /// A plain view can take every INSERT, UPDATE and DELETE of its table with all their results, so a renamed table can
+    /// keep its old name for old code. When false a table rename has no overlap.
+    pub updatable_views: bool,
+    /// Enumerated types are objects of their own. When false they are text with a check.
+    pub native_enums: bool,
+    /// Comments on objects.
+    pub comments: bool,
+    /// A column with an expression default can be added without rewriting the table when the expression is not volatile.
+    pub fast_default: bool,
+    /// A dropped column costs nothing at once. When false the table is rewritten and [`Ddl::rebuild`] is as good.
+    pub cheap_drop_column: bool,
+    /// Constraint names are the user's; when false (SQLite) the primary key has no name and names are cosmetic.
+    pub named_constraints: bool,
+}
+
+/// How a value that a plan puts into a new column depends on time and chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Volatility {
+    /// A constant, or one value for the whole statement (`now()`): existing rows can share it.
+    Stable,
+    /// Each row needs its own value (`gen_random_uuid()`, `nextval(..)`), or it is not known to be otherwise.
+    Volatile,
+}
+
+/// What happens under the lock of an in-place type change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypeChange {
+    /// The two spellings are one type.
+    Same,
+    /// Catalogue only.
+    Metadata,
+    /// The table or its indexes are rebuilt: never in place.
+    Rewrite,
+}
+
+/// Columns kept in step by a trigger while old and new code both run (catalogue: shadow column).
+#[derive(Debug, Clone)]
+pub struct SyncSpec {
+    /// Table.
+    pub table: ObjectName,
+    /// Trigger name, made by [`Ddl::sync_name`].
+    pub name: String,
+    /// The column that old code writes; `None` when the new column is derived from the row and nothing flows back.
+    pub old: Option<String>,
+    /// The new column.
+    pub new: String,
+    /// New from old (or from the row): an expression over bare column names.
+    pub forward: String,
+    /// Old from new; `None` when nothing flows back.
+    pub backward: Option<String>,
+    /// Key columns of the table, for engines whose triggers cannot assign NEW.
+    pub key: Vec<String>,
+    /// All column names of the table as they are when the trigger is made: bare names in `forward` are qualified with NEW.
+    pub columns: Vec<String>,
+}
+
+/// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].
+/// Statements have no final semicolon; each `String` is one statement.
+pub trait Ddl: Send + Sync {
+    /// Which engine.
+    fn dialect(&self) -> Dialect;
+    /// Facts, for the server version this was made for.
+    fn capabilities(&self) -> Capabilities;
+    /// A quoted identifier.
+    fn ident(&self, name: &str) -> String;
+    /// A quoted, schema-qualified name (PostgreSQL: always qualified, `public` when the name has none).
+    fn name(&self, name: &ObjectName) -> String;
+    /// A quoted text literal.
+    fn literal(&self, text: &str) -> String;
+
+    /// The default name the engine (or schemadiff, where the engine keeps none) gives, within the engine's length limit.
+    /// `suffix` is `pkey`, `key`, `check`, `fkey`, `idx` or `seq`.
+    fn default_name(&self, table: &str, columns: &[&str], suffix: &str) -> String;
+    /// A name for a sync trigger on (table, column), unique, within the length limit, recognised by introspection.
+    fn sync_name(&self, table: &ObjectName, column: &str) -> String;
+    /// Whether existing rows can share one value of this default.
+    fn volatility(&self, expr: &str) -> Volatility;
+    /// What changing a column's type in place would do.
+    fn type_change(&self, from: &str, to: &str) -> TypeChange;
+    /// An expression that converts a value of `column` from one type to the other (`"qty"::bigint`, `CAST(..)`).
+    fn cast(&self, expr: &str, to: &str) -> String;
+
+    /// The database schema, if it must be made first (`CREATE SCHEMA`).
+    fn create_schema(&self, schema: &str) -> Vec<String>;
+    /// The table with columns, primary key, uniques, checks, indexes and comments; foreign keys only where
+    /// `alter_constraints` is false or the referenced table is the table itself.
+    fn create_table(&self, table: &Table) -> Vec<String>;
+    /// Drops without CASCADE.
+    fn drop_table(&self, table: &ObjectName) -> Vec<String>;
+    /// Renames within one schema.
+    fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String>;
+    /// Adds the column with what `column` says.
+    fn add_column(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// Drops without CASCADE.
+    fn drop_column(&self, table: &ObjectName, column: &str) -> Vec<String>;
+    /// Renames.
+    fn rename_column(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
+    /// Changes the type in place (and the collation, when `column` has one).
+    fn alter_type(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// Sets (`Some`) or drops (`None`) the default.
+    fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
+    /// Sets or drops NOT NULL.
+    fn alter_nullable(&self, table: &ObjectName, column: &str, nullable: bool) -> Vec<String>;
+    /// Changes a column to, from or between identity forms and serial, keeping the sequence's position.
+    fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
+    /// Adds a check, `NOT VALID` when it says so.
+    fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String>;
+    /// Adds a foreign key, `NOT VALID` when it says so.
+    fn add_foreign_key(&self, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String>;
+    /// Validates a constraint.
+    fn validate(&self, table: &ObjectName, constraint: &str) -> Vec<String>;
+    /// Adds a unique constraint over the unique index of that name that is already there.
+    fn add_unique_using_index(&self, table: &ObjectName, name: &str, unique: &Unique, index: &str) -> Vec<String>;
+    /// Adds a primary key over the unique index that is already there.
+    fn add_primary_key_using_index(&self, table: &ObjectName, key: &PrimaryKey, index: &str) -> Vec<String>;
+    /// Drops any constraint by name.
+    fn drop_constraint(&self, table: &ObjectName, name: &str) -> Vec<String>;
+    /// Renames any constraint.
+    fn rename_constraint(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
+    /// Creates an index, concurrently if asked and able, never with IF NOT EXISTS.
+    fn create_index(&self, table: &ObjectName, name: &str, index: &Index, concurrently: bool) -> Vec<String>;
+    /// Drops an index.
+    fn drop_index(&self, table: &ObjectName, name: &str, concurrently: bool) -> Vec<String>;
+    /// Renames an index.
+    fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
+    /// A query for one boolean: the index exists and is valid.
+    fn index_is_valid(&self, table: &ObjectName, name: &str) -> String;
+    /// A query for one boolean: no index of that name exists.
+    fn index_is_gone(&self, table: &ObjectName, name: &str) -> String;
+    /// Creates an enumerated type.
+    fn create_enum(&self, enumeration: &EnumType) -> Vec<String>;
+    /// Drops an enumerated type.
+    fn drop_enum(&self, name: &ObjectName) -> Vec<String>;
+    /// Adds a label, before another one or at the end. Adding a label that is there already is no error.
+    fn add_enum_value(&self, name: &ObjectName, value: &str, before: Option<&str>) -> Vec<String>;
+    /// Comment on a table (`None` removes it).
+    fn comment_on_table(&self, table: &ObjectName, comment: Option<&str>) -> Vec<String>;
+    /// Comment on a column.
+    fn comment_on_column(&self, table: &ObjectName, column: &str, comment: Option<&str>) -> Vec<String>;
+    /// Comment on a constraint.
+    fn comment_on_constraint(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String>;
+    /// Comment on an index.
+    fn comment_on_index(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String>;
+    /// Comment on an enumerated type.
+    fn comment_on_enum(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String>;
+    /// The trigger(s) and function that keep two columns in step.
+    fn create_sync(&self, sync: &SyncSpec) -> Vec<String>;
+    /// Takes them away, trigger first.
+    fn drop_sync(&self, table: &ObjectName, name: &str) -> Vec<String>;
+    /// A compatibility view, marked so that introspection knows it, with the table's grants.
+    fn create_compat_view(&self, view: &CompatView) -> Vec<String>;
+    /// Drops it.
+    fn drop_compat_view(&self, name: &ObjectName) -> Vec<String>;
+    /// The statements of a backfill.
+    fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;
+    /// Rebuilds a table into its new shape: copy, swap, indexes, triggers, for [`schemadiff::plan::Envelope::Rebuild`].
+    /// `copy` maps each column of `after` to an expression over `before`'s columns (columns of the same name are
+    /// copied when not listed). Only where `alter_constraints` is false.
+    fn rebuild(&self, before: &Table, after: &Table, copy: &[(String, String)]) -> Vec<String>;
+    /// Option changes of a table (`SET (fillfactor = ..)`), where no rewrite is needed; empty when there is no way.
+    fn alter_options(&self, before: &Table, after: &Table) -> Vec<String>;
+
+    /// The locks that a statement kind takes on a table: `what` is the method's name above.
+    fn locks(&self, what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock>;
+}
+
+/// The renderer for a dialect and server version (`150018` style on PostgreSQL, `3051003` style on SQLite).
+///
+/// # Errors
+/// For a dialect that this version does not plan for (MySQL).
+pub fn ddl(dialect: Dialect, version: u32) -> crate::Result<Box<dyn Ddl>> {
+    let _ = version;
+    match dialect {
+        Dialect::Postgres => Err(crate::Error::new(crate::Kind::Internal, "SD0900", "PostgreSQL is not wired up yet")),
+        Dialect::Sqlite => Err(crate::Error::new(crate::Kind::Internal, "SD0900", "SQLite is not wired up yet")),
+        Dialect::Mysql => {
+            Err(crate::Error::new(crate::Kind::Usage, "SD0203", "MySQL and MariaDB are not supported yet")
+                .help("use a postgres:// or sqlite: address"))
+        }
+    }
+}
+
+/// The static part of normalization: aliases of type names (`varchar(20)` is `character varying(20)`), quoted names,
+/// redundant parentheses, default names. Works without a server; what needs one is [`Connection::normalize`].
+pub fn normalize_statically(dialect: Dialect, desired: &mut Schema) {
+    match dialect {
+        Dialect::Postgres => postgres::normalize::statically(desired),
+        Dialect::Sqlite => sqlite::normalize::statically(desired),
+        Dialect::Mysql => {}
+    }
+}

@@ -1,0 +1,5 @@
+//! PostgreSQL.
+
+pub mod connect;
+pub mod introspect;
+pub mod normalize;

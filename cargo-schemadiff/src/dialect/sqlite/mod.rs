@@ -1,0 +1,5 @@
+//! SQLite.
+
+pub mod connect;
+pub mod introspect;
+pub mod normalize;

@@ -1,0 +1,6 @@
+//! The library behind `cargo schemadiff`: everything the tool does, without its command line.
+
+pub mod dialect;
+mod error;
+
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,3 @@
+//! `cargo schemadiff`.
+
+fn main() {}

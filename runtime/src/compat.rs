@@ -1,0 +1,208 @@
+//! Can code that was compiled with one schema run against a database in some state?
+//!
+//! [`serves`] is the one predicate that everything hangs on: the planner derives phases from it, the gate asks it for
+//! every live version, the boot check asks it for the version that wants to start, `check` and `abort` ask it too.
+//!
+//! What "served" means, per kind of access a version makes to a table it declares:
+//!
+//! - **read**: the table (or a compatibility view of that name) and every declared column exist, the column's type is
+//!   the declared one, its backfill has ended, and a column that the code reads as never NULL cannot hold NULL: it is
+//!   NOT NULL, or a sync trigger fills it, or a valid check proves it.
+//! - **insert**: every column that the code does not know gets a value by itself (nullable, default, identity,
+//!   generated) or from a sync trigger; no declared ordinary column has become generated.
+//! - **update, delete**: the same columns as for reads; a NULL that the code may write is refused by a column that is
+//!   NOT NULL in the database, which is reported as [`Reason::RefusesNull`] by [`strictly_serves`] only: code is
+//!   deployed before a constraint is relaxed, never after, so `serves` allows it (the plan says so as a hazard).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CompatView, ObjectName, Schema, Table};
+
+/// Why a schema is not served.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum Reason {
+    /// The table is not there.
+    NoTable { table: ObjectName },
+    /// The column is not there.
+    NoColumn { table: ObjectName, column: String },
+    /// The column has another type.
+    OtherType { table: ObjectName, column: String, declared: String, actual: String },
+    /// The column may hold NULL, the code cannot read it.
+    MayBeNull { table: ObjectName, column: String },
+    /// Rows from before the column do not hold their value yet: the backfill has not ended.
+    NotFilled { table: ObjectName, column: String },
+    /// The column does not take the NULL that the code may write.
+    RefusesNull { table: ObjectName, column: String },
+    /// A column unknown to the code must be given a value.
+    NeedsValue { table: ObjectName, column: String },
+    /// The engine computes a column that the code writes.
+    NotWritable { table: ObjectName, column: String },
+    /// The engine no longer gives the column the value that the code leaves to it.
+    NoLongerFilled { table: ObjectName, column: String },
+    /// The enumerated type lacks a label that the code may write.
+    NoEnumValue { enumeration: ObjectName, value: String },
+    /// The enumerated type holds a label that the code cannot read.
+    UnknownEnumValue { enumeration: ObjectName, value: String },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTable { table } => write!(f, "table `{table}` does not exist"),
+            Self::NoColumn { table, column } => {
+                write!(f, "column `{table}.{column}` does not exist")
+            }
+            Self::OtherType { table, column, declared, actual } => {
+                write!(f, "column `{table}.{column}` is {actual}, the code expects {declared}")
+            }
+            Self::MayBeNull { table, column } => {
+                write!(f, "column `{table}.{column}` may be NULL, the code reads it as never NULL")
+            }
+            Self::NotFilled { table, column } => {
+                write!(f, "column `{table}.{column}` is not filled for all rows yet")
+            }
+            Self::RefusesNull { table, column } => {
+                write!(f, "column `{table}.{column}` is NOT NULL, the code may write NULL")
+            }
+            Self::NeedsValue { table, column } => {
+                write!(f, "column `{table}.{column}` needs a value on insert, the code does not know it")
+            }
+            Self::NotWritable { table, column } => {
+                write!(f, "column `{table}.{column}` is generated, the code writes it")
+            }
+            Self::NoLongerFilled { table, column } => {
+                write!(f, "column `{table}.{column}` has no default any more, the code leaves it to the database")
+            }
+            Self::NoEnumValue { enumeration, value } => {
+                write!(f, "type `{enumeration}` has no value '{value}', the code may write it")
+            }
+            Self::UnknownEnumValue { enumeration, value } => {
+                write!(f, "type `{enumeration}` has the value '{value}', the code cannot read it")
+            }
+        }
+    }
+}
+
+/// Whether code with schema `code` runs against a database in state `state`; the reasons when it does not.
+///
+/// # Errors
+/// All reasons, in order, never an empty list.
+pub fn serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
+    let reasons: Vec<_> = strict_reasons(state, code)
+        .into_iter()
+        .filter(|r| !matches!(r, Reason::RefusesNull { .. } | Reason::UnknownEnumValue { .. }))
+        .collect();
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+/// [`serves`], and no value that the code can express is refused, and none that the database can hold is unreadable.
+///
+/// # Errors
+/// All reasons, in order, never an empty list.
+pub fn strictly_serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
+    let reasons = strict_reasons(state, code);
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+fn strict_reasons(state: &Schema, code: &Schema) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (name, declared) in &code.tables {
+        match (state.tables.get(name), state.compat_views.get(name)) {
+            (Some(actual), _) => through_table(actual, declared, &mut reasons),
+            (None, Some(view)) => match state.tables.get(&view.table) {
+                Some(base) => through_view(view, base, declared, &mut reasons),
+                None => reasons.push(Reason::NoTable { table: name.clone() }),
+            },
+            (None, None) => reasons.push(Reason::NoTable { table: name.clone() }),
+        }
+    }
+    for (name, declared) in &code.enums {
+        let Some(actual) = state.enums.get(name) else {
+            continue; // a column of that type says so already
+        };
+        for value in declared.values.iter().filter(|v| !actual.values.contains(v)) {
+            reasons.push(Reason::NoEnumValue { enumeration: name.clone(), value: value.clone() });
+        }
+        for value in actual.values.iter().filter(|v| !declared.values.contains(v)) {
+            reasons.push(Reason::UnknownEnumValue { enumeration: name.clone(), value: value.clone() });
+        }
+    }
+    reasons
+}
+
+fn through_table(actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+    access(actual, &declared.name, declared, |column| Some(column.to_owned()), reasons);
+}
+
+fn through_view(view: &CompatView, base: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+    let in_base = |column: &str| view.columns.iter().find(|(seen, _)| seen == column).map(|(_, real)| real.clone());
+    access(base, &view.name, declared, in_base, reasons);
+}
+
+/// `in_base` translates a column name of the code into one of the base table.
+fn access(
+    base: &Table,
+    seen_as: &ObjectName,
+    declared: &Table,
+    in_base: impl Fn(&str) -> Option<String>,
+    reasons: &mut Vec<Reason>,
+) {
+    let mut known = Vec::new();
+    for column in &declared.columns {
+        let (table, name) = (seen_as.clone(), column.name.clone());
+        let Some(actual) = in_base(&column.name).and_then(|real| base.column(&real)) else {
+            reasons.push(Reason::NoColumn { table, column: name });
+            continue;
+        };
+        known.push(actual.name.clone());
+        if actual.ty != column.ty {
+            reasons.push(Reason::OtherType {
+                table: table.clone(),
+                column: name.clone(),
+                declared: column.ty.clone(),
+                actual: actual.ty.clone(),
+            });
+        }
+        if base.awaits_backfill(&actual.name) {
+            reasons.push(Reason::NotFilled { table: table.clone(), column: name.clone() });
+        } else if actual.nullable
+            && !column.nullable
+            && !base.is_synced(&actual.name)
+            && !proven_not_null(base, &actual.name)
+        {
+            reasons.push(Reason::MayBeNull { table: table.clone(), column: name.clone() });
+        }
+        if !actual.nullable && column.nullable && !base.is_synced(&actual.name) {
+            reasons.push(Reason::RefusesNull { table: table.clone(), column: name.clone() });
+        }
+        if actual.generated.is_some() && column.generated.is_none() {
+            reasons.push(Reason::NotWritable { table: table.clone(), column: name.clone() });
+        }
+        let left_to_engine = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
+        if left_to_engine && !column.nullable && !actual.fills_itself() && !base.is_synced(&actual.name) {
+            reasons.push(Reason::NoLongerFilled { table, column: name });
+        }
+    }
+    for column in &base.columns {
+        if !known.contains(&column.name) && !column.fills_itself() && !base.is_synced(&column.name) {
+            reasons.push(Reason::NeedsValue { table: seen_as.clone(), column: column.name.clone() });
+        }
+    }
+}
+
+/// Whether a valid check constraint of schemadiff's own proves that the column holds no NULL although it is nullable.
+fn proven_not_null(table: &Table, column: &str) -> bool {
+    table.checks.values().any(|c| !c.not_valid && is_not_null_check(&c.expr, column))
+}
+
+/// Whether the expression is `column IS NOT NULL`, in any of the spellings that servers give it.
+pub fn is_not_null_check(expr: &str, column: &str) -> bool {
+    let bare = expr.trim().trim_start_matches('(').trim_end_matches(')').trim();
+    bare.strip_suffix("IS NOT NULL").map(str::trim).is_some_and(|subject| {
+        subject == column
+            || subject.strip_prefix('"').and_then(|s| s.strip_suffix('"')) == Some(&column.replace('"', "\"\""))
+    })
+}

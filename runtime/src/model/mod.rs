@@ -1,0 +1,146 @@
+//! The schema as plain data: what structs declare, what a database holds, what a plan predicts.
+//!
+//! Nothing here talks to a database and nothing here knows an SQL dialect, apart from the fact that
+//! types and expressions are kept in the spelling of the server they were read from or will be
+//! created on. Everything is ordered, so that equal schemas serialize to equal bytes.
+
+mod delta;
+mod fingerprint;
+mod name;
+mod table;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use delta::{Delta, DeltaError, between};
+pub use fingerprint::Fingerprint;
+pub use name::ObjectName;
+pub use table::{
+    Check, Column, Deferrable, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart, NullsOrder,
+    PrimaryKey, SortOrder, Sync, Table, TableOptions, Unique,
+};
+
+/// The database engines that schemadiff speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// PostgreSQL 14 and newer.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// SQLite.
+    Sqlite,
+}
+
+impl Dialect {
+    /// The name used in files, in JSON output and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+impl std::fmt::Display for Dialect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A whole schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schema {
+    /// Tables by name.
+    #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<ObjectName, Table>,
+    /// Enumerated types by name; only on engines that have them.
+    #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
+    pub enums: BTreeMap<ObjectName, EnumType>,
+    /// Views that schemadiff made for a version that is being retired. User views are in [`Schema::opaque`].
+    #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
+    pub compat_views: BTreeMap<ObjectName, CompatView>,
+    /// What the model cannot hold. It is listed, left alone, and is no part of the fingerprint or of a diff.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<Opaque>,
+}
+
+impl Schema {
+    /// The table of that name.
+    pub fn table(&self, name: &ObjectName) -> Option<&Table> {
+        self.tables.get(name)
+    }
+
+    /// The column of that table.
+    pub fn column(&self, table: &ObjectName, column: &str) -> Option<&Column> {
+        self.tables.get(table)?.column(column)
+    }
+
+    /// Only the named tables, the enums they use, and nothing opaque.
+    pub fn restricted_to(&self, keep: impl Fn(&ObjectName) -> bool) -> Self {
+        Self {
+            tables: self.tables.iter().filter(|(name, _)| keep(name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
+            enums: self.enums.clone(),
+            compat_views: self.compat_views.clone(),
+            opaque: Vec::new(),
+        }
+    }
+}
+
+/// An enumerated type with its values in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnumType {
+    /// Name of the type.
+    pub name: ObjectName,
+    /// Labels in sort order.
+    pub values: Vec<String>,
+    /// Comment on the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A plain view that shows a table under the name, and with the column names, that an older version knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompatView {
+    /// Name of the view: the name the older version uses.
+    pub name: ObjectName,
+    /// The base table.
+    pub table: ObjectName,
+    /// Pairs of (name in the view, name in the base table), in the order of the older version.
+    pub columns: Vec<(String, String)>,
+}
+
+/// Something in the database that the model does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opaque {
+    /// The kind in the words of the server: `view`, `trigger`, `function`, `policy`, ...
+    pub kind: String,
+    /// Its name as a person would write it, for example `public.users.audit`.
+    pub name: String,
+    /// Why it is not in the model.
+    pub reason: String,
+}
+
+impl name::Named for Table {
+    fn object_name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+impl name::Named for EnumType {
+    fn object_name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+impl name::Named for CompatView {
+    fn object_name(&self) -> &ObjectName {
+        &self.name
+    }
+}

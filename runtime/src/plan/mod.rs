@@ -1,0 +1,250 @@
+//! A migration: ordered steps in three phases, as it is reviewed, stored and carried out.
+
+mod file;
+mod snapshot;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema};
+
+pub use file::{PLAN_FORMAT, PlanFileError};
+pub use snapshot::{SNAPSHOT_FORMAT, Snapshot};
+
+/// The phases, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Additive: every running version keeps working.
+    Expand,
+    /// Existing rows are filled in small resumable batches.
+    Backfill,
+    /// What the old version needed is removed, once no old version is left.
+    Contract,
+}
+
+impl Phase {
+    /// The name used in files, output and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Backfill => "backfill",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of the file format, [`PLAN_FORMAT`].
+    pub format: u32,
+    /// Directory name: `<UTC timestamp yyyymmddhhmmss>_<name>`; sorts in the order of creation.
+    pub id: String,
+    /// The engine it is written for.
+    pub dialect: Dialect,
+    /// The migration before this one; two plans with one parent are a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Fingerprint of the managed schema before the first step.
+    pub before: Fingerprint,
+    /// Fingerprint of the managed schema after the last step.
+    pub after: Fingerprint,
+    /// Objects whose loss was acknowledged by name (`--allow-drop`): `users`, `users.fullname`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_drops: Vec<String>,
+    /// What the author of the deployment must know: one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// SHA-256 over the meaning of the steps; white space and comments outside SQL strings do not count.
+    pub checksum: String,
+    /// The steps in the order in which they run; phases never decrease.
+    #[serde(default, rename = "step")]
+    pub steps: Vec<Step>,
+}
+
+/// How a step is sent to the server. A plan never mixes two kinds in one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// One short transaction with a short lock timeout, retried as a whole. The ledger row is written in it.
+    Transaction,
+    /// One transaction that may take long but blocks no reader and no writer (VALIDATE CONSTRAINT): no lock timeout.
+    Long,
+    /// Outside a transaction, one statement at a time, no lock timeout (CREATE INDEX CONCURRENTLY); has `done_when`.
+    Concurrent,
+    /// Keyset batches, each in its own transaction together with its cursor.
+    Batches,
+    /// SQLite only: `foreign_keys=OFF` and `legacy_alter_table=ON` outside, then one IMMEDIATE transaction that ends
+    /// with `foreign_key_check` and holds the ledger row.
+    Rebuild,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    /// Statements, exactly as they are sent.
+    Sql(Vec<String>),
+    /// A backfill.
+    Backfill(Backfill),
+}
+
+/// A column of the key that a backfill walks along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyColumn {
+    /// Column name.
+    pub name: String,
+    /// Its type, in the server's spelling: cursors are kept as text and cast back.
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+/// One assignment of a backfill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// The column that is filled.
+    pub column: String,
+    /// An expression over the row's other columns.
+    pub expr: String,
+}
+
+/// A backfill: which rows, in which order, get which values.
+///
+/// All parameters and results are text, so that one executor serves every key type:
+/// `upper_sql` returns one row with one text per key column (no row: the table is empty).
+/// `batch_sql` takes `$1..$k` = cursor (exclusive), `$k+1..$2k` = upper bound (inclusive), `$2k+1` = batch size as text,
+/// and returns one row: the next cursor's `k` texts (NULL when no row was left) and the number of changed rows as text.
+/// `first_sql` is `batch_sql` without a cursor: `$1..$k` = upper bound, `$k+1` = batch size.
+/// `remaining_sql` returns, as text, how many rows still wait to be filled; 0 at the end, or the step has failed.
+/// SQLite numbers parameters `?1`, ... in the same order. On SQLite `batch_sql` and `first_sql` hold two statements
+/// with the same parameters, the UPDATE and the SELECT of the next cursor, kept apart in `update_sql` / `batch_sql`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backfill {
+    /// The table.
+    pub table: ObjectName,
+    /// Key columns, in order. The key is unique and NOT NULL.
+    pub key: Vec<KeyColumn>,
+    /// What is assigned.
+    pub set: Vec<Assignment>,
+    /// Which rows still wait, as a condition.
+    pub pending: String,
+    /// Rows in the first batch; the executor adapts it to the time a batch takes.
+    pub batch_size: u32,
+    /// See the type's documentation.
+    pub upper_sql: String,
+    /// See the type's documentation.
+    pub first_sql: String,
+    /// See the type's documentation.
+    pub batch_sql: String,
+    /// Only on engines without data-modifying CTEs: the UPDATE for one batch. `$1..$k` = lower bound (exclusive) or NULLs,
+    /// `$k+1..$2k` = the batch's last key (inclusive). It runs after `batch_sql` has found the last key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_sql: Option<String>,
+    /// See the type's documentation.
+    pub remaining_sql: String,
+}
+
+/// A lock that a step takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Table (or type) it is taken on.
+    pub relation: ObjectName,
+    /// Mode in the server's words (`AccessExclusive`, `ShareRowExclusive`, `write lock on the file`).
+    pub mode: String,
+}
+
+/// A danger a reviewer must know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hazard {
+    /// Stable code, for example `H003`.
+    pub code: String,
+    /// What will happen, in a full sentence.
+    pub effect: String,
+    /// What to do about it, imperative.
+    pub remedy: String,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Stable within the plan: `<two digits>-<what>`, for example `03-add-column-users-email_key`.
+    pub id: String,
+    /// Phase; assigned with the `serves` predicate.
+    pub phase: Phase,
+    /// What it does, in plain words.
+    pub title: String,
+    /// The change that caused it, in plain words.
+    pub cause: String,
+    /// How it is sent.
+    pub envelope: Envelope,
+    /// Statements or backfill.
+    pub action: Action,
+    /// Locks, strongest per relation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<Lock>,
+    /// Whether a table is rewritten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewrites: bool,
+    /// Whether a table is read as a whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scans: bool,
+    /// Dangers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hazards: Vec<Hazard>,
+    /// Lock timeout in milliseconds; 0 is none.
+    pub lock_timeout_ms: u64,
+    /// Statement timeout in milliseconds; 0 is none.
+    pub statement_timeout_ms: u64,
+    /// A query that returns one boolean (0/1 on SQLite): is the step's work there, whole and valid? Required for `Concurrent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_when: Option<String>,
+    /// A statement that clears away what a crash may have left (an INVALID index) before the step is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_up: Option<String>,
+    /// Statements that take the step back, in order, in the step's envelope. Empty with `undoable = false` when data is lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<String>,
+    /// Whether `abort` can take the step back.
+    pub undoable: bool,
+    /// What it does to the schema. Kept as JSON text in the file, for a file that people can read.
+    #[serde(default, with = "file::deltas_as_json", skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<Delta>,
+}
+
+impl Step {
+    /// The schema after this step.
+    ///
+    /// # Errors
+    /// When the schema is not the one the step was planned for.
+    pub fn apply_to(&self, schema: &mut Schema) -> Result<(), DeltaError> {
+        self.effects.iter().try_for_each(|delta| delta.apply(schema))
+    }
+
+    /// The schema before this step, from the one after it.
+    ///
+    /// # Errors
+    /// When the schema is not the one that the step leads to.
+    pub fn revert_on(&self, schema: &mut Schema) -> Result<(), DeltaError> {
+        self.effects.iter().rev().try_for_each(|delta| delta.clone().inverted().apply(schema))
+    }
+}
+
+impl Plan {
+    /// The steps of one phase.
+    pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |s| s.phase == phase)
+    }
+}
