@@ -10,7 +10,8 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Table, Unique,
+        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PrimaryKey, Schema, Table,
+        Unique,
     },
     plan::{Assignment, Backfill, KeyColumn, Lock},
 };
@@ -81,10 +82,19 @@ pub struct SyncSpec {
     pub forward: String,
     /// Old from new; `None` when nothing flows back.
     pub backward: Option<String>,
-    /// Key columns of the table, for engines whose triggers cannot assign NEW.
+    /// Key columns of the table, for engines whose triggers cannot assign NEW; empty: the engine's row identifier.
     pub key: Vec<String>,
     /// All column names of the table as they are when the trigger is made: bare names in `forward` are qualified with NEW.
     pub columns: Vec<String>,
+}
+
+/// What hangs on a table and would go with it in a rebuild.
+#[derive(Debug, Clone, Default)]
+pub struct Dependents {
+    /// The user's triggers on the table, with their definitions ([`Opaque::table`], [`Opaque::definition`]).
+    pub triggers: Vec<Opaque>,
+    /// The sync triggers that are on the table before the rebuild and must be there after it (`after.syncs`).
+    pub syncs: Vec<SyncSpec>,
 }
 
 /// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].
@@ -122,6 +132,12 @@ pub trait Ddl: Send + Sync {
     fn drop_table(&self, table: &ObjectName) -> Vec<String>;
     /// Renames within one schema.
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String>;
+    /// Whether [`Ddl::add_column`] can add this column to a table that has rows, `has_fk` together with a foreign key.
+    /// When false, the column comes with a [`Ddl::rebuild`].
+    fn can_add_column(&self, column: &Column, has_fk: bool) -> bool {
+        let _ = (column, has_fk);
+        true
+    }
     /// Adds the column with what `column` says.
     fn add_column(&self, table: &ObjectName, column: &Column) -> Vec<String>;
     /// Drops without CASCADE.
@@ -176,6 +192,13 @@ pub trait Ddl: Send + Sync {
     fn comment_on_index(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String>;
     /// Comment on an enumerated type.
     fn comment_on_enum(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String>;
+    /// Whether a sync trigger fills columns only after the row was stored. Then a constraint on the old column strikes
+    /// before the trigger can help: the old column must be nullable (or have a default) before new code, which does not
+    /// name it, may insert. The planner makes it so with a rebuild in expand; the new column stays nullable until contract
+    /// for the same reason.
+    fn sync_needs_nullable_old(&self) -> bool {
+        false
+    }
     /// The trigger(s) and function that keep two columns in step.
     fn create_sync(&self, sync: &SyncSpec) -> Vec<String>;
     /// Takes them away, trigger first.
@@ -184,12 +207,16 @@ pub trait Ddl: Send + Sync {
     fn create_compat_view(&self, view: &CompatView) -> Vec<String>;
     /// Drops it.
     fn drop_compat_view(&self, name: &ObjectName) -> Vec<String>;
-    /// The statements of a backfill.
+    /// The statements of a backfill. An empty key walks along the engine's row identifier, where there is one (SQLite's
+    /// rowid); pass it when the primary key may hold NULL.
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;
     /// Rebuilds a table into its new shape: copy, swap, indexes, triggers, for [`schemadiff::plan::Envelope::Rebuild`].
     /// `copy` maps each column of `after` to an expression over `before`'s columns (columns of the same name are
-    /// copied when not listed). Only where `alter_constraints` is false.
-    fn rebuild(&self, before: &Table, after: &Table, copy: &[(String, String)]) -> Vec<String>;
+    /// copied when not listed). `dependents` are made again after the swap. The statements fail, and so take everything
+    /// back, when the table has a trigger, an index or a column that the plan does not know. Only where
+    /// `alter_constraints` is false.
+    fn rebuild(&self, before: &Table, after: &Table, copy: &[(String, String)], dependents: &Dependents)
+    -> Vec<String>;
     /// Option changes of a table (`SET (fillfactor = ..)`), where no rewrite is needed; empty when there is no way.
     fn alter_options(&self, before: &Table, after: &Table) -> Vec<String>;
 

@@ -125,6 +125,12 @@ pub struct Opaque {
     pub name: String,
     /// Why it is not in the model.
     pub reason: String,
+    /// The table it hangs on, for a trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<ObjectName>,
+    /// The statement that makes it again, for what a table rebuild would take away (triggers on SQLite).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
 }
 
 impl name::Named for Table {

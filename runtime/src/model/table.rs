@@ -292,8 +292,8 @@ pub struct ForeignKey {
     pub comment: Option<String>,
 }
 
-/// Index that no constraint owns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Index that no constraint owns; on SQLite also the index behind a UNIQUE constraint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
     /// Key parts in order.
@@ -319,6 +319,10 @@ pub struct Index {
     /// Left behind by a failed concurrent build (`indisvalid = false`).
     #[serde(default, skip_serializing_if = "is_default")]
     pub invalid: bool,
+    /// SQLite only: it belongs to a UNIQUE constraint written into the table. It can be neither dropped nor renamed by
+    /// itself, only by a rebuild. Structs never declare it; normalization takes it over from the current schema.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub constraint: bool,
     /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
