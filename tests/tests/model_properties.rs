@@ -65,6 +65,7 @@ fn index() -> impl Strategy<Value = Index> {
         nulls_not_distinct: false,
         with: BTreeMap::new(),
         invalid: false,
+        constraint: false,
         comment: None,
     })
 }
