@@ -1,6 +1,11 @@
 //! The library behind `cargo schemadiff`: everything the tool does, without its command line.
 
+pub mod commands;
+pub mod config;
 pub mod dialect;
 mod error;
+pub mod migrations;
+pub mod report;
+pub mod side;
 
 pub use error::{Error, Kind, Result};

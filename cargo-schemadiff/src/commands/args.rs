@@ -1,0 +1,322 @@
+//! The command line.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemadiff::plan::Phase;
+
+use crate::side::Side;
+
+const AFTER_HELP: &str = "\
+SIDE is what a schema is read from:
+  crate             the package's structs (built with cargo)
+  artifact:PATH     a built binary, stripped or not
+  postgres://…      a live PostgreSQL database
+  sqlite:PATH       a live SQLite database
+  file:PATH         a snapshot file
+  lock              the lock file of the migrations directory
+  empty             nothing
+
+Exit codes: 0 equal or done, 1 differences (check, diff --exit-code), 2 and above errors by kind (docs/exit-codes.md).";
+
+/// Schema-as-code for Rust services: compare structs with a database, write phased migrations, apply them in lockstep.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-schemadiff", bin_name = "cargo schemadiff", version, about, after_help = AFTER_HELP)]
+#[command(propagate_version = true, max_term_width = 120)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every subcommand understands.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Database address, `postgres://user@host/db` or `sqlite:PATH`; also read from `.env` and schemadiff.toml
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Directory with the migrations [default: `migrations` beside Cargo.toml or schemadiff.toml]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Output for people or for programs
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+    /// Say less
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more (-vv: also what is sent to the server)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: Color,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+}
+
+/// Which package and target the crate side is, as cargo's own options say it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Package selection")]
+pub struct ProjectArgs {
+    /// Path to Cargo.toml
+    #[arg(long, global = true, value_name = "PATH")]
+    pub manifest_path: Option<PathBuf>,
+    /// Package with the structs
+    #[arg(short, long, global = true, value_name = "SPEC")]
+    pub package: Option<String>,
+    /// Read this binary target
+    #[arg(long, global = true, value_name = "NAME", group = "target_kind")]
+    pub bin: Option<String>,
+    /// Read the library target
+    #[arg(long, global = true, group = "target_kind")]
+    pub lib: bool,
+    /// Read this example target
+    #[arg(long, global = true, value_name = "NAME", group = "target_kind")]
+    pub example: Option<String>,
+    /// Features to activate
+    #[arg(short = 'F', long, global = true, value_name = "FEATURES", value_delimiter = ',')]
+    pub features: Vec<String>,
+    /// Activate all features
+    #[arg(long, global = true)]
+    pub all_features: bool,
+    /// Do not activate the `default` feature
+    #[arg(long, global = true)]
+    pub no_default_features: bool,
+    /// Build in release mode
+    #[arg(short, long, global = true, conflicts_with = "profile")]
+    pub release: bool,
+    /// Build with this profile
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Require an unchanged Cargo.lock
+    #[arg(long, global = true)]
+    pub locked: bool,
+    /// Do not use the network
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Both --locked and --offline
+    #[arg(long, global = true)]
+    pub frozen: bool,
+}
+
+/// Output format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Human,
+    /// One JSON document on standard output.
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// When it is a terminal, `NO_COLOR` and `CLICOLOR_FORCE` obeyed.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what differs between two sides and how it would get there
+    Diff(DiffArgs),
+    /// Write a migration: a reviewed file of phased steps
+    New(NewArgs),
+    /// Check that structs, lock file and migrations agree; needs no database
+    Check,
+    /// Carry out the migrations, in lockstep with the versions that are running
+    Apply(ApplyArgs),
+    /// Show who runs what, what waits for whom, and since when
+    Status,
+    /// Take back a migration that has not reached its contract phase
+    Abort(AbortArgs),
+    /// Write one side as a snapshot file
+    Snapshot(SnapshotArgs),
+    /// Run the whole story with two versions of a small shop under load
+    Demo(DemoArgs),
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The side to start from [default: the database]
+    #[arg(long, value_name = "SIDE")]
+    pub from: Option<Side>,
+    /// The side to get to [default: crate]
+    #[arg(long, value_name = "SIDE")]
+    pub to: Option<Side>,
+    /// Exit with 1 when there are differences
+    #[arg(long)]
+    pub exit_code: bool,
+    #[command(flatten)]
+    pub intent: IntentArgs,
+}
+
+/// What the user says about a change that the two sides cannot show.
+#[derive(Debug, Clone, Default, Args)]
+pub struct IntentArgs {
+    /// A rename, `users.fullname=users.display_name` or `users=people`; repeatable
+    #[arg(long, value_name = "OLD=NEW")]
+    pub rename: Vec<Rename>,
+    /// Acknowledge the loss of a table or column by name, `users` or `users.fullname`; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub allow_drop: Vec<String>,
+}
+
+/// `new`.
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// Name of the migration: letters, digits, `_` and `-`
+    pub name: String,
+    /// The side to start from [default: the lock file]
+    #[arg(long, value_name = "SIDE")]
+    pub from: Option<Side>,
+    /// The side to get to [default: crate]
+    #[arg(long, value_name = "SIDE")]
+    pub to: Option<Side>,
+    /// Show the plan, prove it, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub intent: IntentArgs,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Stop after this phase of the newest migration
+    #[arg(long, value_name = "PHASE", value_enum, default_value_t = Until::Contract)]
+    pub until: Until,
+    /// How long to wait for running versions to go: `30s`, `10m`, `2h` [default: do not wait]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
+    pub wait: Duration,
+}
+
+/// A phase on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// The additive steps.
+    Expand,
+    /// And the filling of existing rows.
+    Backfill,
+    /// Everything.
+    Contract,
+}
+
+impl From<Until> for Phase {
+    fn from(until: Until) -> Self {
+        match until {
+            Until::Expand => Self::Expand,
+            Until::Backfill => Self::Backfill,
+            Until::Contract => Self::Contract,
+        }
+    }
+}
+
+/// `abort`.
+#[derive(Debug, Args)]
+pub struct AbortArgs {
+    /// The migration [default: the newest one that is under way]
+    pub migration: Option<String>,
+}
+
+/// `snapshot`.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// The side to read [default: the database]
+    #[arg(long, value_name = "SIDE")]
+    pub from: Option<Side>,
+    /// The file to write [default: standard output]
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Rows in the largest table before the migration
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: u64,
+    /// End with one JSON object on the last line
+    #[arg(long)]
+    pub json: bool,
+    /// Directory with built `shop-v1` and `shop-v2` [default: built with cargo from examples/shop]
+    #[arg(long, value_name = "DIR")]
+    pub shop: Option<PathBuf>,
+}
+
+/// `OLD=NEW`; which part is a table and which a column is decided when both schemas are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// Dotted name as given.
+    pub from: String,
+    /// Dotted name as given.
+    pub to: String,
+}
+
+impl FromStr for Rename {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((from, to)) if !from.trim().is_empty() && !to.trim().is_empty() && !to.contains('=') => {
+                Ok(Self { from: from.trim().to_owned(), to: to.trim().to_owned() })
+            }
+            _ => Err("write OLD=NEW, for example users.fullname=users.display_name".to_owned()),
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "write a number with a unit, for example 30s or 10m".to_owned())?;
+    let seconds = match unit.trim() {
+        "ms" => return Ok(Duration::from_millis(number)),
+        "" | "s" | "sec" => Some(number),
+        "m" | "min" => number.checked_mul(60),
+        "h" => number.checked_mul(3600),
+        "d" => number.checked_mul(86_400),
+        other => return Err(format!("unknown unit `{other}`: use ms, s, m, h or d")),
+    };
+    seconds.map(Duration::from_secs).ok_or_else(|| "the duration is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_duration("3 weeks").is_err());
+        assert!(parse_duration("99999999999999999999s").is_err());
+    }
+
+    #[test]
+    fn renames() {
+        assert_eq!("a.b=a.c".parse(), Ok(Rename { from: "a.b".into(), to: "a.c".into() }));
+        for bad in ["", "a", "=b", "a=", "a=b=c"] {
+            assert!(bad.parse::<Rename>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the tool says: text for people, JSON for programs.
+
+pub mod describe;
+mod human;
+pub mod plan;
+pub mod progress;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::{
+    Error, Kind, Result,
+    commands::args::{Color, Format, GlobalArgs},
+};
+
+pub use human::{bytes, count, duration};
+
+/// Version of every JSON document that the tool prints.
+pub const JSON_FORMAT: u32 = 1;
+
+/// Styles of the terminal output.
+pub mod style {
+    use anstyle::{AnsiColor, Style};
+
+    /// Headings.
+    pub const HEADING: Style = Style::new().bold();
+    /// What is fine.
+    pub const GOOD: Style = AnsiColor::Green.on_default();
+    /// What needs attention.
+    pub const WARN: Style = AnsiColor::Yellow.on_default();
+    /// What is wrong.
+    pub const BAD: Style = AnsiColor::Red.on_default().bold();
+    /// Names and numbers that are looked for.
+    pub const ACCENT: Style = AnsiColor::Cyan.on_default();
+    /// What is there for completeness.
+    pub const DIM: Style = Style::new().dimmed();
+}
+
+/// Text in a style.
+pub fn paint(style: anstyle::Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Where the results of a command go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Report {
+    /// One JSON document in place of text.
+    pub json: bool,
+    /// Results only.
+    pub quiet: bool,
+    /// 0, 1 (`-v`), 2 (`-vv`).
+    pub verbose: u8,
+}
+
+impl Report {
+    /// As the options say; sets the colour choice of the process.
+    pub fn new(args: &GlobalArgs) -> Self {
+        let choice = match args.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self { json: args.format == Format::Json, quiet: args.quiet, verbose: args.verbose }
+    }
+
+    /// A result: text for people, nothing when the output is JSON.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when nobody reads any more.
+    pub fn say(&self, text: impl AsRef<str>) -> Result<()> {
+        if self.json { Ok(()) } else { print(text.as_ref()) }
+    }
+
+    /// Something beside the result, on standard error; not with `--quiet`.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            // A closed standard error leaves nobody to tell.
+            let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+        }
+    }
+
+    /// The result as a JSON document; nothing when the output is text.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when nobody reads any more.
+    pub fn json(&self, document: &impl Serialize) -> Result<()> {
+        if self.json { print(&(to_json(document)? + "\n")) } else { Ok(()) }
+    }
+
+    /// An error, on standard error for people and, with JSON output, as a document on standard output too.
+    pub fn error(&self, error: &Error) {
+        let text = error.to_string();
+        let (head, rest) = text.split_once(": ").unwrap_or(("error", &text));
+        let _ = writeln!(anstream::stderr(), "{}: {rest}", paint(style::BAD, head));
+        if self.json {
+            let document = serde_json::json!({ "format": JSON_FORMAT, "error": error_json(error) });
+            let _ = print(&format!("{document:#}\n"));
+        }
+    }
+}
+
+/// An error as a JSON value.
+pub fn error_json(error: &Error) -> serde_json::Value {
+    serde_json::json!({
+        "code": error.code,
+        "exit_code": error.kind.exit_code(),
+        "effect": error.effect,
+        "cause": error.cause,
+        "help": error.help,
+    })
+}
+
+/// Pretty JSON.
+///
+/// # Errors
+/// [`Kind::Internal`] when the document cannot be written as JSON.
+pub fn to_json(document: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(document)
+        .map_err(|e| Error::new(Kind::Internal, "SD0933", "the result cannot be written as JSON").cause(e))
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| {
+        Error::new(Kind::Interrupted, "SD1301", "standard output was closed before everything was written").cause(e)
+    })
+}
