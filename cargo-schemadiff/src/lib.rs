@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod config;
 pub mod dialect;
+pub mod diff;
 mod error;
 pub mod migrations;
 pub mod report;

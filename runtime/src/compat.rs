@@ -13,12 +13,19 @@
 //! - **update, delete**: the same columns as for reads; a NULL that the code may write is refused by a column that is
 //!   NOT NULL in the database, which is reported as [`Reason::RefusesNull`] by [`strictly_serves`] only: code is
 //!   deployed before a constraint is relaxed, never after, so `serves` allows it (the plan says so as a hazard).
+//!
+//! That is the question of a version that wants to **start**. A version that **runs** asks more: [`breaks`] says what a
+//! step takes away from it. A constraint that it does not declare, a unique key that its `ON CONFLICT` names, an index
+//! that its queries lean on: none of them keeps a version from starting, and none may change under its feet. Phases and
+//! gates are answers of `breaks`, boot checks are answers of `serves`.
+
+mod members;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CompatView, ObjectName, Schema, Table};
+use crate::model::{Column, CompatView, ObjectName, Schema, Table};
 
 /// Why a schema is not served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +53,26 @@ pub enum Reason {
     NoEnumValue { enumeration: ObjectName, value: String },
     /// The enumerated type holds a label that the code cannot read.
     UnknownEnumValue { enumeration: ObjectName, value: String },
+    /// A constraint that the code does not declare may refuse what it writes.
+    Constrained { table: ObjectName, constraint: String },
+    /// A unique key that the code declares is not there: its `ON CONFLICT` fails.
+    NoUniqueKey { table: ObjectName, columns: String },
+    /// An index that the code declares is not there: its queries may be slow.
+    NoIndex { table: ObjectName, columns: String },
+}
+
+impl Reason {
+    /// Whether it keeps a version from starting; the others only matter when they come up while it runs.
+    fn prevents_start(&self) -> bool {
+        !matches!(
+            self,
+            Self::RefusesNull { .. }
+                | Self::UnknownEnumValue { .. }
+                | Self::Constrained { .. }
+                | Self::NoUniqueKey { .. }
+                | Self::NoIndex { .. }
+        )
+    }
 }
 
 impl fmt::Display for Reason {
@@ -82,6 +109,18 @@ impl fmt::Display for Reason {
             Self::UnknownEnumValue { enumeration, value } => {
                 write!(f, "type `{enumeration}` has the value '{value}', the code cannot read it")
             }
+            Self::Constrained { table, constraint } => {
+                write!(
+                    f,
+                    "constraint `{constraint}` on `{table}` may refuse what the code writes, it does not declare it"
+                )
+            }
+            Self::NoUniqueKey { table, columns } => {
+                write!(f, "`{table}` has no unique key ({columns}), the code may name it in ON CONFLICT")
+            }
+            Self::NoIndex { table, columns } => {
+                write!(f, "`{table}` has no index ({columns}), the code's queries may rely on it")
+            }
         }
     }
 }
@@ -91,14 +130,23 @@ impl fmt::Display for Reason {
 /// # Errors
 /// All reasons, in order, never an empty list.
 pub fn serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
-    let reasons: Vec<_> = strict_reasons(state, code)
-        .into_iter()
-        .filter(|r| !matches!(r, Reason::RefusesNull { .. } | Reason::UnknownEnumValue { .. }))
-        .collect();
+    let reasons: Vec<_> = strict_reasons(state, code).into_iter().filter(Reason::prevents_start).collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
-/// [`serves`], and no value that the code can express is refused, and none that the database can hold is unreadable.
+/// What a step from `before` to `after` takes away from code that runs: the reasons that were not there before it.
+///
+/// A new label of an enumerated type is none: the code meets it only when another version writes it, and waiting for the
+/// old version to end would keep the new one from ever starting.
+pub fn breaks(before: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
+    let old = strict_reasons(before, code);
+    let mut reasons = strict_reasons(after, code);
+    reasons.retain(|r| !matches!(r, Reason::UnknownEnumValue { .. }) && !old.contains(r));
+    reasons
+}
+
+/// [`serves`], and no value that the code can express is refused, none that the database can hold is unreadable, and
+/// all keys and indexes that the code declares are there.
 ///
 /// # Errors
 /// All reasons, in order, never an empty list.
@@ -111,9 +159,9 @@ fn strict_reasons(state: &Schema, code: &Schema) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, declared) in &code.tables {
         match (state.tables.get(name), state.compat_views.get(name)) {
-            (Some(actual), _) => through_table(actual, declared, &mut reasons),
+            (Some(actual), _) => through_table(state, actual, declared, &mut reasons),
             (None, Some(view)) => match state.tables.get(&view.table) {
-                Some(base) => through_view(view, base, declared, &mut reasons),
+                Some(base) => through_view(state, view, base, declared, &mut reasons),
                 None => reasons.push(Reason::NoTable { table: name.clone() }),
             },
             (None, None) => reasons.push(Reason::NoTable { table: name.clone() }),
@@ -133,13 +181,16 @@ fn strict_reasons(state: &Schema, code: &Schema) -> Vec<Reason> {
     reasons
 }
 
-fn through_table(actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
-    access(actual, &declared.name, declared, |column| Some(column.to_owned()), reasons);
+fn through_table(state: &Schema, actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+    let in_base = |column: &str| Some(column.to_owned());
+    access(actual, &declared.name, declared, in_base, reasons);
+    members::compare(state, actual, declared, in_base, reasons);
 }
 
-fn through_view(view: &CompatView, base: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+fn through_view(state: &Schema, view: &CompatView, base: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
     let in_base = |column: &str| view.columns.iter().find(|(seen, _)| seen == column).map(|(_, real)| real.clone());
     access(base, &view.name, declared, in_base, reasons);
+    members::compare(state, base, declared, in_base, reasons);
 }
 
 /// `in_base` translates a column name of the code into one of the base table.
@@ -158,12 +209,12 @@ fn access(
             continue;
         };
         known.push(actual.name.clone());
-        if actual.ty != column.ty {
+        if actual.ty != column.ty || actual.collation != column.collation {
             reasons.push(Reason::OtherType {
                 table: table.clone(),
                 column: name.clone(),
-                declared: column.ty.clone(),
-                actual: actual.ty.clone(),
+                declared: type_text(column),
+                actual: type_text(actual),
             });
         }
         if base.awaits_backfill(&actual.name) {
@@ -190,6 +241,13 @@ fn access(
         if !known.contains(&column.name) && !column.fills_itself() && !base.is_synced(&column.name) {
             reasons.push(Reason::NeedsValue { table: seen_as.clone(), column: column.name.clone() });
         }
+    }
+}
+
+fn type_text(column: &Column) -> String {
+    match &column.collation {
+        Some(collation) => format!("{} COLLATE {collation}", column.ty),
+        None => column.ty.clone(),
     }
 }
 

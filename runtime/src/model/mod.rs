@@ -5,6 +5,7 @@
 //! created on. Everything is ordered, so that equal schemas serialize to equal bytes.
 
 mod delta;
+pub mod expr;
 mod fingerprint;
 mod name;
 mod table;

@@ -1,0 +1,88 @@
+//! Two schemas in normal form, and the changes that lead from one to the other. Pure: no dialect, no server.
+//!
+//! `diff(x, y)` is empty exactly when the fingerprints of `x` and `y` are equal, and applying the changes in order to
+//! `x` gives `y` (apart from what is unmanaged). It never guesses: what could be a rename is asked back, and what loses
+//! data must be acknowledged by name.
+
+mod change;
+mod enums;
+mod hints;
+mod questions;
+mod tables;
+
+use std::collections::BTreeSet;
+
+use schemadiff::model::{ObjectName, Schema};
+
+pub use change::{Change, Renamable};
+pub use hints::{Hints, add_rename, column_name};
+
+use crate::{Error, Kind, Result};
+use questions::Questions;
+
+/// What a diff may assume.
+#[derive(Debug, Clone, Default)]
+pub struct DiffOptions {
+    /// What may be dropped: `users`, `users.fullname`, as [`column_name`] writes it.
+    pub allowed_drops: BTreeSet<String>,
+    /// Tables that the project manages, by their current names. Others in the current schema are left alone. `None`: all.
+    pub managed: Option<BTreeSet<ObjectName>>,
+}
+
+impl DiffOptions {
+    fn manages(&self, table: &ObjectName) -> bool {
+        self.managed.as_ref().is_none_or(|managed| managed.contains(table))
+    }
+}
+
+/// The changes that lead from `current` to `desired`, in an order in which they can be applied to the model.
+///
+/// # Errors
+/// [`Kind::Refused`] when a rename is ambiguous or a drop is not acknowledged; the error shows all ways out at once.
+pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOptions) -> Result<Vec<Change>> {
+    refuse_unfinished(desired)?;
+    let mut questions = Questions::new(options);
+    let mut changes = Vec::new();
+
+    let renamed = tables::renames(current, desired, hints)?;
+    let mut base = current.clone();
+    for (from, to) in &renamed {
+        let change = Change::RenameTable { from: from.clone(), to: to.clone() };
+        change.apply_to(&mut base);
+        changes.push(change);
+    }
+    let managed = |name: &ObjectName| {
+        let was = renamed.iter().find(|(_, to)| to == name).map_or(name, |(from, _)| from);
+        desired.tables.contains_key(name) || options.manages(was)
+    };
+
+    let (created, dropped) = enums::changes(&base, desired, &managed);
+    changes.extend(created);
+    tables::changes(&base, desired, hints, &managed, &mut questions, &mut changes)?;
+    changes.extend(dropped);
+    for view in current.compat_views.values() {
+        changes.push(Change::DropCompatView { view: view.clone() });
+    }
+    questions.answered()?;
+    Ok(changes)
+}
+
+/// The tables of `current` that a diff leaves alone because the project does not manage them.
+pub fn unmanaged(current: &Schema, desired: &Schema, options: &DiffOptions) -> Vec<ObjectName> {
+    let alone = |name: &&ObjectName| !desired.tables.contains_key(*name) && !options.manages(name);
+    current.tables.keys().filter(alone).cloned().collect()
+}
+
+/// A sync trigger or a compatibility view is the middle of a migration; nobody can want to arrive there.
+fn refuse_unfinished(desired: &Schema) -> Result<()> {
+    let syncs = desired.tables.values().filter(|t| !t.syncs.is_empty()).map(|t| format!("table `{}`", t.name));
+    let views = desired.compat_views.keys().map(|name| format!("compatibility view `{name}`"));
+    match syncs.chain(views).next() {
+        None => Ok(()),
+        Some(what) => Err(Error::new(Kind::Refused, "SD0605", "the desired schema is in the middle of a migration")
+            .cause(format!("{what} is there only while a migration is under way"))
+            .help(
+                "finish that migration with `cargo schemadiff apply`, or take it back with `cargo schemadiff abort`",
+            )),
+    }
+}

@@ -1,0 +1,209 @@
+//! Differences between tables, and of everything on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::model::{Column, ObjectName, Schema, Table};
+
+use super::{Change, Hints, Renamable, hints::column_name, questions::Questions};
+use crate::{Error, Kind, Result};
+
+/// Pairs of (old, new) of the table renames that are still to be done.
+pub(super) fn renames(current: &Schema, desired: &Schema, hints: &Hints) -> Result<Vec<(ObjectName, ObjectName)>> {
+    let mut renames = Vec::new();
+    for (new, old) in &hints.renamed_tables {
+        if !desired.tables.contains_key(new) || !current.tables.contains_key(old) {
+            continue; // done already, or about a table of no concern here
+        }
+        if current.tables.contains_key(new) || desired.tables.contains_key(old) {
+            return Err(both_exist(&old.to_string(), &new.to_string()));
+        }
+        renames.push((old.clone(), new.clone()));
+    }
+    Ok(renames)
+}
+
+fn both_exist(old: &str, new: &str) -> Error {
+    Error::new(Kind::Refused, "SD0603", format!("`{old}` cannot be renamed to `{new}`: both are there"))
+        .help(format!("if `{new}` already took over, remove `renamed_from` and drop `{old}` with --allow-drop {old}"))
+        .help(format!("if `{new}` was made by mistake, drop it in a migration of its own first"))
+}
+
+/// All table-level and column-level changes, in an order in which they can be applied to the model.
+pub(super) fn changes(
+    base: &Schema,
+    desired: &Schema,
+    hints: &Hints,
+    managed: &impl Fn(&ObjectName) -> bool,
+    questions: &mut Questions<'_>,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    let added: Vec<_> = desired.tables.values().filter(|t| !base.tables.contains_key(&t.name)).collect();
+    let gone = |t: &&Table| !desired.tables.contains_key(&t.name) && managed(&t.name);
+    let dropped: Vec<_> = base.tables.values().filter(gone).collect();
+    questions.tables(&added, &dropped);
+
+    changes.extend(added.iter().map(|t| Change::CreateTable { table: Box::new((*t).clone()) }));
+    for after in desired.tables.values() {
+        if let Some(before) = base.tables.get(&after.name) {
+            table(before, after, hints, questions, changes)?;
+        }
+    }
+    changes.extend(dropped.iter().map(|t| Change::DropTable { table: Box::new((*t).clone()) }));
+    Ok(())
+}
+
+fn table(
+    before: &Table,
+    after: &Table,
+    hints: &Hints,
+    questions: &mut Questions<'_>,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    columns(before, after, hints, questions, changes)?;
+    let name = || after.name.clone();
+    if before.primary_key != after.primary_key {
+        let (before, after) = (before.primary_key.clone(), after.primary_key.clone());
+        changes.push(Change::PrimaryKey { table: name(), before, after });
+    }
+    for member in members(&before.uniques, &after.uniques) {
+        changes.push(member.change(&after.name, Renamable::Unique, |table, name, before, after| Change::Unique {
+            table,
+            name,
+            before,
+            after,
+        }));
+    }
+    for member in members(&before.checks, &after.checks) {
+        changes.push(member.change(&after.name, Renamable::Check, |table, name, before, after| Change::Check {
+            table,
+            name,
+            before,
+            after,
+        }));
+    }
+    for member in members(&before.foreign_keys, &after.foreign_keys) {
+        changes.push(member.change(&after.name, Renamable::ForeignKey, |table, name, before, after| {
+            Change::ForeignKey { table, name, before, after }
+        }));
+    }
+    for member in members(&before.indexes, &after.indexes) {
+        changes.push(member.change(&after.name, Renamable::Index, |table, name, before, after| Change::Index {
+            table,
+            name,
+            before,
+            after,
+        }));
+    }
+    for (sync_name, sync) in &before.syncs {
+        changes.push(Change::DropSync { table: name(), name: sync_name.clone(), sync: sync.clone() });
+    }
+    if before.comment != after.comment {
+        let (before, after) = (before.comment.clone(), after.comment.clone());
+        changes.push(Change::TableComment { table: name(), before, after });
+    }
+    if before.options != after.options {
+        let (before, after) = (before.options.clone(), after.options.clone());
+        changes.push(Change::TableOptions { table: name(), before, after });
+    }
+    Ok(())
+}
+
+fn columns(
+    before: &Table,
+    after: &Table,
+    hints: &Hints,
+    questions: &mut Questions<'_>,
+    changes: &mut Vec<Change>,
+) -> Result<()> {
+    let mut taken = BTreeSet::new();
+    let mut added = Vec::new();
+    let hint = |column: &Column| hints.renamed_columns.get(&(after.name.clone(), column.name.clone()));
+    let backfill = |column: &Column| hints.backfills.get(&(after.name.clone(), column.name.clone())).cloned();
+    for column in &after.columns {
+        let old = hint(column).and_then(|old| before.column(old));
+        match (old, before.column(&column.name)) {
+            (Some(old), Some(_)) => {
+                let full = |name: &str| column_name(&after.name, name);
+                return Err(both_exist(&full(&old.name), &full(&column.name)));
+            }
+            (Some(old), None) => {
+                if after.column(&old.name).is_some() || !taken.insert(old.name.clone()) {
+                    let full = |name: &str| column_name(&after.name, name);
+                    return Err(both_exist(&full(&old.name), &full(&column.name)));
+                }
+                let (table, before, after) = (after.name.clone(), old.clone(), column.clone());
+                changes.push(Change::RenameColumn { table, before, after });
+            }
+            (None, Some(old)) if old != column => changes.push(Change::AlterColumn {
+                table: after.name.clone(),
+                before: old.clone(),
+                after: column.clone(),
+                backfill: backfill(column),
+            }),
+            (None, Some(_)) => {}
+            (None, None) => added.push(column),
+        }
+    }
+    let gone = |c: &&Column| after.column(&c.name).is_none() && !taken.contains(&c.name);
+    let dropped: Vec<_> = before.columns.iter().filter(gone).collect();
+    questions.columns(&after.name, &added, &dropped);
+    changes.extend(added.into_iter().map(|column| Change::AddColumn {
+        table: after.name.clone(),
+        column: column.clone(),
+        backfill: backfill(column),
+    }));
+    changes.extend(
+        dropped.into_iter().map(|column| Change::DropColumn { table: after.name.clone(), column: column.clone() }),
+    );
+    Ok(())
+}
+
+/// A difference between two maps of named parts.
+enum Member<T> {
+    Renamed { from: String, to: String },
+    Changed { name: String, before: Option<T>, after: Option<T> },
+}
+
+impl<T> Member<T> {
+    fn change(
+        self,
+        table: &ObjectName,
+        kind: Renamable,
+        make: impl Fn(ObjectName, String, Option<T>, Option<T>) -> Change,
+    ) -> Change {
+        match self {
+            Self::Renamed { from, to } => Change::Rename { table: table.clone(), kind, from, to },
+            Self::Changed { name, before, after } => make(table.clone(), name, before, after),
+        }
+    }
+}
+
+/// A part that is gone and a new one with the same definition are one part under a new name: no data hangs on it.
+fn members<T: PartialEq + Clone>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Vec<Member<T>> {
+    let mut gone: Vec<_> = before.iter().filter(|(name, _)| !after.contains_key(*name)).collect();
+    let mut members = Vec::new();
+    for (name, new) in after {
+        match before.get(name) {
+            Some(old) if old == new => {}
+            Some(old) => {
+                let (before, after) = (Some(old.clone()), Some(new.clone()));
+                members.push(Member::Changed { name: name.clone(), before, after });
+            }
+            None => match gone.iter().position(|(_, old)| *old == new) {
+                Some(at) => {
+                    let (from, _) = gone.remove(at);
+                    members.push(Member::Renamed { from: from.clone(), to: name.clone() });
+                }
+                None => {
+                    members.push(Member::Changed { name: name.clone(), before: None, after: Some(new.clone()) });
+                }
+            },
+        }
+    }
+    members.extend(gone.into_iter().map(|(name, old)| Member::Changed {
+        name: name.clone(),
+        before: Some(old.clone()),
+        after: None,
+    }));
+    members
+}

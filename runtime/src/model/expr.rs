@@ -1,0 +1,125 @@
+//! Names inside SQL expressions: enough of a lexer to find and replace column names without knowing a dialect.
+//!
+//! Expressions are kept in the server's spelling, so keywords and functions need no knowledge here: a name before `(`,
+//! after `.` or after `::` is no column, everything in single quotes is text.
+
+/// A piece of an expression.
+enum Piece<'e> {
+    /// A name as written, and whether it is where a column can be.
+    Name { text: &'e str, column: bool },
+    /// Anything else.
+    Other(&'e str),
+}
+
+/// Replaces a column's name everywhere in an expression. The new name is quoted when it must be.
+#[must_use]
+pub fn rename_column(expr: &str, from: &str, to: &str) -> String {
+    map_columns(expr, |name| (name == from).then(|| to.to_owned()))
+}
+
+/// Replaces column names as `map` says; `None` keeps one.
+#[must_use]
+pub fn map_columns(expr: &str, map: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(expr.len());
+    for piece in pieces(expr) {
+        match piece {
+            Piece::Name { text, column: true } => match map(&unquoted(text)) {
+                Some(new) => out.push_str(&quoted(&new)),
+                None => out.push_str(text),
+            },
+            Piece::Name { text, .. } | Piece::Other(text) => out.push_str(text),
+        }
+    }
+    out
+}
+
+/// Whether the expression mentions the column.
+#[must_use]
+pub fn mentions(expr: &str, column: &str) -> bool {
+    pieces(expr).iter().any(|p| matches!(p, Piece::Name { text, column: true } if unquoted(text) == column))
+}
+
+/// Whether two expressions differ in nothing but needless quotes around names.
+#[must_use]
+pub fn same(a: &str, b: &str) -> bool {
+    let plain = |expr: &str| map_columns(expr, |name| Some(name.to_owned()));
+    a == b || plain(a) == plain(b)
+}
+
+fn unquoted(text: &str) -> String {
+    match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => text.to_owned(),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let starts_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    if starts_plain && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+fn is_name_part(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+fn pieces(expr: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while let Some(first) = expr[at..].chars().next() {
+        let rest = &expr[at..];
+        let name = first == '"' || first.is_alphabetic() || first == '_';
+        let len = match first {
+            '\'' | '"' => quoted_len(rest, first),
+            c if c.is_ascii_digit() || name => rest.find(|c| !is_name_part(c)).unwrap_or(rest.len()),
+            c => c.len_utf8(),
+        };
+        let text = &rest[..len];
+        pieces.push(if name {
+            let before = expr[..at].trim_end();
+            let after = rest[len..].trim_start();
+            let column = !before.ends_with('.') && !before.ends_with("::") && !after.starts_with(['(', '.']);
+            Piece::Name { text, column: column || (first == '"' && !before.ends_with('.') && !after.starts_with('.')) }
+        } else {
+            Piece::Other(text)
+        });
+        at += len;
+    }
+    pieces
+}
+
+/// The length of a quoted token, doubled quotes included.
+fn quoted_len(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_columns_are_renamed() {
+        let renamed = |expr| rename_column(expr, "name", "label");
+        assert_eq!(renamed("(name > 'name'::name)"), "(label > 'name'::name)");
+        assert_eq!(renamed("lower(name) || name_len"), "lower(label) || name_len");
+        assert_eq!(renamed("name(\"name\") = x.name"), "name(label) = x.name");
+        assert_eq!(renamed("'it''s name' <> name"), "'it''s name' <> label");
+        assert_eq!(rename_column("a IS NULL", "a", "B c"), "\"B c\" IS NULL");
+    }
+
+    #[test]
+    fn mentions_and_equality_look_through_quotes() {
+        assert!(mentions("\"Name\" > 0 AND größe < 1", "Name") && mentions("größe < 1", "größe"));
+        assert!(!mentions("'name' = x", "name") && !mentions("names = 1", "name"));
+        assert!(same("\"a\" > 0", "a > 0") && !same("\"A\" > 0", "a > 0"));
+    }
+}
