@@ -97,6 +97,16 @@ pub struct Dependents {
     pub syncs: Vec<SyncSpec>,
 }
 
+impl SyncSpec {
+    /// The columns that get a value from the trigger when a statement gives none, in the order in which introspection
+    /// gives them back: the old one, if something flows back to it, then the new one.
+    #[must_use]
+    pub fn fills(&self) -> Vec<String> {
+        let old = self.backward.as_ref().and(self.old.clone());
+        old.into_iter().chain([self.new.clone()]).collect()
+    }
+}
+
 /// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].
 /// Statements have no final semicolon; each `String` is one statement.
 pub trait Ddl: Send + Sync {
@@ -220,7 +230,8 @@ pub trait Ddl: Send + Sync {
     /// Option changes of a table (`SET (fillfactor = ..)`), where no rewrite is needed; empty when there is no way.
     fn alter_options(&self, before: &Table, after: &Table) -> Vec<String>;
 
-    /// The locks that a statement kind takes on a table: `what` is the method's name above.
+    /// The locks that a statement kind takes on a table: `what` is the method's name above, with `_concurrently` behind it
+    /// for an index that is built or dropped so; `others` are the tables at the other end of its foreign keys.
     fn locks(&self, what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock>;
 }
 
@@ -229,9 +240,8 @@ pub trait Ddl: Send + Sync {
 /// # Errors
 /// For a dialect that this version does not plan for (MySQL).
 pub fn ddl(dialect: Dialect, version: u32) -> crate::Result<Box<dyn Ddl>> {
-    let _ = version;
     match dialect {
-        Dialect::Postgres => Err(crate::Error::new(crate::Kind::Internal, "SD0900", "PostgreSQL is not wired up yet")),
+        Dialect::Postgres => Ok(Box::new(postgres::Postgres::new(version))),
         Dialect::Sqlite => Err(crate::Error::new(crate::Kind::Internal, "SD0900", "SQLite is not wired up yet")),
         Dialect::Mysql => {
             Err(crate::Error::new(crate::Kind::Usage, "SD0203", "MySQL and MariaDB are not supported yet")

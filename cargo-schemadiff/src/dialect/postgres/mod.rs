@@ -1,5 +1,18 @@
 //! PostgreSQL.
 
+mod capabilities;
 pub mod connect;
 pub mod introspect;
 pub mod normalize;
+mod render;
+
+pub use render::Postgres;
+
+/// The database schema that holds what schemadiff keeps in a database: ledger, leases and the functions of sync triggers.
+pub(crate) const OWN_SCHEMA: &str = "schemadiff";
+
+/// What marks a comment as schemadiff's own; JSON follows.
+pub(crate) const MARK: &str = "schemadiff:";
+
+/// The longest identifier, in bytes (`NAMEDATALEN - 1`). The server cuts longer ones off without an error.
+pub(crate) const MAX_IDENTIFIER: usize = 63;

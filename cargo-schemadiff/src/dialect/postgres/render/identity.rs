@@ -1,0 +1,207 @@
+//! Identity columns, serial, and the sequences behind them.
+
+use schemadiff::model::{Column, Identity, IdentityKind, ObjectName};
+
+use super::{
+    names::{default_name, ident, literal, qualified, temporary},
+    table::{alter, in_parentheses},
+};
+
+/// The options a sequence has when nothing is said.
+const DEFAULT_OPTIONS: &str = "INCREMENT BY 1 NO MINVALUE NO MAXVALUE START WITH 1 CACHE 1 NO CYCLE";
+
+/// The owned sequence: the one that is named, or the server's choice.
+pub(super) fn sequence_name(table: &ObjectName, column: &Column) -> ObjectName {
+    let named = column.identity.as_ref().and_then(|identity| identity.sequence.as_deref());
+    match named {
+        // The name may say its schema; most sequences live in their table's.
+        Some(name) if name.contains('.') => name.parse().unwrap_or_else(|_| table.sibling(name)),
+        Some(name) => table.sibling(name),
+        None => table.sibling(default_name(&table.name, &[&column.name], "seq")),
+    }
+}
+
+/// The default of a serial column.
+pub(super) fn nextval(sequence: &ObjectName) -> String {
+    format!("nextval({}::regclass)", literal(&qualified(sequence)))
+}
+
+fn options(column: &Column) -> String {
+    let given = column.identity.as_ref().and_then(|identity| identity.options.as_deref());
+    given.map(|text| format!(" {text}")).unwrap_or_default()
+}
+
+fn is_sequence_type(ty: &str) -> bool {
+    matches!(ty, "smallint" | "integer" | "bigint")
+}
+
+fn create(name: &ObjectName, column: &Column) -> String {
+    let options = options(column);
+    // `AS` in the options is for a sequence whose type is not the column's.
+    let own = if is_sequence_type(&column.ty) && !options.starts_with(" AS ") {
+        format!(" AS {}", column.ty)
+    } else {
+        String::new()
+    };
+    format!("CREATE SEQUENCE {}{own}{options}", qualified(name))
+}
+
+/// The sequence of a serial column, before its table exists.
+pub(super) fn create_sequence(table: &ObjectName, column: &Column) -> String {
+    create(&sequence_name(table, column), column)
+}
+
+/// Ties the sequence to its column.
+pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
+    let sequence = qualified(&sequence_name(table, column));
+    format!("ALTER SEQUENCE {sequence} OWNED BY {}.{}", qualified(table), ident(&column.name))
+}
+
+fn kind_words(kind: IdentityKind) -> &'static str {
+    match kind {
+        IdentityKind::Always => "ALWAYS",
+        _ => "BY DEFAULT",
+    }
+}
+
+/// `GENERATED .. AS IDENTITY (..)`.
+pub(super) fn clause(table: &ObjectName, column: &Column) -> String {
+    let Some(identity) = &column.identity else {
+        return String::new();
+    };
+    let name = match &identity.sequence {
+        Some(_) => format!("SEQUENCE NAME {}", qualified(&sequence_name(table, column))),
+        None => String::new(),
+    };
+    clause_with(identity, &name, &options(column))
+}
+
+fn clause_with(identity: &Identity, sequence: &str, options: &str) -> String {
+    let inside = format!("{sequence}{options}");
+    let inside = if inside.is_empty() { String::new() } else { format!(" ({})", inside.trim()) };
+    format!("GENERATED {} AS IDENTITY{inside}", kind_words(identity.kind))
+}
+
+fn alter_column(table: &ObjectName, column: &Column, what: &str) -> String {
+    alter(table, &format!("ALTER COLUMN {} {what}", ident(&column.name)))
+}
+
+/// From, to and between the forms of numbering; the next number stays the next number.
+///
+/// The table is locked first and at once with the strongest lock: a lock that is raised later can deadlock.
+pub(super) fn change(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let serial = |column: &Column| column.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial);
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", qualified(table));
+    let work = match (&before.identity, &after.identity) {
+        (None, None) => return Vec::new(),
+        (None, Some(_)) => from_plain(table, before, after),
+        (Some(_), None) => to_plain(table, before, after),
+        (Some(_), Some(_)) if serial(before) != serial(after) => convert(table, before, after),
+        (Some(old), Some(new)) => adjust(table, before, after, old, new),
+    };
+    if work.is_empty() { work } else { [lock].into_iter().chain(work).collect() }
+}
+
+fn from_plain(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let sequence = sequence_name(table, after);
+    let mut work = Vec::new();
+    if before.default.is_some() {
+        work.push(alter_column(table, after, "DROP DEFAULT"));
+    }
+    work.extend(number(table, after, &sequence));
+    let (column, table) = (ident(&after.name), qualified(table));
+    work.push(format!(
+        "SELECT pg_catalog.setval({}, (SELECT max({column}) FROM {table}))",
+        literal(&qualified(&sequence))
+    ));
+    work
+}
+
+/// Gives a plain column the form that `after` says, on a new sequence of that name.
+fn number(table: &ObjectName, after: &Column, sequence: &ObjectName) -> Vec<String> {
+    let Some(identity) = &after.identity else {
+        return Vec::new();
+    };
+    if identity.kind == IdentityKind::Serial {
+        let owner = format!("{}.{}", qualified(table), ident(&after.name));
+        vec![
+            create(sequence, after),
+            alter_column(table, after, &format!("SET DEFAULT {}", nextval(sequence))),
+            format!("ALTER SEQUENCE {} OWNED BY {owner}", qualified(sequence)),
+        ]
+    } else {
+        let clause = clause_with(identity, &format!("SEQUENCE NAME {}", qualified(sequence)), &options(after));
+        vec![alter_column(table, after, &format!("ADD {clause}"))]
+    }
+}
+
+fn to_plain(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let mut work = forget(table, before);
+    if let Some(default) = &after.default {
+        work.push(alter_column(table, after, &format!("SET DEFAULT {}", in_parentheses(default))));
+    }
+    work
+}
+
+/// Ends the numbering; the sequence goes.
+fn forget(table: &ObjectName, before: &Column) -> Vec<String> {
+    if before.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial) {
+        vec![
+            alter_column(table, before, "DROP DEFAULT"),
+            format!("DROP SEQUENCE {}", qualified(&sequence_name(table, before))),
+        ]
+    } else {
+        vec![alter_column(table, before, "DROP IDENTITY")]
+    }
+}
+
+/// Serial to identity and back. The new sequence has another name until the old one is gone, and takes its position.
+fn convert(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let (old, new) = (sequence_name(table, before), sequence_name(table, after));
+    let interim = new.sibling(temporary(&new.name));
+    let was_serial = before.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial);
+    let position = format!(
+        "SELECT pg_catalog.setval({}, last_value, is_called) FROM {}",
+        literal(&qualified(&interim)),
+        qualified(&old)
+    );
+    let rename = format!("ALTER SEQUENCE {} RENAME TO {}", qualified(&interim), ident(&new.name));
+    let mut work = Vec::new();
+    if was_serial {
+        work.push(alter_column(table, before, "DROP DEFAULT"));
+        work.push(format!("ALTER SEQUENCE {} OWNED BY NONE", qualified(&old)));
+        work.extend(number(table, after, &interim));
+        work.push(position);
+        work.push(format!("DROP SEQUENCE {}", qualified(&old)));
+        work.push(rename);
+    } else {
+        work.push(create(&interim, after));
+        work.push(position);
+        work.push(alter_column(table, before, "DROP IDENTITY"));
+        work.push(rename);
+        work.push(alter_column(table, after, &format!("SET DEFAULT {}", nextval(&new))));
+        let owner = format!("{}.{}", qualified(table), ident(&after.name));
+        work.push(format!("ALTER SEQUENCE {} OWNED BY {owner}", qualified(&new)));
+    }
+    work
+}
+
+/// The same form with other words, another name or other options.
+fn adjust(table: &ObjectName, before: &Column, after: &Column, old: &Identity, new: &Identity) -> Vec<String> {
+    let mut work = Vec::new();
+    let (from, to) = (sequence_name(table, before), sequence_name(table, after));
+    if from != to {
+        work.push(format!("ALTER SEQUENCE {} RENAME TO {}", qualified(&from), ident(&to.name)));
+    }
+    if old.kind != new.kind {
+        work.push(alter_column(table, after, &format!("SET GENERATED {}", kind_words(new.kind))));
+    }
+    if old.options != new.options {
+        let own = new.options.as_deref().map(|text| format!(" {text}")).unwrap_or_default();
+        work.push(format!("ALTER SEQUENCE {} {DEFAULT_OPTIONS}", qualified(&to)));
+        if !own.is_empty() {
+            work.push(format!("ALTER SEQUENCE {}{own}", qualified(&to)));
+        }
+    }
+    work
+}

@@ -1,0 +1,60 @@
+//! Which locks a statement takes, as observed on PostgreSQL 12 to 18.
+
+use schemadiff::{model::ObjectName, plan::Lock};
+
+const ACCESS_EXCLUSIVE: &str = "AccessExclusive";
+const SHARE_ROW_EXCLUSIVE: &str = "ShareRowExclusive";
+const SHARE: &str = "Share";
+const SHARE_UPDATE_EXCLUSIVE: &str = "ShareUpdateExclusive";
+const ROW_EXCLUSIVE: &str = "RowExclusive";
+const ROW_SHARE: &str = "RowShare";
+const ACCESS_SHARE: &str = "AccessShare";
+
+/// Mode on the table and mode on the tables at the other end of its foreign keys.
+fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
+    match what {
+        // Nobody can use it yet; an inline foreign key would lock its parent.
+        "create_table" => (None, Some(SHARE_ROW_EXCLUSIVE)),
+        // The trigger that guards the parent goes too.
+        "drop_table" | "drop_column" | "drop_constraint" => (Some(ACCESS_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
+        "alter_type" => (Some(ACCESS_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
+        "rename_table"
+        | "add_column"
+        | "rename_column"
+        | "alter_default"
+        | "alter_nullable"
+        | "alter_identity"
+        | "add_check"
+        | "add_unique_using_index"
+        | "add_primary_key_using_index"
+        | "rename_constraint"
+        | "drop_index"
+        | "drop_sync"
+        | "drop_compat_view"
+        | "rebuild" => (Some(ACCESS_EXCLUSIVE), None),
+        "add_foreign_key" => (Some(SHARE_ROW_EXCLUSIVE), Some(SHARE_ROW_EXCLUSIVE)),
+        "create_sync" => (Some(SHARE_ROW_EXCLUSIVE), None),
+        "validate" => (Some(SHARE_UPDATE_EXCLUSIVE), Some(ROW_SHARE)),
+        "create_index" => (Some(SHARE), None),
+        "create_index_concurrently"
+        | "drop_index_concurrently"
+        | "rename_index"
+        | "alter_options"
+        | "comment_on_table"
+        | "comment_on_column" => (Some(SHARE_UPDATE_EXCLUSIVE), None),
+        "backfill" => (Some(ROW_EXCLUSIVE), None),
+        "comment_on_constraint" | "create_compat_view" => (Some(ACCESS_SHARE), None),
+        _ => (None, None),
+    }
+}
+
+/// See [`crate::dialect::Ddl::locks`].
+pub(super) fn locks(what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock> {
+    let (own, other) = modes(what);
+    let lock = |relation: &ObjectName, mode: &str| Lock { relation: relation.clone(), mode: mode.to_owned() };
+    let mut locks: Vec<_> = own.iter().map(|mode| lock(table, mode)).collect();
+    for parent in others.iter().filter(|parent| **parent != table) {
+        locks.extend(other.iter().map(|mode| lock(parent, mode)));
+    }
+    locks
+}

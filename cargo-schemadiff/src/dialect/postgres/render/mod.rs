@@ -1,0 +1,242 @@
+//! The SQL text of PostgreSQL: statements, and what is known about them without a server.
+
+mod backfill;
+mod constraint;
+mod identity;
+mod index;
+mod locks;
+pub(crate) mod names;
+pub(crate) mod sync;
+mod table;
+pub(crate) mod types;
+mod view;
+mod volatility;
+
+use schemadiff::{
+    model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
+    plan::{Assignment, Backfill, KeyColumn, Lock},
+};
+
+use self::names::{ident, qualified};
+use super::capabilities::capabilities;
+use crate::dialect::{Capabilities, Ddl, Dependents, SyncSpec, TypeChange, Volatility};
+
+/// The renderer.
+#[derive(Debug, Clone, Copy)]
+pub struct Postgres {
+    version: u32,
+}
+
+impl Postgres {
+    /// For a server version, `150018` style.
+    #[must_use]
+    pub const fn new(version: u32) -> Self {
+        Self { version }
+    }
+}
+
+impl Ddl for Postgres {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        capabilities()
+    }
+
+    fn ident(&self, name: &str) -> String {
+        ident(name)
+    }
+
+    fn name(&self, name: &ObjectName) -> String {
+        qualified(name)
+    }
+
+    fn literal(&self, text: &str) -> String {
+        names::literal(text)
+    }
+
+    fn default_name(&self, table: &str, columns: &[&str], suffix: &str) -> String {
+        names::default_name(table, columns, suffix)
+    }
+
+    fn sync_name(&self, table: &ObjectName, column: &str) -> String {
+        names::sync_name(table, column)
+    }
+
+    fn volatility(&self, expr: &str) -> Volatility {
+        volatility::volatility(expr)
+    }
+
+    fn type_change(&self, from: &str, to: &str) -> TypeChange {
+        types::change(from, to)
+    }
+
+    fn cast(&self, expr: &str, to: &str) -> String {
+        let quoted = expr.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
+        let is_name = quoted.is_some_and(|inner| !inner.replace("\"\"", "").contains('"'));
+        if is_name { format!("{expr}::{to}") } else { format!("({expr})::{to}") }
+    }
+
+    fn create_schema(&self, schema: &str) -> Vec<String> {
+        vec![format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema))]
+    }
+
+    fn create_table(&self, table: &Table) -> Vec<String> {
+        table::create(table)
+    }
+
+    fn drop_table(&self, table: &ObjectName) -> Vec<String> {
+        vec![format!("DROP TABLE {}", qualified(table))]
+    }
+
+    fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {
+        vec![table::alter(from, &format!("RENAME TO {}", ident(&to.name)))]
+    }
+
+    fn add_column(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        table::add_column(table, column)
+    }
+
+    fn drop_column(&self, table: &ObjectName, column: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("DROP COLUMN {}", ident(column)))]
+    }
+
+    fn rename_column(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("RENAME COLUMN {} TO {}", ident(from), ident(to)))]
+    }
+
+    fn alter_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        table::alter_type(table, column)
+    }
+
+    fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String> {
+        let what = match default {
+            Some(expr) => format!("SET DEFAULT {}", table::in_parentheses(expr)),
+            None => "DROP DEFAULT".to_owned(),
+        };
+        vec![table::alter(table, &format!("ALTER COLUMN {} {what}", ident(column)))]
+    }
+
+    fn alter_nullable(&self, table: &ObjectName, column: &str, nullable: bool) -> Vec<String> {
+        let what = if nullable { "DROP" } else { "SET" };
+        vec![table::alter(table, &format!("ALTER COLUMN {} {what} NOT NULL", ident(column)))]
+    }
+
+    fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+        identity::change(table, before, after)
+    }
+
+    fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String> {
+        vec![constraint::add_check(table, name, check)]
+    }
+
+    fn add_foreign_key(&self, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String> {
+        vec![constraint::add_foreign_key(table, name, key)]
+    }
+
+    fn validate(&self, table: &ObjectName, constraint: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("VALIDATE CONSTRAINT {}", ident(constraint)))]
+    }
+
+    fn add_unique_using_index(&self, table: &ObjectName, name: &str, unique: &Unique, index: &str) -> Vec<String> {
+        vec![constraint::unique_using_index(table, name, unique, index)]
+    }
+
+    fn add_primary_key_using_index(&self, table: &ObjectName, key: &PrimaryKey, index: &str) -> Vec<String> {
+        vec![constraint::primary_key_using_index(table, key, index)]
+    }
+
+    fn drop_constraint(&self, table: &ObjectName, name: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("DROP CONSTRAINT {}", ident(name)))]
+    }
+
+    fn rename_constraint(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("RENAME CONSTRAINT {} TO {}", ident(from), ident(to)))]
+    }
+
+    fn create_index(&self, table: &ObjectName, name: &str, index: &Index, concurrently: bool) -> Vec<String> {
+        vec![index::create(table, name, index, concurrently)]
+    }
+
+    fn drop_index(&self, table: &ObjectName, name: &str, concurrently: bool) -> Vec<String> {
+        vec![index::drop(table, name, concurrently)]
+    }
+
+    fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        vec![format!("ALTER INDEX {} RENAME TO {}", qualified(&table.sibling(from)), ident(to))]
+    }
+
+    fn index_is_valid(&self, table: &ObjectName, name: &str) -> String {
+        index::is_valid(table, name)
+    }
+
+    fn index_is_gone(&self, table: &ObjectName, name: &str) -> String {
+        index::is_gone(table, name)
+    }
+
+    fn create_enum(&self, enumeration: &EnumType) -> Vec<String> {
+        table::create_enum(enumeration)
+    }
+
+    fn drop_enum(&self, name: &ObjectName) -> Vec<String> {
+        vec![format!("DROP TYPE {}", qualified(name))]
+    }
+
+    fn add_enum_value(&self, name: &ObjectName, value: &str, before: Option<&str>) -> Vec<String> {
+        vec![table::add_enum_value(name, value, before)]
+    }
+
+    fn comment_on_table(&self, table: &ObjectName, comment: Option<&str>) -> Vec<String> {
+        vec![table::comment_on("TABLE", &qualified(table), comment)]
+    }
+
+    fn comment_on_column(&self, table: &ObjectName, column: &str, comment: Option<&str>) -> Vec<String> {
+        vec![table::comment_on_column(table, column, comment)]
+    }
+
+    fn comment_on_constraint(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String> {
+        vec![constraint::comment(table, name, comment)]
+    }
+
+    fn comment_on_index(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String> {
+        vec![table::comment_on("INDEX", &qualified(&table.sibling(name)), comment)]
+    }
+
+    fn comment_on_enum(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String> {
+        vec![table::comment_on("TYPE", &qualified(name), comment)]
+    }
+
+    fn create_sync(&self, sync: &SyncSpec) -> Vec<String> {
+        sync::create(sync)
+    }
+
+    fn drop_sync(&self, table: &ObjectName, name: &str) -> Vec<String> {
+        sync::drop(table, name)
+    }
+
+    fn create_compat_view(&self, view: &CompatView) -> Vec<String> {
+        view::create(view, self.version)
+    }
+
+    fn drop_compat_view(&self, name: &ObjectName) -> Vec<String> {
+        vec![format!("DROP VIEW {}", qualified(name))]
+    }
+
+    fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
+        backfill::statements(table, key, set, pending)
+    }
+
+    fn rebuild(&self, _: &Table, _: &Table, _: &[(String, String)], _: &Dependents) -> Vec<String> {
+        // Every change has a statement of its own here; see `Capabilities::alter_constraints`.
+        Vec::new()
+    }
+
+    fn alter_options(&self, before: &Table, after: &Table) -> Vec<String> {
+        table::alter_options(before, after)
+    }
+
+    fn locks(&self, what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock> {
+        locks::locks(what, table, others)
+    }
+}

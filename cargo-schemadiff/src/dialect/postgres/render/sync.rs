@@ -1,0 +1,144 @@
+//! Sync triggers: two columns kept in step while old and new code both write.
+
+use schemadiff::model::ObjectName;
+
+use super::{
+    names::{ident, qualified, sync_function},
+    table::comment_on,
+    volatility,
+};
+use crate::dialect::{SyncSpec, postgres::MARK, postgres::OWN_SCHEMA};
+
+/// What a trigger's comment says, so that introspection can tell what it does.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct SyncComment {
+    /// See [`schemadiff::model::Sync`].
+    pub fills: Vec<String>,
+}
+
+/// Function and trigger.
+pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
+    let (table, trigger, function) = (qualified(&sync.table), ident(&sync.name), sync_function(&sync.name));
+    let body = match (&sync.old, &sync.backward) {
+        (Some(old), Some(backward)) => both_ways(sync, old, backward),
+        _ => one_way(sync),
+    };
+    // The body sees the caller's session: names, operators and dates must mean the same in all of them.
+    let function_sql = format!(
+        "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql \
+         SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS {}",
+        dollar_quoted(&body)
+    );
+    let comment = serde_json::to_string(&SyncComment { fills: sync.fills() }).unwrap_or_default();
+    vec![
+        format!("CREATE SCHEMA IF NOT EXISTS {}", ident(OWN_SCHEMA)),
+        function_sql,
+        // No list of columns: it would miss what other triggers change, and rows that still wait to be filled.
+        format!(
+            "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"
+        ),
+        comment_on("TRIGGER", &format!("{trigger} ON {table}"), Some(&format!("{MARK}{comment}"))),
+    ]
+}
+
+/// Trigger first: a function without its column fails every write.
+pub(super) fn drop(table: &ObjectName, name: &str) -> Vec<String> {
+    vec![
+        format!("DROP TRIGGER {} ON {}", ident(name), qualified(table)),
+        format!("DROP FUNCTION {}()", sync_function(name)),
+    ]
+}
+
+fn dollar_quoted(body: &str) -> String {
+    let mut tag = "$schemadiff$".to_owned();
+    while body.contains(&tag) {
+        tag.insert(tag.len() - 1, '_');
+    }
+    format!("{tag}\n{body}{tag}")
+}
+
+/// An expression over bare column names, as one over a record of the table.
+fn over(record: &str, expr: &str, sync: &SyncSpec) -> String {
+    volatility::with_record(expr, record, &sync.columns)
+        // What cannot be rewritten safely is left to SQL's own scoping; slower, but right.
+        .unwrap_or_else(|| format!("(SELECT ({expr}) FROM (SELECT {record}.*) AS {})", ident(&sync.table.name)))
+}
+
+/// Whether two values of one type differ, to the byte: works for every type, NULLs included, also for those without `=`.
+fn differ(left: &str, right: &str) -> String {
+    format!("(ROW({left})::record *<> ROW({right})::record)")
+}
+
+/// Which side was written is told from values alone. Writing both sides at once is taken as writing the old one.
+///
+/// The guard (`written`): a backfill writes the new side too, with exactly what the old side gives. Without the guard that
+/// would look like new code writing, and a lossy `backward` would destroy the old column. What the old side gives is
+/// compared after it has taken the new column's type (`given`), because rounding alone must not look like a change.
+fn both_ways(sync: &SyncSpec, old: &str, backward: &str) -> String {
+    let (old, new) = (ident(old), ident(&sync.new));
+    let forward = over("NEW", &sync.forward, sync);
+    let backward = over("NEW", backward, sync);
+    let written = differ(&format!("NEW.{new}"), &format!("given.{new}"));
+    let old_changed = differ(&format!("NEW.{old}"), &format!("OLD.{old}"));
+    let new_changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
+    format!(
+        "#variable_conflict use_column
+DECLARE
+  given record;
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    given := NEW;
+    given.{new} := {forward};
+    IF NEW.{new} IS NULL THEN
+      NEW.{new} := given.{new};
+    ELSIF {written} THEN
+      NEW.{old} := {backward};
+    END IF;
+  ELSIF {old_changed} THEN
+    NEW.{new} := {forward};
+  ELSIF {new_changed} THEN
+    given := NEW;
+    given.{new} := {forward};
+    IF {written} THEN
+      NEW.{old} := {backward};
+    END IF;
+  ELSIF NEW.{new} IS NULL THEN
+    NEW.{new} := {forward};
+  END IF;
+  RETURN NEW;
+END
+"
+    )
+}
+
+/// The new column follows from the row, nothing flows back. A value that new code gave is kept; one that was derived
+/// follows its inputs when old code changes them.
+fn one_way(sync: &SyncSpec) -> String {
+    let new = ident(&sync.new);
+    let forward = over("NEW", &sync.forward, sync);
+    let fill = format!("  IF NEW.{new} IS NULL THEN\n    NEW.{new} := {forward};\n");
+    if volatility::is_chance(&sync.forward) {
+        return format!("#variable_conflict use_column\nBEGIN\n{fill}  END IF;\n  RETURN NEW;\nEND\n");
+    }
+    let before = over("OLD", &sync.forward, sync);
+    let changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
+    let derived = differ(&format!("OLD.{new}"), &format!("given.{new}"));
+    format!(
+        "#variable_conflict use_column
+DECLARE
+  given record;
+BEGIN
+{fill}  ELSIF TG_OP = 'UPDATE' THEN
+    IF NOT {changed} THEN
+      given := OLD;
+      given.{new} := {before};
+      IF NOT {derived} THEN
+        NEW.{new} := {forward};
+      END IF;
+    END IF;
+  END IF;
+  RETURN NEW;
+END
+"
+    )
+}

@@ -1,0 +1,182 @@
+//! Tables and their columns.
+
+use std::collections::BTreeMap;
+
+use schemadiff::model::{Column, EnumType, IdentityKind, ObjectName, Table};
+
+use super::{
+    constraint, identity, index,
+    names::{columns, ident, literal, qualified},
+};
+
+/// A collation by name: a plain name is one of the server's own, `"schema"."name"` any other.
+pub(super) fn collation(name: &str) -> String {
+    if name.starts_with('"') { name.to_owned() } else { ident(name) }
+}
+
+/// An expression where the grammar takes only simple ones (`DEFAULT`).
+pub(super) fn in_parentheses(expr: &str) -> String {
+    if expr.contains([' ', '\n', '\t']) { format!("({expr})") } else { expr.to_owned() }
+}
+
+/// `WITH (fillfactor='70')`, without the word; empty when there is nothing.
+pub(super) fn storage_parameters(with: &BTreeMap<String, String>) -> String {
+    let list: Vec<_> = with.iter().map(|(key, value)| format!("{key}={}", literal(value))).collect();
+    if list.is_empty() { String::new() } else { format!("({})", list.join(", ")) }
+}
+
+/// A column's definition, as in CREATE TABLE and ADD COLUMN.
+pub(super) fn column_definition(table: &ObjectName, column: &Column) -> String {
+    let mut sql = format!("{} {}", ident(&column.name), column.ty);
+    if let Some(name) = &column.collation {
+        sql += &format!(" COLLATE {}", collation(name));
+    }
+    if let Some(generated) = &column.generated {
+        // Never without the word: up to version 17 it is a syntax error, on 18 it means VIRTUAL.
+        let kind = if generated.stored { "STORED" } else { "VIRTUAL" };
+        sql += &format!(" GENERATED ALWAYS AS ({}) {kind}", generated.expr);
+    }
+    match &column.identity {
+        Some(numbered) if numbered.kind == IdentityKind::Serial => {
+            sql += &format!(" DEFAULT {}", identity::nextval(&identity::sequence_name(table, column)));
+        }
+        Some(_) => sql += &format!(" {}", identity::clause(table, column)),
+        None => {}
+    }
+    if let Some(default) = &column.default {
+        sql += &format!(" DEFAULT {}", in_parentheses(default));
+    }
+    if !column.nullable {
+        sql += " NOT NULL";
+    }
+    sql
+}
+
+/// CREATE TABLE and what belongs to it, but no foreign key to another table.
+pub(super) fn create(table: &Table) -> Vec<String> {
+    let mut statements: Vec<_> = serials(table).map(|c| identity::create_sequence(&table.name, c)).collect();
+    let mut lines: Vec<_> = table.columns.iter().map(|c| column_definition(&table.name, c)).collect();
+    lines.extend(table.primary_key.iter().map(|key| {
+        let name = constraint::primary_key_name(&table.name, key);
+        format!("CONSTRAINT {} PRIMARY KEY {}", ident(&name), columns(&key.columns))
+    }));
+    lines.extend(table.uniques.iter().map(|(name, unique)| constraint::unique(name, unique)));
+    let valid = table.checks.iter().filter(|(_, check)| !check.not_valid);
+    lines.extend(valid.map(|(name, check)| constraint::check(name, check)));
+
+    let body = if lines.is_empty() { "()".to_owned() } else { format!("(\n  {}\n)", lines.join(",\n  ")) };
+    let unlogged = if table.options.unlogged { "UNLOGGED " } else { "" };
+    let mut sql = format!("CREATE {unlogged}TABLE {} {body}", qualified(&table.name));
+    if !table.options.with.is_empty() {
+        sql += &format!(" WITH {}", storage_parameters(&table.options.with));
+    }
+    statements.push(sql);
+
+    statements.extend(serials(table).map(|c| identity::own_sequence(&table.name, c)));
+    // Inside CREATE TABLE the server takes NOT VALID as valid.
+    let unproven = table.checks.iter().filter(|(_, check)| check.not_valid);
+    statements.extend(unproven.map(|(name, check)| constraint::add_check(&table.name, name, check)));
+    let own = table.foreign_keys.iter().filter(|(_, key)| key.ref_table == table.name);
+    statements.extend(own.map(|(name, key)| constraint::add_foreign_key(&table.name, name, key)));
+    statements.extend(table.indexes.iter().map(|(name, i)| index::create(&table.name, name, i, false)));
+    statements.extend(comments(table));
+    statements
+}
+
+fn serials(table: &Table) -> impl Iterator<Item = &Column> {
+    table.columns.iter().filter(|c| c.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial))
+}
+
+fn comments(table: &Table) -> Vec<String> {
+    let name = &table.name;
+    let mut statements = Vec::new();
+    statements.extend(table.comment.iter().map(|text| comment_on("TABLE", &qualified(name), Some(text))));
+    for column in &table.columns {
+        statements.extend(column.comment.iter().map(|text| comment_on_column(name, &column.name, Some(text))));
+    }
+    let of_constraint = |(constraint, text): (&String, &Option<String>)| {
+        text.as_ref().map(|text| constraint::comment(name, constraint, Some(text)))
+    };
+    statements.extend(table.uniques.iter().filter_map(|(n, u)| of_constraint((n, &u.comment))));
+    statements.extend(table.checks.iter().filter_map(|(n, c)| of_constraint((n, &c.comment))));
+    let own = table.foreign_keys.iter().filter(|(_, key)| key.ref_table == *name);
+    statements.extend(own.filter_map(|(n, f)| of_constraint((n, &f.comment))));
+    statements.extend(table.indexes.iter().filter_map(|(n, i)| {
+        i.comment.as_ref().map(|text| comment_on("INDEX", &qualified(&name.sibling(n.as_str())), Some(text)))
+    }));
+    statements
+}
+
+/// COMMENT ON; without a text it removes the comment.
+pub(super) fn comment_on(kind: &str, object: &str, comment: Option<&str>) -> String {
+    let text = comment.map_or_else(|| "NULL".to_owned(), literal);
+    format!("COMMENT ON {kind} {object} IS {text}")
+}
+
+/// COMMENT ON COLUMN.
+pub(super) fn comment_on_column(table: &ObjectName, column: &str, comment: Option<&str>) -> String {
+    comment_on("COLUMN", &format!("{}.{}", qualified(table), ident(column)), comment)
+}
+
+/// ADD COLUMN with everything the column says.
+pub(super) fn add_column(table: &ObjectName, column: &Column) -> Vec<String> {
+    let serial = column.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial);
+    let mut statements = Vec::new();
+    if serial {
+        statements.push(identity::create_sequence(table, column));
+    }
+    statements.push(alter(table, &format!("ADD COLUMN {}", column_definition(table, column))));
+    if serial {
+        statements.push(identity::own_sequence(table, column));
+    }
+    statements.extend(column.comment.iter().map(|text| comment_on_column(table, &column.name, Some(text))));
+    statements
+}
+
+/// ALTER TABLE.
+pub(super) fn alter(table: &ObjectName, what: &str) -> String {
+    format!("ALTER TABLE {} {what}", qualified(table))
+}
+
+/// Type and collation in place.
+pub(super) fn alter_type(table: &ObjectName, column: &Column) -> Vec<String> {
+    let collate = column.collation.as_ref().map(|name| format!(" COLLATE {}", collation(name))).unwrap_or_default();
+    let name = ident(&column.name);
+    // Without USING the server refuses what has no assignment cast (text to integer).
+    let using = format!(" USING {name}::{}", column.ty);
+    vec![alter(table, &format!("ALTER COLUMN {name} TYPE {}{collate}{using}", column.ty))]
+}
+
+/// Storage parameters. Nothing when a rewrite (`UNLOGGED`) would be needed.
+pub(super) fn alter_options(before: &Table, after: &Table) -> Vec<String> {
+    if before.options.unlogged != after.options.unlogged {
+        return Vec::new();
+    }
+    let (old, new) = (&before.options.with, &after.options.with);
+    let set: BTreeMap<_, _> =
+        new.iter().filter(|(k, v)| old.get(*k) != Some(*v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let reset: Vec<_> = old.keys().filter(|k| !new.contains_key(*k)).cloned().collect();
+    let mut statements = Vec::new();
+    if !set.is_empty() {
+        statements.push(alter(&after.name, &format!("SET {}", storage_parameters(&set))));
+    }
+    if !reset.is_empty() {
+        statements.push(alter(&after.name, &format!("RESET ({})", reset.join(", "))));
+    }
+    statements
+}
+
+/// CREATE TYPE .. AS ENUM.
+pub(super) fn create_enum(enumeration: &EnumType) -> Vec<String> {
+    let values: Vec<_> = enumeration.values.iter().map(|value| literal(value)).collect();
+    let name = qualified(&enumeration.name);
+    let mut statements = vec![format!("CREATE TYPE {name} AS ENUM ({})", values.join(", "))];
+    statements.extend(enumeration.comment.iter().map(|text| comment_on("TYPE", &name, Some(text))));
+    statements
+}
+
+/// ALTER TYPE .. ADD VALUE.
+pub(super) fn add_enum_value(name: &ObjectName, value: &str, before: Option<&str>) -> String {
+    let place = before.map(|other| format!(" BEFORE {}", literal(other))).unwrap_or_default();
+    format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", qualified(name), literal(value))
+}
