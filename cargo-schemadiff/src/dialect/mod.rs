@@ -242,7 +242,7 @@ pub trait Ddl: Send + Sync {
 pub fn ddl(dialect: Dialect, version: u32) -> crate::Result<Box<dyn Ddl>> {
     match dialect {
         Dialect::Postgres => Ok(Box::new(postgres::Postgres::new(version))),
-        Dialect::Sqlite => Err(crate::Error::new(crate::Kind::Internal, "SD0900", "SQLite is not wired up yet")),
+        Dialect::Sqlite => Ok(Box::new(sqlite::Sqlite::new(version))),
         Dialect::Mysql => {
             Err(crate::Error::new(crate::Kind::Usage, "SD0203", "MySQL and MariaDB are not supported yet")
                 .help("use a postgres:// or sqlite: address"))

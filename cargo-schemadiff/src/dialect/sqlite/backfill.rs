@@ -1,0 +1,135 @@
+//! The statements of a backfill.
+//!
+//! Cursors are texts. An integer is its digits; any other value is a letter for its storage class and the value, because a
+//! column of SQLite may hold values of every class, whatever its type says, and a cursor must compare as the key does.
+
+use schemadiff::{
+    model::ObjectName,
+    plan::{Assignment, Backfill, KeyColumn},
+};
+
+use super::{
+    create::name,
+    lexer::ident,
+    types::{Affinity, affinity},
+};
+
+/// Rows in the first batch: about 50 ms of write lock on small rows.
+const BATCH_SIZE: u32 = 1_000;
+
+/// One key column in the two directions.
+struct Key {
+    column: String,
+    affinity: Affinity,
+}
+
+impl Key {
+    fn of(key: &KeyColumn) -> Self {
+        Self { column: ident(&key.name), affinity: affinity(&key.ty) }
+    }
+
+    /// The value as a cursor.
+    fn encoded(&self) -> String {
+        let c = &self.column;
+        let text = format!("CASE WHEN instr({c}, char(0)) THEN 'x' || hex({c}) ELSE 't' || {c} END");
+        format!(
+            "CASE typeof({c}) WHEN 'integer' THEN CAST({c} AS TEXT) WHEN 'real' THEN 'r' || printf('%!.17g', {c}) \
+             WHEN 'text' THEN {text} WHEN 'blob' THEN 'b' || hex({c}) END"
+        )
+    }
+
+    /// The value of a cursor. It has no affinity of its own, so that comparing it with the column converts nothing that
+    /// storing it would not. `unhex` (3.41) only where a blob is to be expected.
+    fn decoded(&self, parameter: usize) -> String {
+        let p = format!("?{parameter}");
+        let blobs = match self.affinity {
+            Affinity::Blob => {
+                format!(" WHEN 'b' THEN unhex(substr({p}, 2)) WHEN 'x' THEN CAST(unhex(substr({p}, 2)) AS TEXT)")
+            }
+            _ => String::new(),
+        };
+        format!(
+            "CASE substr({p}, 1, 1) WHEN 't' THEN substr({p}, 2) WHEN 'r' THEN CAST(substr({p}, 2) AS REAL){blobs} \
+             WHEN 'x' THEN NULL WHEN 'b' THEN NULL ELSE CAST({p} AS INTEGER) END"
+        )
+    }
+
+    /// The value of a cursor, or one that sorts before all values of the column: minus infinity, and where it would be
+    /// stored as text, the empty text.
+    fn decoded_or_lowest(&self, parameter: usize) -> String {
+        let lowest = if self.affinity == Affinity::Text { "''" } else { "-9e999" };
+        format!("CASE WHEN ?{parameter} IS NULL THEN {lowest} ELSE {} END", self.decoded(parameter))
+    }
+}
+
+/// See [`crate::dialect::Ddl::backfill`].
+pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
+    let rowid = [KeyColumn { name: "rowid".to_owned(), ty: "INTEGER".to_owned() }];
+    let key = if key.is_empty() { rowid.as_slice() } else { key };
+    let keys: Vec<Key> = key.iter().map(Key::of).collect();
+    let assignments: Vec<_> = set.iter().map(|a| format!("{} = ({})", ident(&a.column), a.expr)).collect();
+    let from = name(table);
+    let width = keys.len();
+    Backfill {
+        table: table.clone(),
+        key: key.to_vec(),
+        set: set.to_vec(),
+        pending: pending.to_owned(),
+        batch_size: BATCH_SIZE,
+        upper_sql: format!(
+            "SELECT {} FROM {from} ORDER BY {} LIMIT 1",
+            list(&keys, Key::encoded),
+            list(&keys, |key| format!("{} DESC", key.column))
+        ),
+        first_sql: next_key(&from, &keys, &range(&keys, "<=", 1), width + 1),
+        batch_sql: {
+            let rows = format!("{} AND {}", range(&keys, ">", 1), range(&keys, "<=", width + 1));
+            next_key(&from, &keys, &rows, 2 * width + 1)
+        },
+        update_sql: Some(format!(
+            "UPDATE {from} SET {} WHERE {} AND {} AND ({pending})",
+            assignments.join(", "),
+            above_or_all(&keys),
+            range(&keys, "<=", width + 1)
+        )),
+        remaining_sql: format!("SELECT CAST(count(*) AS TEXT) FROM {from} WHERE {pending}"),
+    }
+}
+
+fn list(keys: &[Key], text: impl Fn(&Key) -> String) -> String {
+    keys.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// A row value, or the bare value of a key of one column.
+fn row(keys: &[Key], text: impl Fn(usize, &Key) -> String) -> String {
+    let values: Vec<_> = keys.iter().enumerate().map(|(at, key)| text(at, key)).collect();
+    match values.as_slice() {
+        [only] => only.clone(),
+        _ => format!("({})", values.join(", ")),
+    }
+}
+
+fn range(keys: &[Key], operator: &str, first_parameter: usize) -> String {
+    let (columns, bound) =
+        (row(keys, |_, key| key.column.clone()), row(keys, |at, key| key.decoded(first_parameter + at)));
+    format!("{columns} {operator} {bound}")
+}
+
+/// Above the cursor in the first parameters, or everything when they are NULL; written as a range of the key's index.
+fn above_or_all(keys: &[Key]) -> String {
+    let columns = row(keys, |_, key| key.column.clone());
+    let lowest = row(keys, |at, key| key.decoded_or_lowest(at + 1));
+    let cursor = row(keys, |at, key| key.decoded(at + 1));
+    format!("{columns} >= {lowest} AND (?1 IS NULL OR {columns} <> {cursor})")
+}
+
+fn next_key(from: &str, keys: &[Key], rows: &str, size_parameter: usize) -> String {
+    let columns = list(keys, |key| key.column.clone());
+    let encoded = list(keys, Key::encoded);
+    format!(
+        "WITH _batch AS MATERIALIZED (SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS _n FROM {from} \
+         WHERE {rows} ORDER BY {columns} LIMIT CAST(?{size_parameter} AS INTEGER)) \
+         SELECT {encoded}, CAST(coalesce(_n, 0) AS TEXT) FROM (SELECT 1) \
+         LEFT JOIN (SELECT * FROM _batch ORDER BY _n DESC LIMIT 1)"
+    )
+}

@@ -1,0 +1,138 @@
+//! Rebuilding a table into another shape, inside one transaction.
+//!
+//! The executor has set `foreign_keys=OFF` (or dropping the old table would empty the tables that cascade from it) and
+//! `legacy_alter_table=ON` (or references, views and triggers of others would follow the old table) before it began the
+//! transaction, and runs `foreign_key_check` before it commits. What is done here: the new table is filled under a name of
+//! its own, takes over rowids and the AUTOINCREMENT mark, and only then the old one goes. Indexes and triggers come last,
+//! so that no trigger fires for copied rows.
+
+use std::collections::BTreeSet;
+
+use schemadiff::model::{IdentityKind, ObjectName, Table};
+
+use super::{
+    create::{self, name},
+    lexer::{ident, literal},
+    sync,
+};
+use crate::dialect::Dependents;
+
+/// Prefix of the table that is filled.
+const NEW_PREFIX: &str = "_schemadiff_new_";
+
+/// See [`crate::dialect::Ddl::rebuild`].
+pub(super) fn rebuild(
+    before: &Table,
+    after: &Table,
+    copy: &[(String, String)],
+    dependents: &Dependents,
+) -> Vec<String> {
+    let shadow = after.name.sibling(format!("{NEW_PREFIX}{}", after.name.name));
+    let mut sql = guard(before, dependents);
+    sql.push(create::table_sql(after, &shadow));
+    sql.extend(copy_rows(before, after, copy, &shadow));
+    if counts(before) && counts(after) {
+        sql.extend(carry_sequence(before, &shadow));
+    }
+    sql.push(format!("DROP TABLE {}", name(&before.name)));
+    sql.push(format!("ALTER TABLE {} RENAME TO {}", name(&shadow), ident(&after.name.name)));
+    sql.extend(create::indexes_sql(after));
+    sql.extend(dependents.triggers.iter().filter_map(|trigger| trigger.definition.clone()));
+    let kept_syncs = dependents.syncs.iter().filter(|s| after.syncs.contains_key(&s.name));
+    sql.extend(kept_syncs.flat_map(sync::triggers).map(|(_, statement)| statement));
+    sql
+}
+
+fn counts(table: &Table) -> bool {
+    let automatic = |kind| kind == IdentityKind::Autoincrement;
+    table.columns.iter().any(|c| c.identity.as_ref().is_some_and(|i| automatic(i.kind)))
+}
+
+/// Statements that fail when the table has something that would be lost because the plan does not know it. RAISE only
+/// exists inside triggers; the violated check of a temporary table says what is wrong by its name.
+fn guard(before: &Table, dependents: &Dependents) -> Vec<String> {
+    let table = &before.name.name;
+    let check = |what: &str| {
+        let message = format!("table {table} has {what} that the plan does not know; plan again");
+        format!("{} TEXT CONSTRAINT {} CHECK ({0} IS NULL)", ident(what), ident(&message))
+    };
+    let kinds = ["a trigger", "an index", "a column"];
+    let columns: Vec<_> = kinds.iter().map(|what| check(what)).collect();
+    let insert = |what: &str, query: &str| format!("INSERT INTO temp.\"_schemadiff_guard\" ({}) {query}", ident(what));
+    let schema_table = match &before.name.schema {
+        Some(schema) => format!("{}.sqlite_schema", ident(schema)),
+        None => "main.sqlite_schema".to_owned(),
+    };
+    let hanging = |kind: &str, known: &str| {
+        format!(
+            "SELECT name FROM {schema_table} WHERE type = {} AND tbl_name = {} COLLATE NOCASE AND sql IS NOT NULL{known}",
+            literal(kind),
+            literal(table)
+        )
+    };
+    let indexes = create::literals(before.indexes.keys().chain(before.uniques.keys()).map(String::as_str));
+    let known = create::literals(before.columns.iter().map(|c| c.name.as_str()));
+    vec![
+        format!("CREATE TEMP TABLE \"_schemadiff_guard\" ({})", columns.join(", ")),
+        insert(kinds[0], &hanging("trigger", &known_triggers(dependents))),
+        insert(kinds[1], &hanging("index", &format!(" AND name NOT IN ({indexes})"))),
+        insert(
+            kinds[2],
+            &format!("SELECT name FROM pragma_table_xinfo({}) WHERE name NOT IN ({known})", literal(table)),
+        ),
+        "DROP TABLE temp.\"_schemadiff_guard\"".to_owned(),
+    ]
+}
+
+/// A user's trigger must be there as it was planned, word for word; one of ours is known by its name.
+fn known_triggers(dependents: &Dependents) -> String {
+    let definitions = create::literals(dependents.triggers.iter().filter_map(|t| t.definition.as_deref()));
+    let own: Vec<_> = dependents.syncs.iter().flat_map(|s| sync::trigger_names(&s.name)).collect();
+    let own = create::literals(own.iter().map(String::as_str));
+    format!(" AND sql NOT IN ({definitions}) AND name NOT IN ({own})")
+}
+
+fn copy_rows(before: &Table, after: &Table, copy: &[(String, String)], shadow: &ObjectName) -> Option<String> {
+    let mut targets = Vec::new();
+    let mut sources = Vec::new();
+    for column in after.columns.iter().filter(|c| c.generated.is_none()) {
+        let listed = copy.iter().find(|(target, _)| *target == column.name).map(|(_, source)| format!("({source})"));
+        let same = before.column(&column.name).map(|c| ident(&c.name));
+        if let Some(source) = listed.or(same) {
+            targets.push(ident(&column.name));
+            sources.push(source);
+        }
+    }
+    if let Some(rowid) = carried_rowid(before, after) {
+        targets.push(rowid.to_owned());
+        sources.push(rowid.to_owned());
+    }
+    if targets.is_empty() {
+        return None;
+    }
+    let (targets, sources) = (targets.join(", "), sources.join(", "));
+    Some(format!("INSERT INTO {} ({targets}) SELECT {sources} FROM {}", name(shadow), name(&before.name)))
+}
+
+/// The rowid goes along unless a column is it already: something outside may have stored it.
+fn carried_rowid(before: &Table, after: &Table) -> Option<&'static str> {
+    let alias = |table: &Table| table.columns.iter().any(|c| create::is_rowid_alias(table, c));
+    if before.options.without_rowid || after.options.without_rowid || alias(after) {
+        return None;
+    }
+    let columns: BTreeSet<_> = before.columns.iter().chain(&after.columns).map(|c| &c.name).collect();
+    sync::rowid_name(columns)
+}
+
+/// The highest number ever given out goes along, also when the rows that had it are gone. RENAME takes the row with it.
+fn carry_sequence(before: &Table, shadow: &ObjectName) -> [String; 2] {
+    let sequence = match &before.name.schema {
+        Some(schema) => format!("{}.sqlite_sequence", ident(schema)),
+        None => "main.sqlite_sequence".to_owned(),
+    };
+    let (old, new) = (literal(&before.name.name), literal(&shadow.name));
+    [
+        format!("DELETE FROM {sequence} WHERE name = {new}"),
+        format!("INSERT INTO {sequence} (name, seq) SELECT {new}, seq FROM {sequence} WHERE name = {old}"),
+    ]
+}
