@@ -3,3 +3,4 @@
 //! Everything here panics when it cannot do its work: a test without its server has failed, never been skipped.
 
 pub mod engine;
+pub mod twin;

@@ -1,0 +1,345 @@
+//! Old and new code side by side: two versions of a service, generated from their schemas, work on the same rows while a
+//! plan is carried out step by step. Not one statement may fail, and every row must be what was written.
+//!
+//! Works for any two schemas and any plan between them, on each engine. The rows belong to pairs of one old and one new
+//! connection that take turns, so that the right content of every row is known at any moment: what one version writes
+//! the other one reads. Every connection keeps its prepared statements through the whole run.
+
+pub mod client;
+pub mod statements;
+pub mod steps;
+pub mod value;
+pub mod world;
+
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use schemadiff::{
+    compat::serves,
+    model::Schema,
+    plan::{Phase, Plan},
+};
+use tokio::{sync::Mutex, task::JoinHandle};
+
+use crate::engine::TestDatabase;
+use client::Client;
+use statements::Statements;
+use steps::Stepper;
+use worker::{Shared, Worker};
+
+pub use worker::{Failure, Values};
+pub use world::{Mapping, Version, View, World};
+
+/// What to run.
+#[derive(Clone)]
+pub struct Scenario {
+    /// The schema of the version that is being replaced, in the server's spelling. The database is in that state.
+    pub old: Schema,
+    /// The schema of the version that replaces it.
+    pub new: Schema,
+    /// The plan between them.
+    pub plan: Plan,
+    /// How names and values belong together.
+    pub mapping: Mapping,
+    /// Values where the generated ones do not do.
+    pub values: Option<Values>,
+    /// Rows per table before the first step.
+    pub rows: usize,
+    /// Also take the plan back from every point before contract.
+    pub abort_everywhere: bool,
+}
+
+impl Scenario {
+    /// With 600 rows a table and without aborts.
+    pub fn new(old: Schema, new: Schema, plan: Plan) -> Self {
+        Self { old, new, plan, mapping: Mapping::default(), values: None, rows: 600, abort_everywhere: false }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Statements by the old and by the new version.
+    pub statements: [u64; 2],
+    /// Failures; empty is the requirement.
+    pub failures: Vec<Failure>,
+    /// Rows compared at the end.
+    pub rows_verified: u64,
+    /// Steps during which both versions worked.
+    pub steps_with_both: Vec<String>,
+    /// The slowest statement without any migration.
+    pub idle_stall: Duration,
+    /// The slowest statement of each step.
+    pub stalls: BTreeMap<String, Duration>,
+}
+
+impl Report {
+    /// The slowest statement during a step in relation to the slowest one of the quiet time before.
+    pub fn stall_ratio(&self) -> f64 {
+        let worst = self.stalls.values().max().copied().unwrap_or_default();
+        worst.as_secs_f64() / self.idle_stall.as_secs_f64().max(1e-6)
+    }
+
+    /// Panics with every failure, one a line, when there is one.
+    pub fn assert_clean(&self) {
+        let lines: Vec<_> = self
+            .failures
+            .iter()
+            .map(|f| format!("{:?} version during `{}`: {}\n    in: {}", f.version, f.during, f.error, f.sql))
+            .collect();
+        assert!(lines.is_empty(), "{} failures:\n{}", lines.len(), lines.join("\n"));
+        assert!(self.rows_verified > 0, "no row was compared");
+    }
+}
+
+const PAIRS: usize = 3;
+/// Passes of every worker over its tables after each step.
+const ROUNDS: u64 = 25;
+
+/// A running team of one version.
+struct Team {
+    rounds: Vec<Arc<AtomicU64>>,
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// A run.
+struct Run<'a> {
+    db: &'a TestDatabase,
+    scenario: &'a Scenario,
+    views: [Arc<View>; 2],
+    statements: [Arc<Statements>; 2],
+    worlds: Vec<Arc<Mutex<World>>>,
+    shared: Arc<Shared>,
+    teams: [Option<Team>; 2],
+    state: Schema,
+    stepper: Stepper,
+    report: Report,
+    seed: u64,
+}
+
+/// Runs a scenario on a database that is in the state of `scenario.old`.
+pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
+    let mut run = Run::new(db, scenario).await;
+    run.seed_rows().await;
+    run.start(Version::Old).await;
+    run.quiet_time().await;
+    if scenario.abort_everywhere {
+        run.aborts().await;
+    }
+    run.forward(scenario.plan.steps.len()).await;
+    run.stop(Version::Old).await;
+    if serves(&run.state, &scenario.new).is_ok() {
+        run.start(Version::New).await;
+        run.load("after the last step").await;
+    }
+    run.finish(&[Version::New]).await
+}
+
+impl<'a> Run<'a> {
+    async fn new(db: &'a TestDatabase, scenario: &'a Scenario) -> Self {
+        let views = View::both(&scenario.old, &scenario.new, &scenario.mapping).map(Arc::new);
+        let statements = [&scenario.old, &scenario.new].map(|schema| Arc::new(Statements::of(db.dialect, schema)));
+        Self {
+            db,
+            scenario,
+            views,
+            statements,
+            worlds: (0..PAIRS as u64).map(|owner| Arc::new(Mutex::new(World::new(owner)))).collect(),
+            shared: Arc::default(),
+            teams: [None, None],
+            state: scenario.old.clone(),
+            stepper: Stepper::connect(db.dialect, &db.url).await,
+            report: Report::default(),
+            seed: 0x9E37_79B9_7F4A_7C15,
+        }
+    }
+
+    async fn worker(&mut self, version: Version, pair: usize) -> Worker {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        Worker {
+            dialect: self.db.dialect,
+            client: Client::connect(self.db.dialect, &self.db.url).await.unwrap(),
+            view: Arc::clone(&self.views[version as usize]),
+            statements: Arc::clone(&self.statements[version as usize]),
+            world: Arc::clone(&self.worlds[pair]),
+            shared: Arc::clone(&self.shared),
+            values: self.scenario.values.clone(),
+            rounds: Arc::default(),
+            stop: Arc::default(),
+            random: self.seed | 1,
+        }
+    }
+
+    /// Rows from before the migration, written by the old version.
+    async fn seed_rows(&mut self) {
+        self.during("seeding");
+        for pair in 0..PAIRS {
+            let mut worker = self.worker(Version::Old, pair).await;
+            let world = Arc::clone(&self.worlds[pair]);
+            let mut world = world.lock().await;
+            let statements = Arc::clone(&self.statements[0]);
+            worker.client.raw("BEGIN").await.unwrap();
+            for t in &statements.tables {
+                for row in 0..self.scenario.rows / PAIRS {
+                    let (statement, columns) = match row % 4 {
+                        0 => (&t.insert_required, &t.required),
+                        _ => (&t.insert_returning, &t.writable),
+                    };
+                    worker.insert(t, statement, columns, &mut world).await;
+                }
+            }
+            worker.client.raw("COMMIT").await.unwrap();
+        }
+        let failures = self.shared.failures.lock().unwrap().clone();
+        assert!(failures.is_empty(), "the old version does not run even before the migration: {failures:#?}");
+    }
+
+    fn during(&self, what: &str) {
+        what.clone_into(&mut self.shared.during.lock().unwrap());
+    }
+
+    async fn start(&mut self, version: Version) {
+        if self.teams[version as usize].is_some() {
+            return;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut team = Team { rounds: Vec::new(), stop: Arc::clone(&stop), tasks: Vec::new() };
+        for pair in 0..PAIRS {
+            let mut worker = self.worker(version, pair).await;
+            worker.stop = Arc::clone(&stop);
+            team.rounds.push(Arc::clone(&worker.rounds));
+            team.tasks.push(tokio::spawn(worker.run()));
+        }
+        self.teams[version as usize] = Some(team);
+    }
+
+    async fn stop(&mut self, version: Version) {
+        if let Some(team) = self.teams[version as usize].take() {
+            team.stop.store(true, Ordering::Relaxed);
+            for task in team.tasks {
+                task.await.unwrap();
+            }
+        }
+    }
+
+    /// Lets every running worker pass over its tables some times.
+    async fn load(&mut self, what: &str) {
+        self.during(what);
+        let rounds: Vec<_> = self.teams.iter().flatten().flat_map(|t| t.rounds.clone()).collect();
+        let goals: Vec<_> = rounds.iter().map(|r| r.load(Ordering::Relaxed) + ROUNDS).collect();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while rounds.iter().zip(&goals).any(|(r, goal)| r.load(Ordering::Relaxed) < *goal) {
+            assert!(Instant::now() < deadline, "a worker hangs {what}: {:#?}", self.shared.failures.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn take_slowest(&self) -> Duration {
+        std::mem::take(&mut *self.shared.slowest.lock().unwrap())
+    }
+
+    /// The slowest statement while nothing else happens.
+    async fn quiet_time(&mut self) {
+        // The first pass prepares statements and fills caches.
+        self.load("before the first step").await;
+        self.take_slowest();
+        self.load("before the first step").await;
+        self.load("before the first step").await;
+        self.report.idle_stall = self.take_slowest();
+    }
+
+    /// Carries out the steps from the current point to `until`, starting and stopping versions as the state allows.
+    async fn forward(&mut self, until: usize) {
+        for step in &self.scenario.plan.steps[..until] {
+            if step.phase == Phase::Contract {
+                self.stop(Version::Old).await;
+            }
+            let mut after = self.state.clone();
+            step.apply_to(&mut after).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+            if step.phase != Phase::Contract
+                && let Err(reasons) = serves(&after, &self.scenario.old)
+            {
+                panic!("step {} is {} and does not serve the old version: {reasons:?}", step.id, step.phase);
+            }
+            if serves(&after, &self.scenario.new).is_err() {
+                self.stop(Version::New).await;
+            }
+            self.during(&step.id);
+            self.take_slowest();
+            self.stepper.apply(step).await.unwrap_or_else(|e| panic!("{e}"));
+            self.state = after;
+            if serves(&self.state, &self.scenario.new).is_ok() {
+                self.start(Version::New).await;
+            }
+            if self.teams.iter().all(Option::is_some) {
+                self.report.steps_with_both.push(step.id.clone());
+            }
+            self.load(&format!("after {}", step.id)).await;
+            let stall = self.take_slowest();
+            let worst = self.report.stalls.entry(step.id.clone()).or_default();
+            *worst = stall.max(*worst);
+        }
+    }
+
+    /// From every point before contract: there, and back to the start.
+    async fn aborts(&mut self) {
+        let steps = &self.scenario.plan.steps;
+        let last = steps.iter().take_while(|s| s.phase != Phase::Contract).count();
+        for point in 1..=last {
+            self.forward(point).await;
+            self.stop(Version::New).await;
+            for step in steps[..point].iter().rev() {
+                assert!(step.undoable, "step {} before contract cannot be taken back", step.id);
+                self.during(&format!("taking back {}", step.id));
+                self.stepper.undo(step).await.unwrap_or_else(|e| panic!("taking back {e}"));
+                step.revert_on(&mut self.state).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+                self.load(&format!("after taking back {}", step.id)).await;
+            }
+            assert_eq!(self.state, self.scenario.old, "taking back {point} steps does not lead to the start");
+            self.forget_the_new_version().await;
+        }
+    }
+
+    /// What only the new version could see went away with its columns.
+    async fn forget_the_new_version(&self) {
+        for world in &self.worlds {
+            let mut world = world.lock().await;
+            for table in self.scenario.old.tables.keys() {
+                let shared = self.views[0].mapping.table(Version::Old, table);
+                if let Some(rows) = world.tables.get_mut(&shared) {
+                    rows.values_mut().for_each(|row| self.views[0].forget_the_other(table, row));
+                }
+            }
+            let of_old: Vec<_> =
+                self.scenario.old.tables.keys().map(|t| self.views[0].mapping.table(Version::Old, t)).collect();
+            world.tables.retain(|table, _| of_old.contains(table));
+        }
+    }
+
+    /// Ends the load, compares every row as the given versions see it, and reports.
+    async fn finish(mut self, versions: &[Version]) -> Report {
+        self.stop(Version::Old).await;
+        self.stop(Version::New).await;
+        self.during("comparing all rows");
+        for version in versions {
+            let mut worker = self.worker(*version, 0).await;
+            let mut worlds = Vec::new();
+            for world in &self.worlds {
+                worlds.push(Arc::clone(world).lock_owned().await);
+            }
+            self.report.rows_verified += worker.verify(&mut worlds).await;
+        }
+        self.report.statements = [0, 1].map(|v| self.shared.statements[v].load(Ordering::Relaxed));
+        self.report.failures = self.shared.failures.lock().unwrap().clone();
+        self.report
+    }
+}

@@ -1,0 +1,256 @@
+//! The statements of one version of a service, generated from its schema.
+
+use std::collections::BTreeMap;
+
+use schemadiff::model::{Column, Dialect, ForeignKey, IdentityKind, ObjectName, Schema, Table};
+
+use super::{
+    client::{Output, Statement},
+    value::Kind,
+};
+
+/// All statements of one version.
+pub struct Statements {
+    /// By table, parents before children.
+    pub tables: Vec<TableStatements>,
+}
+
+/// The statements on one table.
+pub struct TableStatements {
+    /// The table as this version knows it.
+    pub table: Table,
+    /// Primary key columns.
+    pub key: Vec<String>,
+    /// Columns that the service may write.
+    pub writable: Vec<String>,
+    /// Columns without which an insert fails.
+    pub required: Vec<String>,
+    /// Labels of the columns with an enumerated type.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// By key.
+    pub select: Statement,
+    /// By key, `FOR UPDATE`, where the engine has it.
+    pub select_for_update: Option<Statement>,
+    /// Everything.
+    pub select_all: Statement,
+    /// Every writable column, no result.
+    pub insert: Statement,
+    /// Every writable column, with `RETURNING`.
+    pub insert_returning: Statement,
+    /// The required columns alone, with `RETURNING`.
+    pub insert_required: Statement,
+    /// `ON CONFLICT (key) DO UPDATE`, where the key may be written.
+    pub upsert: Option<Statement>,
+    /// One statement per column: column, statement with the new value first and then the key.
+    pub updates: Vec<(String, Statement)>,
+    /// By key.
+    pub delete: Statement,
+    /// A join with each parent, by key: its columns are the child's.
+    pub joins: Vec<Statement>,
+}
+
+impl Statements {
+    /// Those of a schema; tables without a primary key are left alone.
+    pub fn of(dialect: Dialect, schema: &Schema) -> Self {
+        let mut tables = Vec::new();
+        for name in parents_first(schema) {
+            let table = &schema.tables[&name];
+            if table.primary_key.is_some() {
+                tables.push(TableStatements::of(dialect, schema, table));
+            }
+        }
+        Self { tables }
+    }
+}
+
+/// Table names, referenced ones first; a cycle is cut where it is met.
+pub fn parents_first(schema: &Schema) -> Vec<ObjectName> {
+    fn visit(schema: &Schema, name: &ObjectName, path: &mut Vec<ObjectName>, out: &mut Vec<ObjectName>) {
+        if out.contains(name) || path.contains(name) {
+            return;
+        }
+        path.push(name.clone());
+        for key in schema.tables.get(name).into_iter().flat_map(|t| t.foreign_keys.values()) {
+            visit(schema, &key.ref_table, path, out);
+        }
+        path.pop();
+        if schema.tables.contains_key(name) {
+            out.push(name.clone());
+        }
+    }
+    let mut out = Vec::new();
+    for name in schema.tables.keys() {
+        visit(schema, name, &mut Vec::new(), &mut out);
+    }
+    out
+}
+
+/// Builds SQL text for one table.
+struct Writer<'a> {
+    dialect: Dialect,
+    table: &'a Table,
+}
+
+impl Writer<'_> {
+    fn name(&self, name: &ObjectName) -> String {
+        match &name.schema {
+            Some(schema) => format!("{}.{}", quoted(schema), quoted(&name.name)),
+            None => quoted(&name.name),
+        }
+    }
+
+    fn column(&self, name: &str) -> &Column {
+        self.table.column(name).unwrap_or_else(|| panic!("no column {name} in {}", self.table.name))
+    }
+
+    fn kind(&self, name: &str) -> Kind {
+        Kind::of(self.dialect, &self.column(name).ty)
+    }
+
+    fn param(&self, number: usize, name: &str) -> String {
+        match (self.dialect, self.kind(name)) {
+            (Dialect::Sqlite, _) => format!("?{number}"),
+            (_, Kind::Other) => format!("CAST(${number}::text AS {})", self.column(name).ty),
+            _ => format!("${number}"),
+        }
+    }
+
+    fn params(&self, first: usize, names: &[String]) -> Vec<String> {
+        names.iter().enumerate().map(|(at, name)| self.param(first + at, name)).collect()
+    }
+
+    /// `a, b, a::text, b::text`, from `prefix.`.
+    fn outputs(&self, prefix: &str) -> (String, Vec<Output>) {
+        let names: Vec<_> = self.table.columns.iter().map(|c| format!("{prefix}{}", quoted(&c.name))).collect();
+        let texts = names.iter().map(|name| match self.dialect {
+            Dialect::Sqlite => format!("CAST({name} AS TEXT)"),
+            _ => format!("{name}::text"),
+        });
+        let columns = self.table.columns.iter().map(|c| Output {
+            name: c.name.clone(),
+            kind: Kind::of(self.dialect, &c.ty),
+            nullable: c.nullable,
+        });
+        (names.iter().cloned().chain(texts).collect::<Vec<_>>().join(", "), columns.collect())
+    }
+
+    fn where_key(&self, first: usize, key: &[String], prefix: &str) -> String {
+        let parts = key.iter().enumerate();
+        let parts = parts.map(|(at, k)| format!("{prefix}{} = {}", quoted(k), self.param(first + at, k)));
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn kinds(&self, names: &[String]) -> Vec<Kind> {
+        names.iter().map(|name| self.kind(name)).collect()
+    }
+
+    fn insert(&self, names: &[String], tail: &str, columns: Vec<Output>) -> Statement {
+        let table = self.name(&self.table.name);
+        let sql = if names.is_empty() {
+            format!("INSERT INTO {table} DEFAULT VALUES{tail}")
+        } else {
+            let list = names.iter().map(|n| quoted(n)).collect::<Vec<_>>().join(", ");
+            format!("INSERT INTO {table} ({list}) VALUES ({}){tail}", self.params(1, names).join(", "))
+        };
+        Statement { sql, params: self.kinds(names), columns }
+    }
+
+    fn join(&self, key: &[String], foreign: &ForeignKey) -> Statement {
+        let (list, columns) = self.outputs("c.");
+        let on = foreign.columns.iter().zip(&foreign.ref_columns);
+        let on = on.map(|(c, p)| format!("p.{} = c.{}", quoted(p), quoted(c))).collect::<Vec<_>>().join(" AND ");
+        let sql = format!(
+            "SELECT {list} FROM {} AS c LEFT JOIN {} AS p ON {on} WHERE {}",
+            self.name(&self.table.name),
+            self.name(&foreign.ref_table),
+            self.where_key(1, key, "c."),
+        );
+        Statement { sql, params: self.kinds(key), columns }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl TableStatements {
+    fn of(dialect: Dialect, schema: &Schema, table: &Table) -> Self {
+        let w = Writer { dialect, table };
+        let key = table.primary_key.as_ref().map(|k| k.columns.clone()).unwrap_or_default();
+        let always = |c: &Column| c.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Always);
+        let names = |keep: &dyn Fn(&Column) -> bool| -> Vec<String> {
+            table.columns.iter().filter(|c| keep(c)).map(|c| c.name.clone()).collect()
+        };
+        let writable = names(&|c| c.generated.is_none() && !always(c));
+        let required = names(&|c| !c.fills_itself());
+        let (list, outputs) = w.outputs("");
+        let from = format!("SELECT {list} FROM {}", w.name(&table.name));
+        let by_key = |tail: &str| Statement {
+            sql: format!("{from} WHERE {}{tail}", w.where_key(1, &key, "")),
+            params: w.kinds(&key),
+            columns: outputs.clone(),
+        };
+        let returning = format!(" RETURNING {list}");
+        Self {
+            labels: labels(schema, table),
+            select: by_key(""),
+            select_for_update: (dialect == Dialect::Postgres).then(|| by_key(" FOR UPDATE")),
+            select_all: Statement { sql: from.clone(), params: Vec::new(), columns: outputs.clone() },
+            insert: w.insert(&writable, "", Vec::new()),
+            insert_returning: w.insert(&writable, &returning, outputs.clone()),
+            insert_required: w.insert(&required, &returning, outputs.clone()),
+            upsert: upsert(&w, &key, &writable),
+            updates: updates(&w, schema, &key, &writable),
+            delete: Statement {
+                sql: format!("DELETE FROM {} WHERE {}", w.name(&table.name), w.where_key(1, &key, "")),
+                params: w.kinds(&key),
+                columns: Vec::new(),
+            },
+            joins: table.foreign_keys.values().map(|f| w.join(&key, f)).collect(),
+            table: table.clone(),
+            key,
+            writable,
+            required,
+        }
+    }
+}
+
+fn labels(schema: &Schema, table: &Table) -> BTreeMap<String, Vec<String>> {
+    let labels_of = |ty: &str| {
+        let bare = ty.replace('"', "");
+        schema.enums.values().find(|e| e.name.to_string() == bare || e.name.name == bare).map(|e| e.values.clone())
+    };
+    table.columns.iter().filter_map(|c| Some((c.name.clone(), labels_of(&c.ty)?))).collect()
+}
+
+fn upsert(w: &Writer<'_>, key: &[String], writable: &[String]) -> Option<Statement> {
+    let rest: Vec<_> = writable.iter().filter(|c| !key.contains(c)).collect();
+    if rest.is_empty() || !key.iter().all(|k| writable.contains(k)) {
+        return None;
+    }
+    let target = key.iter().map(|k| quoted(k)).collect::<Vec<_>>().join(", ");
+    let set = rest.iter().map(|c| format!("{0} = EXCLUDED.{0}", quoted(c))).collect::<Vec<_>>().join(", ");
+    Some(w.insert(writable, &format!(" ON CONFLICT ({target}) DO UPDATE SET {set}"), Vec::new()))
+}
+
+/// Key columns, columns that another table references and parts of composite foreign keys stay as they are.
+fn updates(w: &Writer<'_>, schema: &Schema, key: &[String], writable: &[String]) -> Vec<(String, Statement)> {
+    let referenced = |column: &str| {
+        let mut all = schema.tables.values().flat_map(|t| t.foreign_keys.values());
+        all.any(|f| f.ref_table == w.table.name && f.ref_columns.iter().any(|c| c == column))
+            || w.table.foreign_keys.values().any(|f| f.columns.len() > 1 && f.columns.iter().any(|c| c == column))
+    };
+    let mut updates = Vec::new();
+    for column in writable.iter().filter(|c| !key.contains(c) && !referenced(c)) {
+        let sql = format!(
+            "UPDATE {} SET {} = {} WHERE {}",
+            w.name(&w.table.name),
+            quoted(column),
+            w.param(1, column),
+            w.where_key(2, key, "")
+        );
+        let params = std::iter::once(column).chain(key).map(|c| w.kind(c)).collect();
+        updates.push((column.clone(), Statement { sql, params, columns: Vec::new() }));
+    }
+    updates
+}

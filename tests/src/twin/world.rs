@@ -1,0 +1,310 @@
+//! The rows that a pair of connections owns, known exactly, in the terms of the new version.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemadiff::model::{ObjectName, Schema};
+
+use super::value::{Value, constant};
+
+/// Which version of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// The one that is being replaced.
+    Old,
+    /// The one that replaces it.
+    New,
+}
+
+/// Computes a column of the new version from the row that the old one wrote.
+pub type Derivation = Arc<dyn Fn(&BTreeMap<String, Value>) -> Value + Send + Sync>;
+
+/// How the two versions' names and values belong together.
+#[derive(Clone, Default)]
+pub struct Mapping {
+    /// Old table name to new table name.
+    pub tables: BTreeMap<ObjectName, ObjectName>,
+    /// (New table name, old column) to new column.
+    pub columns: BTreeMap<(ObjectName, String), String>,
+    /// (New table name, new column) to the value of rows that the old version wrote. Without an entry it is the
+    /// constant default, or whatever is found first.
+    pub derivations: BTreeMap<(ObjectName, String), Derivation>,
+}
+
+impl Mapping {
+    /// The new version's name of a table.
+    pub fn table(&self, version: Version, name: &ObjectName) -> ObjectName {
+        match version {
+            Version::Old => self.tables.get(name).unwrap_or(name).clone(),
+            Version::New => name.clone(),
+        }
+    }
+
+    /// The new version's name of a column; `table` is the new version's.
+    pub fn column(&self, version: Version, table: &ObjectName, name: &str) -> String {
+        let renamed = self.columns.get(&(table.clone(), name.to_owned()));
+        match version {
+            Version::Old => renamed.map_or(name, String::as_str).to_owned(),
+            Version::New => name.to_owned(),
+        }
+    }
+}
+
+/// What is known of one column of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// This and nothing else.
+    Known(Value),
+    /// Whatever is read first; from then on it is known.
+    Unknown,
+}
+
+/// A row by the new version's column names (and the old one's, for columns that are gone).
+pub type Row = BTreeMap<String, Cell>;
+
+/// A primary key's values.
+pub type Key = Vec<Value>;
+
+/// A version as the model sees it.
+pub struct View {
+    /// Which.
+    pub version: Version,
+    /// Its schema.
+    pub schema: Schema,
+    /// The other version's schema.
+    pub other: Schema,
+    /// Names.
+    pub mapping: Mapping,
+    /// Foreign keys of both versions.
+    pub references: Vec<Reference>,
+}
+
+/// The rows of one owner.
+#[derive(Default)]
+pub struct World {
+    /// By the new version's table name.
+    pub tables: BTreeMap<ObjectName, BTreeMap<Key, Row>>,
+    last: u64,
+}
+
+impl World {
+    /// For the owner of that number: every number it hands out is its own.
+    pub fn new(owner: u64) -> Self {
+        Self { tables: BTreeMap::new(), last: (owner + 1) * 10_000_000 }
+    }
+
+    /// A number that nobody else has.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// The rows of a table.
+    pub fn rows(&self, table: &ObjectName) -> impl Iterator<Item = (&Key, &Row)> {
+        self.tables.get(table).into_iter().flatten()
+    }
+
+    /// How many there are.
+    pub fn count(&self, table: &ObjectName) -> usize {
+        self.tables.get(table).map_or(0, BTreeMap::len)
+    }
+
+    /// The row at a position, wrapping around.
+    pub fn pick(&self, table: &ObjectName, at: u64) -> Option<(&Key, &Row)> {
+        let rows = self.tables.get(table).filter(|rows| !rows.is_empty())?;
+        rows.iter().nth(at as usize % rows.len())
+    }
+}
+
+impl View {
+    /// The two versions' views.
+    pub fn both(old: &Schema, new: &Schema, mapping: &Mapping) -> [Self; 2] {
+        let references = references(mapping, old, new);
+        let view = |version, schema: &Schema, other: &Schema| Self {
+            version,
+            schema: schema.clone(),
+            other: other.clone(),
+            mapping: mapping.clone(),
+            references: references.clone(),
+        };
+        [view(Version::Old, old, new), view(Version::New, new, old)]
+    }
+
+    /// The row after this version inserted `given`.
+    pub fn inserted(&self, table: &ObjectName, given: &BTreeMap<String, Value>) -> Row {
+        let shared = self.mapping.table(self.version, table);
+        let mut row = Row::new();
+        for column in &self.schema.tables[table].columns {
+            let cell = match given.get(&column.name) {
+                Some(value) => Cell::Known(value.clone()),
+                None if column.identity.is_some() || column.generated.is_some() => Cell::Unknown,
+                None => match &column.default {
+                    Some(default) => constant(default).map_or(Cell::Unknown, Cell::Known),
+                    None => Cell::Known(None),
+                },
+            };
+            row.insert(self.mapping.column(self.version, &shared, &column.name), cell);
+        }
+        self.complete(&shared, &mut row);
+        row
+    }
+
+    /// Fills in what only the other version knows.
+    fn complete(&self, shared: &ObjectName, row: &mut Row) {
+        let other = match self.version {
+            Version::Old => Version::New,
+            Version::New => Version::Old,
+        };
+        let theirs = self.other.tables.values().find(|t| self.mapping.table(other, &t.name) == *shared);
+        for column in theirs.into_iter().flat_map(|t| &t.columns) {
+            let name = self.mapping.column(other, shared, &column.name);
+            if row.contains_key(&name) {
+                continue;
+            }
+            let cell = match (self.version, self.derived(shared, &name, row)) {
+                (Version::Old, Some(value)) => Cell::Known(value),
+                (Version::Old, None) => match &column.default {
+                    Some(default) => constant(default).map_or(Cell::Unknown, Cell::Known),
+                    None if column.nullable && column.generated.is_none() => Cell::Known(None),
+                    None => Cell::Unknown,
+                },
+                (Version::New, _) => Cell::Unknown,
+            };
+            row.insert(name, cell);
+        }
+    }
+
+    /// The row after everything that only the other version knows was taken away and comes back from the start.
+    pub fn forget_the_other(&self, table: &ObjectName, row: &mut Row) {
+        let shared = self.mapping.table(self.version, table);
+        let own: Vec<_> = self.schema.tables[table]
+            .columns
+            .iter()
+            .map(|c| self.mapping.column(self.version, &shared, &c.name))
+            .collect();
+        row.retain(|name, _| own.contains(name));
+        self.complete(&shared, row);
+    }
+
+    fn derived(&self, shared: &ObjectName, column: &str, row: &Row) -> Option<Value> {
+        let derivation = self.mapping.derivations.get(&(shared.clone(), column.to_owned()))?;
+        let known = row.iter().filter_map(|(name, cell)| match cell {
+            Cell::Known(value) => Some((name.clone(), value.clone())),
+            Cell::Unknown => None,
+        });
+        Some(derivation(&known.collect()))
+    }
+
+    /// Changes the row as this version's update of some columns does.
+    pub fn updated(&self, table: &ObjectName, row: &mut Row, given: &BTreeMap<String, Value>) {
+        let shared = self.mapping.table(self.version, table);
+        let before = row.clone();
+        for (column, value) in given {
+            row.insert(self.mapping.column(self.version, &shared, column), Cell::Known(value.clone()));
+        }
+        let given: Vec<_> = given.keys().map(|c| self.mapping.column(self.version, &shared, c)).collect();
+        for ((of, column), _) in self.mapping.derivations.iter().filter(|((of, _), _)| *of == shared) {
+            if given.contains(column) {
+                continue;
+            }
+            // Both are computed from the row: a change of the computed value is a change of the column.
+            let (was, is) = (self.derived(of, column, &before), self.derived(of, column, row));
+            if was != is {
+                let cell = match (self.version, is) {
+                    (Version::Old, Some(value)) => Cell::Known(value),
+                    // The new version left the column alone: whether it follows depends on how far the plan is.
+                    _ => Cell::Unknown,
+                };
+                row.insert(column.clone(), cell);
+            }
+        }
+        self.forget_generated(&shared, row);
+    }
+
+    /// Computed columns follow any change.
+    fn forget_generated(&self, shared: &ObjectName, row: &mut Row) {
+        for (version, schema) in [(self.version, &self.schema), (self.opposite(), &self.other)] {
+            let table = schema.tables.values().find(|t| self.mapping.table(version, &t.name) == *shared);
+            for column in table.into_iter().flat_map(|t| &t.columns).filter(|c| c.generated.is_some()) {
+                row.insert(self.mapping.column(version, shared, &column.name), Cell::Unknown);
+            }
+        }
+    }
+
+    fn opposite(&self) -> Version {
+        match self.version {
+            Version::Old => Version::New,
+            Version::New => Version::Old,
+        }
+    }
+
+    /// Compares what this version read with what is known; what was unknown is known afterwards when `learn` is set.
+    pub fn compare(
+        &self,
+        table: &ObjectName,
+        row: &mut Row,
+        columns: &[String],
+        read: &[Value],
+        learn: bool,
+    ) -> Result<(), String> {
+        let shared = self.mapping.table(self.version, table);
+        for (column, value) in columns.iter().zip(read) {
+            let name = self.mapping.column(self.version, &shared, column);
+            match row.get(&name) {
+                Some(Cell::Known(known)) if known != value => {
+                    return Err(format!("{table}.{column} is {value:?}, it must be {known:?}"));
+                }
+                Some(Cell::Unknown) if learn => {
+                    row.insert(name, Cell::Known(value.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a row of this owner references the row, by a foreign key of either version.
+    pub fn is_referenced(&self, world: &World, table: &ObjectName, row: &Row) -> bool {
+        let shared = self.mapping.table(self.version, table);
+        self.references.iter().filter(|r| r.parent == shared).any(|r| {
+            world.rows(&r.child).any(|(_, child)| {
+                let mut pairs = r.columns.iter().zip(&r.parent_columns);
+                pairs.all(|(from, to)| child.get(from) == row.get(to) && child.get(from) != Some(&Cell::Known(None)))
+            })
+        })
+    }
+}
+
+/// A foreign key in the new version's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Referencing table.
+    pub child: ObjectName,
+    /// Referencing columns.
+    pub columns: Vec<String>,
+    /// Referenced table.
+    pub parent: ObjectName,
+    /// Referenced columns.
+    pub parent_columns: Vec<String>,
+}
+
+/// The foreign keys of both versions: what one of them will demand, the other must not violate.
+fn references(mapping: &Mapping, old: &Schema, new: &Schema) -> Vec<Reference> {
+    let mut all = Vec::new();
+    for (version, schema) in [(Version::Old, old), (Version::New, new)] {
+        for table in schema.tables.values() {
+            for key in table.foreign_keys.values() {
+                let (child, parent) = (mapping.table(version, &table.name), mapping.table(version, &key.ref_table));
+                let names = |of: &ObjectName, list: &[String]| -> Vec<String> {
+                    list.iter().map(|c| mapping.column(version, of, c)).collect()
+                };
+                let columns = names(&child, &key.columns);
+                let parent_columns = names(&parent, &key.ref_columns);
+                let reference = Reference { child, columns, parent, parent_columns };
+                if !all.contains(&reference) {
+                    all.push(reference);
+                }
+            }
+        }
+    }
+    all
+}
