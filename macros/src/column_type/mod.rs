@@ -1,0 +1,189 @@
+//! `#[derive(ColumnType)]`: newtypes and enums without fields.
+
+mod attrs;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Data, DataEnum, DataStruct, DeriveInput, ext::IdentExt, spanned::Spanned};
+
+use crate::{errors::Errors, neighbours, table::json::Json};
+use attrs::ColumnTypeAttrs;
+
+/// The derive.
+pub fn derive(input: &DeriveInput) -> TokenStream {
+    let mut errors = Errors::default();
+    let attrs = attrs::container(&input.attrs, &mut errors);
+    let body = match &input.data {
+        Data::Struct(data) => newtype(input, data, &attrs, &mut errors),
+        Data::Enum(data) => enumeration(input, data, &attrs, &mut errors),
+        Data::Union(_) => {
+            errors.at(input.ident.span(), "a column type is a newtype or an enum without fields");
+            None
+        }
+    };
+    let private = match &attrs.root {
+        Some(path) => quote!(#path::__private),
+        None => quote!(::schemadiff::__private),
+    };
+    // In place of a type with mistakes, so that the tables that use it do not fail because of them.
+    let stub = Body { ty: quote!(TypeDesc::named("", "", "", true)), bound: None };
+    let (body, errors) = match body {
+        Some(body) if errors.is_empty() => (body, None),
+        _ => (stub, Some(errors.into_compile_errors())),
+    };
+    let (ident, ty) = (&input.ident, &body.ty);
+    let (generics, arguments, clause) = input.generics.split_for_impl();
+    let clause = match (clause, &body.bound) {
+        (clause, None) => clause.to_token_stream(),
+        (None, Some(bound)) => quote!(where #bound),
+        (Some(clause), Some(bound)) => {
+            let clause = clause.predicates.iter();
+            quote!(where #(#clause,)* #bound)
+        }
+    };
+    quote! {
+        #errors
+        const _: () = {
+            #[allow(unused_imports)]
+            use #private::{ColumnType, TypeDesc};
+            #[automatically_derived]
+            impl #generics ColumnType for #ident #arguments #clause {
+                const TYPE: TypeDesc = #ty;
+            }
+        };
+    }
+}
+
+struct Body {
+    ty: TokenStream,
+    bound: Option<TokenStream>,
+}
+
+fn newtype(input: &DeriveInput, data: &DataStruct, attrs: &ColumnTypeAttrs, errors: &mut Errors) -> Option<Body> {
+    for (span, key) in [
+        (attrs.name.as_ref().map(|it| it.span()), "name"),
+        (attrs.schema.as_ref().map(|it| it.span()), "schema"),
+        (attrs.rename_all.map(|it| it.0), "rename_all"),
+    ] {
+        if let Some(span) = span {
+            errors.at(
+                span,
+                format!("`{key}` is for enums; the type of a newtype is named by `ty`, or is that of its field"),
+            );
+        }
+    }
+    let mut fields = data.fields.iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        let message = "a column type has exactly one field; for several columns derive `schemadiff::Table`, for another type write `#[column(ty = \"..\")]` where it is used";
+        errors.at(input.ident.span(), message);
+        return None;
+    };
+    let type_name = neighbours::sqlx_container(&input.attrs).type_name;
+    if let Some(ty) = &attrs.ty {
+        let (postgres, mysql, sqlite) = (&ty.postgres, &ty.mysql, &ty.sqlite);
+        return Some(Body { ty: quote!(TypeDesc::new(#postgres, #mysql, #sqlite)), bound: None });
+    }
+    if let Some(name) = type_name {
+        // sqlx asks PostgreSQL for a type of that name; the other engines store the field.
+        return Some(Body { ty: quote!(TypeDesc::new(#name, "", "")), bound: None });
+    }
+    let (ty, span) = (&field.ty, field.ty.span());
+    let bound = (!input.generics.params.is_empty()).then(|| quote!(#ty: ColumnType));
+    Some(Body { ty: quote_spanned!(span=> <#ty as ColumnType>::TYPE), bound })
+}
+
+fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, errors: &mut Errors) -> Option<Body> {
+    if let Some(span) = attrs.ty_span {
+        errors.at(span, "`ty` is for newtypes; the type of an enum is named by `name`");
+    }
+    for variant in &data.variants {
+        if !variant.fields.is_empty() {
+            let message =
+                format!("variant `{}` has fields: only an enum without fields can be a column", variant.ident);
+            errors.at(variant.ident.span(), message);
+        }
+    }
+    if data.variants.is_empty() {
+        errors.at(input.ident.span(), "an enum without variants has no value to store");
+    }
+    let sqlx = neighbours::sqlx_container(&input.attrs);
+    if let (None, None, Some(repr)) = (&attrs.name, &sqlx.type_name, neighbours::repr(&input.attrs)) {
+        let span = repr.span();
+        return Some(Body { ty: quote_spanned!(span=> <#repr as ColumnType>::TYPE), bound: None });
+    }
+    let name = match (&attrs.name, &sqlx.type_name) {
+        (Some(ours), Some(theirs)) if ours.value() != theirs.value() => {
+            let message = format!(
+                "the type is \"{}\" here and \"{}\" in `#[sqlx(type_name)]`: give it one name",
+                ours.value(),
+                theirs.value()
+            );
+            errors.at(ours.span(), message);
+            ours.value()
+        }
+        (Some(name), _) | (None, Some(name)) => name.value(),
+        (None, None) => {
+            let message =
+                "the enum has no type name: write `#[column_type(name = \"..\")]`, or `#[repr(i32)]` to store numbers";
+            errors.at(input.ident.span(), message);
+            return None;
+        }
+    };
+    let (schema, name) = match (name.split_once('.'), &attrs.schema) {
+        (Some((schema, name)), None) => (Some(schema.to_owned()), name.to_owned()),
+        (_, schema) => (schema.as_ref().map(|it| it.value()), name),
+    };
+    let labels = labels(data, attrs, sqlx.rename_all, errors);
+    let mut json = Json::default();
+    json.raw("{\"name\":").string(&name).word_field("schema", schema.as_deref());
+    json.raw(",\"values\":").list(&labels, |json, label| {
+        json.string(label);
+    });
+    json.raw("}");
+    let text = json.into_text();
+    let spelled = schema.iter().chain([&name]).map(|part| quoted(part)).collect::<Vec<_>>().join(".");
+    Some(Body { ty: quote!(TypeDesc::enumeration(#spelled, #text)), bound: None })
+}
+
+/// A name as PostgreSQL writes it in a type.
+fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+fn labels(
+    data: &DataEnum,
+    attrs: &ColumnTypeAttrs,
+    sqlx_rule: Option<neighbours::RenameAll>,
+    errors: &mut Errors,
+) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::new();
+    for variant in &data.variants {
+        let plain = variant.ident.unraw().to_string();
+        let ours = attrs::variant(&variant.attrs, errors);
+        let sqlx = neighbours::sqlx_field(&variant.attrs);
+        let by_us = ours
+            .map(|it| (it.value(), it.span()))
+            .or(attrs.rename_all.map(|(_, rule)| (rule.apply(&plain), variant.ident.span())));
+        let by_sqlx = sqlx.rename.map(|it| it.value()).or(sqlx_rule.map(|rule| rule.apply(&plain)));
+        let label = match (by_us, by_sqlx) {
+            (Some((ours, span)), Some(theirs)) if ours != theirs => {
+                errors.at(
+                    span,
+                    format!(
+                        "the label is \"{ours}\" by `#[column_type]` and \"{theirs}\" by `#[sqlx]`: let them agree"
+                    ),
+                );
+                ours
+            }
+            (Some((label, _)), _) | (None, Some(label)) => label,
+            (None, None) => plain,
+        };
+        if labels.contains(&label) {
+            errors.at(variant.ident.span(), format!("two variants have the label \"{label}\""));
+        }
+        labels.push(label);
+    }
+    labels
+}

@@ -1,0 +1,103 @@
+//! Building the record: literal JSON, with what the compiler resolves in between.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::LitStr;
+
+/// JSON text with holes.
+#[derive(Default)]
+pub struct Json {
+    text: String,
+    parts: Vec<TokenStream>,
+}
+
+impl Json {
+    /// Text as it stands.
+    pub fn raw(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// A JSON string.
+    pub fn string(&mut self, value: &str) -> &mut Self {
+        self.text.push('"');
+        self.text.push_str(&escape(value));
+        self.text.push('"');
+        self
+    }
+
+    /// `,"key":"value"`, if there is a value.
+    pub fn text_field(&mut self, key: &str, value: Option<&LitStr>) -> &mut Self {
+        if let Some(value) = value {
+            self.raw(",").string(key).raw(":").string(&value.value());
+        }
+        self
+    }
+
+    /// `,"key":"value"` for one of the format's own words, if there is one.
+    pub fn word_field(&mut self, key: &str, value: Option<&str>) -> &mut Self {
+        if let Some(value) = value {
+            self.raw(",").string(key).raw(":").string(value);
+        }
+        self
+    }
+
+    /// `,"key":true`, if it is.
+    pub fn flag_field(&mut self, key: &str, value: bool) -> &mut Self {
+        if value {
+            self.raw(",").string(key).raw(":true");
+        }
+        self
+    }
+
+    /// `[..]`.
+    pub fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) -> &mut Self {
+        self.raw("[");
+        for (at, item) in items.into_iter().enumerate() {
+            if at > 0 {
+                self.raw(",");
+            }
+            each(self, item);
+        }
+        self.raw("]")
+    }
+
+    /// A part that the compiler resolves.
+    pub fn hole(&mut self, part: TokenStream) -> &mut Self {
+        self.flush();
+        self.parts.push(part);
+        self
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            let text = std::mem::take(&mut self.text);
+            self.parts.push(quote!(Part::Json(#text)));
+        }
+    }
+
+    /// The parts, for a place where `Part` is in scope.
+    pub fn into_parts(mut self) -> Vec<TokenStream> {
+        self.flush();
+        self.parts
+    }
+
+    /// The text of a record without holes.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// A text as it stands inside a JSON string.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}

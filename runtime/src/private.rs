@@ -1,0 +1,27 @@
+//! What derived code names. No part of the public interface: it changes with the derive, which has the same version.
+
+pub use crate::{
+    __place as place,
+    artifact::encode::{
+        DerivedTable, NotNull, Part, Probe, Reference, check_not_null, check_nullable, check_reference, record,
+        record_len,
+    },
+    types::{ColumnType, TypeDesc},
+};
+
+/// Puts a record into the link section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __place {
+    ($parts:expr) => {
+        const _: () = {
+            const PARTS: &[$crate::__private::Part] = $parts;
+            const LEN: usize = $crate::__private::record_len(PARTS);
+            #[used]
+            #[cfg_attr(not(any(target_vendor = "apple", windows)), unsafe(link_section = "schemadiff"))]
+            #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__schemadiff"))]
+            #[cfg_attr(windows, unsafe(link_section = ".schmd$m"))]
+            static RECORD: [u8; LEN] = $crate::__private::record::<LEN>(PARTS);
+        };
+    };
+}

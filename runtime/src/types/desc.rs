@@ -1,0 +1,83 @@
+//! A type as constants, so that the compiler can put it into the link section.
+
+/// The SQL type of a Rust type, on every engine.
+///
+/// The spellings must be what a driver decodes into the Rust type; an empty one says that the engine has no such type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeDesc {
+    pub(crate) postgres: &'static str,
+    pub(crate) mysql: &'static str,
+    pub(crate) sqlite: &'static str,
+    pub(crate) nullable: bool,
+    pub(crate) array: bool,
+    /// JSON of the enumeration behind the type; written by the derive.
+    pub(crate) enumeration: Option<&'static str>,
+    /// Nothing in the spellings needs escaping in JSON. Found out once a type, so that sections are copied by slices.
+    pub(crate) plain: bool,
+    /// Named by the user and not by a Rust type, so that it is not compared with other types at compile time.
+    pub(crate) named: bool,
+}
+
+impl TypeDesc {
+    /// A NOT NULL type by its spelling on PostgreSQL, on MySQL and on SQLite; empty where there is none.
+    #[must_use]
+    pub const fn new(postgres: &'static str, mysql: &'static str, sqlite: &'static str) -> Self {
+        let plain = is_plain(postgres) && is_plain(mysql) && is_plain(sqlite);
+        Self { postgres, mysql, sqlite, nullable: false, array: false, enumeration: None, plain, named: false }
+    }
+
+    /// The same type, but NULL is allowed.
+    #[must_use]
+    pub const fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+
+    /// An array of it, where the engine has arrays.
+    ///
+    /// # Panics
+    /// For an array of arrays, which no driver decodes. It happens while the code is compiled.
+    #[must_use]
+    #[allow(clippy::panic, reason = "evaluated by the compiler, where a panic is a compile error")]
+    pub const fn array(mut self) -> Self {
+        if self.array {
+            panic!("an array of arrays cannot be a column: name its type with `#[column(ty = \"..\")]`");
+        }
+        self.array = true;
+        self.nullable = false;
+        self.mysql = "";
+        self.sqlite = "";
+        self
+    }
+
+    /// An enumeration: `json` is its declaration.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn enumeration(postgres: &'static str, json: &'static str) -> Self {
+        let mut desc = Self::new(postgres, "varchar(255)", "TEXT");
+        desc.enumeration = Some(json);
+        desc
+    }
+
+    /// A type that the user spelled out.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn named(postgres: &'static str, mysql: &'static str, sqlite: &'static str, nullable: bool) -> Self {
+        let mut desc = Self::new(postgres, mysql, sqlite);
+        desc.nullable = nullable;
+        desc.named = true;
+        desc
+    }
+}
+
+const fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] < 0x20 || bytes[at] == b'"' || bytes[at] == b'\\' {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
