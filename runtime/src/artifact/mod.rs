@@ -2,6 +2,9 @@
 
 mod decl;
 pub(crate) mod encode;
+mod lower;
+mod names;
+pub mod naming;
 mod own;
 mod section;
 
@@ -9,5 +12,6 @@ pub use decl::{
     CheckDecl, ColumnDecl, DefaultDecl, EnumDecl, FORMAT, GeneratedDecl, IdentityDecl, IndexDecl, IndexPartDecl,
     PrimaryKeyDecl, ReferenceDecl, TableDecl, TableForeignKeyDecl, TypeDecl, UniqueDecl,
 };
+pub use lower::{Hints, LowerError, Lowered, lower};
 pub use own::own_tables;
 pub use section::{MAGIC, SECTION_NAMES, SectionError, parse_section};

@@ -1,0 +1,68 @@
+//! Which names are taken while default names are given.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{TableDecl, naming};
+use crate::model::{Dialect, ObjectName};
+
+/// Names in use, by database schema. Names that users gave come first, so that a default name gives way to them.
+#[derive(Debug, Default)]
+pub struct Names {
+    dialect: Option<Dialect>,
+    relations: BTreeSet<(Option<String>, String)>,
+    constraints: BTreeSet<(Option<String>, String)>,
+}
+
+impl Dialect {
+    /// How the engine compares names: SQLite and MySQL do not tell upper from lower case.
+    pub(crate) fn fold(self, name: &str) -> String {
+        if self == Self::Postgres { name.to_owned() } else { name.to_lowercase() }
+    }
+}
+
+impl Names {
+    /// Takes the names of tables and those that were given by hand.
+    pub fn reserve(&mut self, decls: &BTreeMap<ObjectName, &TableDecl>, dialect: Dialect) {
+        self.dialect = Some(dialect);
+        for (table, decl) in decls {
+            self.relations.insert(self.key(table, &table.name));
+            let uniques = decl.uniques.iter().map(|it| &it.name);
+            let key = decl.primary_key.iter().map(|it| &it.name);
+            for name in uniques.clone().chain(key.clone()).chain(decl.indexes.iter().map(|it| &it.name)).flatten() {
+                self.relations.insert(self.key(table, name));
+            }
+            let checks = decl.checks.iter().map(|it| &it.name);
+            let foreign_keys = decl.foreign_keys.iter().map(|it| &it.name);
+            for name in uniques.chain(key).chain(checks).chain(foreign_keys).flatten() {
+                self.constraints.insert(self.key(table, name));
+            }
+        }
+    }
+
+    /// A default name for a check or a foreign key.
+    pub fn constraint(&mut self, table: &ObjectName, columns: &[&str], suffix: &str) -> String {
+        let taken = |name: &str| self.constraints.contains(&self.key(table, name));
+        let name = naming::free_name(&table.name, columns, suffix, taken);
+        self.constraints.insert(self.key(table, &name));
+        name
+    }
+
+    /// A default name for an index, and for the constraint that owns it, if one does.
+    pub fn index(&mut self, table: &ObjectName, columns: &[&str], suffix: &str, constraint: bool) -> String {
+        let taken = |name: &str| {
+            let key = self.key(table, name);
+            self.relations.contains(&key) || (constraint && self.constraints.contains(&key))
+        };
+        let name = naming::free_name(&table.name, columns, suffix, taken);
+        let key = self.key(table, &name);
+        if constraint {
+            self.constraints.insert(key.clone());
+        }
+        self.relations.insert(key);
+        name
+    }
+
+    fn key(&self, table: &ObjectName, name: &str) -> (Option<String>, String) {
+        (table.schema.clone(), self.dialect.map_or_else(|| name.to_owned(), |dialect| dialect.fold(name)))
+    }
+}
