@@ -1,10 +1,12 @@
 //! PostgreSQL.
 
+pub(crate) mod address;
 mod capabilities;
 pub mod connect;
 pub mod introspect;
 pub mod normalize;
 mod render;
+mod scratch;
 
 pub use render::Postgres;
 

@@ -1,14 +1,15 @@
 //! Brings a declared schema into PostgreSQL's own spelling.
 
+mod limits;
+mod server;
 pub(crate) mod text;
 
 use schemadiff::model::{Schema, Table};
 
-use super::{
-    connect::Client,
-    render::{names::default_name, types},
-};
-use crate::Result;
+use super::render::{names::default_name, types};
+
+pub use limits::identifiers;
+pub use server::with_server;
 
 /// The part that needs no server: type aliases, parentheses around whole expressions, what the server takes for granted.
 pub fn statically(desired: &mut Schema) {
@@ -48,12 +49,4 @@ fn expression(slot: &mut Option<String>) {
     if let Some(text) = slot {
         *text = text::expression(text);
     }
-}
-
-/// See [`crate::dialect::Connection::normalize`].
-///
-/// # Errors
-/// When the server refuses an expression.
-pub async fn with_server(_client: &mut Client, _desired: &mut Schema, _current: &Schema) -> Result<()> {
-    Ok(())
 }

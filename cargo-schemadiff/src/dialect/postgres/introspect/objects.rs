@@ -1,0 +1,82 @@
+//! Enumerated types, views, triggers, and what the model does not hold.
+
+use std::collections::{BTreeMap, HashMap};
+
+use schemadiff::model::{CompatView, EnumType, ObjectName, Schema, Sync};
+use sqlx::postgres::PgRow;
+
+use super::{
+    Found,
+    row::{Oid, Row},
+    tables::Relation,
+};
+use crate::dialect::postgres::{
+    MARK,
+    render::{names::SYNC_PREFIX, sync::SyncComment},
+};
+
+/// Labels come in their order, one a row.
+pub(super) fn enums(rows: &[PgRow]) -> BTreeMap<ObjectName, EnumType> {
+    let mut enums = BTreeMap::new();
+    for row in rows.iter().map(Row) {
+        let name = row.name(0);
+        let entry = enums.entry(name.clone());
+        let found = entry.or_insert_with(|| EnumType { name, values: Vec::new(), comment: row.owned(3) });
+        found.values.extend(row.owned(2));
+    }
+    enums
+}
+
+fn marked<T: serde::de::DeserializeOwned>(comment: Option<&str>) -> Option<T> {
+    serde_json::from_str(comment?.strip_prefix(MARK)?).ok()
+}
+
+/// Views and triggers: schemadiff's own into the model, the user's into the list of what is left alone.
+pub(super) fn views_and_triggers(
+    rows: &[PgRow],
+    relations: &mut HashMap<Oid, Relation>,
+    schema: &mut Schema,
+    found: &mut Found,
+) {
+    for row in rows.iter().map(Row) {
+        let shown = format!("{}.{}", row.get(1), row.get(2));
+        match row.letter(0) {
+            't' => trigger(row, relations, found),
+            'm' => found.leave_alone("materialized view", shown, "materialized views are kept as they are"),
+            _ => match marked::<CompatView>(row.opt(5)) {
+                // The server's name for it, not the comment's: the view may have been renamed since.
+                Some(view) => {
+                    let name = row.name(1);
+                    schema.compat_views.insert(name.clone(), CompatView { name, ..view });
+                }
+                None => found.leave_alone("view", shown, "views are kept as they are"),
+            },
+        }
+    }
+}
+
+fn trigger(row: Row<'_>, relations: &mut HashMap<Oid, Relation>, found: &mut Found) {
+    let name = row.get(4);
+    let ours = if name.starts_with(SYNC_PREFIX) { marked::<SyncComment>(row.opt(5)) } else { None };
+    let relation = relations.get_mut(&row.number(3));
+    match (ours, relation) {
+        (Some(comment), Some(relation)) => {
+            let sync = Sync { fills: comment.fills, filled: Vec::new() };
+            relation.table.syncs.insert(name.to_owned(), sync);
+        }
+        (_, relation) => {
+            let shown = format!("{}.{}.{name}", row.get(1), row.get(2));
+            found.leave_alone("trigger", shown, "triggers are kept as they are");
+            if let (Some(relation), Some(last)) = (relation, found.opaque.last_mut()) {
+                last.table = Some(relation.table.name.clone());
+            }
+        }
+    }
+}
+
+/// What has no place in the model at all.
+pub(super) fn unsupported(rows: &[PgRow], found: &mut Found) {
+    for row in rows.iter().map(Row) {
+        found.leave_alone(row.get(0), row.get(1), "it is kept as it is");
+    }
+}

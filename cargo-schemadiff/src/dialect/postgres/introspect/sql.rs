@@ -1,0 +1,176 @@
+//! The queries: a fixed number of them, each for a whole kind of object, sent together in one message.
+//!
+//! What is compared as text is deparsed by the server; everything else comes as numbers and names and is put together
+//! here, because `pg_get_constraintdef` and `pg_get_indexdef` cost the server far more than the rest of a big catalogue.
+
+/// Which database schemas are read; a condition on `pg_namespace n`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Where {
+    /// Everything that is neither the system's nor schemadiff's.
+    Users,
+    /// This session's temporary objects.
+    Temporary,
+}
+
+impl Where {
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::Users => "n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'schemadiff')",
+            Self::Temporary => "n.oid = pg_my_temp_schema()",
+        }
+    }
+}
+
+/// What belongs to an extension is made and dropped with it.
+fn not_of_extension(class: &str, oid: &str) -> String {
+    format!(
+        "{oid} NOT IN (SELECT objid FROM pg_depend WHERE classid = '{class}'::regclass AND deptype = 'e' \
+         AND refclassid = 'pg_extension'::regclass)"
+    )
+}
+
+pub(super) fn tables(scope: Where) -> String {
+    format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, array_to_string(c.reloptions, E'\\n'),
+           d.description, greatest(c.reltuples, 0)::bigint, c.relpages + coalesce(toast.relpages, 0), c.relispartition,
+           EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)), c.relrowsecurity, c.reloftype <> 0
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid
+         LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+         WHERE c.relkind IN ('r', 'p', 'f') AND {} AND {}",
+        scope.condition(),
+        not_of_extension("pg_class", "c.oid")
+    )
+}
+
+pub(super) fn columns(scope: Where) -> String {
+    format!(
+        "SELECT a.attrelid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+           pg_get_expr(ad.adbin, ad.adrelid), a.attidentity, a.attgenerated, a.attcollation,
+           CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation END, d.description
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         JOIN pg_type t ON t.oid = a.atttypid
+         LEFT JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
+         LEFT JOIN pg_description d ON d.objoid = a.attrelid AND d.classoid = 'pg_class'::regclass
+           AND d.objsubid = a.attnum
+         WHERE c.relkind IN ('r', 'p') AND {}",
+        scope.condition()
+    )
+}
+
+pub(super) fn sequences(scope: Where) -> String {
+    format!(
+        "SELECT d.refobjid, d.refobjsubid, n.nspname, c.relname, s.seqrelid::regclass::text,
+           format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle
+         FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i')
+           AND d.refclassid = 'pg_class'::regclass
+         WHERE {} AND {}",
+        scope.condition(),
+        not_of_extension("pg_class", "c.oid")
+    )
+}
+
+pub(super) fn constraints(scope: Where, version: u32) -> String {
+    let set_columns = if version >= 150_000 { "k.confdelsetcols IS NOT NULL" } else { "false" };
+    let unusual = if version >= 180_000 { "NOT k.conenforced OR k.conperiod" } else { "false" };
+    format!(
+        "SELECT k.conrelid, k.conname, k.contype, k.condeferrable, k.condeferred, k.convalidated, k.connoinherit,
+           k.conkey::text, k.confrelid, k.confkey::text, k.confupdtype, k.confdeltype, k.confmatchtype,
+           pg_get_expr(k.conbin, k.conrelid), k.conindid, d.description, {set_columns}, {unusual}
+         FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+         LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0
+         WHERE k.conrelid <> 0 AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
+        scope.condition()
+    )
+}
+
+pub(super) fn indexes(scope: Where, version: u32) -> String {
+    let nulls = if version >= 150_000 { "i.indnullsnotdistinct" } else { "false" };
+    format!(
+        "SELECT i.indexrelid, i.indrelid, c.relname, am.amname, i.indisunique, i.indisvalid, {nulls}, i.indnkeyatts,
+           i.indkey::text, i.indoption::text, i.indclass::text, i.indcollation::text,
+           pg_get_expr(i.indpred, i.indrelid),
+           CASE WHEN i.indexprs IS NOT NULL THEN array_to_string(ARRAY(
+             SELECT pg_get_indexdef(i.indexrelid, at, false) FROM generate_series(1, i.indnkeyatts) at
+             WHERE i.indkey[at - 1] = 0), E'\\x1f') END,
+           CASE WHEN i.indexprs IS NOT NULL AND i.indcollation::oid[] && ARRAY(
+             SELECT oid FROM pg_collation WHERE oid <> 100) THEN pg_get_indexdef(i.indexrelid) END,
+           array_to_string(c.reloptions, E'\\n'), d.description, c.relpages
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_am am ON am.oid = c.relam
+         LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+         WHERE {}",
+        scope.condition()
+    )
+}
+
+/// Operator classes and collations that some index or column uses, and parameters of operator classes.
+pub(super) const INDEX_WORDS: &str = "SELECT 'opclass', o.oid, 0, o.opcdefault,
+           CASE WHEN pg_opclass_is_visible(o.oid) THEN quote_ident(o.opcname)
+                ELSE quote_ident(n.nspname) || '.' || quote_ident(o.opcname) END
+         FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace
+       UNION ALL
+         SELECT 'collation', c.oid, 0, false, CASE WHEN n.nspname IN ('pg_catalog', 'public') THEN c.collname::text
+           ELSE format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), replace(c.collname, '\"', '\"\"')) END
+         FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+       UNION ALL
+         SELECT 'parameters', a.attrelid, a.attnum, false,
+           (SELECT string_agg(format('%s=%L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ')
+            FROM unnest(a.attoptions) o)
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         WHERE a.attoptions IS NOT NULL AND c.relkind = 'i'";
+
+pub(super) fn enums(scope: Where) -> String {
+    format!(
+        "SELECT n.nspname, t.typname, e.enumlabel, d.description
+         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_enum e ON e.enumtypid = t.oid
+         LEFT JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_type'::regclass AND d.objsubid = 0
+         WHERE t.typtype = 'e' AND {} AND {} ORDER BY t.oid, e.enumsortorder",
+        scope.condition(),
+        not_of_extension("pg_type", "t.oid")
+    )
+}
+
+pub(super) fn views_and_triggers(scope: Where) -> String {
+    format!(
+        "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+         WHERE c.relkind IN ('v', 'm') AND {scope} AND {not_extension}
+       UNION ALL
+         SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description
+         FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
+         WHERE NOT g.tgisinternal AND {scope} AND {not_extension}",
+        scope = scope.condition(),
+        not_extension = not_of_extension("pg_class", "c.oid")
+    )
+}
+
+/// Kind, name and reason of what the model does not hold.
+pub(super) fn unsupported(scope: Where) -> String {
+    let scope = scope.condition();
+    format!(
+        "SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
+           n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {scope} AND {proc}
+       UNION ALL SELECT CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'c' THEN 'composite type' ELSE 'range type' END,
+           n.nspname || '.' || t.typname
+         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
+         WHERE (t.typtype IN ('d', 'r') OR t.typtype = 'c' AND c.relkind = 'c') AND {scope} AND {types}
+       UNION ALL SELECT 'policy', n.nspname || '.' || c.relname || '.' || p.polname
+         FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE {scope}
+       UNION ALL SELECT 'rule', n.nspname || '.' || c.relname || '.' || r.rulename
+         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE r.rulename <> '_RETURN' AND {scope}
+       UNION ALL SELECT 'extended statistics', n.nspname || '.' || s.stxname
+         FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE {scope}
+       UNION ALL SELECT 'publication', pubname::text FROM pg_publication
+       UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger",
+        proc = not_of_extension("pg_proc", "p.oid"),
+        types = not_of_extension("pg_type", "t.oid")
+    )
+}

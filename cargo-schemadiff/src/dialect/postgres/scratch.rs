@@ -1,0 +1,144 @@
+//! Scratch databases next to the user's: made for a proof, dropped after it.
+
+use super::{
+    address,
+    connect::{self, Client, fetch, text, words},
+    render::names::{ident, literal},
+};
+use crate::{
+    Error, Kind, Result,
+    dialect::{Connection, Scratch},
+};
+
+/// What every scratch database's name begins with.
+const PREFIX: &str = "schemadiff_scratch_";
+
+/// Class of the advisory locks that say which scratch databases are in use.
+const LOCK_CLASS: u32 = 0x5344;
+
+/// Makes a scratch database.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn scratch(client: &mut Client) -> Result<Scratch> {
+    // The user's connection stays the user's; a second one owns the scratch database until it is removed.
+    let mut owner = connect::open(&client.url).await?;
+    remove_left_behind(&mut owner).await;
+    let name = create(&mut owner).await?;
+    match prepare(&mut owner, &name).await {
+        Ok(connection) => Ok(Scratch {
+            url: connection.url.clone(),
+            connection: Connection::Postgres(Box::new(connection)),
+            owner: Some(Connection::Postgres(Box::new(owner))),
+            name,
+        }),
+        Err(error) => {
+            drop_scratch(&mut owner, &name).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Encoding and collation of the source decide how texts sort and compare: the copy must have them too.
+async fn create(owner: &mut Client) -> Result<String> {
+    let locale = match owner.server().version {
+        170_000.. => {
+            "CASE datlocprovider WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', datlocale)
+                                 WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', datlocale)
+                                 ELSE '' END"
+        }
+        150_000.. => {
+            "CASE datlocprovider WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', daticulocale) ELSE '' END"
+        }
+        _ => "''",
+    };
+    let sql = format!(
+        "WITH new AS (SELECT '{PREFIX}' || left(replace(gen_random_uuid()::text, '-', ''), 16) AS name)
+         SELECT name, pg_advisory_lock({LOCK_CLASS}, hashtext(name))::text,
+                format('CREATE DATABASE %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L', name,
+                       pg_encoding_to_char(encoding), datcollate, datctype) || {locale}
+         FROM new, pg_database WHERE datname = current_database()"
+    );
+    let rows = fetch(&mut owner.connection, &sql).await.map_err(|e| connect::failed(&sql, &e))?;
+    let facts = rows.first().and_then(|rows| rows.first()).and_then(|row| Some((text(row, 0)?, text(row, 2)?)));
+    let Some((name, statement)) = facts.map(|(name, sql)| (name.to_owned(), sql.to_owned())) else {
+        return Err(Error::new(Kind::Internal, "SD0910", "the server does not know the database it is connected to"));
+    };
+    fetch(&mut owner.connection, &statement).await.map_err(|e| not_created(owner, &e))?;
+    Ok(name)
+}
+
+fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
+    let effect = format!("cannot create a scratch database next to `{}`", owner.database);
+    let error_code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+    let said =
+        Error::new(Kind::Database, if error_code == "42501" { "SD0507" } else { "SD0508" }, effect).cause(words(error));
+    if error_code == "42501" {
+        said.help(format!("as a superuser: ALTER ROLE {} CREATEDB", ident(&owner.user)))
+            .help("or name another server for the proof")
+    } else {
+        said
+    }
+}
+
+/// Connects to the new database and gives it the extensions of the source.
+async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
+    const EXTENSIONS: &str = "SELECT e.extname::text, n.nspname::text FROM pg_extension e
+         JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid";
+    let Some(url) = address::of_database(&owner.url, name) else {
+        return Err(Error::new(Kind::Usage, "SD0204", "the address of the database is no URL"));
+    };
+    let mut connection = connect::open(&url).await?;
+    let rows = fetch(&mut owner.connection, EXTENSIONS).await.map_err(|e| connect::failed(EXTENSIONS, &e))?;
+    for row in rows.iter().flatten() {
+        let (Some(extension), Some(schema)) = (text(row, 0), text(row, 1)) else { continue };
+        let mut statements = Vec::new();
+        if schema != "pg_catalog" && schema != "public" {
+            statements.push(format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)));
+        }
+        let place = if schema == "pg_catalog" { String::new() } else { format!(" SCHEMA {}", ident(schema)) };
+        statements.push(format!("CREATE EXTENSION IF NOT EXISTS {}{place} CASCADE", ident(extension)));
+        if let Err(error) = connection.run(&statements).await {
+            // The plan may not need it; if it does, the proof fails with the server's words.
+            tracing::warn!(extension, %error, "the scratch database lacks an extension");
+        }
+    }
+    Ok(connection)
+}
+
+/// Scratch databases that nobody is connected to and whose owner is gone: an earlier run ended in the middle.
+async fn remove_left_behind(owner: &mut Client) {
+    let sql = format!(
+        "SELECT d.datname::text FROM pg_database d WHERE d.datname LIKE {} AND pg_has_role(d.datdba, 'USAGE')
+         AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
+         AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = {LOCK_CLASS}
+             AND l.objid::bigint = hashtext(d.datname::text)::bigint & 4294967295)",
+        literal(&format!("{}%", PREFIX.replace('_', "\\_")))
+    );
+    let left_behind: Vec<String> = match fetch(&mut owner.connection, &sql).await {
+        Ok(rows) => rows.iter().flatten().filter_map(|row| text(row, 0)).map(str::to_owned).collect(),
+        Err(error) => {
+            tracing::debug!(%error, "cannot look for scratch databases that were left behind");
+            return;
+        }
+    };
+    for name in left_behind {
+        // Another run may be faster: then it is gone already.
+        if let Err(error) = fetch(&mut owner.connection, &format!("DROP DATABASE IF EXISTS {}", ident(&name))).await {
+            tracing::debug!(%error, name, "cannot remove a scratch database that was left behind");
+        }
+    }
+}
+
+/// Drops a scratch database.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn drop_scratch(client: &mut Client, name: &str) -> Result<()> {
+    let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name));
+    fetch(&mut client.connection, &sql).await.map(drop).map_err(|e| {
+        Error::new(Kind::Database, "SD0509", format!("cannot drop the scratch database `{name}`"))
+            .cause(words(&e))
+            .help(format!("DROP DATABASE {} by hand; the next run tries it too", ident(name)))
+    })
+}
