@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod diff;
 mod error;
 pub mod migrations;
+pub mod project;
 pub mod report;
 pub mod side;
 

@@ -179,7 +179,7 @@ mod tests {
         let long = "a".repeat(60);
         let name = default_name(&long, &[&"b".repeat(60)], "fkey");
         assert_eq!(name.len(), 63);
-        assert_eq!(name, format!("{}_{}_fkey", "a".repeat(28), "b".repeat(29)));
+        assert_eq!(name, format!("{}_{}_fkey", "a".repeat(29), "b".repeat(28)));
         assert_eq!(default_name(&long, &["id"], "key"), format!("{}_id_key", "a".repeat(56)));
         assert!(default_name(&"ä".repeat(40), &[], "pkey").len() <= 63);
     }
