@@ -123,7 +123,7 @@ impl Connection {
     }
 
     /// Makes an empty scratch database next to this one: `CREATE DATABASE schemadiff_scratch_<random>` on PostgreSQL (with
-    /// the extensions of this one), an in-memory database on SQLite.
+    /// the extensions of this one), a temporary file on SQLite.
     ///
     /// # Errors
     /// [`Kind::Database`] when the user may not create one, saying which right is missing.

@@ -2,10 +2,12 @@
 //!
 //! SQLite keeps the text of an expression as the user wrote it. So the declared and the stored text both go through
 //! [`normal`] and are then compared. It only changes what cannot change the meaning: keyword case, white space, comments,
-//! quotes around plain names, operator synonyms, parentheses around the whole or around one operand, and the table's own
-//! name before a column.
+//! quotes around plain names, operator synonyms, parentheses around the whole or around one operand, the table's own
+//! name before a column, and the double quotes of a text literal.
 
-use super::lexer::{Kind, Token, ident, tokens};
+use schemadiff::model::Table;
+
+use super::lexer::{Kind, Token, ident, literal, tokens};
 
 /// Words that are operators or clauses inside an expression; a column of such a name must be quoted.
 const KEYWORDS: &[&str] = &[
@@ -127,22 +129,45 @@ impl Piece {
     }
 }
 
-/// The normal spelling of an expression over `table`'s columns. Text that cannot be cut into tokens is only trimmed.
-pub(super) fn normal(expr: &str, table: &str) -> String {
+/// The names an expression may use.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names<'n> {
+    table: &'n str,
+    columns: Vec<&'n str>,
+}
+
+impl<'n> Names<'n> {
+    /// The table's name and columns.
+    pub fn of(table: &'n Table) -> Self {
+        Self { table: &table.name.name, columns: table.columns.iter().map(|c| c.name.as_str()).collect() }
+    }
+
+    fn is_table(&self, name: &str) -> bool {
+        !self.table.is_empty() && self.table.eq_ignore_ascii_case(name)
+    }
+
+    /// The column in its own spelling.
+    fn column(&self, name: &str) -> Option<&'n str> {
+        self.columns.iter().copied().find(|c| c.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The normal spelling of an expression. Text that cannot be cut into tokens is only trimmed.
+pub(super) fn normal(expr: &str, names: &Names<'_>) -> String {
     let Ok(found) = tokens(expr) else {
         return expr.trim().to_owned();
     };
-    let mut pieces = pieces(&found, table);
+    let mut pieces = pieces(&found, names);
     while strip_once(&mut pieces) {}
     join(&pieces)
 }
 
 /// The normal spelling of a default: as [`normal`], and a bare word is the text literal that SQLite takes it for.
 pub(super) fn normal_default(expr: &str) -> String {
-    let bare = normal(expr, "");
+    let bare = normal(expr, &Names::default());
     match tokens(&bare).as_deref() {
         Ok([only]) if only.kind == Kind::QuotedName || (only.kind == Kind::Word && !is_keyword(only.text)) => {
-            super::lexer::literal(&only.name().unwrap_or_default())
+            literal(&only.name().unwrap_or_default())
         }
         _ => bare,
     }
@@ -192,7 +217,7 @@ fn is_keyword(word: &str) -> bool {
 }
 
 /// A name as it is written in an expression: bare when that is the same name.
-fn name_text(name: &str) -> String {
+pub(super) fn name_text(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !is_keyword(name)
@@ -200,14 +225,28 @@ fn name_text(name: &str) -> String {
     if plain { name.to_owned() } else { ident(name) }
 }
 
-fn pieces(found: &[Token<'_>], table: &str) -> Vec<Piece> {
+/// A column in its own spelling; what stands in double quotes and is no column is a text literal to SQLite.
+fn operand_text(token: &Token<'_>, next: Option<&Token<'_>>, names: &Names<'_>) -> String {
+    let name = token.name().unwrap_or_default();
+    let qualifier = next.is_some_and(|t| t.is_symbol("."));
+    match names.column(&name) {
+        Some(column) => name_text(column),
+        None if token.text.starts_with('"') && !qualifier && !is_row_name(&name) => literal(&name),
+        None => name_text(&name),
+    }
+}
+
+fn is_row_name(name: &str) -> bool {
+    ["rowid", "_rowid_", "oid"].iter().any(|row| row.eq_ignore_ascii_case(name))
+}
+
+fn pieces(found: &[Token<'_>], names: &Names<'_>) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::new();
     let mut at = 0;
     while let Some(token) = found.get(at) {
         let next = found.get(at + 1);
         let named = matches!(token.kind, Kind::Word | Kind::QuotedName);
-        let own_name = named && !table.is_empty() && token.name().is_some_and(|n| n.eq_ignore_ascii_case(table));
-        if own_name && next.is_some_and(|t| t.is_symbol(".")) {
+        if named && next.is_some_and(|t| t.is_symbol(".")) && token.name().is_some_and(|n| names.is_table(&n)) {
             at += 2;
             continue;
         }
@@ -219,14 +258,14 @@ fn pieces(found: &[Token<'_>], table: &str) -> Vec<Piece> {
             out.push(Piece::new("NULL", Role::Operand));
             at += usize::from(token.is("NOT"));
         } else {
-            out.push(piece(token, next));
+            out.push(piece(token, next, names));
         }
         at += 1;
     }
     out
 }
 
-fn piece(token: &Token<'_>, next: Option<&Token<'_>>) -> Piece {
+fn piece(token: &Token<'_>, next: Option<&Token<'_>>, names: &Names<'_>) -> Piece {
     let before_open = next.is_some_and(|t| t.is_symbol("("));
     match token.kind {
         Kind::Word if is_keyword(token.text) => {
@@ -241,7 +280,7 @@ fn piece(token: &Token<'_>, next: Option<&Token<'_>>) -> Piece {
         }
         Kind::Word if before_open => Piece::new(token.text.to_ascii_lowercase(), Role::Function),
         Kind::QuotedName if before_open => Piece::new(name_text(&token.name().unwrap_or_default()), Role::Function),
-        Kind::Word | Kind::QuotedName => Piece::new(name_text(&token.name().unwrap_or_default()), Role::Operand),
+        Kind::Word | Kind::QuotedName => Piece::new(operand_text(token, next, names), Role::Operand),
         Kind::Text | Kind::Number => Piece::new(token.text, Role::Operand),
         Kind::Blob => Piece::new(format!("x{}", token.text[1..].to_ascii_uppercase()), Role::Operand),
         Kind::Symbol => match token.text {
@@ -301,7 +340,11 @@ fn is_redundant(pieces: &[Piece], open: usize, close: usize) -> bool {
     let doubled = before.is_some_and(|p| p.role == Role::Open)
         && pieces.get(close + 1).is_some_and(|p| p.role == Role::Close)
         && open.checked_sub(2).and_then(|at| pieces.get(at)).is_none_or(|p| p.text != "IN");
-    let one_operand = matches!(inner, [only] if only.role == Role::Operand);
+    let one_operand = match inner {
+        [only] => only.role == Role::Operand,
+        [function, ..] => function.role == Role::Function && closing(inner, 1) == Some(inner.len() - 1),
+        [] => false,
+    };
     whole || doubled || one_operand
 }
 
@@ -349,6 +392,7 @@ mod tests {
 
     #[test]
     fn spellings_of_one_expression_are_one() {
+        let names = Names { table: "t", columns: vec!["a", "b", "email", "order"] };
         for (written, expected) in [
             ("( ( \"a\">0 ) )", "a > 0"),
             ("LOWER( [email] )", "lower(email)"),
@@ -356,6 +400,7 @@ mod tests {
             ("x isnull and y NOTNULL", "x IS NULL AND y IS NOT NULL"),
             ("(a)=(b)", "a = b"),
             ("(a + b) * c", "(a + b) * c"),
+            ("(LENGTH(a)) > 1 and (f(a) + g(b)) < 2", "length(a) > 1 AND (f(a) + g(b)) < 2"),
             ("a == 1 or a!=2", "a = 1 OR a <> 2"),
             ("t.a > 0 AND \"t\".b < 1", "a > 0 AND b < 1"),
             ("x IN ('a','b')", "x IN ('a', 'b')"),
@@ -364,6 +409,7 @@ mod tests {
             ("\"order\" > 1", "\"order\" > 1"),
             ("a - -1", "a - -1"),
             ("(a, b) = (1, 2)", "(a, b) = (1, 2)"),
+            ("A > \"text\"", "a > 'text'"),
             ("X'0a'", "x'0A'"),
             ("case when a then 'it''s' else null end", "CASE WHEN a THEN 'it''s' ELSE NULL END"),
             ("cast(a as integer)", "CAST(a AS integer)"),
@@ -374,8 +420,8 @@ mod tests {
             ("a -> '$.x' ->> 'y'", "a -> '$.x' ->> 'y'"),
             ("CURRENT_timestamp", "CURRENT_TIMESTAMP"),
         ] {
-            assert_eq!(normal(written, "t"), expected);
-            assert_eq!(normal(expected, "t"), expected, "stable");
+            assert_eq!(normal(written, &names), expected);
+            assert_eq!(normal(expected, &names), expected, "stable");
         }
     }
 

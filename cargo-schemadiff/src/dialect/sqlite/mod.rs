@@ -3,12 +3,15 @@
 mod backfill;
 pub mod connect;
 mod create;
+mod cursor;
 mod expr;
 pub mod introspect;
 mod lexer;
 pub mod normalize;
+mod parse;
 mod rebuild;
 mod render;
+mod sizes;
 mod sync;
 mod types;
 

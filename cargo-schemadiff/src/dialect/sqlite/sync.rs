@@ -13,7 +13,7 @@ use super::{create::name, expr, lexer::ident};
 use crate::dialect::SyncSpec;
 
 /// What a comment of ours begins with; JSON follows.
-pub(super) const MARK: &str = "schemadiff:";
+const MARK: &str = "schemadiff:";
 
 /// The triggers of a sync, as (name, statement).
 pub(super) fn triggers(sync: &SyncSpec) -> Vec<(String, String)> {
@@ -29,9 +29,17 @@ pub(super) fn trigger_names(sync: &str) -> [String; 2] {
     [format!("{sync}_i"), format!("{sync}_u")]
 }
 
-/// The sync's name, from one of its triggers' names.
-pub(super) fn sync_of_trigger(trigger: &str) -> Option<&str> {
-    trigger.strip_suffix("_i").or_else(|| trigger.strip_suffix("_u"))
+/// The sync's name and the columns it fills, if the trigger is one of ours.
+pub(super) fn of_trigger<'t>(trigger: &'t str, sql: &str) -> Option<(&'t str, Vec<String>)> {
+    #[derive(serde::Deserialize)]
+    struct Mark {
+        fills: Vec<String>,
+    }
+    let name = trigger.strip_suffix("_i").or_else(|| trigger.strip_suffix("_u"))?;
+    let start = format!("/* {MARK}");
+    let mark = sql.get(sql.find(&start)? + start.len()..)?;
+    let mark: Mark = serde_json::from_str(mark.get(..mark.find("*/")?)?).ok()?;
+    name.starts_with(super::render::OWN_PREFIX).then_some((name, mark.fills))
 }
 
 fn fills(sync: &SyncSpec) -> Vec<String> {
