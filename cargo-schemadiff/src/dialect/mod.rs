@@ -259,3 +259,12 @@ pub fn normalize_statically(dialect: Dialect, desired: &mut Schema) {
         Dialect::Mysql => {}
     }
 }
+
+/// Takes over from `current` what is no difference on this engine but would look like one: on SQLite the names of indexes
+/// and constraints with equal definitions, whether a unique index came as a constraint, and type names of one affinity.
+/// [`Connection::normalize`] does it too; a comparison without a server (with the lock file) needs it by itself.
+pub fn adopt_spelling(dialect: Dialect, desired: &mut Schema, current: &Schema) {
+    if dialect == Dialect::Sqlite {
+        sqlite::normalize::adopt(desired, current);
+    }
+}

@@ -148,7 +148,7 @@ pub(super) fn unique_index(unique: &Unique) -> Index {
 
 /// Takes over from the current schema what is no difference on SQLite: the names of indexes and constraints whose
 /// definitions are equal, whether a unique index came as a constraint, and type names of one affinity.
-pub fn adopt(desired: &mut Schema, current: &Schema) {
+pub(crate) fn adopt(desired: &mut Schema, current: &Schema) {
     for (name, table) in &mut desired.tables {
         let Some(there) = current.tables.get(name) else {
             continue;

@@ -12,6 +12,7 @@ use schemadiff::model::{
 use super::{
     create::is_rowid_alias,
     cursor::{Cursor, Reason},
+    expr,
     lexer::Kind,
     render::default_name,
 };
@@ -26,8 +27,12 @@ pub(super) fn table(name: &str, sql: &str) -> Result<Table, Reason> {
     cursor.expect("CREATE")?;
     cursor.expect("TABLE")?;
     cursor.name()?;
-    let mut reader =
-        TableReader { table: Table::new(ObjectName::new(name)), foreign_keys: Vec::new(), key_is_automatic: false };
+    let mut reader = TableReader {
+        table: Table::new(ObjectName::new(name)),
+        checks: Vec::new(),
+        foreign_keys: Vec::new(),
+        key_is_automatic: false,
+    };
     cursor.expect_symbol("(")?;
     loop {
         reader.element(&mut cursor)?;
@@ -51,6 +56,8 @@ pub(super) fn table(name: &str, sql: &str) -> Result<Table, Reason> {
 
 struct TableReader {
     table: Table,
+    /// Constraint name and condition.
+    checks: Vec<(Option<String>, String)>,
     foreign_keys: Vec<(Option<String>, ForeignKey)>,
     key_is_automatic: bool,
 }
@@ -70,7 +77,7 @@ impl TableReader {
             cursor.take(&["CHECK"]);
             let expr = cursor.parenthesized()?;
             no_conflict_clause(cursor)?;
-            self.check(constraint, None, expr);
+            self.checks.push((constraint, expr.to_owned()));
             return Ok(());
         } else if cursor.sees("FOREIGN") && follows.is_some_and(|t| t.is("KEY")) {
             cursor.take(&["FOREIGN", "KEY"]);
@@ -118,7 +125,7 @@ impl TableReader {
         } else if cursor.take(&["CHECK"]) {
             let expr = cursor.parenthesized()?;
             no_conflict_clause(cursor)?;
-            self.check(constraint, Some(&column.name), expr);
+            self.checks.push((constraint, expr.to_owned()));
             Ok(())
         } else if cursor.take(&["DEFAULT"]) {
             column.default = Some(default(cursor)?);
@@ -192,14 +199,6 @@ impl TableReader {
         self.table.indexes.insert(name, index);
     }
 
-    fn check(&mut self, constraint: Option<String>, column: Option<&str>, expr: &str) {
-        let columns: Vec<_> = column.into_iter().collect();
-        let wanted = constraint.unwrap_or_else(|| default_name(&self.table.name.name, &columns, "check"));
-        let check = Check { expr: expr.to_owned(), not_valid: false, no_inherit: false, comment: None };
-        let name = free_name(&self.table.checks, wanted);
-        self.table.checks.insert(name, check);
-    }
-
     /// What stands behind REFERENCES.
     fn references(
         &mut self,
@@ -244,7 +243,15 @@ impl TableReader {
     }
 
     fn finish(self) -> Result<Table, Reason> {
-        let Self { mut table, foreign_keys, key_is_automatic } = self;
+        let Self { mut table, checks, foreign_keys, key_is_automatic } = self;
+        let names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+        for (constraint, expr) in checks {
+            let columns: Vec<_> = expr::mentioned(&expr, &names).into_iter().map(String::as_str).collect();
+            let columns = if columns.len() == 1 { columns } else { Vec::new() };
+            let wanted = constraint.unwrap_or_else(|| default_name(&table.name.name, &columns, "check"));
+            let name = free_name(&table.checks, wanted);
+            table.checks.insert(name, Check { expr, not_valid: false, no_inherit: false, comment: None });
+        }
         for (constraint, key) in foreign_keys {
             let columns: Vec<_> = key.columns.iter().map(String::as_str).collect();
             let wanted = constraint.unwrap_or_else(|| default_name(&table.name.name, &columns, "fkey"));

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use schemadiff::{
+    artifact::naming,
     model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
     plan::{Assignment, Backfill, KeyColumn, Lock},
 };
@@ -357,12 +358,13 @@ fn index_query(table: &ObjectName, index: &str) -> String {
     format!("SELECT 1 FROM {schema}.sqlite_schema WHERE type = 'index' AND name = {index}")
 }
 
-/// `table_column_suffix`; a check or primary key over several columns is named after the table alone.
+/// The names PostgreSQL would give, which structs get on every engine: a check over several columns and a primary key are
+/// named after the table alone.
 pub(super) fn default_name(table: &str, columns: &[&str], suffix: &str) -> String {
-    let named = match suffix {
+    let columns = match suffix {
         "pkey" => &[],
         "check" if columns.len() > 1 => &[],
         _ => columns,
     };
-    [&[table], named, &[suffix]].concat().join("_")
+    naming::default_name(table, columns, suffix)
 }

@@ -42,14 +42,9 @@ pub(super) fn of_trigger<'t>(trigger: &'t str, sql: &str) -> Option<(&'t str, Ve
     name.starts_with(super::render::OWN_PREFIX).then_some((name, mark.fills))
 }
 
-fn fills(sync: &SyncSpec) -> Vec<String> {
-    let old = sync.backward.as_ref().and(sync.old.clone());
-    old.into_iter().chain([sync.new.clone()]).collect()
-}
-
 fn trigger(sync: &SyncSpec, trigger: &str, event: &str, when: Option<&str>, body: &[String]) -> String {
     // `*/` would end the comment; JSON allows a backslash before the slash.
-    let mark = serde_json::json!({ "fills": fills(sync) }).to_string().replace("*/", "*\\/");
+    let mark = serde_json::json!({ "fills": sync.fills() }).to_string().replace("*/", "*\\/");
     let when = when.map(|condition| format!("\nWHEN {condition}")).unwrap_or_default();
     format!(
         "CREATE TRIGGER {} AFTER {event} ON {} FOR EACH ROW{when}\nBEGIN\n  /* {MARK}{mark} */\n  {};\nEND",
