@@ -21,23 +21,37 @@ pub(super) fn create(view: &CompatView, version: u32) -> Vec<String> {
     let json = serde_json::to_string(view).unwrap_or_default();
     vec![
         format!("CREATE VIEW {name}{options} AS SELECT {} FROM {table}", columns.join(", ")),
-        grants(view),
+        grants(view, version),
         comment_on("VIEW", &name, Some(&format!("{MARK}{json}"))),
     ]
 }
 
 /// A new view has no grants and belongs to whoever made it. The older version needs what it had on the table.
-fn grants(view: &CompatView) -> String {
+///
+/// Rights on single columns do not reach through a view that checks its caller's rights, because it reads all its columns.
+/// Where there are such rights, and no row level security that asks who the caller is, the view checks its own alone.
+fn grants(view: &CompatView, version: u32) -> String {
     let (name, table) = (literal(&qualified(&view.name)), literal(&qualified(&view.table)));
     let pairs: Vec<_> =
         view.columns.iter().map(|(seen, real)| format!("({}, {})", literal(seen), literal(real))).collect();
     let columns = pairs.join(", ");
+    let invoker = if version >= 150_000 {
+        format!(
+            "
+    SELECT format('ALTER VIEW %s SET (security_invoker = false)', {name})
+      FROM pg_catalog.pg_class WHERE oid = {table}::regclass AND NOT relrowsecurity
+        AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = {table}::regclass AND attacl IS NOT NULL)
+    UNION ALL"
+        )
+    } else {
+        String::new()
+    };
     format!(
         "DO $schemadiff$
 DECLARE
   command text;
 BEGIN
-  FOR command IN
+  FOR command IN{invoker}
     SELECT format('ALTER VIEW %s OWNER TO %I', {name}, pg_catalog.pg_get_userbyid(relowner))
       FROM pg_catalog.pg_class WHERE oid = {table}::regclass AND relowner <> current_user::regrole
     UNION ALL
