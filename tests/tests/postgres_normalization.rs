@@ -95,7 +95,7 @@ async fn what_the_server_refuses_is_named() {
         break_it(desired.tables.get_mut(&orders).unwrap());
         normalize_statically(Dialect::Postgres, &mut desired);
         let error = connection.normalize(&mut desired, &Schema::default()).await.unwrap_err();
-        assert_eq!((error.kind, error.code), (Kind::Project, "SD0340"), "{error}");
+        assert_eq!((error.kind, error.code), (Kind::Project, "SD0350"), "{error}");
         assert_eq!(error.effect, format!("PostgreSQL refuses the declaration of {name}"), "{error}");
         assert!(error.cause.as_ref().unwrap().contains("SQLSTATE"), "{error}");
         // The connection is as good as before.
@@ -127,7 +127,7 @@ async fn names_that_the_server_would_cut_off_are_refused() {
     let long = "x".repeat(80);
     desired.tables.get_mut(&ObjectName::new("orders")).unwrap().columns[1].name.clone_from(&long);
     let error = connection.normalize(&mut desired, &Schema::default()).await.unwrap_err();
-    assert_eq!((error.kind, error.code), (Kind::Project, "SD0341"));
+    assert_eq!((error.kind, error.code), (Kind::Project, "SD0351"));
     assert!(error.effect.contains(&long) && error.cause.unwrap().contains("80 bytes"));
 }
 

@@ -49,5 +49,5 @@ fn check(kind: &str, name: &str, of: Option<&str>) -> Result<()> {
     } else {
         (format!("the name of a {kind}{place} is no name"), "it is empty or holds a zero byte".to_owned())
     };
-    Err(Error::new(Kind::Project, "SD0341", effect).cause(cause).help("give it another name, with `name = \"..\"`"))
+    Err(Error::new(Kind::Project, "SD0351", effect).cause(cause).help("give it another name, with `name = \"..\"`"))
 }

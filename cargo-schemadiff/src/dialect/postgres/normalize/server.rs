@@ -260,7 +260,7 @@ async fn guilty(client: &mut Client, table: &Table) -> Option<Error> {
 }
 
 fn refused(what: &str, error: &sqlx::Error) -> Error {
-    Error::new(Kind::Project, "SD0340", format!("PostgreSQL refuses the declaration of {what}"))
+    Error::new(Kind::Project, "SD0350", format!("PostgreSQL refuses the declaration of {what}"))
         .cause(words(error))
         .help("correct the type or expression in the attribute")
 }

@@ -240,3 +240,6 @@ impl Ddl for Postgres {
         locks::locks(what, table, others)
     }
 }
+
+#[cfg(test)]
+mod tests;
