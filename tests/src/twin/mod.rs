@@ -22,10 +22,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cargo_schemadiff::dialect::{Connection, Scope};
 use schemadiff::{
     compat::serves,
-    model::Schema,
-    plan::{Phase, Plan},
+    model::{Fingerprint, Schema, between},
+    plan::{PLAN_FORMAT, Phase, Plan},
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
@@ -55,12 +56,23 @@ pub struct Scenario {
     pub rows: usize,
     /// Also take the plan back from every point before contract.
     pub abort_everywhere: bool,
+    /// After every step the server must show the state that the plan predicts.
+    pub compare_with_server: bool,
 }
 
 impl Scenario {
     /// With 600 rows a table and without aborts.
     pub fn new(old: Schema, new: Schema, plan: Plan) -> Self {
-        Self { old, new, plan, mapping: Mapping::default(), values: None, rows: 600, abort_everywhere: false }
+        Self {
+            old,
+            new,
+            plan,
+            mapping: Mapping::default(),
+            values: None,
+            rows: 600,
+            abort_everywhere: false,
+            compare_with_server: false,
+        }
     }
 }
 
@@ -124,6 +136,30 @@ struct Run<'a> {
     stepper: Stepper,
     report: Report,
     seed: u64,
+}
+
+/// The schema of a database.
+pub async fn introspect(url: &str) -> Schema {
+    let mut connection = Connection::open(url).await.unwrap_or_else(|e| panic!("{e}"));
+    connection.introspect(&Scope::default()).await.unwrap_or_else(|e| panic!("{e}")).schema
+}
+
+/// Fills the tables of a schema with rows, as a service with that schema would write them.
+pub async fn seed(db: &TestDatabase, schema: &Schema, rows: usize, values: Option<Values>) {
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        id: String::new(),
+        dialect: db.dialect,
+        parent: None,
+        before: Fingerprint::of(schema),
+        after: Fingerprint::of(schema),
+        allowed_drops: Vec::new(),
+        notes: Vec::new(),
+        checksum: String::new(),
+        steps: Vec::new(),
+    };
+    let scenario = Scenario { values, rows, ..Scenario::new(schema.clone(), schema.clone(), plan) };
+    Run::new(db, &scenario).await.seed_rows().await;
 }
 
 /// Runs a scenario on a database that is in the state of `scenario.old`.
@@ -199,8 +235,9 @@ impl<'a> Run<'a> {
             }
             worker.client.raw("COMMIT").await.unwrap();
         }
-        let failures = self.shared.failures.lock().unwrap().clone();
-        assert!(failures.is_empty(), "the old version does not run even before the migration: {failures:#?}");
+        if let Some(first) = self.shared.failures.lock().unwrap().first() {
+            panic!("the old version does not run even before the migration: {}\nin: {}", first.error, first.sql);
+        }
     }
 
     fn during(&self, what: &str) {
@@ -238,7 +275,11 @@ impl<'a> Run<'a> {
         let goals: Vec<_> = rounds.iter().map(|r| r.load(Ordering::Relaxed) + ROUNDS).collect();
         let deadline = Instant::now() + Duration::from_secs(60);
         while rounds.iter().zip(&goals).any(|(r, goal)| r.load(Ordering::Relaxed) < *goal) {
-            assert!(Instant::now() < deadline, "a worker hangs {what}: {:#?}", self.shared.failures.lock().unwrap());
+            assert!(
+                Instant::now() < deadline,
+                "a worker hangs {what}: {:?}",
+                self.shared.failures.lock().unwrap().first()
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -277,6 +318,7 @@ impl<'a> Run<'a> {
             self.take_slowest();
             self.stepper.apply(step).await.unwrap_or_else(|e| panic!("{e}"));
             self.state = after;
+            self.compare_with_server(&format!("after step {}", step.id)).await;
             if serves(&self.state, &self.scenario.new).is_ok() {
                 self.start(Version::New).await;
             }
@@ -288,6 +330,18 @@ impl<'a> Run<'a> {
             let worst = self.report.stalls.entry(step.id.clone()).or_default();
             *worst = stall.max(*worst);
         }
+    }
+
+    async fn compare_with_server(&self, when: &str) {
+        if !self.scenario.compare_with_server {
+            return;
+        }
+        let mut predicted = self.state.clone();
+        for sync in predicted.tables.values_mut().flat_map(|t| t.syncs.values_mut()) {
+            *sync = sync.structure();
+        }
+        let found = introspect(&self.db.url).await;
+        assert_eq!(between(&predicted, &found), [], "{when} the server is not as the plan predicts");
     }
 
     /// From every point before contract: there, and back to the start.
@@ -302,6 +356,7 @@ impl<'a> Run<'a> {
                 self.during(&format!("taking back {}", step.id));
                 self.stepper.undo(step).await.unwrap_or_else(|e| panic!("taking back {e}"));
                 step.revert_on(&mut self.state).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+                self.compare_with_server(&format!("after taking back step {}", step.id)).await;
                 self.load(&format!("after taking back {}", step.id)).await;
             }
             assert_eq!(self.state, self.scenario.old, "taking back {point} steps does not lead to the start");

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use schemadiff::model::{Column, Dialect, ForeignKey, IdentityKind, ObjectName, Schema, Table};
+use schemadiff::model::{Column, Dialect, ForeignKey, IdentityKind, Index, ObjectName, Schema, Table};
 
 use super::{
     client::{Output, Statement},
-    value::Kind,
+    value::{Kind, constant},
 };
 
 /// All statements of one version.
@@ -50,37 +50,36 @@ pub struct TableStatements {
 }
 
 impl Statements {
-    /// Those of a schema; tables without a primary key are left alone.
+    /// Those of a schema. A table without a primary key is written once, when the rows are seeded, and then left alone.
     pub fn of(dialect: Dialect, schema: &Schema) -> Self {
         let mut tables = Vec::new();
         for name in parents_first(schema) {
-            let table = &schema.tables[&name];
-            if table.primary_key.is_some() {
-                tables.push(TableStatements::of(dialect, schema, table));
-            }
+            tables.push(TableStatements::of(dialect, schema, &schema.tables[&name]));
         }
         Self { tables }
     }
 }
 
-/// Table names, referenced ones first; a cycle is cut where it is met.
+/// Table names, referenced ones first. In a cycle, references that may be NULL do not count.
 pub fn parents_first(schema: &Schema) -> Vec<ObjectName> {
-    fn visit(schema: &Schema, name: &ObjectName, path: &mut Vec<ObjectName>, out: &mut Vec<ObjectName>) {
-        if out.contains(name) || path.contains(name) {
-            return;
+    let mut out: Vec<ObjectName> = Vec::new();
+    let waits_for = |table: &Table, out: &[ObjectName], required_only: bool| {
+        table.foreign_keys.values().any(|key| {
+            let required = key.columns.iter().all(|c| table.column(c).is_some_and(|c| !c.nullable));
+            (required || !required_only) && key.ref_table != table.name && !out.contains(&key.ref_table)
+        })
+    };
+    while out.len() < schema.tables.len() {
+        let mut left = schema.tables.values().filter(|t| !out.contains(&t.name));
+        let next = left
+            .clone()
+            .find(|t| !waits_for(t, &out, false))
+            .or_else(|| left.clone().find(|t| !waits_for(t, &out, true)))
+            .or_else(|| left.next());
+        match next {
+            Some(table) => out.push(table.name.clone()),
+            None => break,
         }
-        path.push(name.clone());
-        for key in schema.tables.get(name).into_iter().flat_map(|t| t.foreign_keys.values()) {
-            visit(schema, &key.ref_table, path, out);
-        }
-        path.pop();
-        if schema.tables.contains_key(name) {
-            out.push(name.clone());
-        }
-    }
-    let mut out = Vec::new();
-    for name in schema.tables.keys() {
-        visit(schema, name, &mut Vec::new(), &mut out);
     }
     out
 }
@@ -182,7 +181,13 @@ impl TableStatements {
             table.columns.iter().filter(|c| keep(c)).map(|c| c.name.clone()).collect()
         };
         let writable = names(&|c| c.generated.is_none() && !always(c));
-        let required = names(&|c| !c.fills_itself());
+        // A constant default of a unique column serves one row only.
+        let unique = |c: &Column| {
+            let in_index = |i: &Index| i.unique && i.parts.iter().any(|p| p.column.as_ref() == Some(&c.name));
+            table.uniques.values().any(|u| u.columns.contains(&c.name)) || table.indexes.values().any(in_index)
+        };
+        let shared_default = |c: &Column| c.default.as_deref().is_some_and(|d| constant(d).is_some());
+        let required = names(&|c| !c.fills_itself() || (unique(c) && shared_default(c)));
         let (list, outputs) = w.outputs("");
         let from = format!("SELECT {list} FROM {}", w.name(&table.name));
         let by_key = |tail: &str| Statement {

@@ -70,7 +70,11 @@ pub fn generate(dialect: Dialect, column: &Column, labels: Option<&[String]>, se
     };
     let (day, second) = (seq % 28 + 1, seq % 60);
     match (dialect, base) {
-        _ if ty.ends_with("[]") => format!("{{{}}}", if ty.starts_with("text") { text() } else { seq.to_string() }),
+        _ if ty.ends_with("[]") => match ty.split(['(', '[']).next().unwrap_or_default() {
+            "text" | "character varying" => format!("{{{}}}", text()),
+            "smallint" | "integer" | "bigint" | "numeric" => format!("{{{}}}", seq % 30_000),
+            _ => "{}".to_owned(),
+        },
         (_, "smallint") => (seq % 30_000).to_string(),
         (_, "integer" | "bigint" | "int") => seq.to_string(),
         (Dialect::Sqlite, "boolean" | "bool") => (seq % 2).to_string(),

@@ -82,7 +82,7 @@ impl Worker {
         let statements = Arc::clone(&self.statements);
         let world = Arc::clone(&self.world);
         while !self.stop.load(Ordering::Relaxed) {
-            for table in &statements.tables {
+            for table in statements.tables.iter().filter(|t| !t.key.is_empty()) {
                 let mut world = world.lock().await;
                 self.operation(table, &mut world).await;
                 drop(world);
@@ -150,8 +150,32 @@ impl Worker {
         self.shared.fail(self.view.version, &statement.sql, problem);
     }
 
-    /// Values for the columns; `None` when a parent row that they need is not there.
-    fn given(&mut self, t: &TableStatements, columns: &[String], world: &mut World) -> Option<Given> {
+    /// Values for the columns, for a new row or for one that is there; `None` when there are none that a foreign key or
+    /// a unique key allows.
+    fn given(
+        &mut self,
+        t: &TableStatements,
+        columns: &[String],
+        world: &mut World,
+        row: Option<(&Key, &Row)>,
+    ) -> Option<Given> {
+        let view = Arc::clone(&self.view);
+        let shared = view.mapping.table(view.version, &t.table.name);
+        for _ in 0..8 {
+            let given = self.chosen(t, columns, world)?;
+            let mut changed = row.map(|(_, row)| row.clone()).unwrap_or_default();
+            for (column, value) in &given {
+                changed.insert(view.mapping.column(view.version, &shared, column), Cell::Known(value.clone()));
+            }
+            if !view.is_taken(world, &shared, &changed, row.map(|(key, _)| key)) {
+                return Some(given);
+            }
+        }
+        None
+    }
+
+    /// Values for the columns, parents first; `None` when a parent row that they need is not there.
+    fn chosen(&mut self, t: &TableStatements, columns: &[String], world: &mut World) -> Option<Given> {
         let (version, view) = (self.view.version, Arc::clone(&self.view));
         let shared = view.mapping.table(version, &t.table.name);
         let seq = world.number();
@@ -202,11 +226,13 @@ impl Worker {
         columns: &[String],
         world: &mut World,
     ) -> Option<()> {
-        let given = self.given(t, columns, world)?;
+        let given = self.given(t, columns, world, None)?;
         let values: Vec<_> = columns.iter().map(|c| given[c].clone()).collect();
         let rows = self.send(statement, &values).await?;
         let mut row = self.view.inserted(&t.table.name, &given);
-        let key = if statement.columns.is_empty() {
+        let key = if t.key.is_empty() {
+            vec![Some(world.number().to_string())]
+        } else if statement.columns.is_empty() {
             t.key.iter().map(|k| given[k].clone()).collect()
         } else {
             let [read] = rows.as_slice() else {
@@ -284,7 +310,7 @@ impl Worker {
             return;
         }
         let (column, statement) = &t.updates[self.random() as usize % t.updates.len()];
-        let Some(given) = self.given(t, std::slice::from_ref(column), world) else { return };
+        let Some(given) = self.given(t, std::slice::from_ref(column), world, Some((&key, &row))) else { return };
         let values: Vec<_> = std::iter::once(given[column].clone()).chain(key.iter().cloned()).collect();
         if self.send(statement, &values).await.is_some() {
             self.view.updated(&t.table.name, &mut row, &given);
@@ -294,8 +320,9 @@ impl Worker {
 
     async fn upsert(&mut self, t: &TableStatements, world: &mut World) {
         let (Some(statement), Some((key, mut row))) = (&t.upsert, self.pick(t, world)) else { return };
-        let Some(mut given) = self.given(t, &t.writable, world) else { return };
         let fresh = self.random().is_multiple_of(3);
+        let onto = if fresh { None } else { Some((&key, &row)) };
+        let Some(mut given) = self.given(t, &t.writable, world, onto) else { return };
         if !fresh {
             given.extend(t.key.iter().cloned().zip(key.clone()));
             // What another row references keeps its value.
@@ -374,7 +401,7 @@ impl Worker {
     pub async fn verify(&mut self, worlds: &mut [tokio::sync::OwnedMutexGuard<World>]) -> u64 {
         let statements = Arc::clone(&self.statements);
         let mut rows_seen = 0;
-        for t in &statements.tables {
+        for t in statements.tables.iter().filter(|t| !t.key.is_empty()) {
             let Some(rows) = self.send(&t.select_all, &[]).await else { continue };
             rows_seen += rows.len() as u64;
             let shared = self.view.mapping.table(self.view.version, &t.table.name);

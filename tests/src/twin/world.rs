@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use schemadiff::model::{ObjectName, Schema};
+use schemadiff::model::{Column, ObjectName, Schema};
 
 use super::value::{Value, constant};
 
@@ -76,6 +76,8 @@ pub struct View {
     pub mapping: Mapping,
     /// Foreign keys of both versions.
     pub references: Vec<Reference>,
+    /// Tables and columns that are unique together in either version, in the new version's names.
+    pub uniques: Vec<(ObjectName, Vec<String>)>,
 }
 
 /// The rows of one owner.
@@ -125,6 +127,7 @@ impl View {
             other: other.clone(),
             mapping: mapping.clone(),
             references: references.clone(),
+            uniques: uniques(mapping, old, new),
         };
         [view(Version::Old, old, new), view(Version::New, new, old)]
     }
@@ -137,6 +140,8 @@ impl View {
             let cell = match given.get(&column.name) {
                 Some(value) => Cell::Known(value.clone()),
                 None if column.identity.is_some() || column.generated.is_some() => Cell::Unknown,
+                // One version's default is the other one's as soon as the plan has changed it.
+                None if self.default_differs(&shared, column) => Cell::Unknown,
                 None => match &column.default {
                     Some(default) => constant(default).map_or(Cell::Unknown, Cell::Known),
                     None => Cell::Known(None),
@@ -148,12 +153,19 @@ impl View {
         row
     }
 
+    /// Whether the other version has the column too, with another default.
+    fn default_differs(&self, shared: &ObjectName, column: &Column) -> bool {
+        let name = self.mapping.column(self.version, shared, &column.name);
+        let other = self.opposite();
+        let theirs = self.other.tables.values().find(|t| self.mapping.table(other, &t.name) == *shared);
+        let theirs =
+            theirs.and_then(|t| t.columns.iter().find(|c| self.mapping.column(other, shared, &c.name) == name));
+        theirs.is_some_and(|theirs| theirs.default != column.default)
+    }
+
     /// Fills in what only the other version knows.
     fn complete(&self, shared: &ObjectName, row: &mut Row) {
-        let other = match self.version {
-            Version::Old => Version::New,
-            Version::New => Version::Old,
-        };
+        let other = self.opposite();
         let theirs = self.other.tables.values().find(|t| self.mapping.table(other, &t.name) == *shared);
         for column in theirs.into_iter().flat_map(|t| &t.columns) {
             let name = self.mapping.column(other, shared, &column.name);
@@ -272,6 +284,41 @@ impl View {
             })
         })
     }
+}
+
+impl View {
+    /// Whether the values are already in another row than `except`, against a unique key of either version.
+    pub fn is_taken(&self, world: &World, shared: &ObjectName, row: &Row, except: Option<&Key>) -> bool {
+        self.uniques.iter().filter(|(table, _)| table == shared).any(|(_, columns)| {
+            let values: Option<Vec<_>> = columns.iter().map(|c| row.get(c)).collect();
+            // What the server chooses is never taken.
+            let Some(values) = values.filter(|v| !v.contains(&&Cell::Unknown) && !v.contains(&&Cell::Known(None)))
+            else {
+                return false;
+            };
+            let same = |other: &Row| columns.iter().zip(&values).all(|(c, value)| other.get(c) == Some(*value));
+            world.rows(shared).any(|(key, other)| Some(key) != except && same(other))
+        })
+    }
+}
+
+/// Primary keys, unique constraints and unique indexes of both versions.
+fn uniques(mapping: &Mapping, old: &Schema, new: &Schema) -> Vec<(ObjectName, Vec<String>)> {
+    let mut all = Vec::new();
+    for (version, schema) in [(Version::Old, old), (Version::New, new)] {
+        for table in schema.tables.values() {
+            let shared = mapping.table(version, &table.name);
+            let key = table.primary_key.iter().map(|k| k.columns.clone());
+            let constraints = table.uniques.values().map(|u| u.columns.clone());
+            let indexes = table.indexes.values().filter(|i| i.unique);
+            let indexes = indexes.filter_map(|i| i.parts.iter().map(|p| p.column.clone()).collect::<Option<Vec<_>>>());
+            for columns in key.chain(constraints).chain(indexes) {
+                let columns = columns.iter().map(|c| mapping.column(version, &shared, c)).collect();
+                all.push((shared.clone(), columns));
+            }
+        }
+    }
+    all
 }
 
 /// A foreign key in the new version's names.
