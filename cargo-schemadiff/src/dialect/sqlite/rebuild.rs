@@ -48,40 +48,46 @@ fn counts(table: &Table) -> bool {
     table.columns.iter().any(|c| c.identity.as_ref().is_some_and(|i| automatic(i.kind)))
 }
 
-/// Statements that fail when the table has something that would be lost because the plan does not know it. RAISE only
-/// exists inside triggers; the violated check of a temporary table says what is wrong by its name.
+/// A temporary table that takes no row: what is inserted names, by the column it goes to, why the step must fail. (RAISE
+/// only exists inside triggers.)
+const GUARD: &str = "temp.\"_schemadiff_guard\"";
+
+/// Statements that fail when the table has something that would be lost because the plan does not know it, or lacks a
+/// trigger that would come back.
 fn guard(before: &Table, dependents: &Dependents) -> Vec<String> {
     let table = &before.name.name;
-    let check = |what: &str| {
-        let message = format!("table {table} has {what} that the plan does not know; plan again");
-        format!("{} TEXT CONSTRAINT {} CHECK ({0} IS NULL)", ident(what), ident(&message))
+    let refused = |column: &str, what: &str| {
+        let message = format!("table {table} {what}; make the plan again");
+        format!("{column} TEXT CONSTRAINT {} CHECK ({column} IS NULL)", ident(&message))
     };
-    let kinds = ["a trigger", "an index", "a column"];
-    let columns: Vec<_> = kinds.iter().map(|what| check(what)).collect();
-    let insert = |what: &str, query: &str| format!("INSERT INTO temp.\"_schemadiff_guard\" ({}) {query}", ident(what));
-    let schema_table = match &before.name.schema {
-        Some(schema) => format!("{}.sqlite_schema", ident(schema)),
-        None => "main.sqlite_schema".to_owned(),
-    };
+    let columns = [
+        refused("trigger_name", "has a trigger that the plan does not know"),
+        refused("index_name", "has an index that the plan does not know"),
+        refused("column_name", "has a column that the plan does not know"),
+        refused("lost", "has lost a trigger that the plan knows"),
+    ];
+    let schema_table = format!("{}.sqlite_schema", ident(before.name.schema.as_deref().unwrap_or("main")));
     let hanging = |kind: &str, known: &str| {
-        format!(
-            "SELECT name FROM {schema_table} WHERE type = {} AND tbl_name = {} COLLATE NOCASE AND sql IS NOT NULL{known}",
-            literal(kind),
-            literal(table)
-        )
+        let on_table = format!("tbl_name = {} COLLATE NOCASE AND sql IS NOT NULL", literal(table));
+        format!("SELECT name FROM {schema_table} WHERE type = '{kind}' AND {on_table} AND {known}")
     };
     let indexes = create::literals(before.indexes.keys().chain(before.uniques.keys()).map(String::as_str));
-    let known = create::literals(before.columns.iter().map(|c| c.name.as_str()));
-    vec![
+    let known_columns = create::literals(before.columns.iter().map(|c| c.name.as_str()));
+    let table_columns = format!("pragma_table_xinfo({})", literal(table));
+    let mut sql = vec![
         format!("CREATE TEMP TABLE \"_schemadiff_guard\" ({})", columns.join(", ")),
-        insert(kinds[0], &hanging("trigger", &known_triggers(dependents))),
-        insert(kinds[1], &hanging("index", &format!(" AND name NOT IN ({indexes})"))),
-        insert(
-            kinds[2],
-            &format!("SELECT name FROM pragma_table_xinfo({}) WHERE name NOT IN ({known})", literal(table)),
+        format!("INSERT INTO {GUARD} (trigger_name) {}", hanging("trigger", &known_triggers(dependents))),
+        format!("INSERT INTO {GUARD} (index_name) {}", hanging("index", &format!("name NOT IN ({indexes})"))),
+        format!(
+            "INSERT INTO {GUARD} (column_name) SELECT name FROM {table_columns} WHERE name NOT IN ({known_columns})"
         ),
-        "DROP TABLE temp.\"_schemadiff_guard\"".to_owned(),
-    ]
+    ];
+    for definition in dependents.triggers.iter().filter_map(|trigger| trigger.definition.as_deref()) {
+        let there = format!("SELECT 1 FROM {schema_table} WHERE type = 'trigger' AND sql = {}", literal(definition));
+        sql.push(format!("INSERT INTO {GUARD} (lost) SELECT 'trigger' WHERE NOT EXISTS ({there})"));
+    }
+    sql.push(format!("DROP TABLE {GUARD}"));
+    sql
 }
 
 /// A user's trigger must be there as it was planned, word for word; one of ours is known by its name.
@@ -89,7 +95,7 @@ fn known_triggers(dependents: &Dependents) -> String {
     let definitions = create::literals(dependents.triggers.iter().filter_map(|t| t.definition.as_deref()));
     let own: Vec<_> = dependents.syncs.iter().flat_map(|s| sync::trigger_names(&s.name)).collect();
     let own = create::literals(own.iter().map(String::as_str));
-    format!(" AND sql NOT IN ({definitions}) AND name NOT IN ({own})")
+    format!("sql NOT IN ({definitions}) AND name NOT IN ({own})")
 }
 
 fn copy_rows(before: &Table, after: &Table, copy: &[(String, String)], shadow: &ObjectName) -> Option<String> {
