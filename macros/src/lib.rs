@@ -7,6 +7,8 @@
 
 mod args;
 mod column_type;
+#[cfg(test)]
+mod conflicts;
 mod errors;
 mod neighbours;
 mod table;

@@ -3,5 +3,6 @@
 //! Everything here panics when it cannot do its work: a test without its server has failed, never been skipped.
 
 pub mod engine;
+pub mod fixture;
 pub mod histories;
 pub mod twin;

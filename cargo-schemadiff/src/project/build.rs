@@ -112,7 +112,11 @@ fn arguments(selection: &CrateSelection, package: &Package, target: &Target) -> 
     match target.kind.first() {
         Some(TargetKind::Bin) => push("--bin", target.name.clone().into()),
         Some(TargetKind::Example) => push("--example", target.name.clone().into()),
-        _ => args.push("--lib".into()),
+        _ => {
+            // With LTO a library holds only bitcode, and no section yet.
+            let profile = selection.profile.as_deref().unwrap_or(if selection.release { "release" } else { "dev" });
+            args.extend(["--lib".into(), "--config".into(), format!("profile.{profile}.lto=false").into()]);
+        }
     }
     let mut push = |flag: &str, value: OsString| args.extend([flag.into(), value]);
     for feature in &selection.features {

@@ -98,6 +98,8 @@ pub fn resolve(input: &DeriveInput, errors: &mut Errors) -> Option<Table> {
     }
     let long = attrs::uses_long_form(input.attrs.iter().chain(fields.iter().flat_map(|field| &field.attrs)));
     let mut attrs = attrs::table(&input.attrs, long, errors);
+    // A name that was written wrongly is not missing.
+    let attrs_are_whole = errors.is_empty();
     let sqlx = neighbours::sqlx_container(&input.attrs);
     let diesel = neighbours::diesel_container(&input.attrs);
 
@@ -106,7 +108,12 @@ pub fn resolve(input: &DeriveInput, errors: &mut Errors) -> Option<Table> {
     if columns.is_empty() && errors.is_empty() {
         errors.at(input.ident.span(), "a table needs a column, and no field is one");
     }
-    let name = table_name(input, &attrs, diesel.table_name.as_ref(), errors);
+    let name = table_name(&attrs, diesel.table_name.as_ref(), errors).unwrap_or_else(|| {
+        if attrs_are_whole {
+            errors.at(input.ident.span(), "the table has no name: write `#[table(name = \"..\")]` on the struct");
+        }
+        String::new()
+    });
     let mut table = Table {
         name,
         schema: attrs.schema.as_ref().map(LitStr::value),
@@ -127,24 +134,17 @@ pub fn resolve(input: &DeriveInput, errors: &mut Errors) -> Option<Table> {
     errors.is_empty().then_some(table)
 }
 
-fn table_name(input: &DeriveInput, attrs: &TableAttrs, diesel: Option<&Ident>, errors: &mut Errors) -> String {
-    let diesel_name = diesel.map(|ident| ident.unraw().to_string());
-    match (&attrs.name, diesel_name) {
-        (Some(name), Some(other)) if name.value() != other => {
-            let message = format!(
-                "the table is \"{}\" here and `{other}` in `#[diesel(table_name)]`: give it one name",
-                name.value()
-            );
-            errors.at(name.span(), message);
-            name.value()
-        }
-        (Some(name), _) => name.value(),
-        (None, Some(other)) => other,
-        (None, None) => {
-            errors.at(input.ident.span(), "the table has no name: write `#[table(name = \"..\")]` on the struct");
-            String::new()
-        }
+fn table_name(attrs: &TableAttrs, diesel: Option<&Ident>, errors: &mut Errors) -> Option<String> {
+    let diesel = diesel.map(|ident| ident.unraw().to_string());
+    let ours = attrs.name.as_ref().map(LitStr::value);
+    if let (Some(name), Some(ours), Some(other)) = (&attrs.name, &ours, &diesel)
+        && ours != other
+    {
+        let message =
+            format!("the table is \"{ours}\" here and `{other}` in `#[diesel(table_name)]`: give it one name");
+        errors.at(name.span(), message);
     }
+    ours.or(diesel)
 }
 
 fn column(field: &Field, long: bool, rename_all: Option<RenameAll>, errors: &mut Errors) -> Option<Column> {

@@ -33,16 +33,9 @@ impl TypeDesc {
         self
     }
 
-    /// An array of it, where the engine has arrays.
-    ///
-    /// # Panics
-    /// For an array of arrays, which no driver decodes. It happens while the code is compiled.
+    /// An array of it, where the engine has arrays. An array of arrays is the same type on PostgreSQL.
     #[must_use]
-    #[allow(clippy::panic, reason = "evaluated by the compiler, where a panic is a compile error")]
     pub const fn array(mut self) -> Self {
-        if self.array {
-            panic!("an array of arrays cannot be a column: name its type with `#[column(ty = \"..\")]`");
-        }
         self.array = true;
         self.nullable = false;
         self.mysql = "";

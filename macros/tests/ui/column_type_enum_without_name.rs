@@ -1,0 +1,8 @@
+use schemadiff::ColumnType;
+
+#[derive(ColumnType)]
+enum Mood {
+    Happy,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use schemadiff::ColumnType;
+
+struct Inner;
+
+#[derive(ColumnType)]
+struct Outer(Inner);
+
+fn main() {}

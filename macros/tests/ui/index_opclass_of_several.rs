@@ -1,0 +1,12 @@
+use schemadiff::Table;
+
+#[derive(Table)]
+#[table(name = "users", index(columns(id, email), opclass = "text_pattern_ops"))]
+struct User {
+    #[column(primary_key)]
+    id: i64,
+    email: String,
+    org_id: i64,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use schemadiff::Table;
+
+#[derive(Table)]
+#[table(name = "users")]
+struct User {
+    #[column(primary_key)]
+    id: Option<i64>,
+}
+
+fn main() {}
