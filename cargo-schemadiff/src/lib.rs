@@ -5,8 +5,11 @@ pub mod config;
 pub mod dialect;
 pub mod diff;
 mod error;
+pub mod hazard;
 pub mod migrations;
+pub mod planner;
 pub mod project;
+pub mod prove;
 pub mod report;
 pub mod side;
 

@@ -217,7 +217,7 @@ fn access(
                 actual: type_text(actual),
             });
         }
-        if base.awaits_backfill(&actual.name) {
+        if awaits_backfill(base, &actual.name, column.nullable) {
             reasons.push(Reason::NotFilled { table: table.clone(), column: name.clone() });
         } else if actual.nullable
             && !column.nullable
@@ -242,6 +242,13 @@ fn access(
             reasons.push(Reason::NeedsValue { table: seen_as.clone(), column: column.name.clone() });
         }
     }
+}
+
+/// A column that a trigger fills all alone holds NULL until it is filled, and code that says so may read that: it is the
+/// code of before a column becomes NOT NULL. One of a pair holds what the other one holds, and NULL would be wrong.
+fn awaits_backfill(base: &Table, column: &str, may_be_null: bool) -> bool {
+    let paired = base.syncs.values().any(|s| s.fills.len() > 1 && s.fills.iter().any(|c| c == column));
+    base.awaits_backfill(column) && (paired || !may_be_null)
 }
 
 fn type_text(column: &Column) -> String {

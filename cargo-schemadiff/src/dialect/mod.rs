@@ -182,6 +182,11 @@ pub trait Ddl: Send + Sync {
     fn drop_index(&self, table: &ObjectName, name: &str, concurrently: bool) -> Vec<String>;
     /// Renames an index.
     fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
+    /// A statement that takes away what a failed concurrent build left, and does nothing when nothing is left.
+    fn clear_index(&self, table: &ObjectName, name: &str) -> Option<String> {
+        let _ = (table, name);
+        None
+    }
     /// A query for one boolean: the index exists and is valid.
     fn index_is_valid(&self, table: &ObjectName, name: &str) -> String;
     /// A query for one boolean: no index of that name exists.
@@ -217,6 +222,16 @@ pub trait Ddl: Send + Sync {
     fn create_compat_view(&self, view: &CompatView) -> Vec<String>;
     /// Drops it.
     fn drop_compat_view(&self, name: &ObjectName) -> Vec<String>;
+    /// Whether every row has an identifier of the engine's own, so that a backfill and a trigger need no key.
+    fn has_row_identifier(&self) -> bool {
+        false
+    }
+    /// The empty value of a type (`''`, `0`, `false`) in the server's spelling, for a column that new code no longer
+    /// writes; `None` for types that have none.
+    fn neutral_default(&self, ty: &str) -> Option<String> {
+        let _ = ty;
+        None
+    }
     /// The statements of a backfill. An empty key walks along the engine's row identifier, where there is one (SQLite's
     /// rowid); pass it when the primary key may hold NULL.
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;

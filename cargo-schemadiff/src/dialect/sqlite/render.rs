@@ -328,6 +328,20 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
+    fn has_row_identifier(&self) -> bool {
+        true
+    }
+
+    fn neutral_default(&self, ty: &str) -> Option<String> {
+        match types::affinity(ty) {
+            types::Affinity::Text => Some("''".to_owned()),
+            types::Affinity::Integer | types::Affinity::Real => Some("0".to_owned()),
+            // BOOLEAN and DATE are both NUMERIC: only the first has an empty value.
+            types::Affinity::Numeric if ty.to_ascii_uppercase().starts_with("BOOL") => Some("0".to_owned()),
+            types::Affinity::Numeric | types::Affinity::Blob => None,
+        }
+    }
+
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::backfill(table, key, set, pending)
     }

@@ -163,6 +163,10 @@ impl Ddl for Postgres {
         vec![index::drop(table, name, concurrently)]
     }
 
+    fn clear_index(&self, table: &ObjectName, name: &str) -> Option<String> {
+        Some(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", qualified(&table.sibling(name))))
+    }
+
     fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
         vec![format!("ALTER INDEX {} RENAME TO {}", qualified(&table.sibling(from)), ident(to))]
     }
@@ -221,6 +225,17 @@ impl Ddl for Postgres {
 
     fn drop_compat_view(&self, name: &ObjectName) -> Vec<String> {
         vec![format!("DROP VIEW {}", qualified(name))]
+    }
+
+    fn neutral_default(&self, ty: &str) -> Option<String> {
+        let base = ty.split('(').next().unwrap_or(ty).trim();
+        match base {
+            // The server adds the type to a bare literal, without its length.
+            "text" | "character varying" => Some(format!("''::{base}")),
+            "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" => Some("0".to_owned()),
+            "boolean" => Some("false".to_owned()),
+            _ => None,
+        }
     }
 
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {

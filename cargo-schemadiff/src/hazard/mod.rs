@@ -1,0 +1,56 @@
+//! What a reviewer must know of: one file per rule, with a stable code, the effect in a full sentence, and the remedy.
+//!
+//! `docs/hazards.md` has a section for every code in [`CODES`]; a test holds it to that.
+
+pub mod ambiguous_null;
+pub mod builds_index;
+pub mod conflict_target;
+pub mod drops_data;
+pub mod enum_value_stays;
+pub mod fails_on_null;
+pub mod fails_on_rows;
+pub mod made_up_value;
+pub mod no_overlap;
+pub mod null_too_early;
+pub mod opaque_dependents;
+pub mod out_of_range;
+pub mod rebuilds_table;
+pub mod result_shape;
+pub mod rewrites_table;
+pub mod unindexed_reference;
+pub mod view_limits;
+
+use schemadiff::plan::Hazard;
+
+/// All codes, in order.
+pub const CODES: [&str; 17] = [
+    rewrites_table::CODE,
+    no_overlap::CODE,
+    drops_data::CODE,
+    rebuilds_table::CODE,
+    fails_on_rows::CODE,
+    fails_on_null::CODE,
+    result_shape::CODE,
+    ambiguous_null::CODE,
+    made_up_value::CODE,
+    null_too_early::CODE,
+    conflict_target::CODE,
+    enum_value_stays::CODE,
+    unindexed_reference::CODE,
+    opaque_dependents::CODE,
+    out_of_range::CODE,
+    builds_index::CODE,
+    view_limits::CODE,
+];
+
+fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {
+    Hazard { code: code.to_owned(), effect, remedy: remedy.to_owned() }
+}
+
+/// `about 1200000 rows`, or that it is not known.
+fn size(rows: Option<u64>) -> String {
+    match rows {
+        Some(rows) => format!("about {rows} rows"),
+        None => "size unknown".to_owned(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Placed steps become numbered steps with their final text.
+
+use schemadiff::{
+    model::{ObjectName, Schema, Table},
+    plan::{Action, Assignment, Envelope, Hazard, Lock, Phase, Step},
+};
+
+use super::{
+    context::Context,
+    graph::Placed,
+    proto::{Fill, Proto, Work},
+};
+use crate::{Result, dialect::Dependents, hazard};
+
+/// Lock and statement timeout of an envelope, in milliseconds. A short step queues no longer than the lock timeout, and so
+/// nobody queues behind it any longer; a concurrent build that gave up would leave an invalid index, so it never does.
+const fn timeouts(envelope: Envelope) -> (u64, u64) {
+    match envelope {
+        Envelope::Transaction => (200, 5_000),
+        Envelope::Long | Envelope::Concurrent | Envelope::Rebuild => (0, 0),
+        Envelope::Batches => (1_000, 60_000),
+    }
+}
+
+/// The plan's steps.
+pub(super) fn steps(context: &Context<'_>, placed: &[Placed]) -> Result<Vec<Step>> {
+    let width = placed.len().to_string().len().max(2);
+    placed.iter().enumerate().map(|(at, placed)| step(context, placed, &format!("{:0width$}", at + 1))).collect()
+}
+
+fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
+    let first = &placed.protos[0];
+    let (action, undo) = work(context, placed)?;
+    let join = |text: fn(&Proto) -> &str| {
+        let mut parts: Vec<_> = placed.protos.iter().map(text).collect();
+        parts.dedup();
+        parts.join("; ")
+    };
+    let slug = match placed.protos.as_slice() {
+        [only] => only.slug.clone(),
+        _ => format!("rebuild-{}", super::context::slug(&[&first.table().to_string()])),
+    };
+    let (lock_timeout_ms, statement_timeout_ms) = timeouts_of(context, first);
+    let mut hazards: Vec<Hazard> = Vec::new();
+    for hazard in placed.protos.iter().flat_map(|p| of_proto(p, placed.phase)).chain(hazards_of(context, placed)) {
+        if !hazards.contains(&hazard) {
+            hazards.push(hazard);
+        }
+    }
+    let undo = if placed.phase == Phase::Contract { None } else { undo };
+    Ok(Step {
+        id: format!("{number}-{slug}"),
+        phase: placed.phase,
+        title: join(|p| &p.title),
+        cause: join(|p| &p.cause),
+        envelope: first.envelope,
+        action,
+        locks: locks(placed, context),
+        rewrites: placed.protos.iter().any(|p| p.rewrites),
+        scans: placed.protos.iter().any(|p| p.scans),
+        hazards,
+        lock_timeout_ms,
+        statement_timeout_ms,
+        done_when: first.done_when.clone(),
+        clean_up: first.clean_up.clone(),
+        undoable: undo.is_some(),
+        undo: undo.unwrap_or_default(),
+        effects: placed.deltas.clone(),
+    })
+}
+
+/// A step that rewrites or scans under its lock takes as long as it takes.
+fn timeouts_of(context: &Context<'_>, proto: &Proto) -> (u64, u64) {
+    let (lock, statement) = timeouts(proto.envelope);
+    let long = (proto.rewrites || proto.scans) && !context.is_small(proto.table());
+    if long && proto.envelope == Envelope::Transaction { (lock, 0) } else { (lock, statement) }
+}
+
+fn of_proto(proto: &Proto, phase: Phase) -> impl Iterator<Item = Hazard> {
+    let late = if phase == Phase::Contract { proto.contract_hazards.clone() } else { Vec::new() };
+    proto.hazards.clone().into_iter().chain(late)
+}
+
+fn hazards_of(context: &Context<'_>, placed: &Placed) -> Option<Hazard> {
+    let first = &placed.protos[0];
+    let table = first.table();
+    (matches!(first.work, Work::Rebuild { .. }) && !context.is_small(table))
+        .then(|| hazard::rebuilds_table::hazard(table, context.rows(table)))
+}
+
+fn locks(placed: &Placed, context: &Context<'_>) -> Vec<Lock> {
+    let mut locks: Vec<Lock> = Vec::new();
+    let rebuilds = placed.protos.iter().filter(|p| matches!(p.work, Work::Rebuild { .. }));
+    let rebuilds = rebuilds.flat_map(|p| context.ddl.locks("rebuild", p.table(), &[]));
+    for lock in placed.protos.iter().flat_map(|p| p.locks.clone()).chain(rebuilds) {
+        match locks.iter_mut().find(|l| l.relation == lock.relation) {
+            Some(held) if strength(&lock.mode) > strength(&held.mode) => *held = lock,
+            Some(_) => {}
+            None => locks.push(lock),
+        }
+    }
+    locks
+}
+
+/// Strongest last; a mode of another engine counts as the strongest.
+fn strength(mode: &str) -> usize {
+    const MODES: [&str; 8] = [
+        "AccessShare",
+        "RowShare",
+        "RowExclusive",
+        "ShareUpdateExclusive",
+        "Share",
+        "ShareRowExclusive",
+        "Exclusive",
+        "AccessExclusive",
+    ];
+    MODES.iter().position(|m| *m == mode).unwrap_or(MODES.len())
+}
+
+fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<String>>)> {
+    let first = &placed.protos[0];
+    match &first.work {
+        Work::Sql(statements) => Ok((Action::Sql(statements.clone()), first.undo.clone())),
+        Work::Backfill(fills) => {
+            let key = context.key(first.table())?;
+            let (set, pending) = merged(context, fills);
+            let name = &first.touches[0];
+            let backfill = context.ddl.backfill(name, &key, &set, &pending);
+            Ok((Action::Backfill(backfill), Some(Vec::new())))
+        }
+        Work::Rebuild { .. } => {
+            let copies = |back: bool| -> Vec<(String, String)> {
+                let of = |p: &Proto| match &p.work {
+                    Work::Rebuild { copy, copy_back } => if back { copy_back } else { copy }.clone(),
+                    Work::Sql(_) | Work::Backfill(_) => Vec::new(),
+                };
+                placed.protos.iter().flat_map(of).collect()
+            };
+            let tables = (table_of(&placed.before, first.table()), table_of(&placed.after, first.table()));
+            let (Some(before), Some(after)) = tables else { return Ok((Action::Sql(Vec::new()), None)) };
+            let forth = context.ddl.rebuild(before, after, &copies(false), &dependents(context, before, after));
+            let back = context.ddl.rebuild(after, before, &copies(true), &dependents(context, after, before));
+            Ok((Action::Sql(forth), Some(back)))
+        }
+    }
+}
+
+fn table_of<'s>(schema: &'s Schema, name: &ObjectName) -> Option<&'s Table> {
+    schema.tables.get(name)
+}
+
+fn dependents(context: &Context<'_>, before: &Table, after: &Table) -> Dependents {
+    let is_trigger = |o: &&schemadiff::model::Opaque| o.table.as_ref() == Some(&before.name) && o.definition.is_some();
+    let triggers = context.request.current.opaque.iter().filter(is_trigger).cloned().collect();
+    let kept = before.syncs.keys().chain(after.syncs.keys().filter(|name| !before.syncs.contains_key(*name)));
+    Dependents { triggers, syncs: kept.filter_map(|name| context.syncs.get(name).cloned()).collect() }
+}
+
+/// Several fills in one pass. A row that waits for one value keeps the others it has.
+fn merged(context: &Context<'_>, fills: &[Fill]) -> (Vec<Assignment>, String) {
+    if let [only] = fills {
+        return (vec![only.assignment.clone()], only.pending.clone());
+    }
+    let keep = |fill: &Fill| {
+        let column = context.ddl.ident(&fill.assignment.column);
+        Assignment {
+            column: fill.assignment.column.clone(),
+            expr: format!("COALESCE({column}, {})", fill.assignment.expr),
+        }
+    };
+    let pending: Vec<_> = fills.iter().map(|fill| format!("({})", fill.pending)).collect();
+    (fills.iter().map(keep).collect(), pending.join(" OR "))
+}

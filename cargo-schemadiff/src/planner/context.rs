@@ -1,0 +1,251 @@
+//! What all operations share while a plan is being made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::{
+    model::{Column, Delta, ObjectName, Schema, Table},
+    plan::{Assignment, Envelope, Hazard, KeyColumn},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    PlanRequest,
+    proto::{Fill, Proto, Work, rank, tag},
+};
+use crate::{
+    Error, Kind, Result,
+    dialect::{Capabilities, Ddl, SyncSpec},
+    diff::Change,
+    hazard,
+};
+
+/// Tables up to this size may be rewritten or built under a lock: it takes milliseconds.
+pub(super) const SMALL: u64 = 10_000;
+
+/// A fill that waits for the others of its table.
+struct PendingFill {
+    fill: Fill,
+    cause: String,
+    sync: Option<String>,
+    needs: Vec<String>,
+}
+
+/// How a column that changes its type gets there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Retype {
+    /// One ALTER, in contract.
+    InPlace,
+    /// Through a synced column of this name, swapped in contract.
+    Shadow(String),
+}
+
+/// The plan in the making.
+pub(super) struct Context<'a> {
+    pub request: &'a PlanRequest<'a>,
+    pub ddl: &'a dyn Ddl,
+    pub caps: Capabilities,
+    /// The managed part of the current schema, with tables under their desired names.
+    pub base: Schema,
+    pub protos: Vec<Proto>,
+    /// Sync triggers of the plan by name, for rebuilds that must make them again.
+    pub syncs: BTreeMap<String, SyncSpec>,
+    /// Columns whose type changes, by table and name.
+    pub retypes: BTreeMap<(ObjectName, String), Retype>,
+    /// Tables with a compatibility view on them.
+    pub viewed: BTreeSet<ObjectName>,
+    fills: BTreeMap<ObjectName, Vec<PendingFill>>,
+    /// The change that is being planned, in words.
+    pub cause: String,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(request: &'a PlanRequest<'a>, base: Schema) -> Self {
+        Self {
+            request,
+            ddl: request.ddl,
+            caps: request.ddl.capabilities(),
+            base,
+            protos: Vec::new(),
+            syncs: BTreeMap::new(),
+            retypes: BTreeMap::new(),
+            viewed: BTreeSet::new(),
+            fills: BTreeMap::new(),
+            cause: String::new(),
+        }
+    }
+
+    /// Adds a step for the change that is being planned. A table must exist under its new name before anything else.
+    pub fn push(&mut self, mut proto: Proto) {
+        proto.cause.clone_from(&self.cause);
+        let waits_for = tag::table(proto.table());
+        if !proto.tags.contains(&waits_for) {
+            proto.after.push(waits_for);
+        }
+        self.protos.push(proto);
+    }
+
+    /// The table before the plan, under its desired name.
+    pub fn before(&self, table: &ObjectName) -> Option<&Table> {
+        self.base.tables.get(table)
+    }
+
+    /// The table after the plan.
+    pub fn after(&self, table: &ObjectName) -> Option<&'a Table> {
+        self.request.desired.tables.get(table)
+    }
+
+    /// Estimated rows; `None` when not known.
+    pub fn rows(&self, table: &ObjectName) -> Option<u64> {
+        let old = self.request.hints.renamed_tables.get(table);
+        let sizes = self.request.sizes;
+        sizes.get(table).or_else(|| old.and_then(|old| sizes.get(old))).map(|size| size.rows)
+    }
+
+    /// Whether the table is known to be so small that a lock for its whole length is short.
+    pub fn is_small(&self, table: &ObjectName) -> bool {
+        self.rows(table).is_some_and(|rows| rows <= SMALL)
+    }
+
+    /// Whether the column is there before the plan and not after it.
+    pub fn goes(&self, table: &ObjectName, column: &str) -> bool {
+        let has = |t: Option<&Table>| t.is_some_and(|t| t.column(column).is_some());
+        has(self.before(table)) && !has(self.after(table))
+    }
+
+    /// A step that is one ALTER where the engine has it, and a rebuild of the table where it has not.
+    pub fn in_place(&self, proto: Proto, sql: Vec<String>, undo: Vec<String>) -> Proto {
+        if self.caps.alter_constraints { proto.sql(sql).undo(undo) } else { self.rebuild(proto, Vec::new()) }
+    }
+
+    /// A step that is a rebuild; `copy` says how columns get their values where the name does not say it.
+    pub fn rebuild(&self, proto: Proto, copy: Vec<(String, String)>) -> Proto {
+        proto.rebuild(copy, Vec::new())
+    }
+
+    /// Says how rows that exist get a value. `sync` is the trigger that fills the column for writers.
+    pub fn fill(
+        &mut self,
+        table: &ObjectName,
+        column: &Column,
+        expr: &str,
+        sync: Option<String>,
+        needs: impl IntoIterator<Item = String>,
+    ) {
+        let ident = self.ddl.ident(&column.name);
+        let pending = match column.nullable {
+            true => format!("{ident} IS NULL AND ({expr}) IS NOT NULL"),
+            false => format!("{ident} IS NULL"),
+        };
+        let fill = Fill { assignment: Assignment { column: column.name.clone(), expr: expr.to_owned() }, pending };
+        let needs = needs.into_iter().collect();
+        let pending = PendingFill { fill, cause: self.cause.clone(), sync, needs };
+        self.fills.entry(table.clone()).or_default().push(pending);
+    }
+
+    /// One backfill a table, whatever it fills: each pass over a table costs the same.
+    pub fn push_backfills(&mut self) {
+        for (table, fills) in std::mem::take(&mut self.fills) {
+            let columns: Vec<_> = fills.iter().map(|f| f.fill.assignment.column.clone()).collect();
+            let list = columns.iter().map(|c| format!("`{table}.{c}`")).collect::<Vec<_>>().join(", ");
+            let slug = format!("backfill-{}", slug(&[&table.to_string(), &columns.join("-")]));
+            let mut causes: Vec<_> = fills.iter().map(|f| f.cause.clone()).collect();
+            causes.dedup();
+            self.cause = causes.join("; ");
+            let filled: Vec<_> =
+                fills.iter().filter_map(|f| Some((f.sync.clone()?, f.fill.assignment.column.clone()))).collect();
+            let mut proto = Proto::new(rank::BACKFILL, slug, format!("fill {list} for the rows that exist"), &table)
+                .envelope(Envelope::Batches)
+                .locks(self.ddl.locks("backfill", &table, &[]))
+                .effect(on(&table, move |t| {
+                    for (sync, column) in &filled {
+                        if let Some(sync) = t.syncs.get_mut(sync).filter(|s| !s.filled.contains(column)) {
+                            sync.filled.push(column.clone());
+                            sync.filled.sort();
+                        }
+                    }
+                }));
+            for column in &columns {
+                let tags = [tag::backfilled(&table, column), tag::filled(&table, column)];
+                proto = proto.tags(tags).after(tag::column(&table, column));
+            }
+            proto.after.extend(fills.iter().flat_map(|f| f.needs.clone()));
+            proto.work = Work::Backfill(fills.into_iter().map(|f| f.fill).collect());
+            self.push(proto);
+        }
+    }
+
+    /// The key a backfill walks along and a trigger finds its row by.
+    pub fn key(&self, table: &ObjectName) -> Result<Vec<KeyColumn>> {
+        let Some(t) = self.before(table) else { return Ok(Vec::new()) };
+        let not_null = |columns: &[String]| columns.iter().all(|c| t.column(c).is_some_and(|c| !c.nullable));
+        let primary = t.primary_key.iter().map(|key| &key.columns);
+        let unique = t.uniques.values().map(|unique| &unique.columns);
+        match primary.chain(unique).find(|columns| not_null(columns)) {
+            Some(columns) => {
+                let types = columns.iter().filter_map(|c| t.column(c));
+                Ok(types.map(|c| KeyColumn { name: c.name.clone(), ty: c.ty.clone() }).collect())
+            }
+            None if self.ddl.has_row_identifier() => Ok(Vec::new()),
+            None => Err(Error::new(
+                Kind::Refused,
+                "SD0608",
+                format!("the rows of `{table}` cannot be filled in batches: no key tells them apart"),
+            )
+            .cause("a backfill walks along a primary key or a unique constraint on NOT NULL columns")
+            .help(format!("give `{table}` a primary key in a migration before this one"))),
+        }
+    }
+
+    /// A hazard when things outside of the model hang on the table.
+    pub fn opaque_hazard(&self, table: &ObjectName, what: &str) -> Option<Hazard> {
+        let hangs = |o: &&schemadiff::model::Opaque| o.table.as_ref() == Some(table);
+        let names: Vec<_> =
+            self.request.current.opaque.iter().filter(hangs).map(|o| format!("{} `{}`", o.kind, o.name)).collect();
+        (!names.is_empty()).then(|| hazard::opaque_dependents::hazard(what, &names.join(", ")))
+    }
+}
+
+/// An effect on one table.
+pub(super) fn on(table: &ObjectName, change: impl Fn(&mut Table) + 'static) -> impl Fn(&mut Schema) + 'static {
+    let table = table.clone();
+    move |schema| {
+        if let Some(table) = schema.tables.get_mut(&table) {
+            change(table);
+        }
+    }
+}
+
+/// A name that stands in for `name` until that is free, within every engine's length limit.
+pub(super) fn temporary(name: &str) -> String {
+    const LIMIT: usize = 57;
+    if name.len() <= LIMIT {
+        return format!("{name}__new");
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept = &name[..name.floor_char_boundary(48)];
+    format!("{kept}_{hash}__new")
+}
+
+/// Part of a step's id: letters, digits, `_`, `-` and `.`.
+pub(super) fn slug(parts: &[&str]) -> String {
+    let joined = parts.join("-");
+    joined.chars().map(|c| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '-' }).collect()
+}
+
+/// What two schemas differ in, for people.
+pub(crate) fn describe(deltas: &[Delta]) -> String {
+    deltas.iter().map(|delta| serde_json::to_string(delta).unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The change in words, as steps quote it.
+pub(super) fn cause(change: &Change) -> String {
+    change.to_string()
+}
+
+impl Context<'_> {
+    /// Adding or dropping a column changes what `SELECT *` returns, which cached statements do not survive.
+    pub fn result_shape_hazard(&self, table: &ObjectName) -> Option<Hazard> {
+        self.caps.concurrent_indexes.then(|| hazard::result_shape::hazard(table))
+    }
+}

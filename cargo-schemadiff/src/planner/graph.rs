@@ -1,0 +1,198 @@
+//! The order of the steps and their phases.
+//!
+//! Steps are taken one by one from those whose predecessors are all placed, the smallest rank and name first. A step that
+//! breaks code of the previous version, by [`schemadiff::compat::breaks`] on the simulated states, waits for contract, and
+//! what must come after it waits with it. Phases never decrease:
+//!
+//! 1. expand: everything that neither breaks the previous version nor waits for a backfill;
+//! 2. backfill: the backfills, then what follows them and still breaks nothing (validating, SET NOT NULL, indexes on
+//!    filled columns);
+//! 3. contract: the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::{
+    compat,
+    model::{Delta, ObjectName, Schema, between},
+    plan::Phase,
+};
+
+use super::proto::{Proto, Work};
+use crate::{Error, Kind, Result};
+
+/// Steps that became one: only rebuilds of one table are ever more than one.
+pub(super) struct Placed {
+    pub phase: Phase,
+    pub protos: Vec<Proto>,
+    /// The touched tables before and after.
+    pub before: Schema,
+    pub after: Schema,
+    pub deltas: Vec<Delta>,
+}
+
+/// Orders the steps, and leads `state` from the first state to the last.
+pub(super) fn schedule(protos: Vec<Proto>, state: &mut Schema, old_code: &Schema) -> Result<Vec<Placed>> {
+    let mut graph = Graph::new(protos, old_code);
+    let mut placed = Vec::new();
+    for phase in [Phase::Expand, Phase::Backfill, Phase::Contract] {
+        while let Some(step) = graph.next(phase, state)? {
+            placed.push(step);
+        }
+    }
+    match graph.waiting.is_empty() {
+        true => Ok(placed),
+        false => {
+            let slugs: Vec<_> =
+                graph.waiting.values().filter_map(|at| graph.protos[*at].as_ref()).map(|p| p.slug.clone()).collect();
+            Err(Error::new(Kind::Internal, "SD0902", "the steps of the plan wait for each other")
+                .cause(slugs.join(", "))
+                .help("please report this with both schemas (`cargo schemadiff diff --format json`)"))
+        }
+    }
+}
+
+struct Graph<'c> {
+    protos: Vec<Option<Proto>>,
+    /// Indexes of the steps that each step must come after.
+    predecessors: Vec<BTreeSet<usize>>,
+    /// Not placed yet, in the order in which ties are broken.
+    waiting: BTreeMap<(u8, String, usize), usize>,
+    /// Known to break the previous version.
+    deferred: BTreeSet<usize>,
+    placed: BTreeSet<usize>,
+    old_code: &'c Schema,
+}
+
+impl<'c> Graph<'c> {
+    fn new(protos: Vec<Proto>, old_code: &'c Schema) -> Self {
+        let mut bearers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, proto) in protos.iter().enumerate() {
+            for tag in &proto.tags {
+                bearers.entry(tag).or_default().push(at);
+            }
+        }
+        let predecessors = protos
+            .iter()
+            .enumerate()
+            .map(|(at, proto)| {
+                let all = proto.after.iter().filter_map(|tag| bearers.get(tag.as_str())).flatten();
+                all.copied().filter(|before| *before != at).collect()
+            })
+            .collect();
+        let waiting = protos.iter().enumerate().map(|(at, p)| ((p.order.0, p.order.1.clone(), at), at)).collect();
+        Self {
+            predecessors,
+            waiting,
+            deferred: BTreeSet::new(),
+            placed: BTreeSet::new(),
+            old_code,
+            protos: protos.into_iter().map(Some).collect(),
+        }
+    }
+
+    fn is_ready(&self, at: usize) -> bool {
+        self.predecessors[at].is_subset(&self.placed)
+    }
+
+    fn next(&mut self, phase: Phase, state: &mut Schema) -> Result<Option<Placed>> {
+        let order: Vec<usize> = self.waiting.values().copied().collect();
+        // All backfills first: what follows them waits for the slowest anyway.
+        let is_backfill =
+            |g: &Self, at: usize| g.protos[at].as_ref().is_some_and(|p| matches!(p.work, Work::Backfill(_)));
+        let (fills, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|at| is_backfill(self, *at));
+        let candidates = match phase {
+            Phase::Expand => others,
+            Phase::Backfill | Phase::Contract => fills.into_iter().chain(others).collect(),
+        };
+        for at in candidates {
+            if !self.is_ready(at) || (phase != Phase::Contract && self.deferred.contains(&at)) {
+                continue;
+            }
+            let Some(proto) = &self.protos[at] else { continue };
+            let names = touched(std::slice::from_ref(proto), state);
+            let before = restrict(state, &names);
+            let after = apply(&before, std::slice::from_ref(proto));
+            if phase != Phase::Contract && (proto.prepares || !self.survives(&before, &after)) {
+                self.deferred.insert(at);
+                continue;
+            }
+            return self.place(at, phase, state).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn survives(&self, before: &Schema, after: &Schema) -> bool {
+        let names: BTreeSet<_> =
+            [before, after].iter().flat_map(|s| s.tables.keys().chain(s.compat_views.keys())).cloned().collect();
+        compat::breaks(before, after, &restrict(self.old_code, &names)).is_empty()
+    }
+
+    /// Places a step, and with a rebuild all other rebuilds of its table that could come now.
+    fn place(&mut self, at: usize, phase: Phase, state: &mut Schema) -> Result<Placed> {
+        let mut protos = Vec::new();
+        self.take(at, &mut protos);
+        while let Some(another) = self.joins(&protos, phase, state) {
+            self.take(another, &mut protos);
+        }
+        let names = touched(&protos, state);
+        let before = restrict(state, &names);
+        let after = apply(&before, &protos);
+        let deltas = between(&before, &after);
+        for delta in &deltas {
+            delta.apply(state).map_err(|e| {
+                Error::new(Kind::Internal, "SD0903", "a step does not fit the state it was planned for").cause(e)
+            })?;
+        }
+        Ok(Placed { phase, protos, before, after, deltas })
+    }
+
+    fn take(&mut self, at: usize, protos: &mut Vec<Proto>) {
+        self.waiting.retain(|_, waiting| *waiting != at);
+        self.placed.insert(at);
+        protos.extend(self.protos[at].take());
+    }
+
+    fn joins(&mut self, group: &[Proto], phase: Phase, state: &Schema) -> Option<usize> {
+        let table = match group.first() {
+            Some(first) if matches!(first.work, Work::Rebuild { .. }) => first.table(),
+            _ => return None,
+        };
+        for at in self.waiting.values().copied() {
+            let Some(proto) = &self.protos[at] else { continue };
+            let same = matches!(proto.work, Work::Rebuild { .. }) && proto.table() == table;
+            if !same || !self.is_ready(at) || (phase != Phase::Contract && self.deferred.contains(&at)) {
+                continue;
+            }
+            let mut names = touched(group, state);
+            names.extend(touched(std::slice::from_ref(proto), state));
+            let before = restrict(state, &names);
+            let after = apply(&apply(&before, group), std::slice::from_ref(proto));
+            if phase == Phase::Contract || (!proto.prepares && self.survives(&before, &after)) {
+                return Some(at);
+            }
+        }
+        None
+    }
+}
+
+/// The touched tables, with the compatibility views on them.
+fn touched(protos: &[Proto], state: &Schema) -> BTreeSet<ObjectName> {
+    let mut names: BTreeSet<_> = protos.iter().flat_map(|p| &p.touches).cloned().collect();
+    let views = state.compat_views.values().filter(|view| names.contains(&view.table)).map(|view| view.name.clone());
+    names.extend(views.collect::<Vec<_>>());
+    names
+}
+
+fn restrict(schema: &Schema, names: &BTreeSet<ObjectName>) -> Schema {
+    let mut part = schema.restricted_to(|name| names.contains(name));
+    part.compat_views.retain(|name, view| names.contains(name) || names.contains(&view.table));
+    part
+}
+
+fn apply(schema: &Schema, protos: &[Proto]) -> Schema {
+    let mut after = schema.clone();
+    for proto in protos {
+        (proto.effect)(&mut after);
+    }
+    after
+}

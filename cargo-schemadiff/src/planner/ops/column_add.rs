@@ -1,0 +1,164 @@
+//! Add a column.
+//!
+//! | the column is | expand | backfill | contract |
+//! |---|---|---|---|
+//! | nullable, or has a default all rows can share | add | | |
+//! | filled by a volatile default | add nullable, set the default | fill, prove, SET NOT NULL | |
+//! | NOT NULL or nullable with `backfill` | add nullable + trigger | fill, prove, SET NOT NULL | drop the trigger, set the default |
+//! | NOT NULL with neither | refused | | |
+//!
+//! What an engine cannot add to a table with rows comes with a rebuild.
+
+use schemadiff::model::{Column, ObjectName};
+
+use crate::{
+    Error, Kind, Result,
+    dialect::Volatility,
+    hazard,
+    planner::{
+        context::{Context, on, slug},
+        proto::{Proto, rank, tag},
+        synced::{self, Synced},
+    },
+};
+
+pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Option<&str>) -> Result<()> {
+    if column.generated.is_some() || column.identity.is_some() {
+        return computed(cx, table, column);
+    }
+    if let Some(expr) = backfill {
+        return filled_from_row(cx, table, column, expr);
+    }
+    match &column.default {
+        None if !column.nullable => Err(no_value(table, column)),
+        Some(default) if cx.ddl.volatility(default) == Volatility::Volatile && cx.caps.alter_column => {
+            volatile(cx, table, column, default)
+        }
+        None | Some(_) => {
+            direct(cx, table, column);
+            Ok(())
+        }
+    }
+}
+
+fn no_value(table: &ObjectName, column: &Column) -> Error {
+    let name = &column.name;
+    Error::new(
+        Kind::Refused,
+        "SD0606",
+        format!("`{table}.{name}` is NOT NULL and nothing says what existing rows hold"),
+    )
+    .cause("rows that exist, and rows that the running version inserts, would have no value")
+    .help(format!("give it a value per row: #[column(backfill = \"<expression over {table}'s columns>\")]"))
+    .help("or a default: #[column(default = \"..\")]")
+    .help(format!("or let it be NULL: `{name}: Option<..>`"))
+}
+
+/// One statement where the engine can, one rebuild where it cannot.
+fn direct(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
+    let id = slug(&["add-column", &table.to_string(), &column.name]);
+    let step = Proto::new(rank::COLUMN, id, format!("add column `{table}.{}`", column.name), table)
+        .effect({
+            let column = column.clone();
+            on(table, move |t| t.columns.push(column.clone()))
+        })
+        .tag(tag::column(table, &column.name))
+        .tag(tag::filled(table, &column.name))
+        .after(tag::TYPES)
+        .hazard(cx.result_shape_hazard(table));
+    let step =
+        if cx.ddl.can_add_column(column, false) {
+            step.sql(cx.ddl.add_column(table, column))
+                .undo(cx.ddl.drop_column(table, &column.name))
+                .locks(cx.ddl.locks("add_column", table, &[]))
+        } else {
+            let copy = column.default.iter().map(|default| (column.name.clone(), format!("({default})"))).collect();
+            cx.rebuild(step, copy)
+        };
+    cx.push(step);
+}
+
+/// Identity and stored generated columns are computed for every row while the table is locked.
+fn computed(cx: &mut Context<'_>, table: &ObjectName, column: &Column) -> Result<()> {
+    let rewrites = cx.caps.alter_column
+        && (column.identity.is_some() || column.generated.as_ref().is_some_and(|generated| generated.stored));
+    if rewrites && cx.rows(table).is_some_and(|rows| rows > super::super::context::SMALL) {
+        let what = if column.identity.is_some() { "an identity" } else { "a stored generated" };
+        return Err(Error::new(
+            Kind::Refused,
+            "SD0607",
+            format!("`{table}.{}` cannot be added as {what} column to a table in use", column.name),
+        )
+        .cause("the server computes it for all rows under a lock that stops everybody")
+        .help("add a plain column with #[column(backfill = \"..\")] and compute the value in the code")
+        .help("or create the column by hand in a maintenance window; the next diff will find it there"));
+    }
+    direct(cx, table, column);
+    if rewrites && let Some(step) = cx.protos.last_mut() {
+        step.rewrites = true;
+        if !cx.request.sizes.contains_key(table) {
+            step.hazards.push(hazard::rewrites_table::hazard(table, None));
+        }
+    }
+    Ok(())
+}
+
+/// The default counts for new rows from the start, old rows get theirs in batches.
+fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: &str) -> Result<()> {
+    let bare = Column { nullable: true, default: None, ..column.clone() };
+    let interim = Column { nullable: true, ..column.clone() };
+    let mut sql = cx.ddl.add_column(table, &bare);
+    sql.extend(cx.ddl.alter_default(table, &column.name, Some(default)));
+    let id = slug(&["add-column", &table.to_string(), &column.name]);
+    let title = format!("add column `{table}.{}`, with its default for new rows", column.name);
+    let step = Proto::new(rank::COLUMN, id, title, table)
+        .sql(sql)
+        .undo(cx.ddl.drop_column(table, &column.name))
+        .locks(cx.ddl.locks("add_column", table, &[]))
+        .effect(on(table, move |t| t.columns.push(interim.clone())))
+        .tag(tag::column(table, &column.name))
+        .after(tag::TYPES)
+        .hazard(cx.result_shape_hazard(table));
+    cx.push(step);
+    cx.key(table)?;
+    // A row that is NULL because new code said so is filled too; nobody can tell it from an old one.
+    cx.fill(table, column, default, None, []);
+    if !column.nullable {
+        super::column_alter::prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
+    }
+    Ok(())
+}
+
+/// A trigger fills the column for the old version's writes, a backfill for the rows that exist.
+fn filled_from_row(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &str) -> Result<()> {
+    let synced = Synced { table, column, old: None, forward: expr.to_owned(), backward: None };
+    let trigger = synced::make(cx, &synced)?;
+    let final_column = column.clone();
+    let id = slug(&["end-sync", &table.to_string(), &column.name]);
+    let title = format!("stop filling `{table}.{}` for the old version", column.name);
+    let step = Proto::new(rank::REMOVE, id, title, table)
+        .effect({
+            let trigger = trigger.clone();
+            on(table, move |t| {
+                t.syncs.remove(&trigger);
+                if let Some(slot) = t.column_mut(&final_column.name) {
+                    *slot = final_column.clone();
+                }
+            })
+        })
+        .hazard(column.nullable.then(|| hazard::ambiguous_null::hazard(table, &column.name)))
+        .after(tag::filled(table, &column.name))
+        .prepares(true);
+    let tighter = column.default.is_some() || !column.nullable;
+    let step = if tighter && !cx.caps.alter_column {
+        cx.rebuild(step, Vec::new())
+    } else {
+        let mut sql = cx.ddl.drop_sync(table, &trigger);
+        if let Some(default) = &column.default {
+            sql.extend(cx.ddl.alter_default(table, &column.name, Some(default)));
+        }
+        step.sql(sql).no_undo().locks(cx.ddl.locks("drop_sync", table, &[]))
+    };
+    cx.push(step);
+    Ok(())
+}

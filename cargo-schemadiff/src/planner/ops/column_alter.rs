@@ -1,0 +1,269 @@
+//! Change a column that keeps its name: NOT NULL, default, identity, generated expression, comment. The type has a file
+//! of its own. Where the engine alters nothing in place, one rebuild brings all of it.
+
+use schemadiff::{
+    model::{Column, ObjectName, Sync, Table},
+    plan::Envelope,
+};
+
+use super::{column_retype, comment};
+use crate::{
+    Error, Kind, Result,
+    dialect::SyncSpec,
+    hazard,
+    planner::{
+        context::{Context, Retype, on, slug},
+        proto::{Proto, rank, tag},
+        synced::{self, in_model, proof},
+    },
+};
+
+pub(super) fn plan(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    backfill: Option<&str>,
+) -> Result<()> {
+    let filled_by_trigger = match backfill {
+        Some(expr) if before.nullable && !after.nullable => Some(fill_nulls(cx, table, after, expr)?),
+        _ => None,
+    };
+    if !cx.caps.alter_column {
+        rebuild(cx, table, before, after, filled_by_trigger);
+        return Ok(());
+    }
+    let retype = cx.retypes.get(&(table.clone(), after.name.clone())).cloned();
+    match retype {
+        Some(Retype::Shadow(shadow)) => return column_retype::through_shadow(cx, table, before, after, &shadow),
+        Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after),
+        None => {}
+    }
+    if before.generated != after.generated {
+        generated(cx, table, before, after)?;
+    }
+    match (before.nullable, after.nullable) {
+        (true, false) => set_not_null(cx, table, after, filled_by_trigger),
+        (false, true) => drop_not_null(cx, table, after),
+        (true, true) | (false, false) => {}
+    }
+    if before.identity != after.identity {
+        identity(cx, table, before, after);
+    } else if before.default != after.default && retype.is_none() {
+        default(cx, table, before, after);
+    }
+    if before.comment != after.comment {
+        comment::column(cx, table, &after.name, after.comment.as_deref());
+    }
+    Ok(())
+}
+
+/// The whole difference in one rebuild.
+fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, trigger: Option<String>) {
+    let id = slug(&["alter-column", &table.to_string(), &after.name]);
+    let title = format!("change column `{table}.{}`", after.name);
+    let converted = before.ty != after.ty && after.generated.is_none();
+    let copy = match converted {
+        true => vec![(after.name.clone(), cx.ddl.cast(&cx.ddl.ident(&after.name), &after.ty))],
+        false => Vec::new(),
+    };
+    let may_fail = before.nullable && !after.nullable && trigger.is_none();
+    let column = after.clone();
+    let waits = trigger.is_some();
+    let step = Proto::new(rank::COLUMN, id, title, table)
+        .effect(on(table, move |t| {
+            if let Some(slot) = t.column_mut(&column.name) {
+                *slot = column.clone();
+            }
+            if let Some(trigger) = &trigger {
+                t.syncs.remove(trigger);
+            }
+        }))
+        .hazard(may_fail.then(|| hazard::fails_on_null::hazard(table, &after.name)))
+        .hazard((!before.nullable && after.nullable).then(|| hazard::null_too_early::hazard(table, &after.name)))
+        .tag(tag::filled(table, &after.name))
+        .after(tag::TYPES)
+        .after(tag::backfilled(table, &after.name))
+        .prepares(waits);
+    let step = cx.rebuild(step, copy);
+    cx.push(step);
+}
+
+/// Old code writes NULL until it is gone: a trigger puts the value in, a backfill does so for the rows that exist.
+fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &str) -> Result<String> {
+    let name = cx.ddl.sync_name(table, &column.name);
+    let spec = SyncSpec {
+        table: table.clone(),
+        name: name.clone(),
+        old: None,
+        new: column.name.clone(),
+        forward: expr.to_owned(),
+        backward: None,
+        key: cx.key(table)?.into_iter().map(|k| k.name).collect(),
+        columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
+    };
+    let sync = Sync { fills: spec.fills(), filled: Vec::new() };
+    let id = slug(&["fill-nulls", &table.to_string(), &column.name]);
+    let title = format!("fill `{table}.{}` where a writer leaves it NULL", column.name);
+    let step = Proto::new(rank::COLUMN, id, title, table)
+        .sql(cx.ddl.create_sync(&spec))
+        .undo(cx.ddl.drop_sync(table, &name))
+        .locks(cx.ddl.locks("create_sync", table, &[]))
+        .effect({
+            let name = name.clone();
+            on(table, move |t| drop(t.syncs.insert(name.clone(), sync.clone())))
+        })
+        .tag(tag::column(table, &column.name));
+    cx.push(step);
+    cx.syncs.insert(name.clone(), spec);
+    cx.fill(table, column, expr, Some(name.clone()), []);
+    Ok(name)
+}
+
+fn set_not_null(cx: &mut Context<'_>, table: &ObjectName, column: &Column, trigger: Option<String>) {
+    match trigger {
+        Some(trigger) => {
+            prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
+            let id = slug(&["end-sync", &table.to_string(), &column.name]);
+            let title = format!("stop filling `{table}.{}` for the old version", column.name);
+            let step = Proto::new(rank::REMOVE, id, title, table)
+                .sql(cx.ddl.drop_sync(table, &trigger))
+                .no_undo()
+                .locks(cx.ddl.locks("drop_sync", table, &[]))
+                .effect(on(table, move |t| drop(t.syncs.remove(&trigger))))
+                .after(tag::filled(table, &column.name))
+                .prepares(true);
+            cx.push(step);
+        }
+        None => {
+            prove_and_set_not_null(cx, table, column, [tag::column(table, &column.name)]);
+            let hazard = hazard::fails_on_null::hazard(table, &column.name);
+            let validates = |p: &&mut Proto| p.envelope == Envelope::Long && p.table() == table;
+            if let Some(step) = cx.protos.iter_mut().rev().find(validates) {
+                step.hazards.push(hazard);
+            }
+        }
+    }
+}
+
+/// A check NOT VALID, its validation, SET NOT NULL, and the check goes.
+pub(super) fn prove_and_set_not_null(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    column: &Column,
+    after: impl IntoIterator<Item = String>,
+) {
+    let (name, check) = proof(cx, table, column, true);
+    let id = slug(&["add-not-null-proof", &table.to_string(), &column.name]);
+    let title = format!("refuse NULL in `{table}.{}` from now on", column.name);
+    let stored = in_model(&check, &column.name);
+    let step = Proto::new(rank::TIGHTEN, id, title, table)
+        .sql(cx.ddl.add_check(table, &name, &check))
+        .undo(cx.ddl.drop_constraint(table, &name))
+        .locks(cx.ddl.locks("add_check", table, &[]))
+        .effect(on(table, move |t| drop(t.checks.insert(name.clone(), stored.clone()))))
+        .tag(tag::backfilled(table, &column.name))
+        .after_all(after);
+    cx.push(step);
+    synced::tighten(cx, table, column);
+}
+
+/// In contract by the predicate: old code cannot read the NULLs that become possible.
+fn drop_not_null(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
+    let id = slug(&["drop-not-null", &table.to_string(), &column.name]);
+    let step = Proto::new(rank::COLUMN, id, format!("let `{table}.{}` be NULL", column.name), table)
+        .sql(cx.ddl.alter_nullable(table, &column.name, true))
+        .undo(cx.ddl.alter_nullable(table, &column.name, false))
+        .locks(cx.ddl.locks("alter_nullable", table, &[]))
+        .effect(set(table, &column.name, |c| c.nullable = true))
+        .hazard([hazard::null_too_early::hazard(table, &column.name)])
+        .after(tag::filled(table, &column.name));
+    cx.push(step);
+}
+
+fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    let id = slug(&["default", &table.to_string(), &after.name]);
+    let title = match &after.default {
+        Some(default) => format!("give `{table}.{}` the default {default}", after.name),
+        None => format!("drop the default of `{table}.{}`", after.name),
+    };
+    let value = after.default.clone();
+    let step = Proto::new(rank::COLUMN, id, title, table)
+        .sql(cx.ddl.alter_default(table, &after.name, after.default.as_deref()))
+        .undo(cx.ddl.alter_default(table, &after.name, before.default.as_deref()))
+        .locks(cx.ddl.locks("alter_default", table, &[]))
+        .effect(set(table, &after.name, move |c| c.default.clone_from(&value)))
+        .after(tag::TYPES);
+    cx.push(step);
+}
+
+fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    let id = slug(&["identity", &table.to_string(), &after.name]);
+    let title = format!("change how `{table}.{}` is numbered", after.name);
+    // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
+    let (old, new) = (before.clone(), after.clone());
+    let step = Proto::new(rank::CONSTRAINT, id, title, table)
+        .sql(cx.ddl.alter_identity(table, before, after))
+        .undo(cx.ddl.alter_identity(table, &old, before))
+        .locks(cx.ddl.locks("alter_identity", table, &[]))
+        .effect(set(table, &after.name, move |c| {
+            c.identity.clone_from(&new.identity);
+            c.default.clone_from(&new.default);
+        }))
+        .after(tag::filled(table, &after.name));
+    let step = Proto { undo: Some(cx.ddl.alter_identity(table, after, before)), ..step };
+    cx.push(step);
+}
+
+/// The values are computed anew: the column is dropped and added in one transaction.
+fn generated(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Result<()> {
+    let full = format!("{table}.{}", after.name);
+    let (Some(_), Some(new)) = (&before.generated, &after.generated) else {
+        return Err(Error::new(
+            Kind::Refused,
+            "SD0611",
+            format!("`{full}` cannot turn between a plain and a generated column"),
+        )
+        .cause("the server has no way to do that with the data in place")
+        .help("add a new column under another name, and drop this one in a later release"));
+    };
+    if new.stored && cx.rows(table).is_some_and(|rows| rows > super::super::context::SMALL) {
+        return Err(Error::new(
+            Kind::Refused,
+            "SD0607",
+            format!("the expression of `{full}` cannot change in a table in use"),
+        )
+        .cause("the server computes a stored generated column for all rows under a lock that stops everybody")
+        .help("add a new column under another name, and drop this one in a later release"));
+    }
+    let id = slug(&["generated", &table.to_string(), &after.name]);
+    let mut sql = cx.ddl.drop_column(table, &after.name);
+    sql.extend(cx.ddl.add_column(table, after));
+    let mut undo = cx.ddl.drop_column(table, &after.name);
+    undo.extend(cx.ddl.add_column(table, before));
+    let expression = after.generated.clone();
+    let step = Proto::new(rank::COLUMN, id, format!("compute `{full}` by its new expression"), table)
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("drop_column", table, &[]))
+        .effect(set(table, &after.name, move |c| c.generated.clone_from(&expression)))
+        .hazard([hazard::rewrites_table::hazard(table, cx.rows(table))])
+        .after_all([tag::unused(table, &after.name), tag::unviewed(table)])
+        .tag(tag::filled(table, &after.name))
+        .rewrites();
+    cx.push(step);
+    Ok(())
+}
+
+fn set(
+    table: &ObjectName,
+    column: &str,
+    change: impl Fn(&mut Column) + 'static,
+) -> impl Fn(&mut schemadiff::model::Schema) + 'static {
+    let column = column.to_owned();
+    on(table, move |t: &mut Table| {
+        if let Some(column) = t.column_mut(&column) {
+            change(column);
+        }
+    })
+}

@@ -1,0 +1,123 @@
+//! Rename a column: a new one beside the old one, kept in step by a trigger in both directions, filled, indexed, and in
+//! contract the old one goes. Old and new code run side by side all the time.
+//!
+//! Columns that cannot be doubled (numbered or computed by the engine, part of the primary key, referenced by foreign keys
+//! of other tables) are renamed in place in contract; the versions do not overlap then.
+
+use schemadiff::model::{Column, ObjectName, Schema, Table, expr};
+
+use crate::{
+    Result, hazard,
+    planner::{
+        context::{Context, on, slug},
+        proto::{Proto, rank, tag},
+        renaming,
+        synced::{self, Synced},
+    },
+};
+
+pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Result<()> {
+    let converts = before.ty != after.ty;
+    let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(&after.name));
+    let (forward, backward) = match converts {
+        true => (cx.ddl.cast(&old, &after.ty), cx.ddl.cast(&new, &before.ty)),
+        false => (old, new),
+    };
+    let synced = Synced { table, column: after, old: Some(before), forward, backward: Some(backward) };
+    let trigger = synced::make(cx, &synced)?;
+    if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &after.name))) {
+        if converts {
+            step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
+        }
+        if after.nullable && before.default.is_some() {
+            step.hazards.push(hazard::ambiguous_null::hazard(table, &after.name));
+        }
+        if before.nullable && !after.nullable {
+            step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
+        }
+    }
+    finish(cx, table, before, after, &trigger);
+    Ok(())
+}
+
+/// Trigger and old column in one transaction, the trigger first: a trigger without its column fails every write.
+fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, trigger: &str) {
+    let id = slug(&["drop-column", &table.to_string(), &before.name]);
+    let title = format!("drop the old column `{table}.{}`, `{}` holds its data", before.name, after.name);
+    let effect = {
+        let (old, new, trigger) = (before.name.clone(), after.clone(), trigger.to_owned());
+        on(table, move |t: &mut Table| {
+            t.syncs.remove(&trigger);
+            t.columns.retain(|c| c.name != old);
+            if let Some(slot) = t.column_mut(&new.name) {
+                *slot = new.clone();
+            }
+        })
+    };
+    let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
+        .effect(effect)
+        .locks(cx.ddl.locks("drop_column", table, &[]))
+        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", before.name)))
+        .tag(tag::TYPES_FREE)
+        .after_all([
+            tag::filled(table, &after.name),
+            tag::unused(table, &before.name),
+            tag::unviewed(table),
+            tag::adds(table),
+        ])
+        .no_undo();
+    let step = if cx.caps.alter_column {
+        let mut sql = cx.ddl.drop_sync(table, trigger);
+        if let Some(default) = &after.default {
+            sql.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
+        }
+        sql.extend(cx.ddl.drop_column(table, &before.name));
+        step.sql(sql)
+    } else {
+        cx.rebuild(step, Vec::new())
+    };
+    cx.push(step);
+}
+
+/// Whether a column can only be renamed in place.
+pub(super) fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
+    let computed = |c: &Column| c.identity.is_some() || c.generated.is_some();
+    let Some(t) = cx.before(table) else { return true };
+    let in_key = t.primary_key.as_ref().is_some_and(|key| key.columns.contains(&before.name));
+    let referenced = cx
+        .base
+        .tables
+        .values()
+        .flat_map(|t| t.foreign_keys.values())
+        .any(|key| key.ref_table == *table && key.ref_columns.contains(&before.name));
+    let feeds_generated = t
+        .columns
+        .iter()
+        .filter_map(|c| c.generated.as_ref())
+        .any(|generated| expr::mentions(&generated.expr, &before.name));
+    computed(before) || computed(after) || in_key || referenced || feeds_generated
+}
+
+/// The new name at once, in contract: for columns that cannot be doubled.
+pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to: &str) {
+    let id = slug(&["rename-column", &table.to_string(), to]);
+    let title = format!("rename column `{table}.{from}` to `{to}`");
+    let others: Vec<_> = renaming::referencing(&cx.base, table);
+    let mut sql = cx.ddl.rename_column(table, from, to);
+    sql.extend(renaming::sequence(cx, table, from, to));
+    let step = Proto::new(rank::TABLE, id, title, table)
+        .touching(&others)
+        .sql(sql)
+        .no_undo()
+        .locks(cx.ddl.locks("rename_column", table, &[]))
+        .hazard(cx.opaque_hazard(table, &format!("`{table}.{from}`")))
+        .effect({
+            let (table, from, to) = (table.clone(), from.to_owned(), to.to_owned());
+            move |schema: &mut Schema| renaming::rename_column(schema, &table, &from, &to)
+        })
+        // Everything else on the table is planned for the new name.
+        .tag(tag::table(table))
+        .tag(tag::filled(table, to));
+    let step = step.after_all([tag::unviewed(table), tag::step(&format!("rename-table {table}"))]);
+    cx.push(step);
+}

@@ -1,0 +1,267 @@
+//! Change a column's type or collation under its name. Code that was compiled for one type cannot use the other, so the
+//! versions do not overlap; what is left to choose is how long the change takes in contract.
+//!
+//! - Catalogue only, or a small table, or a column that cannot be doubled: one ALTER in contract.
+//! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
+//!   and a swap of names in contract, which takes milliseconds.
+
+use schemadiff::model::{Check, Column, Index, ObjectName, Table, Unique, expr};
+
+use super::{check, index};
+use crate::{
+    Result,
+    dialect::TypeChange,
+    hazard,
+    planner::{
+        context::{Context, Retype, on, slug, temporary},
+        proto::{Proto, rank, tag},
+        renaming::{referencing, rename_all, renamed_index},
+        synced::{self, Synced},
+    },
+};
+
+/// Whether the type changes, and how; other operations ask for it.
+pub(super) fn decide(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    if before.ty == after.ty && before.collation == after.collation {
+        return;
+    }
+    let rewrites = cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite;
+    let worth_it = cx.caps.alter_column && rewrites && !cx.is_small(table) && can_be_doubled(cx, table, before, after);
+    let how = if worth_it { Retype::Shadow(temporary(&after.name)) } else { Retype::InPlace };
+    cx.retypes.insert((table.clone(), after.name.clone()), how);
+}
+
+fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
+    let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return false };
+    let name = &before.name;
+    let computed = |c: &Column| c.identity.is_some() || c.generated.is_some();
+    let in_key = |t: &Table| t.primary_key.as_ref().is_some_and(|k| k.columns.contains(name));
+    let in_reference = |t: &Table| t.foreign_keys.values().any(|k| k.columns.contains(name));
+    let referenced = cx
+        .base
+        .tables
+        .values()
+        .chain(cx.request.desired.tables.values())
+        .flat_map(|t| t.foreign_keys.values())
+        .any(|k| k.ref_table == *table && k.ref_columns.contains(name));
+    let feeds = t.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| expr::mentions(&g.expr, name));
+    // A copy of an index has one stand-in column, not two.
+    let other_shadow =
+        |m: &str| cx.retypes.iter().any(|((t, c), how)| t == table && c == m && matches!(how, Retype::Shadow(_)));
+    let shares = members(desired, name).any_mention(desired, other_shadow);
+    let no_key = cx.key(table).is_err();
+    !(computed(before)
+        || computed(after)
+        || in_key(t)
+        || in_key(desired)
+        || in_reference(t)
+        || in_reference(desired)
+        || referenced
+        || feeds
+        || shares
+        || no_key
+        || cx.viewed.contains(table))
+}
+
+/// The indexes and constraints over a column.
+struct Members {
+    indexes: Vec<(String, Index)>,
+    uniques: Vec<(String, Unique)>,
+    checks: Vec<(String, Check)>,
+}
+
+fn members(table: &Table, column: &str) -> Members {
+    let has = |columns: &[String]| columns.iter().any(|c| c == column);
+    let pairs = |name: &String| name.clone();
+    Members {
+        indexes: table
+            .indexes
+            .iter()
+            .filter(|(_, i)| index::columns(table, i).iter().any(|c| c == column))
+            .map(|(n, i)| (pairs(n), i.clone()))
+            .collect(),
+        uniques: table
+            .uniques
+            .iter()
+            .filter(|(_, u)| has(&u.columns) || has(&u.include))
+            .map(|(n, u)| (pairs(n), u.clone()))
+            .collect(),
+        checks: table
+            .checks
+            .iter()
+            .filter(|(_, c)| expr::mentions(&c.expr, column))
+            .map(|(n, c)| (pairs(n), c.clone()))
+            .collect(),
+    }
+}
+
+impl Members {
+    fn any_mention(&self, table: &Table, is: impl Fn(&str) -> bool) -> bool {
+        let mut columns: Vec<String> = self.indexes.iter().flat_map(|(_, i)| index::columns(table, i)).collect();
+        columns.extend(self.uniques.iter().flat_map(|(_, u)| u.columns.iter().chain(&u.include).cloned()));
+        columns.extend(self.checks.iter().flat_map(|(_, c)| check::columns(table, &c.expr)));
+        columns.iter().any(|c| is(c))
+    }
+}
+
+/// One ALTER in contract.
+pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    let full = format!("`{table}.{}`", after.name);
+    let rewrites = cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite;
+    // The old default may not convert; the new one is in the new type anyway.
+    let mut sql = Vec::new();
+    if before.default.is_some() {
+        sql.extend(cx.ddl.alter_default(table, &after.name, None));
+    }
+    sql.extend(cx.ddl.alter_type(table, after));
+    if after.identity.is_none()
+        && let Some(default) = &after.default
+    {
+        sql.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
+    }
+    let keys = cx.before(table).into_iter().flat_map(|t| t.foreign_keys.values()).map(|k| k.ref_table.clone());
+    let others: Vec<_> = keys.chain(referencing(&cx.base, table)).collect();
+    let others: Vec<_> = others.iter().collect();
+    let id = slug(&["retype", &table.to_string(), &after.name]);
+    let title = format!("change the type of {full} from {} to {}", before.ty, after.ty);
+    let column = after.clone();
+    let mut step = Proto::new(rank::COLUMN, id, title, table)
+        .sql(sql)
+        .no_undo()
+        .locks(cx.ddl.locks("alter_type", table, &others))
+        .effect(on(table, move |t| {
+            if let Some(slot) = t.column_mut(&column.name) {
+                slot.ty.clone_from(&column.ty);
+                slot.collation.clone_from(&column.collation);
+                if slot.identity.is_none() && column.identity.is_none() {
+                    slot.default.clone_from(&column.default);
+                }
+            }
+        }))
+        .tag(tag::filled(table, &after.name))
+        .tag(tag::TYPES_FREE)
+        .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
+        .hazard(cx.opaque_hazard(table, &full));
+    if rewrites {
+        step = step.rewrites();
+        if !cx.is_small(table) {
+            step = step.hazard([hazard::rewrites_table::hazard(table, cx.rows(table))]);
+        }
+    }
+    cx.push(step);
+}
+
+/// The synced column, copies of everything on it, and the swap.
+pub(super) fn through_shadow(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    shadow: &str,
+) -> Result<()> {
+    let Some(desired) = cx.after(table) else { return Ok(()) };
+    let column = Column { name: shadow.to_owned(), comment: None, ..after.clone() };
+    let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(shadow));
+    let (forward, backward) = (cx.ddl.cast(&old, &after.ty), Some(cx.ddl.cast(&new, &before.ty)));
+    let trigger = synced::make(cx, &Synced { table, column: &column, old: Some(before), forward, backward })?;
+
+    let members = members(desired, &after.name);
+    for (name, index) in &members.indexes {
+        index::create(cx, table, &temporary(name), &bare_index(&renamed_index(index, &after.name, shadow)));
+    }
+    for (name, unique) in &members.uniques {
+        let copy = index::behind_unique(&renamed_unique(unique, &after.name, shadow));
+        index::create(cx, table, &temporary(name), &copy);
+    }
+    for (name, check) in &members.checks {
+        let expr = expr::rename_column(&check.expr, &after.name, shadow);
+        check::add(cx, table, &temporary(name), &Check { expr, comment: None, ..check.clone() });
+    }
+    swap(cx, table, before, after, shadow, &trigger, members);
+    Ok(())
+}
+
+fn bare_index(index: &Index) -> Index {
+    Index { comment: None, ..index.clone() }
+}
+
+fn renamed_unique(unique: &Unique, from: &str, to: &str) -> Unique {
+    let mut unique = unique.clone();
+    rename_all(&mut unique.columns, from, to);
+    rename_all(&mut unique.include, from, to);
+    unique
+}
+
+/// One short transaction: trigger, old column (its indexes and constraints go with it), and the stand-ins take over the
+/// names.
+fn swap(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    shadow: &str,
+    trigger: &str,
+    members: Members,
+) {
+    let ddl = cx.ddl;
+    let mut sql = ddl.drop_sync(table, trigger);
+    sql.extend(ddl.drop_column(table, &before.name));
+    sql.extend(ddl.rename_column(table, shadow, &after.name));
+    if let Some(default) = &after.default {
+        sql.extend(ddl.alter_default(table, &after.name, Some(default)));
+    }
+    if after.comment.is_some() {
+        sql.extend(ddl.comment_on_column(table, &after.name, after.comment.as_deref()));
+    }
+    for (name, index) in &members.indexes {
+        sql.extend(ddl.rename_index(table, &temporary(name), name));
+        sql.extend(index.comment.iter().flat_map(|text| ddl.comment_on_index(table, name, Some(text))));
+    }
+    for (name, unique) in &members.uniques {
+        sql.extend(ddl.add_unique_using_index(table, name, unique, &temporary(name)));
+        sql.extend(unique.comment.iter().flat_map(|text| ddl.comment_on_constraint(table, name, Some(text))));
+    }
+    for (name, check) in &members.checks {
+        sql.extend(ddl.rename_constraint(table, &temporary(name), name));
+        sql.extend(check.comment.iter().flat_map(|text| ddl.comment_on_constraint(table, name, Some(text))));
+    }
+    let id = slug(&["swap-column", &table.to_string(), &after.name]);
+    let title = format!("let the column of type {} take the place of `{table}.{}`", after.ty, after.name);
+    let (column, shadow_name, trigger) = (after.clone(), shadow.to_owned(), trigger.to_owned());
+    let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
+        .sql(sql)
+        .no_undo()
+        .locks(ddl.locks("drop_column", table, &[]))
+        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
+        .effect(on(table, move |t| {
+            t.syncs.remove(&trigger);
+            let over = self::members(t, &column.name);
+            over.indexes.iter().for_each(|(name, _)| drop(t.indexes.remove(name)));
+            over.uniques.iter().for_each(|(name, _)| drop(t.uniques.remove(name)));
+            over.checks.iter().for_each(|(name, _)| drop(t.checks.remove(name)));
+            t.columns.retain(|c| c.name != column.name);
+            if let Some(slot) = t.column_mut(&shadow_name) {
+                *slot = column.clone();
+            }
+            for (name, index) in &members.indexes {
+                t.indexes.remove(&temporary(name));
+                t.indexes.insert(name.clone(), index.clone());
+            }
+            for (name, unique) in &members.uniques {
+                t.indexes.remove(&temporary(name));
+                t.uniques.insert(name.clone(), unique.clone());
+            }
+            for (name, check) in &members.checks {
+                t.checks.remove(&temporary(name));
+                t.checks.insert(name.clone(), check.clone());
+            }
+        }))
+        .tag(tag::TYPES_FREE)
+        .after_all([
+            tag::filled(table, shadow),
+            tag::unused(table, &after.name),
+            tag::unviewed(table),
+            tag::adds(table),
+        ]);
+    cx.push(step);
+}

@@ -1,0 +1,221 @@
+//! Foreign keys: NOT VALID, then VALIDATE, each in a transaction of its own, because each locks two tables.
+
+use schemadiff::{
+    model::{ForeignKey, ObjectName},
+    plan::Envelope,
+};
+
+use super::comment;
+use crate::{
+    hazard,
+    planner::{
+        context::{Context, on, slug, temporary},
+        proto::{Proto, rank, tag},
+    },
+};
+
+pub(super) fn plan(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&ForeignKey>,
+    after: Option<&ForeignKey>,
+) {
+    if !cx.caps.alter_constraints {
+        return rebuild(cx, table, name, before, after);
+    }
+    match (before, after) {
+        (None, None) => {}
+        (None, Some(after)) => {
+            add(cx, table, name, after);
+            if after.comment.is_some() {
+                comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
+            }
+        }
+        (Some(before), None) => drop(cx, table, name, before, false),
+        (Some(before), Some(after)) if same_rule(before, after) => {
+            if before.not_valid && !after.not_valid {
+                validate(cx, table, name, before, Vec::new());
+            }
+            if before.comment != after.comment {
+                comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
+            }
+        }
+        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+    }
+}
+
+fn same_rule(before: &ForeignKey, after: &ForeignKey) -> bool {
+    let bare = |key: &ForeignKey| ForeignKey { comment: None, not_valid: false, ..key.clone() };
+    bare(before) == bare(after) && (before.not_valid || !after.not_valid)
+}
+
+fn columns(key: &ForeignKey) -> String {
+    key.columns.join(", ")
+}
+
+fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
+    let id = slug(&["add-foreign-key", name]);
+    let unproven = ForeignKey { not_valid: true, comment: None, ..key.clone() };
+    let title = format!("`{table}` ({}) references `{}`, for new writes", columns(key), key.ref_table);
+    let step = Proto::new(rank::CONSTRAINT, &id, title, table)
+        .touching([&key.ref_table])
+        .sql(cx.ddl.add_foreign_key(table, name, &unproven))
+        .undo(cx.ddl.drop_constraint(table, name))
+        .locks(cx.ddl.locks("add_foreign_key", table, &[&key.ref_table]))
+        .hazard(unindexed(cx, table, key))
+        .effect({
+            let (name, unproven) = (name.to_owned(), unproven.clone());
+            on(table, move |t| std::mem::drop(t.foreign_keys.insert(name.clone(), unproven.clone())))
+        })
+        .tag(tag::step(&id))
+        .tag(tag::adds(table))
+        .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
+        .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
+        .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)));
+    cx.push(step);
+    if !key.not_valid {
+        validate(cx, table, name, &unproven, vec![tag::step(&id)]);
+    }
+}
+
+/// Deletes and key updates in the referenced table look for the referencing rows.
+fn unindexed(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<schemadiff::plan::Hazard> {
+    let t = cx.after(table)?;
+    let leads = |columns: Vec<&str>| {
+        columns.iter().take(key.columns.len()).all(|c| key.columns.iter().any(|k| k == c))
+            && columns.len() >= key.columns.len()
+    };
+    let of_index =
+        |i: &schemadiff::model::Index| -> Vec<String> { i.parts.iter().map_while(|p| p.column.clone()).collect() };
+    let as_text = |columns: &[String]| -> bool { leads(columns.iter().map(String::as_str).collect()) };
+    let covered = t.indexes.values().any(|i| as_text(&of_index(i)))
+        || t.uniques.values().any(|u| as_text(&u.columns))
+        || t.primary_key.as_ref().is_some_and(|k| as_text(&k.columns));
+    (!covered).then(|| hazard::unindexed_reference::hazard(table, &columns(key)))
+}
+
+fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &ForeignKey, after: Vec<String>) {
+    let id = slug(&["validate", name]);
+    let mut undo = cx.ddl.drop_constraint(table, name);
+    undo.extend(cx.ddl.add_foreign_key(table, name, unproven));
+    let what = format!("the reference of ({}) to `{}`", columns(unproven), unproven.ref_table);
+    let step = Proto::new(rank::CONSTRAINT, &id, format!("prove `{name}` for the rows of `{table}`"), table)
+        .touching([&unproven.ref_table])
+        .envelope(Envelope::Long)
+        .sql(cx.ddl.validate(table, name))
+        .undo(undo)
+        .locks(cx.ddl.locks("validate", table, &[&unproven.ref_table]))
+        .scans()
+        .hazard([hazard::fails_on_rows::hazard(&what, table)])
+        .effect({
+            let name = name.to_owned();
+            on(table, move |t| {
+                if let Some(key) = t.foreign_keys.get_mut(&name) {
+                    key.not_valid = false;
+                }
+            })
+        })
+        .tag(tag::adds(table))
+        .after_all(after);
+    cx.push(step);
+}
+
+fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &ForeignKey, after: &ForeignKey) {
+    let interim = temporary(name);
+    add(cx, table, &interim, after);
+    let mut sql = cx.ddl.drop_constraint(table, name);
+    sql.extend(cx.ddl.rename_constraint(table, &interim, name));
+    sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+    let mut undo = cx.ddl.rename_constraint(table, name, &interim);
+    undo.extend(cx.ddl.add_foreign_key(table, name, before));
+    let id = slug(&["replace-foreign-key", name]);
+    let step = Proto::new(rank::REMOVE, id, format!("let the new foreign key take the name `{name}`"), table)
+        .touching([&before.ref_table])
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("drop_constraint", table, &[&before.ref_table]))
+        .effect({
+            let (name, after) = (name.to_owned(), after.clone());
+            on(table, move |t| {
+                t.foreign_keys.remove(&interim);
+                t.foreign_keys.insert(name.clone(), after.clone());
+            })
+        })
+        .tags(gone_tags(table, before))
+        .prepares(clears_the_way(cx, table, before))
+        .after(tag::adds(table));
+    cx.push(step);
+}
+
+fn gone_tags(table: &ObjectName, key: &ForeignKey) -> Vec<String> {
+    let own = key.columns.iter().map(|c| tag::unused(table, c));
+    let other = key.ref_columns.iter().map(|c| tag::unused(&key.ref_table, c));
+    own.chain(other).chain([tag::unreferenced(&key.ref_table)]).collect()
+}
+
+fn clears_the_way(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> bool {
+    let own = key.columns.iter().any(|c| cx.goes(table, c));
+    let other = key.ref_columns.iter().any(|c| cx.goes(&key.ref_table, c));
+    own || other || cx.after(&key.ref_table).is_none()
+}
+
+/// A step of its own: it locks both tables, more strongly than adding does.
+pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey, with_table: bool) {
+    let id = slug(&["drop-foreign-key", name]);
+    let clears_the_way = with_table || clears_the_way(cx, table, key);
+    let step = Proto::new(rank::REMOVE, id, format!("drop foreign key `{name}` on `{table}`"), table)
+        .touching([&key.ref_table])
+        .sql(cx.ddl.drop_constraint(table, name))
+        .undo(cx.ddl.add_foreign_key(table, name, key))
+        .locks(cx.ddl.locks("drop_constraint", table, &[&key.ref_table]))
+        .effect({
+            let name = name.to_owned();
+            on(table, move |t| std::mem::drop(t.foreign_keys.remove(&name)))
+        })
+        .tag(tag::freed(table, name))
+        .tag(tag::unreferenced(table))
+        .tags(gone_tags(table, key))
+        .prepares(clears_the_way)
+        .after(tag::adds(table));
+    cx.push(step);
+}
+
+/// Part of the table's definition: it changes with a rebuild.
+fn rebuild(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&ForeignKey>,
+    after: Option<&ForeignKey>,
+) {
+    let id = slug(&["foreign-key", name]);
+    let what = after.map(|k| format!("the reference of ({}) to `{}`", columns(k), k.ref_table));
+    let others: Vec<ObjectName> = before.iter().chain(&after).map(|k| k.ref_table.clone()).collect();
+    let mut step = Proto::new(rank::CONSTRAINT, id, format!("change foreign key `{name}` on `{table}`"), table)
+        .touching(&others)
+        .effect({
+            let (name, after) = (name.to_owned(), after.cloned());
+            on(table, move |t| {
+                match &after {
+                    Some(key) => std::mem::drop(t.foreign_keys.insert(name.clone(), key.clone())),
+                    None => std::mem::drop(t.foreign_keys.remove(&name)),
+                };
+            })
+        })
+        .hazard(what.map(|what| hazard::fails_on_rows::hazard(&what, table)));
+    if let Some(key) = after {
+        step = step
+            .hazard(unindexed(cx, table, key))
+            .after(tag::table(&key.ref_table))
+            .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
+            .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)))
+            .after(tag::keys(&key.ref_table));
+    }
+    if let Some(key) = before {
+        let waits = clears_the_way(cx, table, key);
+        step = step.tags(gone_tags(table, key)).prepares(waits && after.is_none());
+    }
+    let step = cx.rebuild(step, Vec::new());
+    cx.push(step);
+}

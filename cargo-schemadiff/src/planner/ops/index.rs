@@ -1,0 +1,251 @@
+//! Create, drop and replace an index. Where the engine can, concurrently, and a replacement is there before the old one
+//! goes: never a moment without index.
+
+use schemadiff::{
+    model::{Index, IndexPart, ObjectName, Table, Unique, expr},
+    plan::Envelope,
+};
+
+use super::comment;
+use crate::{
+    hazard,
+    planner::{
+        context::{Context, Retype, on, slug, temporary},
+        proto::{Proto, rank, tag},
+    },
+};
+
+pub(super) fn plan(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&Index>,
+    after: Option<&Index>,
+) {
+    if after.is_some_and(|i| shadowed(cx, table, &columns_of(cx, table, i))) {
+        return; // the operation that changes the column's type makes it
+    }
+    match (before, after) {
+        (None, None) => {}
+        (None, Some(after)) => {
+            create(cx, table, name, after);
+            commented(cx, table, name, after);
+        }
+        (Some(before), None) => {
+            let first = retyped(cx, table, &columns_of(cx, table, before));
+            drop_index(cx, table, name, before, first);
+        }
+        (Some(before), Some(after)) if bare(before) == bare(after) => {
+            comment::index(cx, table, name, after.comment.as_deref());
+        }
+        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+    }
+}
+
+fn bare(index: &Index) -> Index {
+    Index { comment: None, ..index.clone() }
+}
+
+fn commented(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index) {
+    if index.comment.is_some() && cx.caps.comments {
+        comment::index(cx, table, name, index.comment.as_deref());
+    }
+}
+
+fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) {
+    let changes_under_it = retyped(cx, table, &columns_of(cx, table, before));
+    if before.constraint || after.constraint || !cx.caps.concurrent_indexes {
+        return replace_at_once(cx, table, name, before, after);
+    }
+    if changes_under_it {
+        // The server would rebuild the old one with the column: it goes before, and the new one comes after.
+        drop_index(cx, table, name, before, true);
+        create(cx, table, name, after);
+        return commented(cx, table, name, after);
+    }
+    let interim = temporary(name);
+    create(cx, table, &interim, after);
+    drop_index(cx, table, name, before, false);
+    let id = slug(&["rename-index", name]);
+    let step = Proto::new(rank::REMOVE, id, format!("give the new index the name `{name}`"), table)
+        .sql(cx.ddl.rename_index(table, &interim, name))
+        .undo(cx.ddl.rename_index(table, name, &interim))
+        .locks(cx.ddl.locks("rename_index", table, &[]))
+        .effect({
+            let (interim, name) = (interim.clone(), name.to_owned());
+            on(table, move |t| {
+                if let Some(index) = t.indexes.remove(&interim) {
+                    t.indexes.insert(name.clone(), index);
+                }
+            })
+        })
+        .tag(tag::step(&format!("renamed {name}")))
+        .after_all([tag::freed(table, name), tag::step(&slug(&["create-index", &interim]))]);
+    cx.push(step);
+    commented(cx, table, name, after);
+}
+
+/// Both statements in one transaction.
+fn replace_at_once(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) {
+    let id = slug(&["replace-index", name]);
+    let (old, new) = (columns_of(cx, table, before), columns_of(cx, table, after));
+    let step = Proto::new(rank::INDEX, id, format!("replace index `{name}` on `{table}`"), table)
+        .locks(cx.ddl.locks("create_index", table, &[]))
+        .effect({
+            let (name, after) = (name.to_owned(), after.clone());
+            on(table, move |t| drop(t.indexes.insert(name.clone(), after.clone())))
+        })
+        .hazard((after.unique && !before.unique).then(|| duplicates(table, after)))
+        .tag(tag::adds(table))
+        .tags(old.iter().map(|c| tag::unused(table, c)))
+        .after_all(new.iter().map(|c| tag::filled(table, c)));
+    let step = if before.constraint || after.constraint {
+        cx.rebuild(step, Vec::new())
+    } else {
+        let both = |to: &Index| {
+            let mut sql = cx.ddl.drop_index(table, name, false);
+            sql.extend(cx.ddl.create_index(table, name, to, false));
+            sql
+        };
+        step.sql(both(after)).undo(both(before)).scans().hazard(build_hazard(cx, table))
+    };
+    cx.push(step);
+}
+
+fn duplicates(table: &ObjectName, index: &Index) -> schemadiff::plan::Hazard {
+    hazard::fails_on_rows::hazard(&format!("uniqueness of ({})", key_text(index)), table)
+}
+
+fn build_hazard(cx: &Context<'_>, table: &ObjectName) -> Option<schemadiff::plan::Hazard> {
+    (!cx.caps.concurrent_indexes && !cx.is_small(table)).then(|| hazard::builds_index::hazard(table, cx.rows(table)))
+}
+
+fn key_text(index: &Index) -> String {
+    let parts = index.parts.iter().filter_map(|p| p.column.as_deref().or(p.expr.as_deref()));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Creates an index under a name, after the columns it covers are filled.
+pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index) {
+    let id = slug(&["create-index", name]);
+    let covered = columns_of(cx, table, index);
+    let built = Index { comment: None, invalid: false, ..index.clone() };
+    let concurrent = cx.caps.concurrent_indexes;
+    let kind = if index.unique { "unique index" } else { "index" };
+    let mut step = Proto::new(rank::INDEX, &id, format!("create {kind} `{name}` on `{table}`"), table)
+        .sql(cx.ddl.create_index(table, name, &built, concurrent))
+        .undo(cx.ddl.drop_index(table, name, concurrent))
+        .effect({
+            let (name, built) = (name.to_owned(), built.clone());
+            on(table, move |t| drop(t.indexes.insert(name.clone(), built.clone())))
+        })
+        .scans()
+        .hazard(build_hazard(cx, table))
+        .hazard(index.unique.then(|| duplicates(table, index)))
+        .tag(tag::adds(table))
+        .tag(tag::step(&id))
+        .after(tag::freed(table, name))
+        .after_all(covered.iter().map(|c| tag::filled(table, c)));
+    if index.unique {
+        step = step.tag(tag::keys(table));
+    }
+    step = if concurrent {
+        step.envelope(Envelope::Concurrent)
+            .locks(cx.ddl.locks("create_index_concurrently", table, &[]))
+            .done_when(cx.ddl.index_is_valid(table, name))
+            .clean_up(cx.ddl.clear_index(table, name))
+    } else {
+        step.locks(cx.ddl.locks("create_index", table, &[]))
+    };
+    step = step.in_contract(index.unique.then(|| hazard::conflict_target::hazard(table, &key_text(index))));
+    if index.constraint {
+        step = cx.rebuild(step, Vec::new());
+    }
+    cx.push(step);
+}
+
+/// Drops an index after all that come instead of it are there.
+pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index, first: bool) {
+    let id = slug(&["drop-index", name]);
+    let covered = columns_of(cx, table, index);
+    let concurrent = cx.caps.concurrent_indexes;
+    let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
+    let mut step = Proto::new(rank::REMOVE, id, format!("drop index `{name}` on `{table}`"), table)
+        .sql(cx.ddl.drop_index(table, name, concurrent))
+        .undo(cx.ddl.create_index(table, name, index, concurrent))
+        .effect({
+            let name = name.to_owned();
+            on(table, move |t| drop(t.indexes.remove(&name)))
+        })
+        .tag(tag::freed(table, name))
+        .tags(covered.iter().map(|c| tag::unused(table, c)))
+        .prepares(clears_the_way);
+    if !first {
+        step = step.after(tag::adds(table));
+    }
+    if index.unique {
+        step = step.after(tag::unreferenced(table));
+    }
+    step = if concurrent {
+        step.envelope(Envelope::Concurrent)
+            .locks(cx.ddl.locks("drop_index_concurrently", table, &[]))
+            .done_when(cx.ddl.index_is_gone(table, name))
+    } else {
+        step.locks(cx.ddl.locks("drop_index", table, &[]))
+    };
+    if index.constraint {
+        step = cx.rebuild(step, Vec::new());
+    }
+    cx.push(step);
+}
+
+/// The unique index that a unique constraint adopts.
+pub(super) fn behind_unique(unique: &Unique) -> Index {
+    Index {
+        parts: unique.columns.iter().map(|c| IndexPart { column: Some(c.clone()), ..IndexPart::default() }).collect(),
+        unique: true,
+        include: unique.include.clone(),
+        nulls_not_distinct: unique.nulls_not_distinct,
+        ..Index::default()
+    }
+}
+
+/// All columns an index uses, in keys, expressions, INCLUDE and predicate.
+pub(super) fn columns(table: &Table, index: &Index) -> Vec<String> {
+    let texts: Vec<&String> = index.parts.iter().filter_map(|p| p.expr.as_ref()).chain(&index.predicate).collect();
+    let uses = |name: &String| {
+        index.parts.iter().any(|p| p.column.as_ref() == Some(name))
+            || index.include.contains(name)
+            || texts.iter().any(|text| expr::mentions(text, name))
+    };
+    table.columns.iter().map(|c| c.name.clone()).filter(|name| uses(name)).collect()
+}
+
+/// As [`columns`], for an index whose table may be known before the plan, after it, or as a stand-in column only.
+pub(super) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Vec<String> {
+    let mut all: Vec<String> = index.parts.iter().filter_map(|p| p.column.clone()).collect();
+    all.extend(index.include.iter().cloned());
+    for t in [cx.before(table), cx.after(table)].into_iter().flatten() {
+        all.extend(columns(t, index));
+    }
+    for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {
+        let Retype::Shadow(shadow) = how else { continue };
+        let texts = index.parts.iter().filter_map(|p| p.expr.as_ref()).chain(&index.predicate);
+        if texts.into_iter().any(|text| expr::mentions(text, shadow)) {
+            all.push(shadow.clone());
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Whether one of the columns is being replaced by a stand-in.
+pub(super) fn shadowed(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> bool {
+    columns.iter().any(|c| matches!(cx.retypes.get(&(table.clone(), c.clone())), Some(Retype::Shadow(_))))
+}
+
+/// Whether one of the columns changes its type in place.
+pub(super) fn retyped(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> bool {
+    columns.iter().any(|c| matches!(cx.retypes.get(&(table.clone(), c.clone())), Some(Retype::InPlace)))
+}

@@ -1,0 +1,125 @@
+//! One file per operation: expand, backfill, contract and undo of it side by side.
+
+mod check;
+mod column_add;
+mod column_alter;
+mod column_drop;
+mod column_rename;
+mod column_retype;
+mod comment;
+mod enumeration;
+mod foreign_key;
+mod index;
+mod leftover;
+mod options;
+mod primary_key;
+mod rename;
+mod table;
+mod unique;
+
+use crate::{
+    Result,
+    diff::{Change, diff},
+};
+
+use super::{
+    context::{Context, cause},
+    renaming,
+};
+
+/// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
+/// column follows it by itself, so the difference is taken anew from there.
+pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Result<Vec<Change>> {
+    let mut renamed = false;
+    for change in &changes {
+        if let Change::RenameColumn { table, before, after } = change
+            && column_rename::must_stay_one(cx, table, before, after)
+        {
+            cx.cause = cause(change);
+            renaming::rename_column(&mut cx.base, table, &before.name, &after.name);
+            column_rename::in_place(cx, table, &before.name, &after.name);
+            renamed = true;
+        }
+    }
+    if !renamed {
+        return Ok(changes);
+    }
+    let request = cx.request;
+    let rest = diff(&cx.base, request.desired, request.hints, request.options)?;
+    let mut changes = changes;
+    changes.retain(|c| matches!(c, Change::RenameTable { .. }));
+    changes.extend(rest);
+    Ok(changes)
+}
+
+/// Turns all changes into steps.
+pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
+    // What other operations must know before they are asked.
+    for change in changes {
+        if let Change::AlterColumn { table, before, after, .. } = change {
+            column_retype::decide(cx, table, before, after);
+        }
+        if let Change::RenameTable { to, .. } = change
+            && cx.caps.updatable_views
+        {
+            cx.viewed.insert(to.clone());
+        }
+    }
+    for change in changes {
+        cx.cause = cause(change);
+        plan_one(cx, change)?;
+    }
+    Ok(())
+}
+
+fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
+    match change {
+        Change::Enum { name, before, after } => enumeration::plan(cx, name, before.as_ref(), after.as_ref()),
+        Change::CreateTable { table } => table::create(cx, table),
+        Change::DropTable { table } => table::drop(cx, table),
+        Change::RenameTable { from, to } => table::rename(cx, from, to),
+        Change::AddColumn { table, column, backfill } => column_add::plan(cx, table, column, backfill.as_deref()),
+        Change::DropColumn { table, column } => column_drop::plan(cx, table, column),
+        Change::RenameColumn { table, before, after } => column_rename::plan(cx, table, before, after),
+        Change::AlterColumn { table, before, after, backfill } => {
+            column_alter::plan(cx, table, before, after, backfill.as_deref())
+        }
+        Change::PrimaryKey { table, before, after } => {
+            primary_key::plan(cx, table, before.as_ref(), after.as_ref());
+            Ok(())
+        }
+        Change::Unique { table, name, before, after } => {
+            unique::plan(cx, table, name, before.as_ref(), after.as_ref());
+            Ok(())
+        }
+        Change::Check { table, name, before, after } => {
+            check::plan(cx, table, name, before.as_ref(), after.as_ref());
+            Ok(())
+        }
+        Change::ForeignKey { table, name, before, after } => {
+            foreign_key::plan(cx, table, name, before.as_ref(), after.as_ref());
+            Ok(())
+        }
+        Change::Index { table, name, before, after } => {
+            index::plan(cx, table, name, before.as_ref(), after.as_ref());
+            Ok(())
+        }
+        Change::Rename { table, kind, from, to } => {
+            rename::plan(cx, table, *kind, from, to);
+            Ok(())
+        }
+        Change::TableComment { table, after, .. } => {
+            comment::table(cx, table, after.as_deref());
+            Ok(())
+        }
+        Change::TableOptions { table, before, after } => options::plan(cx, table, before, after),
+        Change::DropSync { table, name, .. } => {
+            leftover::sync(cx, table, name);
+            Ok(())
+        }
+        Change::DropCompatView { view } => {
+            leftover::view(cx, view);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Create, drop and rename a table.
+
+use schemadiff::{
+    model::{Column, CompatView, Identity, ObjectName, Schema, Table},
+    plan::Envelope,
+};
+
+use super::foreign_key;
+use crate::{
+    Error, Kind, Result,
+    diff::Change,
+    hazard,
+    planner::{
+        context::{Context, slug},
+        proto::{Proto, rank, tag},
+    },
+};
+
+/// Everything at once: nobody uses the table yet. Foreign keys to other tables come one by one, because each locks a table
+/// that is in use.
+pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
+    let later = |name: &ObjectName| cx.caps.alter_constraints && *name != table.name;
+    let (keys, own): (Vec<_>, Vec<_>) =
+        table.foreign_keys.clone().into_iter().partition(|(_, key)| later(&key.ref_table));
+    let bare = Table { foreign_keys: own.into_iter().collect(), ..table.clone() };
+    let mut sql = Vec::new();
+    if let Some(schema) = &table.name.schema
+        && !cx.base.tables.keys().any(|name| name.schema.as_ref() == Some(schema))
+    {
+        sql.extend(cx.ddl.create_schema(schema));
+    }
+    sql.extend(cx.ddl.create_table(&bare));
+    let name = table.name.clone();
+    let step =
+        Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
+            .sql(sql)
+            .undo(cx.ddl.drop_table(&name))
+            .effect(move |schema: &mut Schema| std::mem::drop(schema.tables.insert(bare.name.clone(), bare.clone())))
+            .tag(tag::table(&name))
+            .tag(tag::keys(&name))
+            .after(tag::TYPES);
+    let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
+    let step = step.tags(columns);
+    cx.push(step);
+    for (key_name, key) in keys {
+        foreign_key::plan(cx, &table.name, &key_name, None, Some(&key));
+    }
+    Ok(())
+}
+
+/// The table goes in contract; its foreign keys before it, one by one, because dropping one locks the table at its other
+/// end.
+pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
+    let name = table.name.clone();
+    let mut bare = table.clone();
+    if cx.caps.alter_constraints {
+        let others: Vec<_> = table
+            .foreign_keys
+            .iter()
+            .filter(|(_, key)| key.ref_table != name)
+            .map(|(n, k)| (n.clone(), k.clone()))
+            .collect();
+        for (key_name, key) in others {
+            bare.foreign_keys.remove(&key_name);
+            foreign_key::drop(cx, &name, &key_name, &key, true);
+        }
+    }
+    let referenced: Vec<_> = bare.foreign_keys.values().map(|key| key.ref_table.clone()).collect();
+    let step =
+        Proto::new(rank::REMOVE_TABLE, slug(&["drop-table", &name.to_string()]), format!("drop table `{name}`"), &name)
+            .sql(cx.ddl.drop_table(&name))
+            .no_undo()
+            .locks(cx.ddl.locks("drop_table", &name, &referenced.iter().collect::<Vec<_>>()))
+            .effect({
+                let name = name.clone();
+                move |schema: &mut Schema| std::mem::drop(schema.tables.remove(&name))
+            })
+            .hazard([hazard::drops_data::hazard(&format!("table `{name}`"))])
+            .hazard(cx.opaque_hazard(&name, &format!("table `{name}`")))
+            .tag(tag::TYPES_FREE)
+            // Where foreign keys stay with the table to its end, the tables that reference others go before those.
+            .tags(referenced.iter().filter(|other| **other != name).map(tag::unreferenced))
+            .after(tag::unreferenced(&name));
+    // Without ALTER for constraints the drop may cascade into tables the plan does not know; the rebuild envelope switches
+    // enforcement off and checks all references at the end.
+    let step = if cx.caps.alter_constraints { step } else { step.envelope(Envelope::Rebuild) };
+    cx.push(step);
+    Ok(())
+}
+
+/// The new name at once, the old one as a view until contract. Where views do not take writes, it is one contract step.
+pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -> Result<()> {
+    if from.schema != to.schema {
+        return Err(Error::new(
+            Kind::Refused,
+            "SD0609",
+            format!("`{from}` cannot be moved to another schema as `{to}`"),
+        )
+        .cause("moving a table between schemas in step with running code is not supported")
+        .help("keep the schema, or create the new table, copy the rows and drop the old one in two releases"));
+    }
+    let referencing: Vec<_> = cx
+        .base
+        .tables
+        .values()
+        .filter(|t| t.foreign_keys.values().any(|key| key.ref_table == *to))
+        .map(|t| t.name.clone())
+        .collect();
+    let mut sql = cx.ddl.rename_table(from, to);
+    let mut undo = Vec::new();
+    let columns: Vec<Column> = cx.before(to).map(|t| t.columns.clone()).unwrap_or_default();
+    for (before, after) in numbered(cx, from, to, &columns) {
+        sql.extend(cx.ddl.alter_identity(to, &before, &after));
+        undo.extend(cx.ddl.alter_identity(to, &after, &before));
+    }
+    let view = CompatView {
+        name: from.clone(),
+        table: to.clone(),
+        columns: columns.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
+    };
+    let with_view = cx.caps.updatable_views;
+    if with_view {
+        sql.extend(cx.ddl.create_compat_view(&view));
+        undo.splice(0..0, cx.ddl.drop_compat_view(from));
+    }
+    undo.extend(cx.ddl.rename_table(to, from));
+    let change = Change::RenameTable { from: from.clone(), to: to.clone() };
+    let title = match with_view {
+        true => format!("rename `{from}` to `{to}`, and keep the old name as a view"),
+        false => format!("rename `{from}` to `{to}`"),
+    };
+    let step = Proto::new(rank::TABLE, slug(&["rename-table", &to.to_string()]), title, to)
+        .touching([from])
+        .touching(&referencing)
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("rename_table", to, &[]))
+        .hazard(with_view.then(|| hazard::view_limits::hazard(from, to)))
+        .hazard(cx.opaque_hazard(from, &format!("table `{from}`")))
+        .effect({
+            let view = view.clone();
+            move |schema: &mut Schema| {
+                change.apply_to(schema);
+                if with_view {
+                    schema.compat_views.insert(view.name.clone(), view.clone());
+                }
+            }
+        })
+        .tag(tag::table(to))
+        .tag(tag::step(&format!("rename-table {to}")))
+        .after(tag::TYPES);
+    cx.push(step);
+    if with_view {
+        super::leftover::view(cx, &view);
+    }
+    Ok(())
+}
+
+/// Columns numbered from sequences that are named after the old table, as they are and as they shall be.
+fn numbered(cx: &Context<'_>, from: &ObjectName, to: &ObjectName, columns: &[Column]) -> Vec<(Column, Column)> {
+    if !cx.caps.alter_column {
+        return Vec::new();
+    }
+    let named = |column: &Column, table: &ObjectName| {
+        let default = cx.ddl.default_name(&table.name, &[&column.name], "seq");
+        let identity = column.identity.clone()?;
+        let sequence = Some(identity.sequence.clone().unwrap_or(default));
+        Some(Column { identity: Some(Identity { sequence, ..identity }), ..column.clone() })
+    };
+    let unnamed = columns.iter().filter(|c| c.identity.as_ref().is_some_and(|i| i.sequence.is_none()));
+    unnamed.filter_map(|c| Some((named(c, from)?, named(c, to)?))).collect()
+}

@@ -1,0 +1,127 @@
+//! Unique constraints: a unique index built while the table is in use, then adopted by the constraint.
+
+use schemadiff::model::{ObjectName, Unique};
+
+use super::{comment, index};
+use crate::planner::{
+    context::{Context, on, slug, temporary},
+    proto::{Proto, rank, tag},
+};
+
+pub(super) fn plan(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&Unique>,
+    after: Option<&Unique>,
+) {
+    if !cx.caps.alter_constraints {
+        return rebuild(cx, table, name, before, after);
+    }
+    if after.is_some_and(|u| index::shadowed(cx, table, &columns(u))) {
+        return; // the operation that changes the column's type makes it
+    }
+    match (before, after) {
+        (None, None) => {}
+        (None, Some(after)) => {
+            index::create(cx, table, name, &index::behind_unique(after));
+            adopt(cx, table, name, name, None, after);
+        }
+        (Some(before), None) => drop_unique(cx, table, name, before),
+        (Some(before), Some(after)) if bare(before) == bare(after) => {
+            comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
+        }
+        (Some(before), Some(after)) => {
+            let interim = temporary(name);
+            index::create(cx, table, &interim, &index::behind_unique(after));
+            adopt(cx, table, name, &interim, Some(before), after);
+        }
+    }
+}
+
+fn columns(unique: &Unique) -> Vec<String> {
+    unique.columns.iter().chain(&unique.include).cloned().collect()
+}
+
+fn bare(unique: &Unique) -> Unique {
+    Unique { comment: None, ..unique.clone() }
+}
+
+/// The constraint takes the index over, and in the same transaction the place of the one it replaces.
+fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old: Option<&Unique>, new: &Unique) {
+    let mut sql = Vec::new();
+    if old.is_some() {
+        sql.extend(cx.ddl.drop_constraint(table, name));
+    }
+    sql.extend(cx.ddl.add_unique_using_index(table, name, new, index));
+    sql.extend(new.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+    // Dropping the constraint drops the index it took over.
+    let mut undo = cx.ddl.drop_constraint(table, name);
+    undo.extend(cx.ddl.create_index(table, index, &index::behind_unique(new), false));
+    if let Some(old) = old {
+        undo.extend(cx.ddl.create_index(table, name, &index::behind_unique(old), false));
+        undo.extend(cx.ddl.add_unique_using_index(table, name, old, name));
+    }
+    let id = slug(&["add-unique", name]);
+    let what = new.columns.join(", ");
+    let step = Proto::new(rank::CONSTRAINT, &id, format!("make ({what}) of `{table}` unique as `{name}`"), table)
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("add_unique_using_index", table, &[]))
+        .effect({
+            let (name, index, new) = (name.to_owned(), index.to_owned(), new.clone());
+            on(table, move |t| {
+                t.indexes.remove(&index);
+                t.uniques.insert(name.clone(), new.clone());
+            })
+        })
+        .tag(tag::keys(table))
+        .after(tag::step(&slug(&["create-index", index])));
+    let step = match old {
+        Some(old) => step.tags(columns(old).iter().map(|c| tag::unused(table, c))).after(tag::unreferenced(table)),
+        None => step.tag(tag::adds(table)),
+    };
+    cx.push(step);
+}
+
+fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Unique) {
+    let id = slug(&["drop-unique", name]);
+    let covered = columns(before);
+    let clears_the_way = covered.iter().any(|c| cx.goes(table, c)) || index::retyped(cx, table, &covered);
+    let mut undo = cx.ddl.create_index(table, name, &index::behind_unique(before), false);
+    undo.extend(cx.ddl.add_unique_using_index(table, name, before, name));
+    let step = Proto::new(rank::REMOVE, id, format!("drop unique constraint `{name}` on `{table}`"), table)
+        .sql(cx.ddl.drop_constraint(table, name))
+        .undo(undo)
+        .locks(cx.ddl.locks("drop_constraint", table, &[]))
+        .effect({
+            let name = name.to_owned();
+            on(table, move |t| drop(t.uniques.remove(&name)))
+        })
+        .tag(tag::freed(table, name))
+        .tags(covered.iter().map(|c| tag::unused(table, c)))
+        .after(tag::unreferenced(table))
+        .prepares(clears_the_way);
+    let step = if index::retyped(cx, table, &covered) { step } else { step.after(tag::adds(table)) };
+    cx.push(step);
+}
+
+/// Part of the table's definition: it changes with a rebuild.
+fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Unique>, after: Option<&Unique>) {
+    let id = slug(&["unique", name]);
+    let (old, new) = (before.map(columns).unwrap_or_default(), after.map(columns).unwrap_or_default());
+    let step = Proto::new(rank::CONSTRAINT, id, format!("change unique constraint `{name}` on `{table}`"), table)
+        .effect({
+            let (name, after) = (name.to_owned(), after.cloned());
+            on(table, move |t| {
+                match &after {
+                    Some(unique) => drop(t.uniques.insert(name.clone(), unique.clone())),
+                    None => drop(t.uniques.remove(&name)),
+                };
+            })
+        })
+        .tags(old.iter().map(|c| tag::unused(table, c)))
+        .after_all(new.iter().map(|c| tag::filled(table, c)));
+    let step = cx.rebuild(step, Vec::new());
+    cx.push(step);
+}

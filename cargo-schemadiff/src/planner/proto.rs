@@ -1,0 +1,269 @@
+//! A step while the plan is being made: what it does and what it must come after, but neither phase nor number yet.
+
+use schemadiff::{
+    model::{ObjectName, Schema},
+    plan::{Assignment, Envelope, Hazard, Lock},
+};
+
+/// What a step does to the schema. It sees only the tables the step touches.
+pub(super) type Effect = Box<dyn Fn(&mut Schema)>;
+
+/// A fill of one column, later merged with the others of its table into one pass.
+#[derive(Debug, Clone)]
+pub(super) struct Fill {
+    /// Column and expression.
+    pub assignment: Assignment,
+    /// Which rows wait for it.
+    pub pending: String,
+}
+
+/// What is sent.
+pub(super) enum Work {
+    /// Statements.
+    Sql(Vec<String>),
+    /// Fills, carried out as one backfill.
+    Backfill(Vec<Fill>),
+    /// A rebuild of the table from the state before to the state after; rendered when both are known, so that several
+    /// rebuilds of one table become one. Pairs of (column, expression over the old columns), forth and back.
+    Rebuild { copy: Vec<(String, String)>, copy_back: Vec<(String, String)> },
+}
+
+/// A step without phase and number. Tags are how steps name each other without knowing each other: a step comes after all
+/// steps that bear one of its `after` tags. A tag that no step bears demands nothing.
+pub(super) struct Proto {
+    /// Ties are broken by it: a rank (what kind of step) and a text.
+    pub order: (u8, String),
+    /// What follows the number in the step's id.
+    pub slug: String,
+    pub title: String,
+    pub cause: String,
+    /// The first is the table the step is mainly about.
+    pub touches: Vec<ObjectName>,
+    pub envelope: Envelope,
+    pub work: Work,
+    pub effect: Effect,
+    pub locks: Vec<Lock>,
+    pub rewrites: bool,
+    pub scans: bool,
+    pub hazards: Vec<Hazard>,
+    /// Hazards that only exist when the step has to wait for contract.
+    pub contract_hazards: Vec<Hazard>,
+    pub done_when: Option<String>,
+    pub clean_up: Option<String>,
+    /// `None`: cannot be taken back.
+    pub undo: Option<Vec<String>>,
+    pub tags: Vec<String>,
+    pub after: Vec<String>,
+    /// It only clears the way for a step that waits for contract, and waits with it: before that it would cost something
+    /// and gain nothing, and `abort` would have to make it again.
+    pub prepares: bool,
+}
+
+/// Rank of a step among those that could come next.
+pub(super) mod rank {
+    pub const TYPE: u8 = 10;
+    pub const TABLE: u8 = 20;
+    pub const COLUMN: u8 = 30;
+    pub const BACKFILL: u8 = 40;
+    pub const TIGHTEN: u8 = 45;
+    pub const INDEX: u8 = 50;
+    pub const CONSTRAINT: u8 = 60;
+    pub const COMMENT: u8 = 70;
+    pub const REMOVE: u8 = 80;
+    pub const REMOVE_COLUMN: u8 = 85;
+    pub const REMOVE_TABLE: u8 = 90;
+    pub const REMOVE_TYPE: u8 = 95;
+}
+
+impl Proto {
+    /// A short transaction with these statements.
+    pub fn new(rank: u8, slug: impl Into<String>, title: impl Into<String>, table: &ObjectName) -> Self {
+        let slug = slug.into();
+        Self {
+            order: (rank, slug.clone()),
+            slug,
+            title: title.into(),
+            cause: String::new(),
+            touches: vec![table.clone()],
+            envelope: Envelope::Transaction,
+            work: Work::Sql(Vec::new()),
+            effect: Box::new(|_| {}),
+            locks: Vec::new(),
+            rewrites: false,
+            scans: false,
+            hazards: Vec::new(),
+            contract_hazards: Vec::new(),
+            done_when: None,
+            clean_up: None,
+            undo: Some(Vec::new()),
+            tags: Vec::new(),
+            after: Vec::new(),
+            prepares: false,
+        }
+    }
+
+    pub fn sql(mut self, statements: impl IntoIterator<Item = String>) -> Self {
+        if let Work::Sql(all) = &mut self.work {
+            all.extend(statements);
+        }
+        self
+    }
+
+    pub fn envelope(mut self, envelope: Envelope) -> Self {
+        self.envelope = envelope;
+        self
+    }
+
+    pub fn rebuild(mut self, copy: Vec<(String, String)>, copy_back: Vec<(String, String)>) -> Self {
+        self.envelope = Envelope::Rebuild;
+        self.work = Work::Rebuild { copy, copy_back };
+        self.rewrites = true;
+        self
+    }
+
+    pub fn effect(mut self, effect: impl Fn(&mut Schema) + 'static) -> Self {
+        self.effect = Box::new(effect);
+        self
+    }
+
+    pub fn undo(mut self, statements: impl IntoIterator<Item = String>) -> Self {
+        self.undo = Some(statements.into_iter().collect());
+        self
+    }
+
+    pub fn no_undo(mut self) -> Self {
+        self.undo = None;
+        self
+    }
+
+    pub fn touching<'n>(mut self, tables: impl IntoIterator<Item = &'n ObjectName>) -> Self {
+        for table in tables {
+            if !self.touches.contains(table) {
+                self.touches.push(table.clone());
+            }
+        }
+        self
+    }
+
+    pub fn locks(mut self, locks: impl IntoIterator<Item = Lock>) -> Self {
+        self.locks.extend(locks);
+        self
+    }
+
+    pub fn hazard(mut self, hazard: impl IntoIterator<Item = Hazard>) -> Self {
+        self.hazards.extend(hazard);
+        self
+    }
+
+    /// Hazards that only exist when the step has to wait for contract.
+    pub fn in_contract(mut self, hazard: impl IntoIterator<Item = Hazard>) -> Self {
+        self.contract_hazards.extend(hazard);
+        self
+    }
+
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    pub fn tags(mut self, tags: impl IntoIterator<Item = String>) -> Self {
+        self.tags.extend(tags);
+        self
+    }
+
+    pub fn after(mut self, tag: impl Into<String>) -> Self {
+        self.after.push(tag.into());
+        self
+    }
+
+    pub fn after_all(mut self, tags: impl IntoIterator<Item = String>) -> Self {
+        self.after.extend(tags);
+        self
+    }
+
+    pub fn prepares(mut self, prepares: bool) -> Self {
+        self.prepares = prepares;
+        self
+    }
+
+    pub fn done_when(mut self, query: String) -> Self {
+        self.done_when = Some(query);
+        self
+    }
+
+    pub fn clean_up(mut self, statement: Option<String>) -> Self {
+        self.clean_up = statement;
+        self
+    }
+
+    pub fn scans(mut self) -> Self {
+        self.scans = true;
+        self
+    }
+
+    pub fn rewrites(mut self) -> Self {
+        self.rewrites = true;
+        self
+    }
+
+    /// The table it is mainly about.
+    pub fn table(&self) -> &ObjectName {
+        // `new` puts one in, and nothing takes one out.
+        &self.touches[0]
+    }
+}
+
+/// Tags, as sentences: "comes after the column exists".
+pub(super) mod tag {
+    use schemadiff::model::ObjectName;
+
+    /// All enumerated types are as desired, as far as additions go.
+    pub const TYPES: &str = "types";
+    /// No column is of a type that is to be dropped.
+    pub const TYPES_FREE: &str = "types-free";
+
+    /// The table exists under its desired name.
+    pub fn table(table: &ObjectName) -> String {
+        format!("table {table}")
+    }
+    /// The column exists.
+    pub fn column(table: &ObjectName, column: &str) -> String {
+        format!("column {table}.{column:?}")
+    }
+    /// The column exists, its old rows are filled, and it is NOT NULL if it shall be before contract.
+    pub fn filled(table: &ObjectName, column: &str) -> String {
+        format!("filled {table}.{column:?}")
+    }
+    /// The backfill of the column has ended.
+    pub fn backfilled(table: &ObjectName, column: &str) -> String {
+        format!("backfilled {table}.{column:?}")
+    }
+    /// Indexes and constraints that the table gets are there.
+    pub fn adds(table: &ObjectName) -> String {
+        format!("adds {table}")
+    }
+    /// Unique indexes that the table gets are there.
+    pub fn keys(table: &ObjectName) -> String {
+        format!("keys {table}")
+    }
+    /// Nothing uses the column any more that shall not.
+    pub fn unused(table: &ObjectName, column: &str) -> String {
+        format!("unused {table}.{column:?}")
+    }
+    /// Foreign keys that reference the table and shall go are gone.
+    pub fn unreferenced(table: &ObjectName) -> String {
+        format!("unreferenced {table}")
+    }
+    /// The compatibility view on the table is gone.
+    pub fn unviewed(table: &ObjectName) -> String {
+        format!("unviewed {table}")
+    }
+    /// The constraint or index of that name is out of the way.
+    pub fn freed(table: &ObjectName, name: &str) -> String {
+        format!("freed {table}.{name:?}")
+    }
+    /// A step of its own name, for chains inside one operation.
+    pub fn step(slug: &str) -> String {
+        format!("step {slug}")
+    }
+}

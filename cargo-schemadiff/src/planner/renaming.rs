@@ -1,0 +1,89 @@
+//! Renaming a column in place, in the model: everything that names it follows, as it does on the servers.
+
+use schemadiff::model::{Column, Identity, Index, ObjectName, Schema, Table, expr};
+
+use super::context::Context;
+
+/// Renames a column and makes keys, indexes, checks, expressions and foreign keys follow.
+pub(super) fn rename_column(schema: &mut Schema, table: &ObjectName, from: &str, to: &str) {
+    if let Some(t) = schema.tables.get_mut(table) {
+        rename_in_table(t, from, to);
+    }
+    for t in schema.tables.values_mut() {
+        for key in t.foreign_keys.values_mut().filter(|key| key.ref_table == *table) {
+            rename_all(&mut key.ref_columns, from, to);
+        }
+    }
+    for view in schema.compat_views.values_mut().filter(|view| view.table == *table) {
+        for (_, real) in view.columns.iter_mut().filter(|(_, real)| real == from) {
+            to.clone_into(real);
+        }
+    }
+}
+
+fn rename_in_table(t: &mut Table, from: &str, to: &str) {
+    for column in &mut t.columns {
+        if column.name == from {
+            to.clone_into(&mut column.name);
+        }
+        if let Some(generated) = &mut column.generated {
+            generated.expr = expr::rename_column(&generated.expr, from, to);
+        }
+    }
+    for key in t.primary_key.iter_mut() {
+        rename_all(&mut key.columns, from, to);
+    }
+    for unique in t.uniques.values_mut() {
+        rename_all(&mut unique.columns, from, to);
+        rename_all(&mut unique.include, from, to);
+    }
+    for check in t.checks.values_mut() {
+        check.expr = expr::rename_column(&check.expr, from, to);
+    }
+    for key in t.foreign_keys.values_mut() {
+        rename_all(&mut key.columns, from, to);
+    }
+    for index in t.indexes.values_mut() {
+        *index = renamed_index(index, from, to);
+    }
+}
+
+/// The index over the other column.
+pub(super) fn renamed_index(index: &Index, from: &str, to: &str) -> Index {
+    let mut index = index.clone();
+    for part in &mut index.parts {
+        if part.column.as_deref() == Some(from) {
+            part.column = Some(to.to_owned());
+        }
+        part.expr = part.expr.as_ref().map(|text| expr::rename_column(text, from, to));
+    }
+    rename_all(&mut index.include, from, to);
+    index.predicate = index.predicate.as_ref().map(|text| expr::rename_column(text, from, to));
+    index
+}
+
+pub(super) fn rename_all(columns: &mut [String], from: &str, to: &str) {
+    for column in columns.iter_mut().filter(|c| *c == from) {
+        to.clone_into(column);
+    }
+}
+
+/// Tables with foreign keys to this one.
+pub(super) fn referencing(schema: &Schema, table: &ObjectName) -> Vec<ObjectName> {
+    let references = |t: &&Table| t.foreign_keys.values().any(|key| key.ref_table == *table);
+    schema.tables.values().filter(references).map(|t| t.name.clone()).collect()
+}
+
+/// Statements that make a sequence named after the old column follow.
+pub(super) fn sequence(cx: &Context<'_>, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+    let Some(column) = cx.before(table).and_then(|t| t.column(to)) else { return Vec::new() };
+    let named = |name: &str| {
+        let identity = column.identity.clone().filter(|i| i.sequence.is_none())?;
+        let sequence = Some(cx.ddl.default_name(&table.name, &[name], "seq"));
+        Some(Column { identity: Some(Identity { sequence, ..identity }), ..column.clone() })
+    };
+    match (named(from), named(to)) {
+        (Some(before), Some(after)) => cx.ddl.alter_identity(table, &before, &after),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,181 @@
+//! A column that a trigger fills while old and new code both run: made in expand, filled, made NOT NULL where the engine
+//! can, and freed of its trigger in contract. Renames, retypes and new columns with a backfill are all built from it.
+
+use schemadiff::{
+    model::{Check, Column, ObjectName, Sync, Table},
+    plan::Envelope,
+};
+
+use super::{
+    context::{Context, on, slug},
+    proto::{Proto, rank, tag},
+};
+use crate::{Result, dialect::SyncSpec};
+
+/// What a synced column is made of.
+pub(super) struct Synced<'c> {
+    pub table: &'c ObjectName,
+    /// The column as it shall be in the end (under the name it has while it is synced).
+    pub column: &'c Column,
+    /// The column that old code writes, when values flow back to it.
+    pub old: Option<&'c Column>,
+    /// New from old, or from the row.
+    pub forward: String,
+    /// Old from new.
+    pub backward: Option<String>,
+}
+
+/// Makes the column and its trigger, fills it and tightens it. Returns the trigger's name.
+pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> {
+    let Synced { table, column, old, forward, backward } = synced;
+    let key = cx.key(table)?.into_iter().map(|k| k.name).collect();
+    let name = cx.ddl.sync_name(table, &column.name);
+    let mut columns: Vec<_> = cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect();
+    if !columns.contains(&column.name) {
+        columns.push(column.name.clone());
+    }
+    let spec = SyncSpec {
+        table: (*table).clone(),
+        name: name.clone(),
+        old: old.map(|c| c.name.clone()),
+        new: column.name.clone(),
+        forward: forward.clone(),
+        backward: backward.clone(),
+        key,
+        columns,
+    };
+    let step = create(cx, synced, &spec);
+    cx.push(step);
+    cx.syncs.insert(name.clone(), spec);
+    cx.fill(table, column, forward, Some(name.clone()), []);
+    if !column.nullable && cx.caps.alter_column {
+        tighten(cx, table, column);
+    }
+    Ok(name)
+}
+
+/// The column as it is while the trigger lives: nullable, because the trigger decides by NULL who wrote, and without
+/// default, because a default would look like new code writing.
+fn interim(column: &Column) -> Column {
+    Column { nullable: true, default: None, identity: None, ..column.clone() }
+}
+
+fn create(cx: &Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
+    let Synced { table, column, old, .. } = synced;
+    let added = interim(column);
+    let what = match old {
+        Some(old) => format!("add `{table}.{}` and keep it in step with `{}`", column.name, old.name),
+        None => format!("add `{table}.{}` and fill it for writers that do not know it", column.name),
+    };
+    let proof = proof_needed(cx, column).then(|| proof(cx, table, column, true));
+    let sync = Sync { fills: spec.fills(), filled: old.map(|c| c.name.clone()).into_iter().collect() };
+    let loosened = old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none());
+
+    let effect = {
+        let (name, added, loosened) = (spec.name.clone(), added.clone(), loosened.map(|c| c.name.clone()));
+        let proof = proof.clone().map(|(name, check)| (name, in_model(&check, &added.name)));
+        on(table, move |t: &mut Table| {
+            t.columns.push(added.clone());
+            t.syncs.insert(name.clone(), sync.clone());
+            if let Some((name, check)) = &proof {
+                t.checks.insert(name.clone(), check.clone());
+            }
+            if let Some(column) = loosened.as_ref().and_then(|name| t.column_mut(name)) {
+                column.nullable = true;
+            }
+        })
+    };
+    let proto = Proto::new(rank::COLUMN, slug(&["add-column", &table.to_string(), &column.name]), what, table)
+        .effect(effect)
+        .tag(tag::column(table, &column.name))
+        .after(tag::TYPES)
+        .hazard(cx.result_shape_hazard(table));
+    if loosened.is_some() {
+        return cx.rebuild(proto, Vec::new());
+    }
+    let mut sql = cx.ddl.add_column(table, &added);
+    sql.extend(cx.ddl.create_sync(spec));
+    sql.extend(proof.iter().flat_map(|(name, check)| cx.ddl.add_check(table, name, check)));
+    let mut undo = cx.ddl.drop_sync(table, &spec.name);
+    undo.extend(cx.ddl.drop_column(table, &column.name));
+    proto.sql(sql).undo(undo).locks(cx.ddl.locks("add_column", table, &[]))
+}
+
+fn proof_needed(cx: &Context<'_>, column: &Column) -> bool {
+    !column.nullable && cx.caps.not_valid
+}
+
+/// The check that proves to the server that there is no NULL, so that SET NOT NULL need not look.
+pub(super) fn proof(cx: &Context<'_>, table: &ObjectName, column: &Column, not_valid: bool) -> (String, Check) {
+    let name = cx.ddl.default_name(&table.name, &[&format!("{}_not_null", column.name)], "check");
+    let expr = format!("{} IS NOT NULL", cx.ddl.ident(&column.name));
+    (name, Check { expr, not_valid, no_inherit: false, comment: None })
+}
+
+/// The check as the server spells it: without quotes that are not needed.
+pub(super) fn in_model(check: &Check, column: &str) -> Check {
+    Check { expr: schemadiff::model::expr::rename_column(&check.expr, column, column), ..check.clone() }
+}
+
+/// VALIDATE, SET NOT NULL, and the proof goes. Each in a transaction of its own: what scans must not hold a strong lock.
+pub(super) fn tighten(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
+    let id = [table.to_string(), column.name.clone()];
+    let slug_of = |what: &str| slug(&[what, &id[0], &id[1]]);
+    let (name, check) = proof(cx, table, column, true);
+    let (valid, set, forget) = (slug_of("validate-not-null"), slug_of("set-not-null"), slug_of("drop-not-null-proof"));
+    let full = format!("`{table}.{}`", column.name);
+
+    let step = Proto::new(rank::TIGHTEN, &valid, format!("prove that {full} holds no NULL"), table)
+        .envelope(Envelope::Long)
+        .sql(cx.ddl.validate(table, &name))
+        .locks(cx.ddl.locks("validate", table, &[]))
+        .scans()
+        .effect({
+            let name = name.clone();
+            on(table, move |t| {
+                if let Some(check) = t.checks.get_mut(&name) {
+                    check.not_valid = false;
+                }
+            })
+        })
+        .undo(revalidate(cx, table, &name, &check))
+        .tag(tag::step(&valid))
+        .after(tag::backfilled(table, &column.name));
+    cx.push(step);
+
+    let step = Proto::new(rank::TIGHTEN, &set, format!("set {full} NOT NULL, proven by the check"), table)
+        .sql(cx.ddl.alter_nullable(table, &column.name, false))
+        .locks(cx.ddl.locks("alter_nullable", table, &[]))
+        .effect({
+            let column = column.name.clone();
+            on(table, move |t| {
+                if let Some(column) = t.column_mut(&column) {
+                    column.nullable = false;
+                }
+            })
+        })
+        .undo(cx.ddl.alter_nullable(table, &column.name, true))
+        .tag(tag::step(&set))
+        .after(tag::step(&valid));
+    cx.push(step);
+
+    let valid_check = Check { not_valid: false, ..check.clone() };
+    let step = Proto::new(rank::TIGHTEN, &forget, format!("drop the check that proved {full}"), table)
+        .sql(cx.ddl.drop_constraint(table, &name))
+        .locks(cx.ddl.locks("drop_constraint", table, &[]))
+        .effect({
+            let name = name.clone();
+            on(table, move |t| drop(t.checks.remove(&name)))
+        })
+        .undo(cx.ddl.add_check(table, &name, &valid_check))
+        .tag(tag::filled(table, &column.name))
+        .after(tag::step(&set));
+    cx.push(step);
+}
+
+/// Taking VALIDATE back: a valid constraint cannot be made unproven, only made again.
+pub(super) fn revalidate(cx: &Context<'_>, table: &ObjectName, name: &str, unproven: &Check) -> Vec<String> {
+    let mut undo = cx.ddl.drop_constraint(table, name);
+    undo.extend(cx.ddl.add_check(table, name, unproven));
+    undo
+}

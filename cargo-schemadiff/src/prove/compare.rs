@@ -1,0 +1,33 @@
+//! Comparing a prediction with what a server shows.
+
+use schemadiff::model::{Fingerprint, Schema, between, expr};
+
+use crate::planner::describe;
+
+/// Equal, or the difference as text: from what was predicted to what was found.
+pub(super) fn same(predicted: &Schema, found: &Schema) -> Result<(), String> {
+    let (predicted, found) = (comparable(predicted), comparable(found));
+    if Fingerprint::of(&predicted) == Fingerprint::of(&found) {
+        return Ok(());
+    }
+    Err(describe(&between(&predicted, &found)))
+}
+
+/// Without what a server cannot show, and with names in expressions quoted in one way: which words must be quoted is the
+/// server's matter, and a prediction that replaced a name cannot know it.
+fn comparable(schema: &Schema) -> Schema {
+    let mut schema = schema.clone();
+    let plain = |text: &mut String| *text = expr::map_columns(text, |name| Some(name.to_owned()));
+    for table in schema.tables.values_mut() {
+        table.syncs.values_mut().for_each(|sync| *sync = sync.structure());
+        table.checks.values_mut().for_each(|check| plain(&mut check.expr));
+        for column in &mut table.columns {
+            column.generated.iter_mut().for_each(|generated| plain(&mut generated.expr));
+        }
+        for index in table.indexes.values_mut() {
+            index.parts.iter_mut().filter_map(|part| part.expr.as_mut()).for_each(plain);
+            index.predicate.iter_mut().for_each(plain);
+        }
+    }
+    schema
+}

@@ -1,0 +1,103 @@
+//! A small executor for scratch databases: the envelopes without timeouts, retries and ledger.
+
+use schemadiff::plan::{Action, Backfill, Envelope, Step};
+
+use crate::{Error, Kind, Result, dialect::Connection};
+
+/// Carries a step out.
+pub(super) async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
+    match &step.action {
+        Action::Sql(statements) => send(scratch, step.envelope, statements).await?,
+        Action::Backfill(backfill) => fill(scratch, backfill).await?,
+    }
+    if let Some(query) = &step.done_when
+        && !is_true(scratch, query).await?
+    {
+        return Err(Error::new(Kind::Internal, "SD0906", "the step's own probe says that it is not done").cause(query));
+    }
+    Ok(())
+}
+
+/// Takes it back.
+pub(super) async fn back(scratch: &mut Connection, step: &Step) -> Result<()> {
+    if step.undo.is_empty() {
+        return Ok(());
+    }
+    send(scratch, step.envelope, &step.undo).await
+}
+
+async fn send(scratch: &mut Connection, envelope: Envelope, statements: &[String]) -> Result<()> {
+    match envelope {
+        Envelope::Transaction | Envelope::Long | Envelope::Batches => transaction(scratch, "BEGIN", statements).await,
+        Envelope::Concurrent => {
+            for statement in statements {
+                scratch.run(std::slice::from_ref(statement)).await?;
+            }
+            Ok(())
+        }
+        Envelope::Rebuild => {
+            let set = |sql: &[&str]| sql.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+            scratch.run(&set(&["PRAGMA foreign_keys=OFF", "PRAGMA legacy_alter_table=ON"])).await?;
+            let result = rebuild(scratch, statements).await;
+            scratch.run(&set(&["PRAGMA legacy_alter_table=OFF", "PRAGMA foreign_keys=ON"])).await?;
+            result
+        }
+    }
+}
+
+async fn transaction(scratch: &mut Connection, begin: &str, statements: &[String]) -> Result<()> {
+    scratch.run(&[begin.to_owned()]).await?;
+    match scratch.run(statements).await {
+        Ok(()) => scratch.run(&["COMMIT".to_owned()]).await,
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = scratch.run(&["ROLLBACK".to_owned()]).await;
+            Err(error)
+        }
+    }
+}
+
+async fn rebuild(scratch: &mut Connection, statements: &[String]) -> Result<()> {
+    scratch.run(&["BEGIN IMMEDIATE".to_owned()]).await?;
+    let mut result = scratch.run(statements).await;
+    if result.is_ok() {
+        result = match scratch.query_row("PRAGMA foreign_key_check", &[]).await {
+            Ok(None) => Ok(()),
+            Ok(Some(row)) => Err(Error::new(Kind::Internal, "SD0906", "the rebuild leaves dangling references")
+                .cause(row.into_iter().flatten().collect::<Vec<_>>().join(", "))),
+            Err(error) => Err(error),
+        };
+    }
+    let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = scratch.run(&[end.to_owned()]).await;
+    result.and(ended)
+}
+
+/// The tables are empty, so one call of each statement shows that the server takes it.
+async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
+    let width = backfill.key.len();
+    let bounds = |count: usize| vec![None; count];
+    let with_size = |count: usize| {
+        let mut params = bounds(count);
+        params.push(Some("1".to_owned()));
+        params
+    };
+    scratch.query_row(&backfill.upper_sql, &[]).await?;
+    scratch.query_row(&backfill.first_sql, &with_size(width)).await?;
+    scratch.query_row(&backfill.batch_sql, &with_size(2 * width)).await?;
+    if let Some(update) = &backfill.update_sql {
+        scratch.query_row(update, &bounds(2 * width)).await?;
+    }
+    let remaining = scratch.query_row(&backfill.remaining_sql, &[]).await?;
+    match remaining.and_then(|row| row.into_iter().next().flatten()).as_deref() {
+        Some("0") => Ok(()),
+        other => Err(Error::new(Kind::Internal, "SD0906", "the backfill of an empty table is not done")
+            .cause(format!("rows left: {other:?}"))),
+    }
+}
+
+async fn is_true(scratch: &mut Connection, query: &str) -> Result<bool> {
+    let row = scratch.query_row(query, &[]).await?;
+    let value = row.and_then(|row| row.into_iter().next().flatten());
+    Ok(matches!(value.as_deref(), Some("t" | "true" | "1")))
+}
