@@ -1,11 +1,14 @@
-//! A small executor for scratch databases: the envelopes without timeouts, retries and ledger.
+//! A small executor for databases that nobody else uses: the envelopes without timeouts, retries and ledger.
 
 use schemadiff::plan::{Action, Backfill, Envelope, Step};
 
 use crate::{Error, Kind, Result, dialect::Connection};
 
 /// Carries a step out.
-pub(super) async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
+///
+/// # Errors
+/// The server's refusal, or a step that does not do what it says.
+pub async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
     match &step.action {
         Action::Sql(statements) => send(scratch, step.envelope, statements).await?,
         Action::Backfill(backfill) => fill(scratch, backfill).await?,
@@ -19,7 +22,10 @@ pub(super) async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
 }
 
 /// Takes it back.
-pub(super) async fn back(scratch: &mut Connection, step: &Step) -> Result<()> {
+///
+/// # Errors
+/// The server's refusal.
+pub async fn back(scratch: &mut Connection, step: &Step) -> Result<()> {
     if step.undo.is_empty() {
         return Ok(());
     }
@@ -73,25 +79,33 @@ async fn rebuild(scratch: &mut Connection, statements: &[String]) -> Result<()> 
     result.and(ended)
 }
 
-/// The tables are empty, so one call of each statement shows that the server takes it.
+/// Fills in batches. Each statement is sent at least once, so that an empty table shows too whether the server takes it.
 async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
     let width = backfill.key.len();
-    let bounds = |count: usize| vec![None; count];
-    let with_size = |count: usize| {
-        let mut params = bounds(count);
-        params.push(Some("1".to_owned()));
-        params
-    };
-    scratch.query_row(&backfill.upper_sql, &[]).await?;
-    scratch.query_row(&backfill.first_sql, &with_size(width)).await?;
-    scratch.query_row(&backfill.batch_sql, &with_size(2 * width)).await?;
-    if let Some(update) = &backfill.update_sql {
-        scratch.query_row(update, &bounds(2 * width)).await?;
+    let size = Some(backfill.batch_size.to_string());
+    let upper = scratch.query_row(&backfill.upper_sql, &[]).await?.unwrap_or_else(|| vec![None; width]);
+    let mut cursor: Vec<Option<String>> = vec![None; width];
+    let first: Vec<_> = upper.iter().cloned().chain([size.clone()]).collect();
+    let mut row = scratch.query_row(&backfill.first_sql, &first).await?.unwrap_or_default();
+    loop {
+        let next: Vec<Option<String>> = row.iter().take(width).cloned().collect();
+        let ended = next.iter().any(Option::is_none) || next.len() < width;
+        if let Some(update) = &backfill.update_sql {
+            let params: Vec<_> = cursor.iter().chain(&next).cloned().collect();
+            scratch.query_row(update, &params).await?;
+        }
+        let after = if ended { &cursor } else { &next };
+        let params: Vec<_> = after.iter().chain(&upper).cloned().chain([size.clone()]).collect();
+        row = scratch.query_row(&backfill.batch_sql, &params).await?.unwrap_or_default();
+        if ended {
+            break;
+        }
+        cursor = next;
     }
     let remaining = scratch.query_row(&backfill.remaining_sql, &[]).await?;
     match remaining.and_then(|row| row.into_iter().next().flatten()).as_deref() {
         Some("0") => Ok(()),
-        other => Err(Error::new(Kind::Internal, "SD0906", "the backfill of an empty table is not done")
+        other => Err(Error::new(Kind::Internal, "SD0906", "the backfill has ended and rows still wait")
             .cause(format!("rows left: {other:?}"))),
     }
 }

@@ -3,7 +3,7 @@
 //! the start.
 
 mod compare;
-mod execute;
+pub mod execute;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,9 +142,13 @@ impl Run<'_> {
         // Types of tables that are not here cannot be told from types of the plan: all are there.
         let found = Schema { tables: keep(found.tables, &self.tables), ..found };
         compare::same(&self.state, &found).map_err(|difference| {
-            Error::new(Kind::Internal, "SD0905", format!("after {after} the server shows another schema than predicted"))
-                .cause(difference)
-                .help("this is a bug of schemadiff; please report it with both schemas")
+            Error::new(
+                Kind::Internal,
+                "SD0905",
+                format!("after {after} the server shows another schema than predicted"),
+            )
+            .cause(difference)
+            .help("this is a bug of schemadiff; please report it with both schemas")
         })
     }
 }

@@ -1,0 +1,3 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, email_key TEXT NOT NULL CHECK (email_key <> ''));
+CREATE UNIQUE INDEX users_email_key_idx ON users (email_key);
+CREATE INDEX users_len ON users (length(email_key));

@@ -1,0 +1,1 @@
+SELECT (bool_and(email_key = lower(email)))::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(min(email_key = lower(email)) AS TEXT) FROM users

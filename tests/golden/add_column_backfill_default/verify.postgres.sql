@@ -1,0 +1,1 @@
+SELECT (sum(score) = 9 AND min(hint) = 'A')::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(sum(score) = 9 AND min(hint) = 'A' AS TEXT) FROM users

@@ -1,0 +1,1 @@
+SELECT (sum(points) = 21)::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(sum(points) = 21 AS TEXT) FROM users

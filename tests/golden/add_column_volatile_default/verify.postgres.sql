@@ -1,0 +1,1 @@
+SELECT (count(DISTINCT token) = 3)::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(count(DISTINCT token) = 3 AS TEXT) FROM users

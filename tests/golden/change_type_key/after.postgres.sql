@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE notes (id bigint PRIMARY KEY, user_id bigint REFERENCES users (id));

@@ -1,0 +1,1 @@
+SELECT (sum(qty) = 55)::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(sum(qty) = 55 AS TEXT) FROM users

@@ -1,0 +1,4 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, CONSTRAINT c CHECK (id > 0));
+CREATE INDEX i ON users (email);
+CREATE TYPE mood AS ENUM ('ok');
+COMMENT ON TABLE users IS 'old';

@@ -1,0 +1,2 @@
+CREATE TYPE mood AS ENUM ('ok');
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, m mood);

@@ -1,0 +1,1 @@
+INSERT INTO a (id) VALUES (7);

@@ -1,0 +1,3 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, a INTEGER);
+CREATE INDEX i1 ON users (a DESC) WHERE a > 0;
+CREATE INDEX i4 ON users (lower(email), a);

@@ -1,0 +1,3 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, a INTEGER);
+CREATE INDEX i1 ON users (a);
+CREATE INDEX i2 ON users (email);

@@ -1,0 +1,2 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, CONSTRAINT c2 CHECK (email <> ''));
+CREATE INDEX i2 ON users (email);

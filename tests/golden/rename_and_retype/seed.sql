@@ -1,0 +1,1 @@
+INSERT INTO users (id, email, qty) VALUES (1, 'A@x', 5);

@@ -1,0 +1,1 @@
+SELECT (amount = 5)::text FROM users

@@ -1,0 +1,1 @@
+SELECT CAST(amount = 5 AS TEXT) FROM users

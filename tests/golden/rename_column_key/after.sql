@@ -1,0 +1,2 @@
+CREATE TABLE users (uid BIGINT NOT NULL PRIMARY KEY);
+CREATE TABLE notes (id BIGINT NOT NULL PRIMARY KEY, user_id BIGINT, CONSTRAINT notes_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (uid));

@@ -1,0 +1,1 @@
+CREATE TABLE customers (id bigserial PRIMARY KEY, n bigint GENERATED ALWAYS AS IDENTITY);

@@ -1,0 +1,1 @@
+SELECT CAST((SELECT count(*) FROM notes) = 1 AND (SELECT seq FROM sqlite_sequence WHERE name = 'users') = 42 AND (SELECT count(*) FROM log) = 2 AND (SELECT count(*) FROM sqlite_schema WHERE type = 'trigger') = 1 AS TEXT)

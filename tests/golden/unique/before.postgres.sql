@@ -1,0 +1,1 @@
+CREATE TABLE t (id bigint PRIMARY KEY, a text, b text, CONSTRAINT u1 UNIQUE (a), CONSTRAINT u2 UNIQUE (b));

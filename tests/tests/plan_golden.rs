@@ -1,0 +1,213 @@
+//! Golden cases: `tests/golden/<case>/` holds a schema before and after, as SQL for one engine (`before.postgres.sql`) or
+//! for all (`before.sql`), what a user would say beside (`case.toml`), and the plan each engine gets
+//! (`postgres.plan.toml`) or the refusal (`postgres.error.txt`).
+//!
+//! For every case: the plan is the golden one, to the byte and twice; it is proven on a scratch database; carried out on
+//! a database with the rows of `seed.sql` it ends with an empty diff, and `verify.sql` returns true.
+//! `SCHEMADIFF_BLESS=1` writes the golden files anew; `SCHEMADIFF_CASE=name` runs one case.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cargo_schemadiff::{
+    dialect::{Connection, Scope, TableSize, ddl},
+    diff::{DiffOptions, Hints, add_rename, diff},
+    planner::{PlanRequest, plan},
+    prove::{execute, prove},
+};
+use schemadiff::{
+    compat,
+    model::{Dialect, ObjectName, Schema},
+    plan::{Phase, Plan},
+};
+use schemadiff_tests::engine::TestDatabase;
+
+/// `case.toml`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Case {
+    /// What the case is about, for the reader.
+    about: String,
+    renames: Vec<String>,
+    allow_drops: Vec<String>,
+    /// `"users.email_key" = "lower(email)"`
+    backfills: BTreeMap<String, String>,
+    /// Estimated rows by table.
+    rows: BTreeMap<String, u64>,
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    cases.sort();
+    match std::env::var("SCHEMADIFF_CASE") {
+        Ok(one) => cases.into_iter().filter(|p| p.ends_with(&one)).collect(),
+        Err(_) => cases,
+    }
+}
+
+fn text_of(case: &Path, stem: &str, dialect: Dialect, extension: &str) -> Option<String> {
+    let own = case.join(format!("{stem}.{dialect}.{extension}"));
+    fs::read_to_string(own).or_else(|_| fs::read_to_string(case.join(format!("{stem}.{extension}")))).ok()
+}
+
+#[tokio::test]
+async fn golden_cases_on_postgres() {
+    all(Dialect::Postgres).await;
+}
+
+#[tokio::test]
+async fn golden_cases_on_sqlite() {
+    all(Dialect::Sqlite).await;
+}
+
+async fn all(dialect: Dialect) {
+    let mut failures = Vec::new();
+    let mut ran = 0;
+    for case in cases() {
+        let (Some(before), Some(after)) =
+            (text_of(&case, "before", dialect, "sql"), text_of(&case, "after", dialect, "sql"))
+        else {
+            continue; // the case is about something this engine does not have
+        };
+        ran += 1;
+        if let Err(failure) = one(&case, dialect, &before, &after).await {
+            failures.push(format!("== {} on {dialect}\n{failure}", case.file_name().unwrap().to_string_lossy()));
+        }
+    }
+    assert!(ran > 0, "no case for {dialect}");
+    assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
+}
+
+async fn schema_of(url: &str) -> (Connection, Schema) {
+    let mut connection = Connection::open(url).await.unwrap();
+    let schema = connection.introspect(&Scope::default()).await.unwrap().schema;
+    (connection, schema)
+}
+
+async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result<(), String> {
+    let told: Case = toml::from_str(&text_of(case, "case", dialect, "toml").unwrap_or_default()).unwrap();
+    assert!(!told.about.is_empty(), "{}: case.toml says what it is about", case.display());
+    let (from, to) = (TestDatabase::new(dialect), TestDatabase::new(dialect));
+    from.execute(before).await;
+    to.execute(after).await;
+    let (mut connection, current) = schema_of(&from.url).await;
+    let (_, desired) = schema_of(&to.url).await;
+
+    let mut hints = Hints::default();
+    for rename in &told.renames {
+        add_rename(&mut hints, rename, &current, &desired).unwrap();
+    }
+    for (column, expr) in &told.backfills {
+        let (table, column) = column.rsplit_once('.').unwrap();
+        hints.backfills.insert((table.parse().unwrap(), column.to_owned()), expr.clone());
+    }
+    let options = DiffOptions { allowed_drops: told.allow_drops.iter().cloned().collect(), managed: None };
+    let sizes: BTreeMap<ObjectName, TableSize> =
+        told.rows.iter().map(|(t, rows)| (t.parse().unwrap(), TableSize { rows: *rows, bytes: rows * 100 })).collect();
+    let ddl = ddl(dialect, connection.server().version).unwrap();
+    let id = format!("20260102030405_{}", case.file_name().unwrap().to_string_lossy());
+    let request = PlanRequest {
+        current: &current,
+        desired: &desired,
+        hints: &hints,
+        options: &options,
+        ddl: &*ddl,
+        sizes: &sizes,
+        id: &id,
+        parent: None,
+    };
+    let plan_file = case.join(format!("{dialect}.plan.toml"));
+    let error_file = case.join(format!("{dialect}.error.txt"));
+    let planned = match plan(&request) {
+        Ok(planned) => planned,
+        Err(error) if error.kind == cargo_schemadiff::Kind::Internal => return Err(error.to_string()),
+        Err(error) => return golden(&error_file, &format!("{error}\n")),
+    };
+    assert_eq!(Some(&planned), plan(&request).ok().as_ref(), "planning twice gives one plan");
+    phases_keep_their_promise(&planned, &current, &desired)?;
+
+    let mut scratch = connection.scratch().await.map_err(|e| e.to_string())?;
+    let proof = prove(&mut scratch.connection, &*ddl, &current, &planned).await;
+    scratch.remove().await.map_err(|e| e.to_string())?;
+    if let Err(error) = proof {
+        return Err(format!("{error}\n{}", planned.to_toml().unwrap()));
+    }
+    drop(connection);
+    carry_out(case, &from, dialect, &planned).await.map_err(|e| format!("{e}\n{}", planned.to_toml().unwrap()))?;
+    let (_, result) = schema_of(&from.url).await;
+    let rest = diff(&result, &desired, &hints, &options).map_err(|e| format!("the second diff: {e}"))?;
+    if !rest.is_empty() {
+        return Err(format!("the second diff is not empty: {rest:?}"));
+    }
+    golden(&plan_file, &planned.to_toml().unwrap())
+}
+
+async fn carry_out(case: &Path, database: &TestDatabase, dialect: Dialect, plan: &Plan) -> Result<(), String> {
+    if let Some(seed) = text_of(case, "seed", dialect, "sql") {
+        database.execute(&seed).await;
+    }
+    let mut connection = Connection::open(&database.url).await.unwrap();
+    for step in &plan.steps {
+        execute::forth(&mut connection, step).await.map_err(|e| format!("step {}: {e}", step.id))?;
+    }
+    let Some(verify) = text_of(case, "verify", dialect, "sql") else { return Ok(()) };
+    let row = connection.query_row(verify.trim(), &[]).await.map_err(|e| format!("verify.sql: {e}"))?;
+    match row.and_then(|row| row.into_iter().next().flatten()).as_deref() {
+        Some("t" | "true" | "1") => Ok(()),
+        other => Err(format!("verify.sql returns {other:?}")),
+    }
+}
+
+/// Every state before contract serves the old code; the state before contract serves the new code, or the plan says that
+/// it does not; and new code that runs lives through contract.
+fn phases_keep_their_promise(plan: &Plan, current: &Schema, desired: &Schema) -> Result<(), String> {
+    let mut state = current.clone();
+    let mut phase = Phase::Expand;
+    let mut overlap = None;
+    for step in &plan.steps {
+        if step.phase < phase {
+            return Err(format!("{} goes back to an earlier phase", step.id));
+        }
+        if step.phase == Phase::Contract && phase != Phase::Contract {
+            let served = compat::serves(&state, desired).is_ok();
+            let admitted = step.hazards.iter().any(|h| h.code == "H002");
+            if served == admitted {
+                return Err(format!("new code served: {served}, the plan says otherwise"));
+            }
+            overlap = Some(served);
+        }
+        phase = step.phase;
+        let before = state.clone();
+        step.apply_to(&mut state).map_err(|e| format!("{}: {e}", step.id))?;
+        if step.phase != Phase::Contract {
+            let broken = compat::breaks(&before, &state, current);
+            if !broken.is_empty() || !step.undoable && !step.id.contains("add-label") {
+                return Err(format!("{} breaks old code or cannot be undone: {broken:?}", step.id));
+            }
+        } else if overlap == Some(true) {
+            let broken = compat::breaks(&before, &state, desired);
+            if !broken.is_empty() {
+                return Err(format!("{} breaks new code: {broken:?}", step.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn golden(file: &Path, text: &str) -> Result<(), String> {
+    if std::env::var_os("SCHEMADIFF_BLESS").is_some() {
+        fs::write(file, text).unwrap();
+        return Ok(());
+    }
+    match fs::read_to_string(file) {
+        Ok(expected) if expected == text => Ok(()),
+        Ok(expected) => {
+            Err(format!("{} is not the golden one\n--- golden\n{expected}\n--- now\n{text}", file.display()))
+        }
+        Err(_) => Err(format!("{} is missing; SCHEMADIFF_BLESS=1 writes it\n{text}", file.display())),
+    }
+}
