@@ -1,0 +1,323 @@
+//! The ledger's rows in SQL that both engines understand.
+//!
+//! Parameters are text and are cast where the column is no text; times are the server's.
+
+use super::{Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Ledger, Process, Retired, Worker};
+use crate::{
+    error::{Error, Result},
+    plan::{Plan, Step},
+};
+
+fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
+    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
+}
+
+/// An error of the ledger for people.
+pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
+    match error.class {
+        ErrorClass::Forbidden => Error::Forbidden {
+            action: doing.to_owned(),
+            cause: error.message,
+            grant: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
+                    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
+                    and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user"
+                .to_owned(),
+        },
+        _ => Error::Database { doing: doing.to_owned(), code: error.code, cause: error.message },
+    }
+}
+
+/// Reads the ledger in one query; none when there is none. `known` are ids whose plans the reader has itself.
+///
+/// # Errors
+/// When the ledger is of a newer format, a right is missing, or the server fails.
+pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledger>> {
+    let known = serde_json::to_string(known).unwrap_or_else(|_| "[]".to_owned());
+    let found = db.rows(&read_sql::<B>(&B::literal(&known)), &[]).await;
+    let rows = match found {
+        Ok(rows) => rows,
+        Err(e) if e.class == ErrorClass::Missing => {
+            // Of a newer format, a column or table of ours may be missing: say so, do not take it for an empty database.
+            return match format_of(db).await {
+                Some(format) if format > LEDGER_FORMAT => {
+                    Err(Error::LedgerTooNew { found: format, newest: LEDGER_FORMAT })
+                }
+                Some(_) => Err(explain::<B>("read the ledger", e)),
+                None => Ok(None),
+            };
+        }
+        Err(e) => return Err(explain::<B>("read the ledger", e)),
+    };
+    let Some(text) = rows.into_iter().next().and_then(|mut row| row.pop().flatten()) else {
+        return Ok(None);
+    };
+    let ledger: Ledger =
+        serde_json::from_str(&text).map_err(|e| explain::<B>("read the ledger", unreadable("the ledger", e)))?;
+    if ledger.format > LEDGER_FORMAT {
+        return Err(Error::LedgerTooNew { found: ledger.format, newest: LEDGER_FORMAT });
+    }
+    Ok(Some(ledger))
+}
+
+async fn format_of<B: Backend>(db: &mut B) -> Option<i64> {
+    let sql = format!("SELECT CAST(format AS text) FROM {}", B::SQL.table("meta"));
+    let rows = db.rows(&sql, &[]).await.ok()?;
+    rows.first()?.first()?.as_deref()?.parse().ok()
+}
+
+fn read_sql<B: Backend>(known: &str) -> String {
+    let q = B::SQL;
+    let (object, array) = (q.object, q.array);
+    let steps = q.json(&format!(
+        "(SELECT {array} FROM (SELECT {object}('id', s.id, 'phase', s.phase, 'state', s.state, 'cursor', s.cursor, \
+         'rows_done', s.rows_done, 'started_ms', {}, 'finished_ms', {}, 'attempts', s.attempts, \
+         'last_error', s.last_error) AS j FROM {} s WHERE s.migration = g.id ORDER BY s.position) x)",
+        q.ms("s.started_at"),
+        q.ms("s.finished_at"),
+        q.table("step"),
+    ));
+    let steps = q.json(&format!("CASE WHEN g.state = 'done' THEN {} ELSE {steps} END", q.empty));
+    let migrations = q.json(&format!(
+        "(SELECT {array} FROM (SELECT {object}('id', g.id, 'parent', g.parent, 'app', g.app, 'checksum', g.checksum, \
+         'before', g.before_fingerprint, 'after', g.after_fingerprint, 'state', g.state, 'started_ms', {}, \
+         'finished_ms', {}, 'applied_by', g.applied_by, \
+         'plan', CASE WHEN g.id IN {} THEN NULL ELSE g.plan END, 'steps', {steps}) AS j FROM {} g ORDER BY g.id) y)",
+        q.ms("g.started_at"),
+        q.ms("g.finished_at"),
+        q.texts.replace("{}", known),
+        q.table("migration"),
+    ));
+    let retired = q.json(&format!(
+        "(SELECT {array} FROM (SELECT {object}('app', r.app, 'version', r.version, 'migration', r.migration, \
+         'step', r.step, 'reason', r.reason, 'at_ms', {}) AS j FROM {} r ORDER BY r.at) z)",
+        q.ms("r.at"),
+        q.table("retired"),
+    ));
+    format!(
+        "SELECT CAST({object}('format', m.format, 'epoch', m.epoch, 'now_ms', {}, 'migrations', {migrations}, \
+         'retired', {retired}) AS text) FROM {} m",
+        q.ms(q.now),
+        q.table("meta"),
+    )
+}
+
+/// Puts a migration and its steps on record, unless they are.
+///
+/// # Errors
+/// When the server fails.
+pub async fn begin_migration<B: Backend>(db: &mut B, plan: &Plan, text: &str, app: &str, ordinal: usize) -> DbResult<()> {
+    let q = B::SQL;
+    let (before, after, ordinal) = (plan.before.as_str(), plan.after.as_str(), ordinal.to_string());
+    let host = format!(" on {}", Process::current().host);
+    let sql = format!(
+        "INSERT INTO {} (id, parent, app, ordinal, checksum, plan, before_fingerprint, after_fingerprint, state, \
+         started_at, applied_by) \
+         VALUES ($1, $2, $3, CAST($4 AS integer), $5, $6, $7, $8, 'running', {}, {} || $9) \
+         ON CONFLICT (id) DO UPDATE SET state = 'running', checksum = excluded.checksum, plan = excluded.plan, \
+         finished_at = NULL",
+        q.table("migration"),
+        q.now,
+        q.user,
+    );
+    let params = [
+        Some(plan.id.as_str()),
+        plan.parent.as_deref(),
+        Some(app),
+        Some(&ordinal),
+        Some(&plan.checksum),
+        Some(text),
+        Some(before),
+        Some(after),
+        Some(&host),
+    ];
+    db.run(&sql, &params).await?;
+    let sql = format!(
+        "INSERT INTO {} (migration, id, position, phase, state) VALUES ($1, $2, CAST($3 AS integer), $4, 'pending') \
+         ON CONFLICT (migration, id) DO NOTHING",
+        q.table("step"),
+    );
+    for (position, step) in plan.steps.iter().enumerate() {
+        let position = position.to_string();
+        db.run(&sql, &[Some(&plan.id), Some(&step.id), Some(&position), Some(step.phase.as_str())]).await?;
+    }
+    Ok(())
+}
+
+/// A step's begin outside its own transaction.
+///
+/// # Errors
+/// When the server fails.
+pub async fn step_running<B: Backend>(db: &mut B, migration: &str, step: &Step) -> DbResult<()> {
+    let sql = format!(
+        "UPDATE {} SET state = 'running', started_at = coalesce(started_at, {}), finished_at = NULL \
+         WHERE migration = $1 AND id = $2",
+        B::SQL.table("step"),
+        B::SQL.now,
+    );
+    db.run(&sql, &[Some(migration), Some(&step.id)]).await.map(drop)
+}
+
+/// A step's end; `how` is `done` or `undone`.
+///
+/// # Errors
+/// When the server fails.
+pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how: &str) -> DbResult<()> {
+    let (table, now) = (B::SQL.table("step"), B::SQL.now);
+    let sql = format!(
+        "UPDATE {table} SET state = $3, started_at = coalesce(started_at, {now}), finished_at = {now}, \
+         attempts = attempts + 1, last_error = NULL, cursor = CASE WHEN $3 = 'undone' THEN NULL ELSE cursor END, \
+         rows_done = CASE WHEN $3 = 'undone' THEN 0 ELSE rows_done END \
+         WHERE migration = $1 AND id = $2",
+    );
+    db.run(&sql, &[Some(migration), Some(step), Some(how)]).await?;
+    let sql = format!("UPDATE {} SET epoch = epoch + 1", B::SQL.table("meta"));
+    db.run(&sql, &[]).await.map(drop)
+}
+
+/// Notes a failure, so that `status` can show it.
+///
+/// # Errors
+/// When the server fails.
+pub async fn step_failed<B: Backend>(db: &mut B, migration: &str, step: &str, error: &str) -> DbResult<()> {
+    let sql = format!(
+        "UPDATE {} SET attempts = attempts + 1, last_error = $3 WHERE migration = $1 AND id = $2",
+        B::SQL.table("step")
+    );
+    db.run(&sql, &[Some(migration), Some(step), Some(error)]).await.map(drop)
+}
+
+/// A backfill's cursor and the rows it has changed by now, in the batch's own transaction.
+///
+/// # Errors
+/// When the server fails.
+pub async fn batch<B: Backend>(db: &mut B, migration: &str, step: &str, cursor: &str, changed: u64) -> DbResult<()> {
+    let sql = format!(
+        "UPDATE {} SET cursor = $3, rows_done = rows_done + CAST($4 AS bigint) WHERE migration = $1 AND id = $2",
+        B::SQL.table("step")
+    );
+    db.run(&sql, &[Some(migration), Some(step), Some(cursor), Some(&changed.to_string())]).await.map(drop)
+}
+
+/// Marks the migration as done when all its steps are; as aborted when none is left.
+///
+/// # Errors
+/// When the server fails.
+pub async fn settle_migration<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
+    let (table, steps, now) = (B::SQL.table("migration"), B::SQL.table("step"), B::SQL.now);
+    let rest = |of: &str| format!("NOT EXISTS (SELECT 1 FROM {steps} s WHERE s.migration = $1 AND s.state {of})");
+    let sql = format!(
+        "UPDATE {table} SET state = 'done', finished_at = {now} WHERE id = $1 AND state <> 'done' AND {}",
+        rest("<> 'done'")
+    );
+    db.run(&sql, &[Some(migration)]).await.map(drop)
+}
+
+/// A migration of which a step is taken back is not done any more.
+///
+/// # Errors
+/// When the server fails.
+pub async fn reopen_migration<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
+    let table = B::SQL.table("migration");
+    let sql = format!("UPDATE {table} SET state = 'running', finished_at = NULL WHERE id = $1 AND state = 'done'");
+    db.run(&sql, &[Some(migration)]).await.map(drop)
+}
+
+/// Marks the migration as taken back.
+///
+/// # Errors
+/// When the server fails.
+pub async fn migration_aborted<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
+    let sql =
+        format!("UPDATE {} SET state = 'aborted', finished_at = {} WHERE id = $1", B::SQL.table("migration"), B::SQL.now);
+    db.run(&sql, &[Some(migration)]).await.map(drop)
+}
+
+/// Puts versions on record that must not run any more.
+///
+/// # Errors
+/// When the server fails.
+pub async fn retire<B: Backend>(db: &mut B, retired: &Retired) -> DbResult<()> {
+    let sql = format!(
+        "INSERT INTO {} (app, version, migration, step, reason, at) VALUES ($1, $2, $3, $4, $5, {}) \
+         ON CONFLICT (app, version) DO NOTHING",
+        B::SQL.table("retired"),
+        B::SQL.now
+    );
+    let r = retired;
+    let params = [&r.app, &r.version, &r.migration, &r.step, &r.reason].map(|text| Some(text.as_str()));
+    db.run(&sql, &params).await.map(drop)
+}
+
+/// The process that carries out migrations, if one says so.
+///
+/// # Errors
+/// When the server fails.
+pub async fn worker<B: Backend>(db: &mut B) -> DbResult<Option<Worker>> {
+    let q = B::SQL;
+    let sql = format!(
+        "SELECT CAST({object}('token', w.token, 'app', w.app, 'since_ms', {since}, 'heartbeat_age_ms', {now} - {beat}, \
+         'process', {process}) AS text) FROM {table} w",
+        object = q.object,
+        since = q.ms("w.since"),
+        now = q.ms(q.now),
+        beat = q.ms("w.heartbeat_at"),
+        process = q.json("w.process"),
+        table = q.table("worker"),
+    );
+    let rows = db.rows(&sql, &[]).await?;
+    let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
+    text.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the worker's row", e))).transpose()
+}
+
+/// Writes this process down as the one that works.
+///
+/// # Errors
+/// When the server fails.
+pub async fn set_worker<B: Backend>(db: &mut B, token: &str, app: &str) -> DbResult<()> {
+    let (table, now) = (B::SQL.table("worker"), B::SQL.now);
+    let process = serde_json::to_string(&Process::current()).unwrap_or_default();
+    let process_sql = if B::SESSION_LOCKS { "CAST($3 AS json)" } else { "$3" };
+    let sql = format!(
+        "INSERT INTO {table} (one, token, app, process, since, heartbeat_at) VALUES (1, $1, $2, {process_sql}, {now}, {now}) \
+         ON CONFLICT (one) DO UPDATE SET token = excluded.token, app = excluded.app, process = excluded.process, \
+         since = excluded.since, heartbeat_at = excluded.heartbeat_at",
+    );
+    db.run(&sql, &[Some(token), Some(app), Some(&process)]).await.map(drop)
+}
+
+/// Whether this process is still the one that works; a sign of life, and a row lock that holds a successor off until the
+/// transaction ends.
+///
+/// # Errors
+/// When the server fails.
+pub async fn still_working<B: Backend>(db: &mut B, token: &str) -> DbResult<bool> {
+    let sql = format!("UPDATE {} SET heartbeat_at = {} WHERE token = $1", B::SQL.table("worker"), B::SQL.now);
+    Ok(db.run(&sql, &[Some(token)]).await? == 1)
+}
+
+/// Takes this process's name away again.
+///
+/// # Errors
+/// When the server fails.
+pub async fn clear_worker<B: Backend>(db: &mut B, token: &str) -> DbResult<()> {
+    let sql = format!("DELETE FROM {} WHERE token = $1", B::SQL.table("worker"));
+    db.run(&sql, &[Some(token)]).await.map(drop)
+}
+
+/// A lease's sign of life; false when the lease is not there.
+///
+/// # Errors
+/// When the server fails.
+pub async fn heartbeat<B: Backend>(db: &mut B, instance: &str) -> DbResult<bool> {
+    let sql = format!("UPDATE {} SET heartbeat_at = {} WHERE instance = $1", B::SQL.table("lease"), B::SQL.now);
+    Ok(db.run(&sql, &[Some(instance)]).await? == 1)
+}
+
+/// A lease's good-bye. The row stays: it knows the schema of connections that may outlive it.
+///
+/// # Errors
+/// When the server fails.
+pub async fn end_lease<B: Backend>(db: &mut B, instance: &str) -> DbResult<()> {
+    let sql = format!("UPDATE {} SET ended_at = {} WHERE instance = $1", B::SQL.table("lease"), B::SQL.now);
+    db.run(&sql, &[Some(instance)]).await.map(drop)
+}

@@ -1,0 +1,245 @@
+//! The SQL spoken while a migration is carried out: the ledger, locks, leases, and which errors are worth a retry.
+//!
+//! One [`Backend`] is one connection. The executor is generic over it and knows no engine's name; what differs between
+//! engines is in the folders of the same file names.
+
+pub mod ledger;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
+pub mod sqlite;
+
+mod process;
+mod records;
+
+use std::{fmt, future::Future, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use process::Process;
+pub use records::{
+    Evidence, Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, StepRow, StepState, Worker,
+};
+
+use crate::{error::Result, model::Dialect};
+
+/// What a failed statement means for the executor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// A lock was not had in time: the transaction is tried again.
+    LockTimeout,
+    /// Deadlock or serialization failure: the transaction is tried again.
+    Deadlock,
+    /// The statement timeout: never tried again for a step, halves a batch.
+    Cancelled,
+    /// A right is missing.
+    Forbidden,
+    /// A table or schema of the ledger is not there.
+    Missing,
+    /// The connection is gone.
+    Connection,
+    /// Anything else: a mistake in the plan or in the data.
+    Other,
+}
+
+impl ErrorClass {
+    /// Whether the same transaction may succeed when it is tried again.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::LockTimeout | Self::Deadlock)
+    }
+}
+
+/// A failed statement.
+#[derive(Debug, Clone)]
+pub struct DbError {
+    /// What it means.
+    pub class: ErrorClass,
+    /// SQLSTATE, or SQLite's extended result code.
+    pub code: String,
+    /// The server's words.
+    pub message: String,
+}
+
+impl fmt::Display for DbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code.is_empty() { f.write_str(&self.message) } else { write!(f, "{} ({})", self.message, self.code) }
+    }
+}
+
+/// Result of one statement.
+pub type DbResult<T> = std::result::Result<T, DbError>;
+
+/// A row with every cell as text.
+pub type TextRow = Vec<Option<String>>;
+
+/// A session that holds a lock that a step waits for, or an old transaction that a concurrent index build waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// Server process.
+    pub pid: i64,
+    /// Database user.
+    pub user: String,
+    /// `application_name`.
+    pub application: String,
+    /// `active`, `idle in transaction`, ...
+    pub state: String,
+    /// Age of its transaction in milliseconds.
+    pub transaction_ms: Option<u64>,
+    /// Its last statement, cut to 200 characters.
+    pub query: String,
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session {} of user {}", self.pid, self.user)?;
+        if !self.application.is_empty() {
+            write!(f, " ({})", self.application)?;
+        }
+        write!(f, ", {}", self.state)?;
+        if let Some(ms) = self.transaction_ms {
+            write!(f, " for {} s", ms / 1000)?;
+        }
+        if self.query.is_empty() { Ok(()) } else { write!(f, ": {}", self.query) }
+    }
+}
+
+/// How long a transaction's statements may wait and run; zero is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For each lock.
+    pub lock: Duration,
+    /// For each statement.
+    pub statement: Duration,
+}
+
+impl Timeouts {
+    /// For short work on the ledger.
+    pub const LEDGER: Self = Self { lock: Duration::from_secs(2), statement: Duration::from_secs(15) };
+    /// None at all.
+    pub const NONE: Self = Self { lock: Duration::ZERO, statement: Duration::ZERO };
+}
+
+/// What became of an attempt to register a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registered {
+    /// The lease is in the ledger and counts.
+    Yes,
+    /// The gate is held at this moment: try again.
+    Busy,
+    /// The state changed since the ledger was read: read it again.
+    Changed,
+    /// The version is retired.
+    Retired(Retired),
+}
+
+/// What differs between engines in the SQL that both speak on the ledger. `{}` stands for the argument.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerSql {
+    /// What stands before a ledger table's name.
+    pub prefix: &'static str,
+    /// The server's clock.
+    pub now: &'static str,
+    /// A time as milliseconds since 1970.
+    pub epoch_ms: &'static str,
+    /// Name of the function that builds a JSON object from keys and values.
+    pub object: &'static str,
+    /// Gathers the column `j` into a JSON array.
+    pub array: &'static str,
+    /// Marks an expression as JSON, not text.
+    pub json: &'static str,
+    /// The empty JSON array.
+    pub empty: &'static str,
+    /// A subquery of the texts in a JSON array.
+    pub texts: &'static str,
+    /// The name of the connected user.
+    pub user: &'static str,
+}
+
+impl LedgerSql {
+    /// A ledger table's name.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A time column as milliseconds.
+    pub fn ms(&self, column: &str) -> String {
+        self.epoch_ms.replace("{}", column)
+    }
+
+    /// An expression that is JSON.
+    pub fn json(&self, expr: &str) -> String {
+        self.json.replace("{}", expr)
+    }
+}
+
+/// One connection to a database at deploy time.
+///
+/// Ledger operations that both engines can say in the same SQL are functions of [`ledger`].
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// Where to connect to.
+    type Target: Clone + Send + Sync + fmt::Debug + 'static;
+    /// Engine.
+    const DIALECT: Dialect;
+    /// See [`LedgerSql`].
+    const SQL: LedgerSql;
+    /// Whether locks live and die with a connection; where not, rows with a process and a heartbeat stand in.
+    const SESSION_LOCKS: bool;
+
+    /// Parses an address.
+    ///
+    /// # Errors
+    /// For an address that is not one.
+    fn target(url: &str) -> Result<Self::Target>;
+    /// Connects.
+    fn connect(target: &Self::Target) -> impl Future<Output = Result<Self>> + Send;
+    /// Connects for [`crate::plan::Envelope::Rebuild`]; the same as [`Backend::connect`] where there is no such thing.
+    fn connect_for_rebuild(target: &Self::Target) -> impl Future<Output = Result<Self>> + Send;
+    /// Where this one is connected to.
+    fn connected_to(&self) -> &Self::Target;
+    /// A text literal.
+    fn literal(text: &str) -> String;
+    /// Says good-bye.
+    fn close(self) -> impl Future<Output = ()> + Send;
+
+    /// Begins a transaction that will write.
+    fn begin(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send;
+    /// Commits.
+    fn commit(&mut self) -> impl Future<Output = DbResult<()>> + Send;
+    /// Rolls back; an error here is the connection's and shows with the next statement.
+    fn rollback(&mut self) -> impl Future<Output = ()> + Send;
+    /// Sets the session's timeouts, for statements outside a transaction.
+    fn session_timeouts(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send;
+    /// Runs one statement exactly as it is; returns the rows changed.
+    fn execute(&mut self, sql: &str) -> impl Future<Output = DbResult<u64>> + Send;
+    /// Runs one statement with text parameters; returns the rows changed.
+    fn run(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<u64>> + Send;
+    /// Runs one query with text parameters; without any, in one round trip.
+    fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<Vec<TextRow>>> + Send;
+    /// Runs a query without parameters for one boolean.
+    fn is_true(&mut self, sql: &str) -> impl Future<Output = DbResult<bool>> + Send;
+
+    /// The sessions that the last lock timeout waited for, seen while it waited.
+    fn take_blockers(&mut self) -> Vec<Blocker>;
+    /// Transactions old enough to hold up a concurrent index build.
+    fn old_transactions(&mut self) -> impl Future<Output = DbResult<Vec<Blocker>>> + Send;
+    /// Rows whose parents are missing in these tables and the tables that refer to them; 0 where the engine enforces it.
+    fn foreign_key_violations(&mut self, tables: &[String]) -> impl Future<Output = DbResult<u64>> + Send;
+
+    /// Creates the ledger unless it is there; safe against others who do the same at the same time.
+    fn create_ledger(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Takes the engine's lock for the one process that works, without waiting. The worker row is the ledger's business.
+    fn try_work_lock(&mut self) -> impl Future<Output = DbResult<bool>> + Send;
+    /// Gives it back.
+    fn release_work_lock(&mut self) -> impl Future<Output = ()> + Send;
+    /// Inside a transaction: closes the gate against registrations until its end, without waiting.
+    fn try_gate(&mut self) -> impl Future<Output = DbResult<bool>> + Send;
+    /// Inside a transaction: makes sure that no connection of the version exists and none can enter before the
+    /// transaction's end. True where connections are no evidence.
+    fn claim_version(&mut self, app: &str, version: &str) -> impl Future<Output = DbResult<bool>> + Send;
+    /// All leases with what the server knows of their lives.
+    fn leases(&mut self) -> impl Future<Output = DbResult<Vec<Lease>>> + Send;
+    /// Registers a lease on this connection, in one act against the gate, unless the ledger's epoch is another one.
+    fn register(&mut self, lease: &Lease, epoch: i64) -> impl Future<Output = DbResult<Registered>> + Send;
+    /// Gives back what [`Backend::register`] locked on this connection.
+    fn leave(&mut self, app: &str, version: &str) -> impl Future<Output = ()> + Send;
+}

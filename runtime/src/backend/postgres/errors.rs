@@ -1,0 +1,42 @@
+//! SQLSTATEs and what they mean for the executor.
+
+use crate::backend::{DbError, ErrorClass};
+
+pub(super) fn classify(error: &sqlx::Error) -> DbError {
+    match error {
+        sqlx::Error::Database(e) => {
+            let code = e.code().map(|c| c.into_owned()).unwrap_or_default();
+            DbError { class: class_of(&code), message: e.message().to_owned(), code }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+            DbError { class: ErrorClass::Connection, code: String::new(), message: error.to_string() }
+        }
+        _ => DbError { class: ErrorClass::Other, code: String::new(), message: error.to_string() },
+    }
+}
+
+fn class_of(code: &str) -> ErrorClass {
+    match code {
+        "55P03" => ErrorClass::LockTimeout,
+        "40P01" | "40001" => ErrorClass::Deadlock,
+        "57014" => ErrorClass::Cancelled,
+        "42501" => ErrorClass::Forbidden,
+        "42P01" | "3F000" | "42703" | "42883" => ErrorClass::Missing,
+        "57P01" | "57P02" | "57P03" | "25P03" => ErrorClass::Connection,
+        _ if code.starts_with("08") => ErrorClass::Connection,
+        _ => ErrorClass::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_timeout_is_never_tried_again() {
+        assert!(class_of("55P03").is_transient());
+        assert!(class_of("40P01").is_transient());
+        assert!(class_of("40001").is_transient());
+        assert!(!class_of("57014").is_transient());
+    }
+}

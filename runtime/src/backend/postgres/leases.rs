@@ -1,0 +1,74 @@
+//! Leases and what the server knows of the sessions behind them.
+
+use super::session::Postgres;
+use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
+
+/// `pg_locks` shows a 64-bit advisory key in two halves.
+const LEASES: &str = "SELECT CAST(json_build_object(
+        'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', l.schema,
+        'fingerprint', l.fingerprint, 'process', l.process, 'revision', l.revision, 'evidence', l.evidence,
+        'started_ms', CAST(extract(epoch FROM l.started_at) * 1000 AS bigint),
+        'heartbeat_age_ms', CAST(extract(epoch FROM clock_timestamp() - l.heartbeat_at) * 1000 AS bigint),
+        'ended', l.ended_at IS NOT NULL,
+        'version_connected', coalesce(k.sessions, 0) > 0,
+        'keeper_connected', EXISTS (SELECT 1 FROM pg_stat_activity a
+            WHERE a.pid = l.session_pid AND a.backend_start = l.session_start),
+        'connections', coalesce(k.sessions, 0), 'process_runs', NULL) AS text)
+    FROM schemadiff.lease l
+    LEFT JOIN (
+        SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) AS key, count(DISTINCT pid) AS sessions
+        FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ShareLock'
+            AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        GROUP BY 1) k ON k.key = schemadiff.version_key(l.app, l.version)
+    WHERE NOT EXISTS (SELECT 1 FROM schemadiff.retired r WHERE r.app = l.app AND r.version = l.version)
+    ORDER BY l.started_at, l.instance";
+
+fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
+    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
+}
+
+pub(super) async fn read(db: &mut Postgres) -> DbResult<Vec<Lease>> {
+    let rows = db.rows(LEASES, &[]).await?;
+    rows.into_iter()
+        .filter_map(|mut row| row.pop().flatten())
+        .map(|text| serde_json::from_str(&text).map_err(|e| unreadable("a lease", e)))
+        .collect()
+}
+
+/// What `schemadiff.enter` and `schemadiff.register` answer.
+pub(crate) fn answer(text: &str) -> DbResult<Registered> {
+    match text {
+        "ok" => Ok(Registered::Yes),
+        "busy" => Ok(Registered::Busy),
+        "changed" => Ok(Registered::Changed),
+        retired => {
+            let retired: Retired =
+                serde_json::from_str(retired).map_err(|e| unreadable("the answer of the ledger", e))?;
+            Ok(Registered::Retired(retired))
+        }
+    }
+}
+
+/// Literals instead of parameters: a statement with parameters costs a second round trip.
+pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+    let text = Postgres::literal;
+    let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
+    let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
+    let evidence = serde_json::to_value(lease.evidence).ok();
+    let sql = format!(
+        "SELECT schemadiff.register({epoch}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+        text(&lease.instance),
+        text(&lease.identity.app),
+        text(&lease.identity.version),
+        lease.identity.ordinal,
+        text(lease.fingerprint.as_str()),
+        text(&schema),
+        text(&process),
+        lease.revision.as_deref().map_or_else(|| "NULL".to_owned(), text),
+        text(evidence.as_ref().and_then(|e| e.as_str()).unwrap_or_default()),
+    );
+    let rows = db.rows(&sql, &[]).await?;
+    let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten()).unwrap_or_default();
+    answer(&text)
+}

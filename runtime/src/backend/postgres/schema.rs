@@ -1,0 +1,140 @@
+//! The ledger's tables and functions.
+
+use super::{GATE_KEY, session::Postgres};
+use crate::{
+    backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts},
+    error::{Error, Result},
+};
+
+const TABLES: &[&str] = &[
+    "CREATE SCHEMA IF NOT EXISTS schemadiff",
+    "CREATE TABLE IF NOT EXISTS schemadiff.meta (
+        one int PRIMARY KEY CHECK (one = 1), format bigint NOT NULL, epoch bigint NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    "CREATE TABLE IF NOT EXISTS schemadiff.migration (
+        id text PRIMARY KEY, parent text, app text NOT NULL, ordinal int NOT NULL, checksum text NOT NULL,
+        plan text NOT NULL, before_fingerprint text NOT NULL, after_fingerprint text NOT NULL,
+        state text NOT NULL CHECK (state IN ('running', 'done', 'aborted')),
+        started_at timestamptz NOT NULL, finished_at timestamptz, applied_by text NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS schemadiff.step (
+        migration text NOT NULL REFERENCES schemadiff.migration, id text NOT NULL, position int NOT NULL,
+        phase text NOT NULL, state text NOT NULL CHECK (state IN ('pending', 'running', 'done', 'undone')),
+        cursor text, rows_done bigint NOT NULL DEFAULT 0, started_at timestamptz, finished_at timestamptz,
+        attempts int NOT NULL DEFAULT 0, last_error text, PRIMARY KEY (migration, id))",
+    "CREATE TABLE IF NOT EXISTS schemadiff.lease (
+        instance text PRIMARY KEY, app text NOT NULL, version text NOT NULL, ordinal bigint NOT NULL,
+        fingerprint text NOT NULL, schema json NOT NULL, process json NOT NULL, revision text,
+        started_at timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL, ended_at timestamptz,
+        evidence text NOT NULL, session_pid int, session_start timestamptz)",
+    "CREATE TABLE IF NOT EXISTS schemadiff.retired (
+        app text NOT NULL, version text NOT NULL, migration text NOT NULL, step text NOT NULL, reason text NOT NULL,
+        at timestamptz NOT NULL, PRIMARY KEY (app, version))",
+    "CREATE TABLE IF NOT EXISTS schemadiff.worker (
+        one int PRIMARY KEY CHECK (one = 1), token text NOT NULL, app text NOT NULL, process json NOT NULL,
+        since timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL)",
+    // One advisory key for each version of each application; equal on every server of the major version.
+    "CREATE OR REPLACE FUNCTION schemadiff.version_key(app text, version text) RETURNS bigint
+     LANGUAGE sql IMMUTABLE AS $$
+        SELECT pg_catalog.hashtextextended('schemadiff ' || pg_catalog.length(app) || ' ' || app || ' ' || version, 7)
+     $$",
+    // What a connection asks when it is opened. The lock comes first and the look at `retired` after it, each with a
+    // snapshot of its own: the gate holds the key exclusively while it retires a version.
+    "CREATE OR REPLACE FUNCTION schemadiff.enter(app text, version text) RETURNS text
+     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+     DECLARE found_reason text;
+     BEGIN
+        IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;
+        SELECT json_build_object('app', r.app, 'version', r.version, 'migration', r.migration, 'step', r.step,
+            'reason', r.reason, 'at_ms', (extract(epoch FROM r.at) * 1000)::bigint)::text INTO found_reason
+        FROM schemadiff.retired r WHERE r.app = enter.app AND r.version = enter.version;
+        IF found_reason IS NULL THEN RETURN 'ok'; END IF;
+        PERFORM pg_advisory_unlock_shared(schemadiff.version_key(enter.app, enter.version));
+        RETURN found_reason;
+     END $$",
+];
+
+/// Registration: one round trip, atomic against the gate.
+fn register_function() -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION schemadiff.register(
+            epoch bigint, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
+            process json, revision text, evidence text) RETURNS text
+         LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+         DECLARE entered text;
+         BEGIN
+            IF NOT pg_try_advisory_xact_lock_shared({GATE_KEY}) THEN RETURN 'busy'; END IF;
+            IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
+            entered := schemadiff.enter(register.app, register.version);
+            IF entered <> 'ok' THEN RETURN entered; END IF;
+            DELETE FROM schemadiff.lease l WHERE l.app = register.app AND l.version = register.version
+                AND l.fingerprint = register.fingerprint AND l.instance <> register.instance
+                AND (l.ended_at IS NOT NULL OR l.heartbeat_at < clock_timestamp() - interval '1 day');
+            INSERT INTO schemadiff.lease AS l (instance, app, version, ordinal, fingerprint, schema, process, revision,
+                started_at, heartbeat_at, evidence, session_pid, session_start)
+            VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,
+                register.schema, register.process, register.revision, clock_timestamp(), clock_timestamp(),
+                register.evidence, pg_backend_pid(),
+                (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()))
+            ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL,
+                session_pid = excluded.session_pid, session_start = excluded.session_start;
+            RETURN 'ok';
+         END $$"
+    )
+}
+
+/// Creates what is missing. Everybody who finds no ledger comes here; the key makes them come one by one.
+pub(super) async fn create(db: &mut Postgres) -> Result<()> {
+    loop {
+        match create_once(db).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            Err(e) => return Err(explain(db, e).await),
+        }
+    }
+}
+
+async fn create_once(db: &mut Postgres) -> Result<bool, DbError> {
+    db.begin(Timeouts { lock: std::time::Duration::from_secs(10), ..Timeouts::LEDGER }).await?;
+    let done = create_within(db).await;
+    match done {
+        Ok(true) => db.commit().await.map(|()| true),
+        other => {
+            db.rollback().await;
+            other
+        }
+    }
+}
+
+async fn create_within(db: &mut Postgres) -> Result<bool, DbError> {
+    if !db.is_true(&format!("SELECT pg_try_advisory_xact_lock({})", super::CREATE_KEY)).await? {
+        return Ok(false);
+    }
+    for sql in TABLES {
+        db.execute(sql).await?;
+    }
+    db.execute(&register_function()).await?;
+    let row = format!(
+        "INSERT INTO schemadiff.meta (one, format, epoch) VALUES (1, {LEDGER_FORMAT}, 0) ON CONFLICT (one) DO NOTHING"
+    );
+    db.execute(&row).await?;
+    Ok(true)
+}
+
+async fn explain(db: &mut Postgres, error: DbError) -> Error {
+    let doing = "create the ledger";
+    if error.class != ErrorClass::Forbidden {
+        return Error::Database { doing: doing.to_owned(), code: error.code, cause: error.message };
+    }
+    let sql = "SELECT quote_ident(current_database()), quote_ident(current_user)";
+    let names = db.rows(sql, &[]).await.ok().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
+    let mut names = names.into_iter().flatten();
+    let (database, user) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    Error::Forbidden {
+        action: format!("{doing} (schema schemadiff)"),
+        cause: error.message,
+        grant: format!(
+            "GRANT CREATE ON DATABASE {database} TO {user};\n\
+             or let its owner do it once: CREATE SCHEMA schemadiff AUTHORIZATION {user};"
+        ),
+    }
+}

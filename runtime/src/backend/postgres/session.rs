@@ -1,0 +1,254 @@
+//! One connection to PostgreSQL.
+
+use std::time::Duration;
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, ValueRef as _,
+    postgres::{PgConnectOptions, PgRow},
+};
+
+use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
+use crate::{
+    backend::{
+        Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts,
+    },
+    error::{Error, Result},
+    model::Dialect,
+};
+
+/// A statement that takes longer than this may be waiting for a lock: somebody looks.
+const WATCH_AFTER: Duration = Duration::from_millis(40);
+
+/// One connection.
+pub struct Postgres {
+    connection: PgConnection,
+    options: PgConnectOptions,
+    /// Server process of this connection, asked for when it is first needed.
+    pid: Option<i32>,
+    watcher: Watcher,
+}
+
+fn milliseconds(duration: Duration) -> u128 {
+    duration.as_millis()
+}
+
+/// The cells of a simple query: the server sends every type as text.
+fn plain_texts(row: &PgRow) -> DbResult<TextRow> {
+    let cell = |at| {
+        let value = row.try_get_raw(at).map_err(|e| classify(&e))?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        let text = value.as_str().map_err(|e| classify(&sqlx::Error::Decode(e)))?;
+        Ok(Some(text.to_owned()))
+    };
+    (0..row.len()).map(cell).collect()
+}
+
+fn texts(row: &PgRow) -> DbResult<TextRow> {
+    (0..row.len())
+        .map(|at| {
+            row.try_get::<Option<String>, _>(at).map_err(|e| DbError {
+                class: ErrorClass::Other,
+                code: String::new(),
+                message: format!("column {} is no text: {e}", at + 1),
+            })
+        })
+        .collect()
+}
+
+impl Postgres {
+    async fn pid(&mut self) -> DbResult<i32> {
+        if let Some(pid) = self.pid {
+            return Ok(pid);
+        }
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(|e| classify(&e))?;
+        self.pid = Some(pid);
+        Ok(pid)
+    }
+}
+
+impl Backend for Postgres {
+    type Target = PgConnectOptions;
+    const DIALECT: Dialect = Dialect::Postgres;
+    const SESSION_LOCKS: bool = true;
+    const SQL: LedgerSql = LedgerSql {
+        prefix: "schemadiff.",
+        now: "clock_timestamp()",
+        epoch_ms: "CAST(extract(epoch FROM {}) * 1000 AS bigint)",
+        object: "json_build_object",
+        array: "coalesce(json_agg(j), CAST('[]' AS json))",
+        json: "{}",
+        empty: "CAST('[]' AS json)",
+        texts: "(SELECT k FROM json_array_elements_text(CAST({} AS json)) AS k)",
+        user: "current_user",
+    };
+
+    fn target(url: &str) -> Result<PgConnectOptions> {
+        let options: PgConnectOptions = url.parse().map_err(|_| Error::Address)?;
+        let named = options.get_application_name().is_some();
+        Ok(if named { options } else { options.application_name("schemadiff") })
+    }
+
+    async fn connect(target: &PgConnectOptions) -> Result<Self> {
+        let address = || {
+            let database = target.get_database().unwrap_or_else(|| target.get_username());
+            format!("postgres://{}@{}:{}/{database}", target.get_username(), target.get_host(), target.get_port())
+        };
+        let connection =
+            target.connect().await.map_err(|e| Error::Connect { address: address(), cause: e.to_string() })?;
+        Ok(Self { connection, options: target.clone(), pid: None, watcher: Watcher::new(target) })
+    }
+
+    async fn connect_for_rebuild(target: &PgConnectOptions) -> Result<Self> {
+        Self::connect(target).await
+    }
+
+    fn connected_to(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    fn literal(text: &str) -> String {
+        let quoted = text.replace('\'', "''");
+        if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    }
+
+    async fn close(self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing a connection failed");
+        }
+    }
+
+    async fn begin(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        // A process that is paused inside a transaction must not keep its locks.
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = 30000",
+            milliseconds(timeouts.lock),
+            milliseconds(timeouts.statement)
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+    }
+
+    async fn commit(&mut self) -> DbResult<()> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+    }
+
+    async fn rollback(&mut self) {
+        if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await {
+            tracing::debug!(%error, "rolling back failed");
+        }
+    }
+
+    async fn session_timeouts(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        let sql = format!(
+            "SET lock_timeout = {}; SET statement_timeout = {}",
+            milliseconds(timeouts.lock),
+            milliseconds(timeouts.statement)
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+    }
+
+    async fn execute(&mut self, sql: &str) -> DbResult<u64> {
+        let pid = self.pid().await?;
+        let Self { connection, watcher, .. } = self;
+        watcher.seen.clear();
+        let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
+        tokio::pin!(running);
+        let result = match tokio::time::timeout(WATCH_AFTER, &mut running).await {
+            Ok(result) => result,
+            Err(_) => tokio::select! {
+                result = &mut running => result,
+                () = watcher.watch(pid) => return Err(classify(&sqlx::Error::WorkerCrashed)),
+            },
+        };
+        result.map(|done| done.rows_affected()).map_err(|e| classify(&e))
+    }
+
+    async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for param in params {
+            query = query.bind(param.map(ToOwned::to_owned));
+        }
+        let done = query.execute(&mut self.connection).await.map_err(|e| classify(&e))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
+        if params.is_empty() {
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await;
+            return rows.map_err(|e| classify(&e))?.iter().map(plain_texts).collect();
+        }
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for param in params {
+            query = query.bind(param.map(ToOwned::to_owned));
+        }
+        let rows = query.fetch_all(&mut self.connection).await.map_err(|e| classify(&e))?;
+        rows.iter().map(texts).collect()
+    }
+
+    async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
+        // The simple protocol sends every type as text.
+        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(|e| classify(&e))?;
+        let Some(row) = row else { return Ok(false) };
+        let cell = row.try_get_raw(0).map_err(|e| classify(&e))?;
+        Ok(!cell.is_null() && matches!(cell.as_str(), Ok("t" | "true" | "1")))
+    }
+
+    fn take_blockers(&mut self) -> Vec<Blocker> {
+        std::mem::take(&mut self.watcher.seen)
+    }
+
+    async fn old_transactions(&mut self) -> DbResult<Vec<Blocker>> {
+        super::watch::old_transactions(&mut self.connection).await.map_err(|e| classify(&e))
+    }
+
+    async fn foreign_key_violations(&mut self, _tables: &[String]) -> DbResult<u64> {
+        Ok(0)
+    }
+
+    async fn create_ledger(&mut self) -> Result<()> {
+        schema::create(self).await
+    }
+
+    async fn try_work_lock(&mut self) -> DbResult<bool> {
+        self.is_true(&format!("SELECT pg_try_advisory_lock({WORK_KEY})")).await
+    }
+
+    async fn release_work_lock(&mut self) {
+        if let Err(error) = self.is_true(&format!("SELECT pg_advisory_unlock({WORK_KEY})")).await {
+            tracing::debug!(%error, "giving back the lock of the worker failed, the server does it with the connection");
+        }
+    }
+
+    async fn try_gate(&mut self) -> DbResult<bool> {
+        self.is_true(&format!("SELECT pg_try_advisory_xact_lock({GATE_KEY})")).await
+    }
+
+    async fn claim_version(&mut self, app: &str, version: &str) -> DbResult<bool> {
+        let sql = "SELECT CAST(pg_try_advisory_xact_lock(schemadiff.version_key($1, $2)) AS text)";
+        let rows = self.rows(sql, &[Some(app), Some(version)]).await?;
+        Ok(rows.first().and_then(|row| row.first()).is_some_and(|cell| cell.as_deref() == Some("true")))
+    }
+
+    async fn leases(&mut self) -> DbResult<Vec<Lease>> {
+        leases::read(self).await
+    }
+
+    async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+        leases::register(self, lease, epoch).await
+    }
+
+    async fn leave(&mut self, app: &str, version: &str) {
+        let sql = "SELECT CAST(pg_advisory_unlock_shared(schemadiff.version_key($1, $2)) AS text)";
+        if let Err(error) = self.rows(sql, &[Some(app), Some(version)]).await {
+            tracing::debug!(%error, "giving back the version's lock failed, the server does it with the connection");
+        }
+    }
+}

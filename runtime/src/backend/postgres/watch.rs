@@ -1,0 +1,81 @@
+//! A second connection that sees what the first one waits for.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
+
+use crate::backend::Blocker;
+
+const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
+    coalesce(a.state, '')::text, (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint, \
+    left(coalesce(a.query, ''), 200)::text";
+
+/// Reads blockers from rows of [`COLUMNS`].
+fn blockers(rows: &[sqlx::postgres::PgRow]) -> Vec<Blocker> {
+    rows.iter()
+        .filter_map(|row| {
+            Some(Blocker {
+                pid: row.try_get(0).ok()?,
+                user: row.try_get(1).ok()?,
+                application: row.try_get(2).ok()?,
+                state: row.try_get(3).ok()?,
+                transaction_ms: row.try_get::<Option<i64>, _>(4).ok()?.and_then(|ms| u64::try_from(ms).ok()),
+                query: row.try_get(5).ok()?,
+            })
+        })
+        .collect()
+}
+
+/// Transactions that a concurrent index build would wait for.
+pub(super) async fn old_transactions(connection: &mut PgConnection) -> Result<Vec<Blocker>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() \
+         AND a.xact_start < clock_timestamp() - interval '5 s' ORDER BY a.xact_start"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    Ok(blockers(&rows))
+}
+
+/// The watcher of one session.
+pub(super) struct Watcher {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    /// What was seen last.
+    pub(super) seen: Vec<Blocker>,
+}
+
+impl Watcher {
+    pub(super) fn new(options: &PgConnectOptions) -> Self {
+        Self { options: options.clone(), connection: None, seen: Vec::new() }
+    }
+
+    /// Looks again and again at what `pid` waits for; never returns. Dropping it is the way to end it.
+    pub(super) async fn watch(&mut self, pid: i32) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.look(pid).await {
+                Ok(found) if !found.is_empty() => self.seen = found,
+                Ok(_) => {}
+                // Without a second connection the step still runs, only nobody can be named.
+                Err(error) => {
+                    tracing::debug!(%error, "cannot look at what blocks a step");
+                    self.connection = None;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn look(&mut self, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.options.connect().await?),
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1)) ORDER BY a.xact_start"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(pid).fetch_all(connection).await?;
+        Ok(blockers(&rows))
+    }
+}

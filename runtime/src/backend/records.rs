@@ -1,0 +1,227 @@
+//! The rows of the ledger, as both engines give them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Process;
+use crate::{
+    model::{Fingerprint, Schema},
+    plan::Phase,
+};
+
+/// The format of the ledger this version writes, and the newest it understands.
+pub const LEDGER_FORMAT: i64 = 1;
+
+/// What the ledger says, read in one query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// [`LEDGER_FORMAT`] of the writer.
+    pub format: i64,
+    /// Grows with every step that is done or undone: a registration is valid for one epoch.
+    pub epoch: i64,
+    /// The server's clock, milliseconds since 1970.
+    pub now_ms: i64,
+    /// Migrations in the order of their application.
+    pub migrations: Vec<MigrationRow>,
+    /// Retired versions.
+    pub retired: Vec<Retired>,
+}
+
+/// State of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationState {
+    /// Some steps are done.
+    Running,
+    /// All steps are done.
+    Done,
+    /// Taken back; it may be applied again.
+    Aborted,
+}
+
+/// A migration in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationRow {
+    /// Id.
+    pub id: String,
+    /// The migration before it in its chain.
+    pub parent: Option<String>,
+    /// Who applied it.
+    pub app: String,
+    /// Checksum of the plan that was applied.
+    pub checksum: String,
+    /// Schema before.
+    pub before: Fingerprint,
+    /// Schema after.
+    pub after: Fingerprint,
+    /// State.
+    pub state: MigrationState,
+    /// When the first step began.
+    pub started_ms: i64,
+    /// When the last step ended.
+    pub finished_ms: Option<i64>,
+    /// Database user and host that began it.
+    pub applied_by: String,
+    /// The text of `plan.toml`; only of migrations that the reader does not know.
+    pub plan: Option<String>,
+    /// Its steps; left out when it is done.
+    pub steps: Vec<StepRow>,
+}
+
+/// State of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    /// Begun: its effect may or may not be there.
+    Running,
+    /// Done.
+    Done,
+    /// Was done and has been taken back.
+    Undone,
+}
+
+/// A step in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// Id within the plan.
+    pub id: String,
+    /// Phase.
+    pub phase: Phase,
+    /// State.
+    pub state: StepState,
+    /// Where a backfill stands, as JSON.
+    pub cursor: Option<String>,
+    /// Rows a backfill has changed.
+    pub rows_done: i64,
+    /// When it was begun.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub finished_ms: Option<i64>,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// The server's words when it failed last.
+    pub last_error: Option<String>,
+}
+
+impl Ledger {
+    /// The row of a migration.
+    pub fn migration(&self, id: &str) -> Option<&MigrationRow> {
+        self.migrations.iter().find(|m| m.id == id)
+    }
+
+    /// The row of a step; none when nothing is known, or when the whole migration is done.
+    pub fn step(&self, migration: &str, step: &str) -> Option<&StepRow> {
+        self.migration(migration)?.steps.iter().find(|s| s.id == step)
+    }
+
+    /// The state of a step.
+    pub fn step_state(&self, migration: &str, step: &str) -> StepState {
+        match self.migration(migration) {
+            None => StepState::Pending,
+            Some(row) if row.state == MigrationState::Done => StepState::Done,
+            Some(_) => self.step(migration, step).map_or(StepState::Pending, |s| s.state),
+        }
+    }
+
+    /// Whether and why a version is retired.
+    pub fn retired(&self, app: &str, version: &str) -> Option<&Retired> {
+        self.retired.iter().find(|r| r.app == app && r.version == version)
+    }
+}
+
+/// A version that must not run any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Application.
+    pub app: String,
+    /// Version.
+    pub version: String,
+    /// The migration that left it behind.
+    pub migration: String,
+    /// The step that did.
+    pub step: String,
+    /// In words.
+    pub reason: String,
+    /// When.
+    pub at_ms: i64,
+}
+
+/// What proves that an instance is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A session lock that dies with the connection.
+    Lock,
+    /// A heartbeat by the server's clock, and a grace time.
+    Heartbeat,
+    /// The process on the same machine, else the heartbeat.
+    Process,
+}
+
+/// Which code an instance runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Application.
+    pub app: String,
+    /// Id of the newest migration it embeds.
+    pub version: String,
+    /// How many migrations it embeds.
+    pub ordinal: i64,
+    /// The schema its structs declare.
+    pub schema: Schema,
+}
+
+/// One running instance, or one that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Unique name of the instance.
+    pub instance: String,
+    /// Which code it runs.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Fingerprint of its schema.
+    pub fingerprint: Fingerprint,
+    /// Process.
+    pub process: Process,
+    /// Revision of the source, when the build knows it.
+    pub revision: Option<String>,
+    /// What proves its life.
+    pub evidence: Evidence,
+    /// When it registered.
+    pub started_ms: i64,
+    /// Age of the last heartbeat by the server's clock.
+    pub heartbeat_age_ms: i64,
+    /// It said good-bye.
+    pub ended: bool,
+    /// A connection of its version is open ([`Evidence::Lock`]).
+    pub version_connected: bool,
+    /// Its own keeper connection is open ([`Evidence::Lock`]).
+    pub keeper_connected: bool,
+    /// Connections of its version.
+    pub connections: i64,
+    /// Its process runs ([`Evidence::Process`] on the same machine).
+    pub process_runs: Option<bool>,
+}
+
+/// Who carries out migrations at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Unique for each time of holding.
+    pub token: String,
+    /// Application, or the tool's name.
+    pub app: String,
+    /// Process.
+    pub process: Process,
+    /// Since when.
+    pub since_ms: i64,
+    /// Age of its last sign of life.
+    pub heartbeat_age_ms: i64,
+}
+
+impl Worker {
+    /// For messages.
+    pub fn describe(&self) -> String {
+        format!("{} (pid {} on {})", self.app, self.process.pid, self.process.host)
+    }
+}

@@ -1,0 +1,86 @@
+//! Leases and the processes behind them.
+
+use super::session::Sqlite;
+use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
+
+const LEASES: &str = "SELECT CAST(json_object(
+        'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', json(l.schema),
+        'fingerprint', l.fingerprint, 'process', json(l.process), 'revision', l.revision, 'evidence', l.evidence,
+        'started_ms', CAST(round((julianday(l.started_at) - 2440587.5) * 86400000) AS INTEGER),
+        'heartbeat_age_ms', CAST(round((julianday('now') - julianday(l.heartbeat_at)) * 86400000) AS INTEGER),
+        'ended', json(CASE WHEN l.ended_at IS NULL THEN 'false' ELSE 'true' END),
+        'version_connected', json('false'), 'keeper_connected', json('false'), 'connections', 0,
+        'process_runs', NULL) AS TEXT)
+    FROM _schemadiff_lease l
+    WHERE NOT EXISTS (SELECT 1 FROM _schemadiff_retired r WHERE r.app = l.app AND r.version = l.version)
+    ORDER BY l.started_at, l.instance";
+
+fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
+    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
+}
+
+pub(super) async fn read(db: &mut Sqlite) -> DbResult<Vec<Lease>> {
+    let rows = db.rows(LEASES, &[]).await?;
+    rows.into_iter()
+        .filter_map(|mut row| row.pop().flatten())
+        .map(|text| {
+            let mut lease: Lease = serde_json::from_str(&text).map_err(|e| unreadable("a lease", e))?;
+            lease.process_runs = lease.process.runs();
+            Ok(lease)
+        })
+        .collect()
+}
+
+/// Registration in one write transaction; the gate's check is one too, and there is one writer.
+pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+    match db.begin(Timeouts::LEDGER).await {
+        Ok(()) => {}
+        Err(e) if e.class == ErrorClass::LockTimeout => return Ok(Registered::Busy),
+        Err(e) => return Err(e),
+    }
+    let answer = register_within(db, lease, epoch).await;
+    match answer {
+        Ok(Registered::Yes) => db.commit().await.map(|()| Registered::Yes),
+        other => {
+            db.rollback().await;
+            other
+        }
+    }
+}
+
+async fn register_within(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+    let unchanged = format!("SELECT epoch = {epoch} FROM _schemadiff_meta");
+    if !db.is_true(&unchanged).await? {
+        return Ok(Registered::Changed);
+    }
+    let identity = &lease.identity;
+    if let Some(retired) = db.retired(&identity.app, &identity.version).await? {
+        return Ok(Registered::Retired(retired));
+    }
+    let sweep = "DELETE FROM _schemadiff_lease WHERE app = $1 AND version = $2 AND fingerprint = $3 AND instance <> $4 \
+                 AND (ended_at IS NOT NULL OR julianday('now') - julianday(heartbeat_at) > 1)";
+    let fingerprint = lease.fingerprint.as_str();
+    let by = [Some(identity.app.as_str()), Some(&identity.version), Some(fingerprint), Some(&lease.instance)];
+    db.run(sweep, &by).await?;
+    let sql = "INSERT INTO _schemadiff_lease (instance, app, version, ordinal, fingerprint, schema, process, revision, \
+               started_at, heartbeat_at, evidence) VALUES ($1, $2, $3, CAST($4 AS INTEGER), $5, $6, $7, $8, \
+               strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'), $9) \
+               ON CONFLICT (instance) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL";
+    let ordinal = identity.ordinal.to_string();
+    let schema = serde_json::to_string(&identity.schema).map_err(|e| unreadable("the schema", e))?;
+    let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
+    let evidence = serde_json::to_value(lease.evidence).ok();
+    let params = [
+        Some(lease.instance.as_str()),
+        Some(&identity.app),
+        Some(&identity.version),
+        Some(&ordinal),
+        Some(fingerprint),
+        Some(&schema),
+        Some(&process),
+        lease.revision.as_deref(),
+        evidence.as_ref().and_then(|e| e.as_str()),
+    ];
+    db.run(sql, &params).await?;
+    Ok(Registered::Yes)
+}

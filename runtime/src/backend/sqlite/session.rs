@@ -1,0 +1,252 @@
+//! One connection to a SQLite file.
+
+use std::time::Duration;
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
+
+use super::{errors::classify, leases, schema};
+use crate::{
+    backend::{Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
+    error::{Error, Result},
+    model::Dialect,
+};
+
+/// Longest wait for the file's write lock where the step sets none.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// One connection.
+pub struct Sqlite {
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    /// Opened for rebuilds: pragmas are put back when it is closed.
+    for_rebuild: bool,
+}
+
+fn texts(row: &SqliteRow) -> DbResult<TextRow> {
+    (0..row.len())
+        .map(|at| {
+            // Key columns may be of any type; what the ledger's own queries return is text already.
+            row.try_get_unchecked::<Option<String>, _>(at).map_err(|e| DbError {
+                class: ErrorClass::Other,
+                code: String::new(),
+                message: format!("column {} is no text: {e}", at + 1),
+            })
+        })
+        .collect()
+}
+
+impl Sqlite {
+    async fn open(options: &SqliteConnectOptions, for_rebuild: bool) -> Result<Self> {
+        let address = || format!("sqlite:{}", options.get_filename().display());
+        let refused = |cause: String| Error::Connect { address: address(), cause };
+        let connection = options.connect().await.map_err(|e| refused(e.to_string()))?;
+        Ok(Self { connection, options: options.clone(), for_rebuild })
+    }
+
+    /// Why the version is retired, if it is.
+    pub(super) async fn retired(&mut self, app: &str, version: &str) -> DbResult<Option<Retired>> {
+        let sql = "SELECT CAST(json_object('app', app, 'version', version, 'migration', migration, 'step', step, \
+                   'reason', reason, 'at_ms', CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)) AS TEXT) \
+                   FROM _schemadiff_retired WHERE app = $1 AND version = $2";
+        let rows = self.rows(sql, &[Some(app), Some(version)]).await?;
+        let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
+        text.map(|text| {
+            serde_json::from_str(&text).map_err(|e| DbError {
+                class: ErrorClass::Other,
+                code: String::new(),
+                message: format!("a retired version cannot be read: {e}"),
+            })
+        })
+        .transpose()
+    }
+
+    async fn busy_timeout(&mut self, wait: Duration) -> DbResult<()> {
+        let wait = if wait.is_zero() { BUSY } else { wait };
+        self.raw(&format!("PRAGMA busy_timeout = {}", wait.as_millis())).await.map(drop)
+    }
+
+    async fn raw(&mut self, sql: &str) -> DbResult<u64> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e))?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl Backend for Sqlite {
+    type Target = SqliteConnectOptions;
+    const DIALECT: Dialect = Dialect::Sqlite;
+    const SESSION_LOCKS: bool = false;
+    const SQL: LedgerSql = LedgerSql {
+        prefix: "_schemadiff_",
+        now: "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+        epoch_ms: "CAST(round((julianday({}) - 2440587.5) * 86400000) AS INTEGER)",
+        object: "json_object",
+        array: "json_group_array(json(j))",
+        json: "json({})",
+        empty: "json('[]')",
+        texts: "(SELECT k.value FROM json_each({}) k)",
+        user: "'a process'",
+    };
+
+    fn target(url: &str) -> Result<SqliteConnectOptions> {
+        url.parse().map_err(|_| Error::Address)
+    }
+
+    async fn connect(target: &SqliteConnectOptions) -> Result<Self> {
+        Self::open(target, false).await
+    }
+
+    async fn connect_for_rebuild(target: &SqliteConnectOptions) -> Result<Self> {
+        // Inside a transaction the pragma does nothing and says nothing, and the rebuild would empty referring tables.
+        let mut db = Self::open(&target.clone().foreign_keys(false), true).await?;
+        let setting = db.is_true("PRAGMA foreign_keys").await.and_then(|on| if on { Err(stays_on()) } else { Ok(()) });
+        let legacy = match setting {
+            Ok(()) => db.raw("PRAGMA legacy_alter_table = ON").await.map(drop),
+            Err(e) => Err(e),
+        };
+        match legacy {
+            Ok(()) => Ok(db),
+            Err(e) => {
+                let doing = "prepare a connection for a rebuild".to_owned();
+                Err(Error::Database { doing, code: e.code, cause: e.message })
+            }
+        }
+    }
+
+    fn connected_to(&self) -> &SqliteConnectOptions {
+        &self.options
+    }
+
+    fn literal(text: &str) -> String {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
+    async fn close(mut self) {
+        if self.for_rebuild {
+            for pragma in ["PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"] {
+                if let Err(error) = self.raw(pragma).await {
+                    tracing::debug!(%error, pragma, "putting a setting back failed, it goes with the connection");
+                }
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing a connection failed");
+        }
+    }
+
+    async fn begin(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        self.busy_timeout(timeouts.lock).await?;
+        self.raw("BEGIN IMMEDIATE").await.map(drop)
+    }
+
+    async fn commit(&mut self) -> DbResult<()> {
+        self.raw("COMMIT").await.map(drop)
+    }
+
+    async fn rollback(&mut self) {
+        if let Err(error) = self.raw("ROLLBACK").await {
+            tracing::debug!(%error, "rolling back failed");
+        }
+    }
+
+    async fn session_timeouts(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        self.busy_timeout(timeouts.lock).await
+    }
+
+    async fn execute(&mut self, sql: &str) -> DbResult<u64> {
+        self.raw(sql).await
+    }
+
+    async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for param in params {
+            query = query.bind(param.map(ToOwned::to_owned));
+        }
+        let done = query.execute(&mut self.connection).await.map_err(|e| classify(&e))?;
+        Ok(done.rows_affected())
+    }
+
+    async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(!params.is_empty());
+        for param in params {
+            query = query.bind(param.map(ToOwned::to_owned));
+        }
+        let rows = query.fetch_all(&mut self.connection).await.map_err(|e| classify(&e))?;
+        rows.iter().map(texts).collect()
+    }
+
+    async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
+        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(|e| classify(&e))?;
+        let Some(row) = row else { return Ok(false) };
+        Ok(row.try_get_unchecked::<Option<i64>, _>(0).map_err(|e| classify(&e))?.is_some_and(|value| value != 0))
+    }
+
+    fn take_blockers(&mut self) -> Vec<Blocker> {
+        Vec::new()
+    }
+
+    async fn old_transactions(&mut self) -> DbResult<Vec<Blocker>> {
+        Ok(Vec::new())
+    }
+
+    async fn foreign_key_violations(&mut self, tables: &[String]) -> DbResult<u64> {
+        let mut checked = tables.to_vec();
+        for table in tables {
+            let children = "SELECT m.name FROM sqlite_schema m, pragma_foreign_key_list(m.name) f \
+                            WHERE m.type = 'table' AND lower(f.\"table\") = lower($1)";
+            checked.extend(self.rows(children, &[Some(table)]).await?.into_iter().flatten().flatten());
+        }
+        checked.sort();
+        checked.dedup();
+        let mut violations = 0;
+        for table in checked {
+            let sql = "SELECT CAST(count(*) AS TEXT) FROM pragma_foreign_key_check($1)";
+            let rows = self.rows(sql, &[Some(&table)]).await?;
+            let count = rows.first().and_then(|row| row.first()).and_then(|cell| cell.as_deref()?.parse::<u64>().ok());
+            violations += count.unwrap_or_default();
+        }
+        Ok(violations)
+    }
+
+    async fn create_ledger(&mut self) -> Result<()> {
+        schema::create(self).await
+    }
+
+    async fn try_work_lock(&mut self) -> DbResult<bool> {
+        Ok(true)
+    }
+
+    async fn release_work_lock(&mut self) {}
+
+    async fn try_gate(&mut self) -> DbResult<bool> {
+        // The write transaction is the gate: registration needs one too.
+        Ok(true)
+    }
+
+    async fn claim_version(&mut self, _app: &str, _version: &str) -> DbResult<bool> {
+        Ok(true)
+    }
+
+    async fn leases(&mut self) -> DbResult<Vec<Lease>> {
+        leases::read(self).await
+    }
+
+    async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+        leases::register(self, lease, epoch).await
+    }
+
+    async fn leave(&mut self, _app: &str, _version: &str) {}
+}
+
+fn stays_on() -> DbError {
+    DbError {
+        class: ErrorClass::Other,
+        code: String::new(),
+        message: "foreign_keys cannot be turned off here, so a table cannot be rebuilt without losing rows".to_owned(),
+    }
+}

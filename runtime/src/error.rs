@@ -1,0 +1,233 @@
+//! The errors of the runtime. Each has a stable code in the numbering of the command-line tool (`SD`, two digits of the
+//! exit code, two digits of its own, from 50 upwards) and says what to do.
+
+use crate::{backend::Blocker, compat::Reason, lockstep::Holder, model::Dialect};
+
+/// Result of everything that talks to a database.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory, its lock file or a plan cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Unreadable { path: String, cause: String },
+    /// A plan is cut off or is no plan.
+    #[error("migration {id} cannot be read, it is cut off or was edited into something else: {cause}")]
+    PlanMalformed { id: String, cause: String },
+    /// A plan or the lock file is of a newer format.
+    #[error("{what} has format {found}, this version reads up to {newest}")]
+    FormatTooNew { what: String, found: u32, newest: u32 },
+    /// A plan was edited.
+    #[error("the steps of migration {id} are not the ones its checksum was made for: it was edited by hand")]
+    PlanEdited { id: String },
+    /// Two migrations follow the same one.
+    #[error("two migrations follow {parent}: {first} and {second}")]
+    TwoChildren { parent: String, first: String, second: String },
+    /// A migration's parent is not there, or the directory has another name than the plan.
+    #[error("migration {id} {problem}")]
+    BrokenChain { id: String, problem: String },
+    /// The lock file belongs to another set of migrations.
+    #[error("schemadiff.lock ends with {head}, the migrations end with {newest}")]
+    LockHead { head: String, newest: String },
+    /// The lock file cannot be used.
+    #[error("schemadiff.lock cannot be read: {cause}")]
+    LockMalformed { cause: String },
+    /// The migrations are for another engine.
+    #[error("the migrations are written for {plans}, the database is {database}")]
+    OtherDialect { plans: Dialect, database: Dialect },
+    /// The database applied another version of a migration.
+    #[error("migration {id} was changed after it had been applied to this database")]
+    HistoryRewritten { id: String },
+    /// The database went another way.
+    #[error("this database applied {applied} after {parent}, these migrations continue with {ours}")]
+    HistoryForked { parent: String, applied: String, ours: String },
+
+    /// The address is of no known form.
+    #[error("the database address is of no known form")]
+    Address,
+    /// The engine's driver was not compiled in.
+    #[error("this program was built without support for {dialect}")]
+    EngineMissing { dialect: Dialect },
+    /// No connection.
+    #[error("cannot connect to {address}: {cause}")]
+    Connect { address: String, cause: String },
+    /// A ledger of a newer schemadiff.
+    #[error("the ledger in this database has format {found}, this version knows up to {newest}")]
+    LedgerTooNew { found: i64, newest: i64 },
+    /// A right is missing.
+    #[error("no right to {action}: {cause}")]
+    Forbidden { action: String, cause: String, grant: String },
+    /// The server failed.
+    #[error("the database failed to {doing}: {cause}")]
+    Database { doing: String, code: String, cause: String },
+
+    /// This version was retired.
+    #[error("{app} {version} is retired in this database since step {step} of migration {migration}: {reason}")]
+    Retired { app: String, version: String, migration: String, step: String, reason: String },
+    /// The database does not serve this code and nothing that is known would change that.
+    #[error("the database does not serve {app} {version}: {}", list(reasons))]
+    NotServed { app: String, version: String, reasons: Vec<Reason> },
+    /// Abort after contract has begun.
+    #[error("migration {id} cannot be taken back: its contract phase has begun with step {step}")]
+    AbortAfterContract { id: String, step: String },
+    /// A step that loses data when it is taken back.
+    #[error("migration {id} cannot be taken back: step {step} has no way back")]
+    NotUndoable { id: String, step: String },
+    /// Nothing to abort.
+    #[error("migration {id} {problem}")]
+    NothingToAbort { id: String, problem: String },
+    /// The database is not where the plan begins.
+    #[error("migration {id} begins at schema {expected}, this database is at {found}")]
+    WrongStart { id: String, expected: String, found: String },
+
+    /// A statement failed.
+    #[error("step {step} of migration {migration} failed: {cause}")]
+    StepFailed { migration: String, step: String, statement: String, code: String, cause: String },
+    /// The locks could not be had.
+    #[error("step {step} of migration {migration} did not get its locks in {attempts} attempts{}", by(blockers))]
+    LockNotHad { migration: String, step: String, attempts: u32, blockers: Vec<Blocker> },
+    /// Rows stayed unfilled.
+    #[error("step {step} of migration {migration} ended with {remaining} rows not filled")]
+    BackfillIncomplete { migration: String, step: String, remaining: u64 },
+    /// The server took the statement but its work is not there.
+    #[error("step {step} of migration {migration} ran, but its result is not there")]
+    NotDone { migration: String, step: String },
+    /// A rebuild left rows without their parents.
+    #[error("step {step} of migration {migration} would leave {violations} rows without the row they refer to")]
+    ForeignKeys { migration: String, step: String, violations: u64 },
+    /// Somebody else took over.
+    #[error("another process has taken over the migrations of this database")]
+    LostWork,
+
+    /// The gate stayed closed.
+    #[error("step {step} of migration {migration} waits for {}", holders_text(holders))]
+    GateClosed { migration: String, step: String, holders: Vec<Holder> },
+    /// Another process migrates and the deadline passed.
+    #[error("another process is migrating this database: {holder}")]
+    WorkerBusy { holder: String },
+    /// The state did not come to serve this version before the deadline.
+    #[error("the database did not come to serve {app} {version} in time: {}", list(reasons))]
+    NotServedInTime { app: String, version: String, reasons: Vec<Reason> },
+
+    /// A plan does not fit the schema it was made for.
+    #[error("the ledger and the plans contradict each other: {cause}")]
+    Contradiction { cause: String },
+
+    /// Stopped on request.
+    #[error("stopped on request; what was done is recorded, and the next run goes on from there")]
+    Interrupted,
+}
+
+impl Error {
+    /// Stable code, listed in `docs/errors.md`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "SD0450",
+            Self::PlanMalformed { .. } => "SD0451",
+            Self::FormatTooNew { .. } => "SD0452",
+            Self::PlanEdited { .. } => "SD0453",
+            Self::TwoChildren { .. } => "SD0454",
+            Self::BrokenChain { .. } => "SD0455",
+            Self::LockHead { .. } => "SD0456",
+            Self::LockMalformed { .. } => "SD0457",
+            Self::OtherDialect { .. } => "SD0458",
+            Self::HistoryRewritten { .. } => "SD0459",
+            Self::HistoryForked { .. } => "SD0460",
+            Self::Connect { .. } => "SD0550",
+            Self::LedgerTooNew { .. } => "SD0551",
+            Self::Forbidden { .. } => "SD0552",
+            Self::Database { .. } => "SD0553",
+            Self::Address => "SD0250",
+            Self::EngineMissing { .. } => "SD0251",
+            Self::Retired { .. } => "SD0650",
+            Self::NotServed { .. } => "SD0651",
+            Self::AbortAfterContract { .. } => "SD0652",
+            Self::NotUndoable { .. } => "SD0653",
+            Self::NothingToAbort { .. } => "SD0654",
+            Self::WrongStart { .. } => "SD0655",
+            Self::StepFailed { .. } => "SD0750",
+            Self::LockNotHad { .. } => "SD0751",
+            Self::BackfillIncomplete { .. } => "SD0752",
+            Self::NotDone { .. } => "SD0753",
+            Self::ForeignKeys { .. } => "SD0754",
+            Self::LostWork => "SD0755",
+            Self::GateClosed { .. } => "SD0850",
+            Self::WorkerBusy { .. } => "SD0851",
+            Self::NotServedInTime { .. } => "SD0852",
+            Self::Contradiction { .. } => "SD0950",
+            Self::Interrupted => "SD1350",
+        }
+    }
+
+    /// The exit code that the command-line tool ends with: the first two digits of [`Error::code`], 130 for 13.
+    pub fn exit_code(&self) -> u8 {
+        match self.code().as_bytes() {
+            [b'S', b'D', b'1', b'3', ..] => 130,
+            [b'S', b'D', b'0', digit, ..] => digit - b'0',
+            _ => 9,
+        }
+    }
+
+    /// What to do, imperative; several entries are several ways out.
+    pub fn help(&self) -> Vec<String> {
+        let one = |text: &str| vec![text.to_owned()];
+        match self {
+            Self::Unreadable { .. } => one("write the first migration with `cargo schemadiff new NAME`, or name the directory"),
+            Self::PlanMalformed { .. } | Self::PlanEdited { .. } => vec![
+                "restore the file from version control".to_owned(),
+                "or remove the migration, if no database has applied it, and write it again with `cargo schemadiff new`".to_owned(),
+            ],
+            Self::FormatTooNew { .. } | Self::LedgerTooNew { .. } => one("update schemadiff"),
+            Self::TwoChildren { second, .. } => vec![format!(
+                "remove {second} and write it again with `cargo schemadiff new`, so that it follows the other one"
+            )],
+            Self::BrokenChain { .. } | Self::LockHead { .. } | Self::LockMalformed { .. } => {
+                one("restore the migrations and schemadiff.lock together, from one commit")
+            }
+            Self::OtherDialect { .. } => one("use the address of a database of that engine, or the directory of the other migrations"),
+            Self::HistoryRewritten { .. } => one("restore the migration as it was applied, and put the change into a new one"),
+            Self::HistoryForked { .. } => one("deploy from a branch that contains both migrations"),
+            Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
+            Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
+            Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
+            Self::Forbidden { grant, .. } => vec![grant.clone()],
+            Self::Database { .. } => one("see the server's log"),
+            Self::Retired { .. } => one("deploy a newer version; the database has left what this one needs"),
+            Self::NotServed { .. } => vec![
+                "deploy a version whose schema fits, or apply its migrations".to_owned(),
+                "see `cargo schemadiff status` for what this database has applied".to_owned(),
+            ],
+            Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
+            Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
+            Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
+            Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
+            Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
+            Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),
+            Self::NotDone { .. } => one("look at the step's `done_when` query and at what else changes that object"),
+            Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
+            Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
+            Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
+            Self::WorkerBusy { .. } => one("wait for it, or stop it; see `cargo schemadiff status`"),
+            Self::NotServedInTime { .. } => one("see `cargo schemadiff status` for what is waited for, or raise the deadline"),
+            Self::Contradiction { .. } => one("report this with the plan and the output of `cargo schemadiff status --json`"),
+            Self::Interrupted => one("apply again to go on"),
+        }
+    }
+}
+
+fn list(reasons: &[Reason]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn by(blockers: &[Blocker]) -> String {
+    if blockers.is_empty() {
+        return String::new();
+    }
+    format!(", blocked by {}", blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+fn holders_text(holders: &[Holder]) -> String {
+    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

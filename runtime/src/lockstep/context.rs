@@ -1,0 +1,117 @@
+//! What the parts of one run share.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{Event, Progress, Retry, decide::World};
+use crate::{
+    backend::{Backend, DbError, ErrorClass, Lease, Ledger, ledger},
+    embed::History,
+    error::{Error, Result},
+    plan::{Plan, Step},
+};
+
+/// Tells a run to stop at the next safe point. Dropping every sender means nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Stop(Option<watch::Receiver<bool>>);
+
+impl Stop {
+    pub(super) fn never() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn when(receiver: watch::Receiver<bool>) -> Self {
+        Self(Some(receiver))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.0.as_ref().is_some_and(|r| *r.borrow()) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Waits, unless told to stop.
+    pub(super) async fn sleep(&mut self, pause: Duration) -> Result<()> {
+        self.check()?;
+        let Some(receiver) = &mut self.0 else {
+            tokio::time::sleep(pause).await;
+            return Ok(());
+        };
+        let told = async {
+            if receiver.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await; // nobody is left who could tell
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = told => Err(Error::Interrupted),
+        }
+    }
+}
+
+/// What does not change during a run.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) app: String,
+    /// Name of this time of holding the work.
+    pub(super) token: String,
+    pub(super) history: Arc<History>,
+    pub(super) progress: Arc<dyn Progress>,
+    pub(super) stop: Stop,
+    pub(super) retry: Retry,
+    pub(super) grace: Duration,
+}
+
+impl Context {
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        self.progress.event(event);
+    }
+
+    /// Reads the ledger; the plans of migrations that the history does not hold come with it.
+    pub(super) async fn ledger<B: Backend>(&self, db: &mut B) -> Result<Option<Ledger>> {
+        let known: Vec<&str> = self.history.entries().iter().map(|e| e.head.id.as_str()).collect();
+        ledger::read(db, &known).await
+    }
+
+    pub(super) fn world<'a>(&'a self, plans: &'a [Plan], ledger: &'a Ledger, leases: &'a [Lease]) -> World<'a> {
+        let grace_ms = i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
+        World { snapshot: self.history.snapshot(), plans, ledger, leases, grace_ms }
+    }
+}
+
+/// A failure inside a step's transaction.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: DbError,
+    /// The statement of the plan that failed; none when it was one of the ledger's.
+    pub(super) statement: Option<String>,
+}
+
+impl From<DbError> for Failed {
+    fn from(error: DbError) -> Self {
+        Self { error, statement: None }
+    }
+}
+
+impl Failed {
+    pub(super) fn at(statement: &str) -> impl FnOnce(DbError) -> Self + '_ {
+        move |error| Self { error, statement: Some(statement.to_owned()) }
+    }
+
+    /// For people.
+    pub(super) fn explain<B: Backend>(self, plan: &Plan, step: &Step) -> Error {
+        let Self { error, statement } = self;
+        match (error.class, statement) {
+            (ErrorClass::Connection, _) => {
+                Error::Database { doing: format!("carry out step {}", step.id), code: error.code, cause: error.message }
+            }
+            (_, Some(statement)) => Error::StepFailed {
+                migration: plan.id.clone(),
+                step: step.id.clone(),
+                statement,
+                code: error.code,
+                cause: error.message,
+            },
+            (_, None) => ledger::explain::<B>("write the ledger", error),
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! What may be done next: a pure function of the plans, the ledger, the leases and the server's clock.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{self, contradiction};
+use crate::{
+    backend::{Evidence, Identity, Lease, Ledger, MigrationState, Retired, StepState},
+    compat::{Reason, serves},
+    embed::History,
+    error::{Error, Result},
+    model::{ObjectName, Schema},
+    plan::{Phase, Plan, Snapshot, Step},
+};
+
+/// All that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The schema that the plans lead to.
+    pub snapshot: &'a Snapshot,
+    /// Known migrations that are not done, oldest first.
+    pub plans: &'a [Plan],
+    /// What has been done.
+    pub ledger: &'a Ledger,
+    /// Who runs.
+    pub leases: &'a [Lease],
+    /// How long a heartbeat counts, where it is the evidence.
+    pub grace_ms: i64,
+}
+
+/// A live version that a step would break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Application.
+    pub app: String,
+    /// Its version.
+    pub version: String,
+    /// The instance; empty when only connections of the version are left.
+    pub instance: String,
+    /// Host.
+    pub host: String,
+    /// Process id on the host.
+    pub pid: i64,
+    /// Since when it runs, milliseconds since 1970 by the server's clock.
+    pub since_ms: i64,
+    /// For how long, in milliseconds.
+    pub for_ms: i64,
+    /// What proves that it lives.
+    pub evidence: Evidence,
+    /// Connections of its version.
+    pub connections: i64,
+    /// What it would miss.
+    pub reasons: Vec<Reason>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.app, self.version)?;
+        if self.instance.is_empty() {
+            write!(f, " ({} open connections)", self.connections)
+        } else {
+            let seconds = self.for_ms / 1000;
+            write!(f, " (instance {}, pid {} on {}, for {seconds} s)", self.instance, self.pid, self.host)
+        }
+    }
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision<'a> {
+    /// Nothing is left to do.
+    Finished,
+    /// This step, after these versions have been retired in the same act.
+    Run { plan: &'a Plan, step: &'a Step, retire: Vec<Retired> },
+    /// This step waits for live versions.
+    Closed { plan: &'a Plan, step: &'a Step, holders: Vec<Holder> },
+}
+
+/// Whether a step may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It may, after these versions, none of which is alive, have been retired.
+    Open(Vec<Retired>),
+    /// Live versions would break.
+    Closed(Vec<Holder>),
+}
+
+/// The next step, up to and with phase `until`.
+///
+/// A later migration is not held up by an earlier one that waits, unless they touch the same tables.
+///
+/// # Errors
+/// When plans and ledger contradict each other.
+pub fn next<'a>(world: &World<'a>, until: Phase) -> Result<Decision<'a>> {
+    let current = state::state(world.snapshot, world.plans, world.ledger)?;
+    let mut closed = None;
+    let mut held = Touched::default();
+    for plan in world.plans {
+        let left: Vec<&Step> = plan.steps.iter().filter(|s| !is_done(world.ledger, plan, s)).collect();
+        let Some(step) = left.first() else { continue };
+        let touched = Touched::by(&left);
+        if held.overlaps(&touched) {
+            held.add(touched);
+            continue;
+        }
+        if step.phase <= until {
+            match gate(world, &current, plan, step)? {
+                Gate::Open(retire) => return Ok(Decision::Run { plan, step, retire }),
+                Gate::Closed(holders) => {
+                    closed.get_or_insert(Decision::Closed { plan, step, holders });
+                }
+            }
+        }
+        held.add(touched);
+    }
+    Ok(closed.unwrap_or(Decision::Finished))
+}
+
+fn is_done(ledger: &Ledger, plan: &Plan, step: &Step) -> bool {
+    ledger.step_state(&plan.id, &step.id) == StepState::Done
+}
+
+/// Whether this step may run in this state.
+///
+/// The contract phase opens as a whole: its first step waits for every version that the last one would not serve, so that
+/// a contract that has begun never leaves a version half-served.
+///
+/// # Errors
+/// When the plan does not fit the state.
+pub fn gate(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Result<Gate> {
+    let mut after = current.clone();
+    step.apply_to(&mut after).map_err(|e| contradiction(&plan.id, step, &e))?;
+    if step.phase == Phase::Contract {
+        let rest = plan.steps.iter().filter(|s| s.id != step.id && !is_done(world.ledger, plan, s));
+        for later in rest {
+            later.apply_to(&mut after).map_err(|e| contradiction(&plan.id, later, &e))?;
+        }
+    }
+    Ok(between(world, current, &after, &plan.id, &step.id))
+}
+
+/// Whether taking this step back may run in this state: the gate turned round.
+///
+/// # Errors
+/// When the plan does not fit the state.
+pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Result<Gate> {
+    let mut after = current.clone();
+    // The first step taken back answers for all: an abort that has begun must be able to end.
+    for earlier in plan.steps.iter().rev().filter(|s| is_done(world.ledger, plan, s)) {
+        earlier.revert_on(&mut after).map_err(|e| contradiction(&plan.id, earlier, &e))?;
+    }
+    Ok(between(world, current, &after, &plan.id, &step.id))
+}
+
+/// Who would miss something in `after` that it has in `current`.
+fn between(world: &World<'_>, current: &Schema, after: &Schema, migration: &str, step: &str) -> Gate {
+    let mut holders = Vec::new();
+    let mut retire: Vec<Retired> = Vec::new();
+    for lease in world.leases {
+        let Identity { app, version, schema, .. } = &lease.identity;
+        if world.ledger.retired(app, version).is_some() {
+            continue;
+        }
+        let reasons = news(current, after, schema);
+        if reasons.is_empty() {
+            continue;
+        }
+        if is_alive(lease, world.grace_ms) {
+            holders.push(holder(lease, world.ledger.now_ms, reasons));
+        } else if !retire.iter().any(|r| r.app == *app && r.version == *version) {
+            retire.push(Retired {
+                app: app.clone(),
+                version: version.clone(),
+                migration: migration.to_owned(),
+                step: step.to_owned(),
+                reason: reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                at_ms: world.ledger.now_ms,
+            });
+        }
+    }
+    if holders.is_empty() { Gate::Open(retire) } else { Gate::Closed(named(holders)) }
+}
+
+/// What code with this schema would newly miss. What it misses already is not this step's doing: the tables of another
+/// service that these migrations do not know.
+fn news(current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
+    let now = serves(current, code).err().unwrap_or_default();
+    let then = serves(after, code).err().unwrap_or_default();
+    then.into_iter().filter(|reason| !now.contains(reason)).collect()
+}
+
+/// Whether the instance, or any connection of its version, is alive.
+pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
+    let fresh = !lease.ended && lease.heartbeat_age_ms <= grace_ms;
+    match lease.evidence {
+        // Its locks die with its connections, whatever the clock says.
+        Evidence::Lock => lease.version_connected,
+        Evidence::Heartbeat => fresh,
+        Evidence::Process => !lease.ended && lease.process_runs.unwrap_or(fresh),
+    }
+}
+
+/// Whether this very instance is alive, as opposed to another one of its version.
+pub fn instance_is_alive(lease: &Lease, grace_ms: i64) -> bool {
+    match lease.evidence {
+        Evidence::Lock => lease.keeper_connected && !lease.ended,
+        _ => is_alive(lease, grace_ms),
+    }
+}
+
+fn holder(lease: &Lease, now_ms: i64, reasons: Vec<Reason>) -> (bool, Holder) {
+    let itself = lease.evidence != Evidence::Lock || (lease.keeper_connected && !lease.ended);
+    let holder = Holder {
+        app: lease.identity.app.clone(),
+        version: lease.identity.version.clone(),
+        instance: lease.instance.clone(),
+        host: lease.process.host.clone(),
+        pid: lease.process.pid,
+        since_ms: lease.started_ms,
+        for_ms: now_ms - lease.started_ms,
+        evidence: lease.evidence,
+        connections: lease.connections,
+        reasons,
+    };
+    (itself, holder)
+}
+
+/// Names the instances that are alive themselves; a version of which only connections are left is named once.
+fn named(found: Vec<(bool, Holder)>) -> Vec<Holder> {
+    let versions: BTreeSet<(String, String)> =
+        found.iter().filter(|(itself, _)| *itself).map(|(_, h)| (h.app.clone(), h.version.clone())).collect();
+    let mut holders: Vec<Holder> = Vec::new();
+    for (itself, mut holder) in found {
+        if !itself {
+            let known = versions.contains(&(holder.app.clone(), holder.version.clone()))
+                || holders.iter().any(|h| h.app == holder.app && h.version == holder.version);
+            if known {
+                continue;
+            }
+            holder.instance.clear();
+        }
+        holders.push(holder);
+    }
+    holders
+}
+
+/// Tables that steps touch.
+#[derive(Debug, Default)]
+struct Touched {
+    tables: BTreeSet<ObjectName>,
+    everything: bool,
+}
+
+impl Touched {
+    fn by(steps: &[&Step]) -> Self {
+        let mut touched = Self::default();
+        for step in steps {
+            // What says nothing of its effect may touch anything, and so may what is about no single table.
+            touched.everything |= step.effects.is_empty();
+            for delta in &step.effects {
+                match delta.table() {
+                    Some(table) => drop(touched.tables.insert(table.clone())),
+                    None => touched.everything = true,
+                }
+            }
+            touched.tables.extend(step.locks.iter().map(|lock| lock.relation.clone()));
+        }
+        touched
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && !self.everything
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        if self.is_empty() || other.is_empty() {
+            return false;
+        }
+        self.everything || other.everything || !self.tables.is_disjoint(&other.tables)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.everything |= other.everything;
+        self.tables.extend(other.tables);
+    }
+}
+
+/// What a version that wants to start has to do.
+#[derive(Debug)]
+pub enum Boot {
+    /// The database serves it, and there is nothing to expand or to fill.
+    Start,
+    /// Steps are waiting. `served` says whether the database serves it already, `reasons` why not.
+    Work { until: Phase, reasons: Vec<Reason> },
+    /// It must not run.
+    Refused(Error),
+}
+
+/// Whether a version can start.
+///
+/// # Errors
+/// When plans and ledger contradict each other.
+pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
+    if let Some(retired) = world.ledger.retired(&me.app, &me.version) {
+        return Ok(Boot::Refused(refusal(retired)));
+    }
+    let mut reasons = Vec::new();
+    for state in state::possible(world.snapshot, world.plans, world.ledger)? {
+        reasons.extend(serves(&state, &me.schema).err().unwrap_or_default());
+    }
+    reasons.sort();
+    reasons.dedup();
+    let pending = |phase: Phase| {
+        world.plans.iter().any(|p| p.steps.iter().any(|s| s.phase <= phase && !is_done(world.ledger, p, s)))
+    };
+    Ok(if pending(Phase::Backfill) {
+        Boot::Work { until: Phase::Backfill, reasons }
+    } else if reasons.is_empty() {
+        Boot::Start
+    } else if pending(Phase::Contract) {
+        // A change without overlap: this version starts when the old one is gone and the contract is done.
+        Boot::Work { until: Phase::Contract, reasons }
+    } else {
+        Boot::Refused(Error::NotServed { app: me.app.clone(), version: me.version.clone(), reasons })
+    })
+}
+
+/// The error that a retired version gets.
+pub fn refusal(retired: &Retired) -> Error {
+    Error::Retired {
+        app: retired.app.clone(),
+        version: retired.version.clone(),
+        migration: retired.migration.clone(),
+        step: retired.step.clone(),
+        reason: retired.reason.clone(),
+    }
+}
+
+/// Whether these migrations and this ledger are one history.
+///
+/// # Errors
+/// When a migration was changed after it was applied, or the database went another way.
+pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()> {
+    let mut missing = None;
+    for entry in history.entries() {
+        let head = &entry.head;
+        let Some(row) = ledger.migration(&head.id) else {
+            missing = missing.or(Some(head));
+            continue;
+        };
+        if row.state == MigrationState::Aborted {
+            continue;
+        }
+        if row.checksum != head.checksum || row.parent != head.parent {
+            return Err(Error::HistoryRewritten { id: head.id.clone() });
+        }
+        if let Some(gap) = missing {
+            let (expected, found) = (gap.after.short().to_owned(), row.after.short().to_owned());
+            return Err(Error::WrongStart { id: gap.id.clone(), expected, found });
+        }
+        if row.after != head.after {
+            let (expected, found) = (head.after.short().to_owned(), row.after.short().to_owned());
+            return Err(Error::WrongStart { id: head.id.clone(), expected, found });
+        }
+    }
+    for row in ledger.migrations.iter().filter(|r| r.plan.is_some() && r.state != MigrationState::Aborted) {
+        let ours = history.entries().iter().find(|e| e.head.parent == row.parent);
+        // A second chain from the empty schema is another service's, unless it calls itself by our name.
+        if let Some(ours) = ours
+            && (row.parent.is_some() || row.app == app)
+        {
+            return Err(Error::HistoryForked {
+                parent: row.parent.clone().unwrap_or_else(|| "the empty schema".to_owned()),
+                applied: row.id.clone(),
+                ours: ours.head.id.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The known migrations that are not done, parsed.
+///
+/// # Errors
+/// When one of them is damaged.
+pub fn pending(history: &History, ledger: &Ledger) -> Result<Vec<Plan>> {
+    history
+        .entries()
+        .iter()
+        .filter(|e| ledger.migration(&e.head.id).is_none_or(|row| row.state != MigrationState::Done))
+        .map(|entry| entry.plan())
+        .collect()
+}
+
+/// The next step to take back, newest first; none when none is left.
+///
+/// # Errors
+/// When the contract phase has begun, or when one of the steps has no way back.
+pub fn next_back<'p>(plan: &'p Plan, ledger: &Ledger) -> Result<Option<&'p Step>> {
+    let begun = |step: &&Step| {
+        matches!(ledger.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)
+    };
+    let newest_first: Vec<&Step> = plan.steps.iter().rev().filter(begun).collect();
+    if let Some(step) = newest_first.iter().find(|s| s.phase == Phase::Contract) {
+        return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });
+    }
+    if let Some(step) = newest_first.iter().find(|s| !s.undoable) {
+        return Err(Error::NotUndoable { id: plan.id.clone(), step: step.id.clone() });
+    }
+    Ok(newest_first.first().copied())
+}

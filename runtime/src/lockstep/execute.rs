@@ -1,0 +1,361 @@
+//! One step, in the envelope that the plan asks for.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Event, Holder, backfill,
+    context::{Context, Failed},
+    gate::{self, Pass},
+    retry::jittered,
+};
+use crate::{
+    backend::{Backend, ErrorClass, Timeouts, ledger},
+    error::{Error, Result},
+    plan::{Action, Envelope, Plan, Step},
+};
+
+/// In which direction a step is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its statements.
+    Forward,
+    /// Its undo statements.
+    Back,
+}
+
+impl Way {
+    fn state(self) -> &'static str {
+        match self {
+            Self::Forward => "done",
+            Self::Back => "undone",
+        }
+    }
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Outcome {
+    /// It is on record; so many rows were changed by it.
+    Done { rows: u64 },
+    /// Live versions hold it.
+    Closed(Vec<Holder>),
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Done,
+    Busy,
+    Closed(Vec<Holder>),
+}
+
+/// How much of the step one transaction is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Gate, statements and record.
+    Whole,
+    /// Gate, and the record that it has begun.
+    Begin,
+    /// Statements and record, the gate has been asked before.
+    Work,
+    /// The record that it is done.
+    End,
+}
+
+/// Carries a step out. Afterwards it is on record as done or undone, or nothing of it is there.
+pub(super) async fn step<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+) -> Result<Outcome> {
+    if let (Action::Backfill(backfill), Way::Forward) = (&step.action, way) {
+        return match transaction(db, ctx, plan, step, way, Part::Begin).await? {
+            Outcome::Done { .. } => {
+                let rows = backfill::run(db, ctx, plan, step, backfill).await?;
+                transaction(db, ctx, plan, step, way, Part::End).await?;
+                Ok(Outcome::Done { rows })
+            }
+            closed => Ok(closed),
+        };
+    }
+    match step.envelope {
+        Envelope::Rebuild => {
+            let target = db.connected_to().clone();
+            let mut own = B::connect_for_rebuild(&target).await?;
+            let outcome = transaction(&mut own, ctx, plan, step, way, Part::Whole).await;
+            own.close().await;
+            outcome
+        }
+        Envelope::Long if B::SESSION_LOCKS => match transaction(db, ctx, plan, step, way, Part::Begin).await? {
+            Outcome::Done { .. } => transaction(db, ctx, plan, step, way, Part::Work).await,
+            closed => Ok(closed),
+        },
+        Envelope::Concurrent if B::SESSION_LOCKS => match transaction(db, ctx, plan, step, way, Part::Begin).await? {
+            Outcome::Done { .. } => {
+                concurrently(db, ctx, plan, step, way).await?;
+                transaction(db, ctx, plan, step, way, Part::End).await
+            }
+            closed => Ok(closed),
+        },
+        _ => transaction(db, ctx, plan, step, way, Part::Whole).await,
+    }
+}
+
+/// One transaction with the retry ladder around it.
+async fn transaction<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+    part: Part,
+) -> Result<Outcome> {
+    let began = Instant::now();
+    let mut attempt = 1;
+    loop {
+        ctx.stop.check()?;
+        let timeouts = match part {
+            Part::Whole => Timeouts {
+                lock: ctx.retry.lock_timeout(Duration::from_millis(step.lock_timeout_ms), attempt),
+                statement: Duration::from_millis(step.statement_timeout_ms),
+            },
+            Part::Work => Timeouts::NONE,
+            Part::Begin | Part::End => Timeouts::LEDGER,
+        };
+        match attempt_once(db, ctx, plan, step, way, part, timeouts).await {
+            Ok(Attempt::Done) => return Ok(Outcome::Done { rows: 0 }),
+            Ok(Attempt::Closed(holders)) => return Ok(Outcome::Closed(holders)),
+            Ok(Attempt::Busy) if began.elapsed() < ctx.retry.budget => {
+                ctx.stop.sleep(jittered(Duration::from_millis(150))).await?;
+            }
+            Ok(Attempt::Busy) => {
+                return Err(lock_not_had(db, plan, step, attempt));
+            }
+            Err(Problem::Statement(failed)) if failed.error.class.is_transient() => {
+                if !ctx.retry.allows(attempt, began.elapsed()) {
+                    let error = lock_not_had(db, plan, step, attempt);
+                    note(db, plan, step, &error.to_string()).await;
+                    return Err(error);
+                }
+                again(db, ctx, plan, step, attempt, &failed).await?;
+                attempt += 1;
+            }
+            Err(Problem::Statement(failed)) => {
+                note(db, plan, step, &failed.error.to_string()).await;
+                return Err(failed.explain::<B>(plan, step));
+            }
+            Err(Problem::Other(error)) => return Err(error),
+        }
+    }
+}
+
+fn lock_not_had<B: Backend>(db: &mut B, plan: &Plan, step: &Step, attempts: u32) -> Error {
+    let (migration, step) = (plan.id.clone(), step.id.clone());
+    Error::LockNotHad { migration, step, attempts, blockers: db.take_blockers() }
+}
+
+/// Says who is in the way, and waits.
+async fn again<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    plan: &Plan,
+    step: &Step,
+    attempt: u32,
+    failed: &Failed,
+) -> Result<()> {
+    let blockers = db.take_blockers();
+    let pause = ctx.retry.pause(attempt);
+    let cause = failed.error.to_string();
+    ctx.tell(&Event::Retrying {
+        migration: &plan.id,
+        step: &step.id,
+        attempt,
+        pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        cause: &cause,
+        blockers: &blockers,
+    });
+    let who = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    note(db, plan, step, if who.is_empty() { &cause } else { &who }).await;
+    ctx.stop.sleep(pause).await
+}
+
+/// Puts a failure on record for `status`; that it cannot be is no further failure.
+async fn note<B: Backend>(db: &mut B, plan: &Plan, step: &Step, error: &str) {
+    if let Err(cause) = ledger::step_failed(db, &plan.id, &step.id, error).await {
+        tracing::debug!(%cause, "a failed attempt could not be put on record");
+    }
+}
+
+enum Problem {
+    Statement(Failed),
+    Other(Error),
+}
+
+impl From<Failed> for Problem {
+    fn from(failed: Failed) -> Self {
+        Self::Statement(failed)
+    }
+}
+
+async fn attempt_once<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+    part: Part,
+    timeouts: Timeouts,
+) -> Result<Attempt, Problem> {
+    db.begin(timeouts).await.map_err(Failed::from)?;
+    let within = within(db, ctx, plan, step, way, part).await;
+    match within {
+        Ok(Attempt::Done) => {
+            db.commit().await.map_err(Failed::from)?;
+            Ok(Attempt::Done)
+        }
+        other => {
+            db.rollback().await;
+            other
+        }
+    }
+}
+
+async fn within<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+    part: Part,
+) -> Result<Attempt, Problem> {
+    if matches!(part, Part::Whole | Part::Begin) {
+        match gate::pass(db, ctx, plan, step, way).await.map_err(Problem::Other)? {
+            Pass::Open => {}
+            Pass::Busy => return Ok(Attempt::Busy),
+            Pass::Closed(holders) => return Ok(Attempt::Closed(holders)),
+            Pass::Already => return Ok(Attempt::Done),
+            Pass::Lost => return Err(Problem::Other(Error::LostWork)),
+        }
+    } else if !ledger::still_working(db, &ctx.token).await.map_err(Failed::from)? {
+        return Err(Problem::Other(Error::LostWork));
+    }
+    if part == Part::Begin {
+        ledger::step_running(db, &plan.id, step).await.map_err(Failed::from)?;
+        return Ok(Attempt::Done);
+    }
+    if part != Part::End {
+        for sql in statements(step, way) {
+            db.execute(sql).await.map_err(Failed::at(sql))?;
+        }
+        if step.envelope == Envelope::Rebuild {
+            no_orphans(db, plan, step).await?;
+        }
+    }
+    if way == Way::Back {
+        ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
+    }
+    ledger::step_ended(db, &plan.id, &step.id, way.state()).await.map_err(Failed::from)?;
+    if way == Way::Forward {
+        ledger::settle_migration(db, &plan.id).await.map_err(Failed::from)?;
+    }
+    Ok(Attempt::Done)
+}
+
+fn statements(step: &Step, way: Way) -> &[String] {
+    match (way, &step.action) {
+        (Way::Back, _) => &step.undo,
+        (Way::Forward, Action::Sql(statements)) => statements,
+        (Way::Forward, Action::Backfill(_)) => &[],
+    }
+}
+
+async fn no_orphans<B: Backend>(db: &mut B, plan: &Plan, step: &Step) -> Result<(), Problem> {
+    let mut tables: Vec<String> = step.effects.iter().filter_map(|d| d.table()).map(|t| t.name.clone()).collect();
+    tables.sort();
+    tables.dedup();
+    let violations = db.foreign_key_violations(&tables).await.map_err(Failed::from)?;
+    if violations == 0 {
+        return Ok(());
+    }
+    let (migration, step) = (plan.id.clone(), step.id.clone());
+    Err(Problem::Other(Error::ForeignKeys { migration, step, violations }))
+}
+
+/// Statements outside a transaction. The probe comes first: a crash may have come between the work and its record.
+async fn concurrently<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut attempt = 1;
+    loop {
+        ctx.stop.check()?;
+        match run_outside(db, ctx, plan, step, way).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(Error::NotDone { migration: plan.id.clone(), step: step.id.clone() }),
+            Err(failed) => {
+                clean_up(db, step).await;
+                note(db, plan, step, &failed.error.to_string()).await;
+                if !failed.error.class.is_transient() {
+                    return Err(failed.explain::<B>(plan, step));
+                }
+                if !ctx.retry.allows(attempt, began.elapsed()) {
+                    return Err(lock_not_had(db, plan, step, attempt));
+                }
+                again(db, ctx, plan, step, attempt, &failed).await?;
+                attempt += 1;
+            }
+        }
+    }
+}
+
+/// True when the work is there at the end.
+async fn run_outside<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+) -> Result<bool, Failed> {
+    // No lock timeout: it would leave an invalid index behind each time. Queueing here blocks no reader and no writer.
+    db.session_timeouts(Timeouts::NONE).await?;
+    let wanted = way == Way::Forward;
+    if let Some(probe) = &step.done_when {
+        if db.is_true(probe).await.map_err(Failed::at(probe))? == wanted {
+            if let (Way::Back, Some(sql)) = (way, &step.clean_up) {
+                db.execute(sql).await.map_err(Failed::at(sql))?;
+            }
+            ctx.tell(&Event::StepFound { migration: &plan.id, step: &step.id });
+            return Ok(true);
+        }
+        if let (Way::Forward, Some(sql)) = (way, &step.clean_up) {
+            db.execute(sql).await.map_err(Failed::at(sql))?;
+        }
+    }
+    let transactions = db.old_transactions().await?;
+    if !transactions.is_empty() {
+        ctx.tell(&Event::OldTransactions { migration: &plan.id, step: &step.id, transactions: &transactions });
+    }
+    for sql in statements(step, way) {
+        db.execute(sql).await.map_err(Failed::at(sql))?;
+    }
+    match &step.done_when {
+        Some(probe) => Ok(db.is_true(probe).await.map_err(Failed::at(probe))? == wanted),
+        None => Ok(true),
+    }
+}
+
+/// Removes what a failed attempt left, so that nothing half-done stays behind.
+async fn clean_up<B: Backend>(db: &mut B, step: &Step) {
+    let Some(sql) = &step.clean_up else { return };
+    match db.execute(sql).await {
+        Ok(_) => {}
+        // The next attempt begins with the same statement.
+        Err(e) if e.class == ErrorClass::Connection => {}
+        Err(error) => tracing::warn!(target: "schemadiff", step = step.id, %error, "what a failed attempt left stays"),
+    }
+}

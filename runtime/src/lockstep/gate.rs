@@ -1,0 +1,80 @@
+//! Check and fence as one act against registration, inside the transaction of the step.
+
+use super::{
+    Event, Holder,
+    context::Context,
+    decide::{self, Gate},
+    execute::Way,
+    state,
+};
+use crate::{
+    backend::{Backend, StepState, ledger},
+    error::{Error, Result},
+    plan::{Plan, Step},
+};
+
+/// What the gate said inside the transaction.
+pub(super) enum Pass {
+    /// The step may run; whom it leaves behind is on record when the transaction commits.
+    Open,
+    /// The gate is held by a registration or by a connection that enters: try again in a moment.
+    Busy,
+    /// Live versions would break.
+    Closed(Vec<Holder>),
+    /// Somebody has done it.
+    Already,
+    /// This process is no longer the one that works.
+    Lost,
+}
+
+/// Asks within an open transaction. Everything is read again: what was decided before may be old.
+pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step, way: Way) -> Result<Pass> {
+    let failed = |e| ledger::explain::<B>("ask the gate", e);
+    if !db.try_gate().await.map_err(failed)? {
+        return Ok(Pass::Busy);
+    }
+    if !ledger::still_working(db, &ctx.token).await.map_err(failed)? {
+        return Ok(Pass::Lost);
+    }
+    let Some(now) = ctx.ledger(db).await? else { return Ok(Pass::Lost) };
+    let (from, already) = match way {
+        Way::Forward => (now.step_state(&plan.id, &step.id), StepState::Done),
+        Way::Back => (now.step_state(&plan.id, &step.id), StepState::Undone),
+    };
+    if from == already {
+        return Ok(Pass::Already);
+    }
+    if way == Way::Forward && now.migration(&plan.id).is_none_or(|row| row.steps.is_empty() || row.finished_ms.is_some()) {
+        begin(db, ctx, plan).await?;
+    }
+    let leases = db.leases().await.map_err(failed)?;
+    let plans = decide::pending(&ctx.history, &now)?;
+    let world = ctx.world(&plans, &now, &leases);
+    let current = state::state(world.snapshot, world.plans, world.ledger)?;
+    let gate = match way {
+        Way::Forward => decide::gate(&world, &current, plan, step)?,
+        Way::Back => decide::gate_back(&world, &current, plan, step)?,
+    };
+    let retire = match gate {
+        Gate::Open(retire) => retire,
+        Gate::Closed(holders) => return Ok(Pass::Closed(holders)),
+    };
+    for version in &retire {
+        if !db.claim_version(&version.app, &version.version).await.map_err(failed)? {
+            return Ok(Pass::Busy);
+        }
+        ledger::retire(db, version).await.map_err(failed)?;
+        let (app, version) = (version.app.as_str(), version.version.as_str());
+        ctx.tell(&Event::VersionRetired { migration: &plan.id, step: &step.id, app, version });
+    }
+    Ok(Pass::Open)
+}
+
+async fn begin<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -> Result<()> {
+    let unknown = || Error::Contradiction { cause: format!("migration {} is not one of ours", plan.id) };
+    let ordinal = ctx.history.entries().iter().position(|e| e.head.id == plan.id).ok_or_else(unknown)?;
+    let text = ctx.history.entries()[ordinal].text();
+    ledger::begin_migration(db, plan, text, &ctx.app, ordinal + 1)
+        .await
+        .map_err(|e| ledger::explain::<B>("record the migration", e))
+}

@@ -1,0 +1,54 @@
+//! What each new connection of a pool asks.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use super::{decide, guard::Refusal, retry::jittered};
+use crate::{backend::Registered, error::Error};
+
+/// A connection that can be registered as one of a version.
+pub trait Enter: sqlx::Connection + Send + 'static {
+    /// Asks once.
+    fn enter(&mut self, app: &str, version: &str) -> impl Future<Output = Result<Registered, sqlx::Error>> + Send;
+}
+
+#[cfg(feature = "postgres")]
+impl Enter for sqlx::PgConnection {
+    async fn enter(&mut self, app: &str, version: &str) -> Result<Registered, sqlx::Error> {
+        crate::backend::postgres::enter(self, app, version).await
+    }
+}
+
+#[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
+impl Enter for sqlx::SqliteConnection {
+    async fn enter(&mut self, app: &str, version: &str) -> Result<Registered, sqlx::Error> {
+        crate::backend::sqlite::enter(self, app, version).await
+    }
+}
+
+/// How often a connection asks again while the gate looks at its version.
+const ATTEMPTS: u32 = 100;
+
+pub(super) async fn enter<C: Enter>(
+    connection: &mut C,
+    app: &str,
+    version: &str,
+    refusal: &Arc<Mutex<Refusal>>,
+) -> Result<(), sqlx::Error> {
+    for _ in 0..ATTEMPTS {
+        match connection.enter(app, version).await? {
+            Registered::Yes => return Ok(()),
+            Registered::Busy | Registered::Changed => {
+                tokio::time::sleep(jittered(Duration::from_millis(60))).await;
+            }
+            Registered::Retired(retired) => {
+                let error = decide::refusal(&retired);
+                *refusal.lock().await = Refusal::Final(error.to_string());
+                return Err(sqlx::Error::Configuration(Box::new(error)));
+            }
+        }
+    }
+    let holder = "the gate has been looking at this version for seconds".to_owned();
+    Err(sqlx::Error::Configuration(Box::new(Error::WorkerBusy { holder })))
+}

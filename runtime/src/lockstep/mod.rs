@@ -1,0 +1,29 @@
+//! Carrying migrations out in lockstep with the code versions that run.
+//!
+//! [`decide`] and [`state`] are pure: they say what may be done next and what the database looks like to code. Everything
+//! else here carries that out: [`Lockstep`] inside a service, [`admin`] for the command-line tool.
+
+pub mod admin;
+pub mod decide;
+pub mod state;
+
+mod backfill;
+mod builder;
+mod context;
+mod execute;
+mod gate;
+mod guard;
+mod hook;
+mod lease;
+mod progress;
+mod retry;
+mod run;
+mod status;
+
+pub use builder::{Builder, Contract, Role};
+pub use decide::Holder;
+pub use guard::{Lockstep, Ready};
+pub use hook::Enter;
+pub use progress::{Event, NoProgress, Progress, TracingProgress};
+pub use retry::Retry;
+pub use status::{MigrationStatus, Status, StepStatus, VersionStatus, Waiting};

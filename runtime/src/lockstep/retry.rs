@@ -1,0 +1,86 @@
+//! How often and in what rhythm a short transaction is tried again.
+
+use std::time::Duration;
+
+/// The retry ladder for lock timeouts and deadlocks.
+///
+/// Below the server's `deadlock_timeout` (1 s) a waiter never makes autovacuum give way, so every fifth attempt waits
+/// longer than that. There is never an attempt without a lock timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// At most so many attempts.
+    pub attempts: u32,
+    /// And so long in all.
+    pub budget: Duration,
+    /// Longest pause after the first attempt; doubles with each.
+    pub first_pause: Duration,
+    /// Longest pause of all.
+    pub longest_pause: Duration,
+    /// Lock timeout of every fifth attempt.
+    pub patient_lock_timeout: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 40,
+            budget: Duration::from_secs(15 * 60),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+            patient_lock_timeout: Duration::from_millis(1500),
+        }
+    }
+}
+
+impl Retry {
+    /// The pause after attempt number `attempt` (from 1): between half and the whole of the exponential one.
+    pub(super) fn pause(&self, attempt: u32) -> Duration {
+        let doubled = self.first_pause.saturating_mul(1_u32 << attempt.saturating_sub(1).min(16));
+        jittered(doubled.min(self.longest_pause))
+    }
+
+    /// The lock timeout of attempt number `attempt` (from 1), for a step that asks for `planned`.
+    pub(super) fn lock_timeout(&self, planned: Duration, attempt: u32) -> Duration {
+        if attempt.is_multiple_of(5) && !planned.is_zero() { planned.max(self.patient_lock_timeout) } else { planned }
+    }
+
+    /// Whether another attempt may follow.
+    pub(super) fn allows(&self, attempt: u32, since: Duration) -> bool {
+        attempt < self.attempts && since < self.budget
+    }
+}
+
+/// Between half of it and all of it, so that processes that failed together do not come back together.
+pub(super) fn jittered(most: Duration) -> Duration {
+    // Without randomness the pauses are only equal, not wrong.
+    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    most.mul_f64(0.5 + share / 2.0)
+}
+
+/// A random name: 16 hexadecimal digits.
+pub(super) fn random_name() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::from(std::process::id()) << 32 ^ u64::from(since.subsec_nanos())
+    });
+    format!("{random:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fifth_attempt_is_patient_and_pauses_are_bounded() {
+        let retry = Retry::default();
+        let planned = Duration::from_millis(200);
+        let waits: Vec<_> = (1..=5).map(|n| retry.lock_timeout(planned, n).as_millis()).collect();
+        assert_eq!(waits, [200, 200, 200, 200, 1500]);
+        for attempt in 1..100 {
+            let pause = retry.pause(attempt);
+            assert!(pause >= Duration::from_millis(250) && pause <= Duration::from_secs(30), "{attempt}: {pause:?}");
+        }
+        assert!(!retry.allows(40, Duration::ZERO));
+        assert!(!retry.allows(1, Duration::from_secs(901)));
+    }
+}

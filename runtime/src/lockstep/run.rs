@@ -1,0 +1,204 @@
+//! One process works at a time: taking the work, going step by step, giving it back.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Event, Holder,
+    context::Context,
+    decide::{self, Decision},
+    execute::{self, Outcome, Way},
+    retry::jittered,
+};
+use crate::{
+    backend::{Backend, StepState, Timeouts, ledger},
+    error::{Error, Result},
+    plan::{Phase, Plan, Step},
+};
+
+/// A connection that holds the work of this database.
+pub(super) struct Work<B: Backend> {
+    db: B,
+    ctx: Context,
+}
+
+/// How far a run came.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Advance {
+    /// Nothing is left to do in the phases asked for.
+    Finished,
+    /// The next step waits for live versions.
+    Closed { migration: String, step: String, holders: Vec<Holder> },
+}
+
+/// A step that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StepReport {
+    /// Migration.
+    pub migration: String,
+    /// Step.
+    pub step: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Rows a backfill changed in this run.
+    pub rows: u64,
+    /// How long it took, waiting for locks included.
+    pub elapsed_ms: u64,
+}
+
+impl<B: Backend> Work<B> {
+    /// Tries to take the work once. `Err` of the inner result is the connection back, and who works.
+    pub(super) async fn try_take(mut db: B, ctx: &Context) -> Result<Result<Self, (B, String)>> {
+        let failed = |e| ledger::explain::<B>("take the work", e);
+        if !db.try_work_lock().await.map_err(failed)? {
+            let holder = who::<B>(&mut db).await;
+            return Ok(Err((db, holder)));
+        }
+        match db.begin(Timeouts::LEDGER).await {
+            Ok(()) => {}
+            Err(e) if e.class.is_transient() => {
+                db.release_work_lock().await;
+                return Ok(Err((db, "another process writes to the database".to_owned())));
+            }
+            Err(e) => return Err(failed(e)),
+        }
+        if !B::SESSION_LOCKS
+            && let Some(holder) = ledger::worker(&mut db).await.map_err(failed)?
+            && holder.token != ctx.token
+        {
+            let grace_ms = i64::try_from(ctx.grace.as_millis()).unwrap_or(i64::MAX);
+            if holder.process.runs().unwrap_or(holder.heartbeat_age_ms <= grace_ms) {
+                db.rollback().await;
+                let holder = holder.describe();
+                return Ok(Err((db, holder)));
+            }
+        }
+        ledger::set_worker(&mut db, &ctx.token, &ctx.app).await.map_err(failed)?;
+        db.commit().await.map_err(failed)?;
+        Ok(Ok(Self { db, ctx: ctx.clone() }))
+    }
+
+    /// Takes the work, waiting for another process until `deadline`.
+    pub(super) async fn take(mut db: B, ctx: &mut Context, deadline: Option<Instant>) -> Result<Self> {
+        loop {
+            ctx.stop.check()?;
+            let holder = match Self::try_take(db, ctx).await? {
+                Ok(work) => return Ok(work),
+                Err((back, holder)) => {
+                    db = back;
+                    holder
+                }
+            };
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                db.close().await;
+                return Err(Error::WorkerBusy { holder });
+            }
+            ctx.tell(&Event::WorkerBusy { holder: &holder });
+            ctx.stop.sleep(jittered(Duration::from_millis(400))).await?;
+        }
+    }
+
+    /// Gives the work back and closes the connection.
+    pub(super) async fn give_back(mut self) {
+        if let Err(error) = ledger::clear_worker(&mut self.db, &self.ctx.token).await {
+            tracing::debug!(%error, "the worker's row stays; it counts for nothing without its process");
+        }
+        self.db.release_work_lock().await;
+        self.db.close().await;
+    }
+
+    /// Step by step up to and with phase `until`, as far as the gate lets it.
+    pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
+        let mut shut: Option<(String, Vec<Holder>)> = None;
+        loop {
+            self.ctx.stop.check()?;
+            let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
+            decide::same_history(&self.ctx.history, &now, &self.ctx.app)?;
+            let plans = decide::pending(&self.ctx.history, &now)?;
+            let leases = self.db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
+            let world = self.ctx.world(&plans, &now, &leases);
+            let (plan, step) = match decide::next(&world, until)? {
+                Decision::Finished => return Ok(Advance::Finished),
+                Decision::Closed { plan, step, holders } => {
+                    return Ok(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders });
+                }
+                Decision::Run { plan, step, .. } => (plan.clone(), step.clone()),
+            };
+            match self.one(&plan, &step, done).await? {
+                Outcome::Done { .. } => shut = None,
+                // Somebody registered between the decision and the gate. Decided again it is closed, or open.
+                Outcome::Closed(holders) if shut.as_ref().is_none_or(|(s, _)| *s != step.id) => {
+                    shut = Some((step.id.clone(), holders));
+                }
+                Outcome::Closed(holders) => {
+                    return Ok(Advance::Closed { migration: plan.id, step: step.id, holders });
+                }
+            }
+        }
+    }
+
+    async fn one(&mut self, plan: &Plan, step: &Step, done: &mut Vec<StepReport>) -> Result<Outcome> {
+        let began = Instant::now();
+        let position = plan.steps.iter().position(|s| s.id == step.id).unwrap_or_default() + 1;
+        self.ctx.tell(&Event::StepStarted {
+            migration: &plan.id,
+            step: &step.id,
+            title: &step.title,
+            phase: step.phase,
+            position,
+            of: plan.steps.len(),
+        });
+        let outcome = execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Forward).await?;
+        if let Outcome::Done { rows } = outcome {
+            let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let (migration, id) = (plan.id.as_str(), step.id.as_str());
+            self.ctx.tell(&Event::StepFinished { migration, step: id, phase: step.phase, elapsed_ms, rows });
+            let (migration, step_id) = (plan.id.clone(), step.id.clone());
+            done.push(StepReport { migration, step: step_id, phase: step.phase, rows, elapsed_ms });
+            if position == plan.steps.len() {
+                self.ctx.tell(&Event::MigrationFinished { migration: &plan.id });
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Steps that are not done: migration and step.
+    pub(super) async fn left(&mut self) -> Result<Vec<(String, String)>> {
+        let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Ok(Vec::new()) };
+        let plans = decide::pending(&self.ctx.history, &now)?;
+        let left = plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)));
+        Ok(left
+            .filter(|(plan, step)| now.step_state(&plan.id, &step.id) != StepState::Done)
+            .map(|(plan, step)| (plan.id.clone(), step.id.clone()))
+            .collect())
+    }
+
+    /// Takes the steps of a migration back, newest first.
+    pub(super) async fn abort(&mut self, plan: &Plan) -> Result<Option<Advance>> {
+        loop {
+            self.ctx.stop.check()?;
+            let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
+            let Some(step) = decide::next_back(plan, &now)? else { break };
+            let began = Instant::now();
+            match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).await? {
+                Outcome::Closed(holders) => {
+                    return Ok(Some(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders }));
+                }
+                Outcome::Done { .. } => {
+                    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.ctx.tell(&Event::StepUndone { migration: &plan.id, step: &step.id, elapsed_ms });
+                }
+            }
+        }
+        let done = ledger::migration_aborted(&mut self.db, &plan.id).await;
+        done.map_err(|e| ledger::explain::<B>("record the abort", e))?;
+        self.ctx.tell(&Event::MigrationAborted { migration: &plan.id });
+        Ok(None)
+    }
+}
+
+async fn who<B: Backend>(db: &mut B) -> String {
+    match ledger::worker(db).await {
+        Ok(Some(worker)) => worker.describe(),
+        _ => "another process".to_owned(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The database state: a pure value of what the plans predict and what the ledger says has been done.
+
+use crate::{
+    backend::{Ledger, MigrationRow, MigrationState, StepState},
+    embed::plan_from_text,
+    error::{Error, Result},
+    model::{DeltaError, Schema},
+    plan::{Plan, Snapshot, Step},
+};
+
+/// Whether a step that has begun and not ended is taken as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// Its effect is not there.
+    NotThere,
+    /// Its effect is there.
+    There,
+}
+
+impl Begun {
+    fn is_done(self, state: StepState) -> bool {
+        match state {
+            StepState::Done => true,
+            StepState::Running => self == Self::There,
+            StepState::Pending | StepState::Undone => false,
+        }
+    }
+}
+
+/// The schema of the database as code sees it: the snapshot with the effects of steps that are not done taken back, and
+/// the effects of unknown newer migrations' steps that are done applied.
+///
+/// `plans` are the known migrations, oldest first; those that the ledger calls done may be left out.
+///
+/// # Errors
+/// When plans and ledger contradict each other.
+pub fn state(snapshot: &Snapshot, plans: &[Plan], ledger: &Ledger) -> Result<Schema> {
+    state_if(snapshot, plans, ledger, Begun::NotThere)
+}
+
+/// All states that the database may be in: two while a step is under way whose end is recorded apart from its work.
+///
+/// # Errors
+/// When plans and ledger contradict each other.
+pub fn possible(snapshot: &Snapshot, plans: &[Plan], ledger: &Ledger) -> Result<Vec<Schema>> {
+    let without = state_if(snapshot, plans, ledger, Begun::NotThere)?;
+    let with = state_if(snapshot, plans, ledger, Begun::There)?;
+    Ok(if with == without { vec![without] } else { vec![without, with] })
+}
+
+fn state_if(snapshot: &Snapshot, plans: &[Plan], ledger: &Ledger, begun: Begun) -> Result<Schema> {
+    let mut schema = snapshot.schema.clone();
+    for plan in plans.iter().rev() {
+        for step in plan.steps.iter().rev() {
+            if !begun.is_done(ledger.step_state(&plan.id, &step.id)) {
+                step.revert_on(&mut schema).map_err(|e| contradiction(&plan.id, step, &e))?;
+            }
+        }
+    }
+    for row in newer(snapshot.head.as_deref(), ledger) {
+        let plan = plan_from_text(&row.id, row.plan.as_deref().unwrap_or_default())?;
+        for step in &plan.steps {
+            if begun.is_done(ledger.step_state(&plan.id, &step.id)) {
+                step.apply_to(&mut schema).map_err(|e| contradiction(&plan.id, step, &e))?;
+            }
+        }
+    }
+    Ok(schema)
+}
+
+/// Migrations in the ledger that follow `head` and are not known to the reader, oldest first.
+pub fn newer<'l>(head: Option<&str>, ledger: &'l Ledger) -> Vec<&'l MigrationRow> {
+    let mut found: Vec<&MigrationRow> = Vec::new();
+    // Without a migration of one's own, every other chain is somebody else's.
+    let Some(mut head) = head else { return found };
+    while let Some(next) = ledger.migrations.iter().find(|row| {
+        row.plan.is_some() && row.state != MigrationState::Aborted && row.parent.as_deref() == Some(head)
+    }) {
+        if found.iter().any(|known| known.id == next.id) {
+            break; // a circle cannot come from us, and must not hang us
+        }
+        found.push(next);
+        head = &next.id;
+    }
+    found
+}
+
+/// An error that names the step.
+pub(super) fn contradiction(migration: &str, step: &Step, error: &DeltaError) -> Error {
+    Error::Contradiction { cause: format!("at step {} of migration {migration}: {error}", step.id) }
+}

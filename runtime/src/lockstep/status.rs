@@ -1,0 +1,314 @@
+//! What has been done, who runs, and what waits for whom since when.
+
+use serde::Serialize;
+
+use super::{
+    Holder,
+    decide::{self, Decision, World},
+    lease::GRACE,
+    state,
+};
+use crate::{
+    backend::{Backend, Evidence, Lease, Ledger, MigrationState, Retired, StepState, Worker, ledger},
+    compat::{Reason, serves},
+    embed::{History, plan_from_text},
+    error::Result,
+    model::{Dialect, Fingerprint, Schema},
+    plan::{Phase, Plan, SNAPSHOT_FORMAT, Snapshot},
+};
+
+/// The whole picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Engine.
+    pub dialect: Dialect,
+    /// Whether there is a ledger.
+    pub ledger: bool,
+    /// The server's clock, milliseconds since 1970.
+    pub now_ms: i64,
+    /// Migrations, oldest first, also those that are not applied.
+    pub migrations: Vec<MigrationStatus>,
+    /// Code versions that are alive, with their instances.
+    pub versions: Vec<VersionStatus>,
+    /// Versions that are refused.
+    pub retired: Vec<Retired>,
+    /// Who carries out migrations at this moment.
+    pub worker: Option<Worker>,
+    /// What waits for whom.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A migration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MigrationStatus {
+    /// Id.
+    pub id: String,
+    /// `pending`, `running`, `done`, `aborted`.
+    pub state: &'static str,
+    /// Whether it is among the migrations that the caller has.
+    pub known: bool,
+    /// Who applied it.
+    pub app: Option<String>,
+    /// Database user and host.
+    pub applied_by: Option<String>,
+    /// When it was begun.
+    pub started_ms: Option<i64>,
+    /// When it was done or taken back.
+    pub finished_ms: Option<i64>,
+    /// Its steps; none when it is done.
+    pub steps: Vec<StepStatus>,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepStatus {
+    /// Id.
+    pub id: String,
+    /// In plain words; the id where the plan is not known.
+    pub title: String,
+    /// Phase.
+    pub phase: Phase,
+    /// State.
+    pub state: StepState,
+    /// Rows that a backfill has changed.
+    pub rows: i64,
+    /// Rows that waited when the backfill began.
+    pub total: Option<u64>,
+    /// When it was begun.
+    pub started_ms: Option<i64>,
+    /// When it ended.
+    pub finished_ms: Option<i64>,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// Why it failed last, or who was in the way.
+    pub last_error: Option<String>,
+}
+
+/// A code version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VersionStatus {
+    /// Application.
+    pub app: String,
+    /// Version.
+    pub version: String,
+    /// How many migrations it embeds.
+    pub ordinal: i64,
+    /// Fingerprint of its schema.
+    pub fingerprint: Fingerprint,
+    /// What proves that it lives.
+    pub evidence: Evidence,
+    /// Open connections of it, where they are the evidence.
+    pub connections: i64,
+    /// What the database lacks for it; empty when it is served, or when the state is not known.
+    pub reasons: Vec<Reason>,
+    /// Its instances.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    /// Name.
+    pub instance: String,
+    /// Host.
+    pub host: String,
+    /// Process id.
+    pub pid: i64,
+    /// Revision of the source.
+    pub revision: Option<String>,
+    /// Since when.
+    pub since_ms: i64,
+    /// Age of its last heartbeat.
+    pub heartbeat_age_ms: i64,
+}
+
+/// A step that waits for live versions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Waiting {
+    /// Migration.
+    pub migration: String,
+    /// Step.
+    pub step: String,
+    /// In plain words.
+    pub title: String,
+    /// Since when: the end of the step before.
+    pub since_ms: Option<i64>,
+    /// Who holds it.
+    pub holders: Vec<Holder>,
+}
+
+/// Reads everything.
+pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> Result<Status> {
+    let known: Vec<&str> = history.iter().flat_map(|h| h.entries()).map(|e| e.head.id.as_str()).collect();
+    let found = ledger::read(db, &known).await?;
+    let ledger_exists = found.is_some();
+    let ledger = found.unwrap_or_default();
+    let failed = |e| ledger::explain::<B>("read the ledger", e);
+    let (leases, worker) = if ledger_exists {
+        (db.leases().await.map_err(failed)?, ledger::worker(db).await.map_err(failed)?)
+    } else {
+        (Vec::new(), None)
+    };
+    let known = match history {
+        Some(history) => Some((history.snapshot().clone(), decide::pending(history, &ledger)?)),
+        None => from_ledger(&ledger, B::DIALECT),
+    };
+    let plans = known.as_ref().map(|(_, plans)| plans.as_slice()).unwrap_or_default();
+    let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+    let view = match &known {
+        Some((snapshot, plans)) => {
+            // Plans that the reader takes from the ledger are known, not newer.
+            let ledger = if history.is_some() { ledger.clone() } else { without_plans(&ledger) };
+            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms };
+            (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?)
+        }
+        None => (None, Vec::new()),
+    };
+    Ok(Status {
+        dialect: B::DIALECT,
+        ledger: ledger_exists,
+        now_ms: ledger.now_ms,
+        migrations: migrations(&ledger, history, plans),
+        versions: versions(&leases, view.0.as_ref(), grace_ms),
+        retired: ledger.retired.clone(),
+        worker: worker.filter(|w| w.process.runs() != Some(false)),
+        waiting: view.1,
+    })
+}
+
+/// Without the files: the plans stand in the ledger, and from the empty schema on they say what the schema is.
+fn from_ledger(ledger: &Ledger, dialect: Dialect) -> Option<(Snapshot, Vec<Plan>)> {
+    let mut schema = Schema::default();
+    let (mut head, mut plans) = (None::<String>, Vec::new());
+    while let Some(row) = ledger.migrations.iter().find(|row| {
+        row.parent == head && row.state != MigrationState::Aborted && !plans.iter().any(|p: &Plan| p.id == row.id)
+    }) {
+        let plan = plan_from_text(&row.id, row.plan.as_deref()?).ok()?;
+        plan.steps.iter().try_for_each(|step| step.apply_to(&mut schema)).ok()?;
+        head = Some(row.id.clone());
+        plans.push(plan);
+    }
+    let snapshot = Snapshot { format: SNAPSHOT_FORMAT, dialect, head, sources: Default::default(), schema };
+    Some((snapshot, plans))
+}
+
+fn without_plans(ledger: &Ledger) -> Ledger {
+    let mut ledger = ledger.clone();
+    for row in &mut ledger.migrations {
+        row.plan = None;
+    }
+    ledger
+}
+
+fn waiting(world: &World<'_>) -> Result<Vec<Waiting>> {
+    let Decision::Closed { plan, step, holders } = decide::next(world, Phase::Contract)? else {
+        return Ok(Vec::new());
+    };
+    let row = world.ledger.migration(&plan.id);
+    let since_ms = row.and_then(|row| row.steps.iter().filter_map(|s| s.finished_ms).max());
+    let (migration, step_id, title) = (plan.id.clone(), step.id.clone(), step.title.clone());
+    Ok(vec![Waiting { migration, step: step_id, title, since_ms, holders }])
+}
+
+fn migrations(ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> Vec<MigrationStatus> {
+    let mut ids: Vec<String> = history.iter().flat_map(|h| h.entries()).map(|e| e.head.id.clone()).collect();
+    for row in &ledger.migrations {
+        if !ids.contains(&row.id) {
+            ids.push(row.id.clone());
+        }
+    }
+    ids.sort();
+    ids.iter().map(|id| migration(id, ledger, history, plans)).collect()
+}
+
+fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> MigrationStatus {
+    let row = ledger.migration(id);
+    let plan = plans.iter().find(|p| p.id == id);
+    let title = |step: &str| {
+        plan.and_then(|p| p.steps.iter().find(|s| s.id == step)).map_or_else(|| step.to_owned(), |s| s.title.clone())
+    };
+    let steps = match (row, plan) {
+        (Some(row), _) => row
+            .steps
+            .iter()
+            .map(|s| StepStatus {
+                id: s.id.clone(),
+                title: title(&s.id),
+                phase: s.phase,
+                state: s.state,
+                rows: s.rows_done,
+                total: s.cursor.as_deref().and_then(super::backfill::total_of),
+                started_ms: s.started_ms,
+                finished_ms: s.finished_ms,
+                attempts: s.attempts,
+                last_error: s.last_error.clone(),
+            })
+            .collect(),
+        (None, Some(plan)) => plan.steps.iter().map(not_begun).collect(),
+        (None, None) => Vec::new(),
+    };
+    MigrationStatus {
+        id: id.to_owned(),
+        state: match row.map(|r| r.state) {
+            None => "pending",
+            Some(MigrationState::Running) => "running",
+            Some(MigrationState::Done) => "done",
+            Some(MigrationState::Aborted) => "aborted",
+        },
+        known: history.is_some_and(|h| h.entry(id).is_some()),
+        app: row.map(|r| r.app.clone()),
+        applied_by: row.map(|r| r.applied_by.clone()),
+        started_ms: row.map(|r| r.started_ms),
+        finished_ms: row.and_then(|r| r.finished_ms),
+        steps,
+    }
+}
+
+fn not_begun(step: &crate::plan::Step) -> StepStatus {
+    StepStatus {
+        id: step.id.clone(),
+        title: step.title.clone(),
+        phase: step.phase,
+        state: StepState::Pending,
+        rows: 0,
+        total: None,
+        started_ms: None,
+        finished_ms: None,
+        attempts: 0,
+        last_error: None,
+    }
+}
+
+fn versions(leases: &[Lease], state: Option<&Schema>, grace_ms: i64) -> Vec<VersionStatus> {
+    let mut versions: Vec<VersionStatus> = Vec::new();
+    for lease in leases.iter().filter(|l| decide::is_alive(l, grace_ms)) {
+        let identity = &lease.identity;
+        let same = |v: &VersionStatus| {
+            v.app == identity.app && v.version == identity.version && v.fingerprint == lease.fingerprint
+        };
+        let at = versions.iter().position(same).unwrap_or_else(|| {
+            versions.push(VersionStatus {
+                app: identity.app.clone(),
+                version: identity.version.clone(),
+                ordinal: identity.ordinal,
+                fingerprint: lease.fingerprint.clone(),
+                evidence: lease.evidence,
+                connections: lease.connections,
+                reasons: state.and_then(|s| serves(s, &identity.schema).err()).unwrap_or_default(),
+                instances: Vec::new(),
+            });
+            versions.len() - 1
+        });
+        if decide::instance_is_alive(lease, grace_ms) {
+            versions[at].instances.push(InstanceStatus {
+                instance: lease.instance.clone(),
+                host: lease.process.host.clone(),
+                pid: lease.process.pid,
+                revision: lease.revision.clone(),
+                since_ms: lease.started_ms,
+                heartbeat_age_ms: lease.heartbeat_age_ms,
+            });
+        }
+    }
+    versions
+}
