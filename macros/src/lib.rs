@@ -9,6 +9,7 @@ mod args;
 mod column_type;
 #[cfg(test)]
 mod conflicts;
+mod embed;
 mod errors;
 mod neighbours;
 mod table;
@@ -30,4 +31,12 @@ pub fn derive_table(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(ColumnType, attributes(column_type))]
 pub fn derive_column_type(input: TokenStream) -> TokenStream {
     column_type::derive(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+/// Puts a migrations directory into the binary, as a `schemadiff::embed::Migrations` that can be a `static`.
+///
+/// `embed!("migrations")`; the path is relative to the package's `Cargo.toml`, and `migrations` is the default.
+#[proc_macro]
+pub fn embed(input: TokenStream) -> TokenStream {
+    embed::embed(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

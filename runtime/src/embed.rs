@@ -254,11 +254,7 @@ fn head_of(name: &str, text: &str) -> Result<Head> {
     let head: Head =
         toml::from_str(&text[..end]).map_err(|e| Error::PlanMalformed { id: name.to_owned(), cause: e.to_string() })?;
     if head.format > PLAN_FORMAT {
-        return Err(Error::FormatTooNew {
-            what: format!("migration {name}"),
-            found: head.format,
-            newest: PLAN_FORMAT,
-        });
+        return Err(Error::FormatTooNew { what: format!("migration {name}"), found: head.format, newest: PLAN_FORMAT });
     }
     Ok(head)
 }

@@ -44,6 +44,9 @@ pub enum Error {
     #[error("this database applied {applied} after {parent}, these migrations continue with {ours}")]
     HistoryForked { parent: String, applied: String, ours: String },
 
+    /// The structs of this program are no schema.
+    #[error("the structs of this program declare no schema: {cause}")]
+    OwnSchema { cause: String },
     /// The address is of no known form.
     #[error("the database address is of no known form")]
     Address,
@@ -135,6 +138,7 @@ impl Error {
             Self::OtherDialect { .. } => "SD0458",
             Self::HistoryRewritten { .. } => "SD0459",
             Self::HistoryForked { .. } => "SD0460",
+            Self::OwnSchema { .. } => "SD0350",
             Self::Connect { .. } => "SD0550",
             Self::LedgerTooNew { .. } => "SD0551",
             Self::Forbidden { .. } => "SD0552",
@@ -189,6 +193,7 @@ impl Error {
             Self::OtherDialect { .. } => one("use the address of a database of that engine, or the directory of the other migrations"),
             Self::HistoryRewritten { .. } => one("restore the migration as it was applied, and put the change into a new one"),
             Self::HistoryForked { .. } => one("deploy from a branch that contains both migrations"),
+            Self::OwnSchema { .. } => one("run `cargo schemadiff check`, it names each mistake"),
             Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
             Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
             Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),

@@ -105,7 +105,13 @@ fn read_sql<B: Backend>(known: &str) -> String {
 ///
 /// # Errors
 /// When the server fails.
-pub async fn begin_migration<B: Backend>(db: &mut B, plan: &Plan, text: &str, app: &str, ordinal: usize) -> DbResult<()> {
+pub async fn begin_migration<B: Backend>(
+    db: &mut B,
+    plan: &Plan,
+    text: &str,
+    app: &str,
+    ordinal: usize,
+) -> DbResult<()> {
     let q = B::SQL;
     let (before, after, ordinal) = (plan.before.as_str(), plan.after.as_str(), ordinal.to_string());
     let host = format!(" on {}", Process::current().host);
@@ -227,8 +233,11 @@ pub async fn reopen_migration<B: Backend>(db: &mut B, migration: &str) -> DbResu
 /// # Errors
 /// When the server fails.
 pub async fn migration_aborted<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
-    let sql =
-        format!("UPDATE {} SET state = 'aborted', finished_at = {} WHERE id = $1", B::SQL.table("migration"), B::SQL.now);
+    let sql = format!(
+        "UPDATE {} SET state = 'aborted', finished_at = {} WHERE id = $1",
+        B::SQL.table("migration"),
+        B::SQL.now
+    );
     db.run(&sql, &[Some(migration)]).await.map(drop)
 }
 

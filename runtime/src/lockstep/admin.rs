@@ -246,9 +246,8 @@ async fn abort_on<B: Backend>(
         }
         Some(MigrationState::Running) => decide::next_back(&plan, &ledger).map(drop)?,
     }
-    let later = ledger.migrations.iter().find(|row| {
-        row.parent.as_deref() == Some(id) && row.state != MigrationState::Aborted
-    });
+    let later =
+        ledger.migrations.iter().find(|row| row.parent.as_deref() == Some(id) && row.state != MigrationState::Aborted);
     if let Some(later) = later {
         return Err(nothing(&format!("is followed by {}, which has to be taken back first", later.id)));
     }

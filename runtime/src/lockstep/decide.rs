@@ -398,9 +398,7 @@ pub fn pending(history: &History, ledger: &Ledger) -> Result<Vec<Plan>> {
 /// # Errors
 /// When the contract phase has begun, or when one of the steps has no way back.
 pub fn next_back<'p>(plan: &'p Plan, ledger: &Ledger) -> Result<Option<&'p Step>> {
-    let begun = |step: &&Step| {
-        matches!(ledger.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)
-    };
+    let begun = |step: &&Step| matches!(ledger.step_state(&plan.id, &step.id), StepState::Done | StepState::Running);
     let newest_first: Vec<&Step> = plan.steps.iter().rev().filter(begun).collect();
     if let Some(step) = newest_first.iter().find(|s| s.phase == Phase::Contract) {
         return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });

@@ -283,13 +283,7 @@ async fn no_orphans<B: Backend>(db: &mut B, plan: &Plan, step: &Step) -> Result<
 }
 
 /// Statements outside a transaction. The probe comes first: a crash may have come between the work and its record.
-async fn concurrently<B: Backend>(
-    db: &mut B,
-    ctx: &mut Context,
-    plan: &Plan,
-    step: &Step,
-    way: Way,
-) -> Result<()> {
+async fn concurrently<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &Step, way: Way) -> Result<()> {
     let began = Instant::now();
     let mut attempt = 1;
     loop {

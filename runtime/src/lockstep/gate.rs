@@ -44,7 +44,9 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
     if from == already {
         return Ok(Pass::Already);
     }
-    if way == Way::Forward && now.migration(&plan.id).is_none_or(|row| row.steps.is_empty() || row.finished_ms.is_some()) {
+    if way == Way::Forward
+        && now.migration(&plan.id).is_none_or(|row| row.steps.is_empty() || row.finished_ms.is_some())
+    {
         begin(db, ctx, plan).await?;
     }
     let leases = db.leases().await.map_err(failed)?;

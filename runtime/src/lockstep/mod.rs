@@ -15,6 +15,7 @@ mod gate;
 mod guard;
 mod hook;
 mod lease;
+mod own;
 mod progress;
 mod retry;
 mod run;

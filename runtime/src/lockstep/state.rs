@@ -73,9 +73,11 @@ pub fn newer<'l>(head: Option<&str>, ledger: &'l Ledger) -> Vec<&'l MigrationRow
     let mut found: Vec<&MigrationRow> = Vec::new();
     // Without a migration of one's own, every other chain is somebody else's.
     let Some(mut head) = head else { return found };
-    while let Some(next) = ledger.migrations.iter().find(|row| {
-        row.plan.is_some() && row.state != MigrationState::Aborted && row.parent.as_deref() == Some(head)
-    }) {
+    while let Some(next) = ledger
+        .migrations
+        .iter()
+        .find(|row| row.plan.is_some() && row.state != MigrationState::Aborted && row.parent.as_deref() == Some(head))
+    {
         if found.iter().any(|known| known.id == next.id) {
             break; // a circle cannot come from us, and must not hang us
         }

@@ -9,9 +9,7 @@ use sqlx::{
 
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
 use crate::{
-    backend::{
-        Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts,
-    },
+    backend::{Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
 };
@@ -192,10 +190,8 @@ impl Backend for Postgres {
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
         // The simple protocol sends every type as text.
-        let row = sqlx::raw_sql(AssertSqlSafe(sql))
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(|e| classify(&e))?;
+        let row =
+            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(&mut self.connection).await.map_err(|e| classify(&e))?;
         let Some(row) = row else { return Ok(false) };
         let cell = row.try_get_raw(0).map_err(|e| classify(&e))?;
         Ok(!cell.is_null() && matches!(cell.as_str(), Ok("t" | "true" | "1")))

@@ -50,8 +50,10 @@ async fn create_once(db: &mut Sqlite) -> Result<(), DbError> {
         for sql in TABLES {
             db.execute(sql).await?;
         }
-        db.execute(&format!("INSERT OR IGNORE INTO _schemadiff_meta (one, format, epoch) VALUES (1, {LEDGER_FORMAT}, 0)"))
-            .await
+        db.execute(&format!(
+            "INSERT OR IGNORE INTO _schemadiff_meta (one, format, epoch) VALUES (1, {LEDGER_FORMAT}, 0)"
+        ))
+        .await
     }
     .await;
     match done {

@@ -9,7 +9,9 @@ use sqlx::{
 
 use super::{errors::classify, leases, schema};
 use crate::{
-    backend::{Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
+    backend::{
+        Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
+    },
     error::{Error, Result},
     model::Dialect,
 };
@@ -178,10 +180,8 @@ impl Backend for Sqlite {
     }
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
-        let row = sqlx::raw_sql(AssertSqlSafe(sql))
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(|e| classify(&e))?;
+        let row =
+            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(&mut self.connection).await.map_err(|e| classify(&e))?;
         let Some(row) = row else { return Ok(false) };
         Ok(row.try_get_unchecked::<Option<i64>, _>(0).map_err(|e| classify(&e))?.is_some_and(|value| value != 0))
     }

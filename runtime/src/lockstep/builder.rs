@@ -1,0 +1,375 @@
+//! How a service starts: register, or wait until it is served, or bring the database there.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Event, Lockstep, Progress, Retry, TracingProgress,
+    admin::{dialect_of, names},
+    context::{Context, Stop},
+    decide::{self, Boot},
+    guard::Refusal,
+    lease::{self, GRACE, HEARTBEAT},
+    own,
+    retry::{jittered, random_name},
+    run::{Advance, Work},
+};
+use crate::{
+    backend::{Backend, Identity, Lease, Ledger},
+    compat::Reason,
+    embed::{History, Migrations},
+    error::{Error, Result},
+    model::{Dialect, Schema},
+    plan::Phase,
+};
+
+/// Who carries out the contract phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Contract {
+    /// One of the instances, in the background, as soon as the gate opens.
+    #[default]
+    Automatic,
+    /// A person: `cargo schemadiff apply`.
+    Manual,
+}
+
+/// Whether this instance may carry out steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The instance that comes first works, the others wait for it.
+    #[default]
+    Apply,
+    /// It only waits until the database serves it: somebody else applies.
+    WaitOnly,
+}
+
+/// What a start needs to know. Made by [`Lockstep::builder`].
+#[derive(Clone)]
+pub struct Builder {
+    app: String,
+    migrations: Migrations,
+    schema: Option<Schema>,
+    url: Option<String>,
+    contract: Contract,
+    role: Role,
+    wait: Duration,
+    revision: Option<String>,
+    grace: Duration,
+    heartbeat: Duration,
+    contract_poll: Duration,
+    retry: Retry,
+    progress: Arc<dyn Progress>,
+}
+
+impl Builder {
+    pub(super) fn new(app: String, migrations: Migrations) -> Self {
+        Self {
+            app,
+            migrations,
+            schema: None,
+            url: None,
+            contract: Contract::default(),
+            role: Role::default(),
+            wait: Duration::from_secs(10 * 60),
+            revision: None,
+            grace: GRACE,
+            heartbeat: HEARTBEAT,
+            contract_poll: Duration::from_secs(2),
+            retry: Retry::default(),
+            progress: Arc::new(TracingProgress),
+        }
+    }
+
+    /// The address of the database; on PostgreSQL a direct one, not that of a pooler. Default: `DATABASE_URL`.
+    #[must_use]
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// The schema that this code uses, instead of what the derived structs that are linked into the program declare.
+    #[must_use]
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Who carries out the contract phase.
+    #[must_use]
+    pub fn contract(mut self, contract: Contract) -> Self {
+        self.contract = contract;
+        self
+    }
+
+    /// Whether this instance may carry out steps.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// How long [`Builder::start`] waits until the database serves this version. Default: ten minutes.
+    #[must_use]
+    pub fn wait_deadline(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Revision of the source, for `status`.
+    #[must_use]
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
+    /// How long a heartbeat counts as life where nothing better is known. Default: 30 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How often a heartbeat is sent. Default: 10 s.
+    #[must_use]
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = every;
+        self
+    }
+
+    /// How often a closed gate is asked again. Default: 2 s.
+    #[must_use]
+    pub fn contract_poll(mut self, every: Duration) -> Self {
+        self.contract_poll = every;
+        self
+    }
+
+    /// The retry ladder for locks.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Who is told what happens. Default: `tracing`.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Starts: afterwards the database serves this version, and nothing takes that away while the guard lives.
+    ///
+    /// # Errors
+    /// When this version is retired or not served and will not be, when a step fails, and when the deadline passes.
+    pub async fn start(self) -> Result<Lockstep> {
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => std::env::var("DATABASE_URL").map_err(|_| Error::Address)?,
+        };
+        match dialect_of(&url)? {
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => self.start_on::<crate::backend::postgres::Postgres>(url).await,
+            #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
+            Dialect::Sqlite => self.start_on::<crate::backend::sqlite::Sqlite>(url).await,
+            #[allow(unreachable_patterns)]
+            dialect => Err(Error::EngineMissing { dialect }),
+        }
+    }
+
+    fn identity(&self, history: &History, dialect: Dialect) -> Result<Identity> {
+        let declared = match &self.schema {
+            Some(schema) => schema.clone(),
+            None => own::declared(dialect)?,
+        };
+        Ok(Identity {
+            app: self.app.clone(),
+            version: history.version(),
+            ordinal: i64::try_from(history.entries().len()).unwrap_or(i64::MAX),
+            schema: own::spelled(declared, history.snapshot()),
+        })
+    }
+
+    async fn start_on<B: Backend>(self, url: String) -> Result<Lockstep> {
+        let history = self.migrations.history()?;
+        let plans = history.snapshot().dialect;
+        if plans != B::DIALECT {
+            return Err(Error::OtherDialect { plans, database: B::DIALECT });
+        }
+        let identity = self.identity(&history, B::DIALECT)?;
+        let (stop, stopped) = watch::channel(false);
+        let ctx = Context {
+            app: self.app.clone(),
+            token: random_name(),
+            history,
+            progress: Arc::clone(&self.progress),
+            stop: Stop::when(stopped.clone()),
+            retry: self.retry,
+            grace: self.grace,
+        };
+        let lease = lease::mine::<B>(identity, self.revision.clone());
+        let target = B::target(&url)?;
+        let keeper = B::connect(&target).await?;
+        let mut boot = Booting { target: &target, ctx: ctx.clone(), role: self.role, lease: &lease, told: Vec::new() };
+        let (keeper, unfinished) = boot.until_registered(keeper, Instant::now() + self.wait).await?;
+
+        let refusal = Arc::new(Mutex::new(Refusal::None));
+        let version = lease.identity.version.clone();
+        let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, Arc::clone(&refusal));
+        let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(keep)];
+        if self.role == Role::Apply && unfinished {
+            let until = if self.contract == Contract::Automatic { Phase::Contract } else { Phase::Backfill };
+            tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
+        }
+        Ok(Lockstep { app: self.app, version, url, migrations: self.migrations, stop, refusal, tasks })
+    }
+}
+
+/// A start under way.
+struct Booting<'b, B: Backend> {
+    target: &'b B::Target,
+    ctx: Context,
+    role: Role,
+    lease: &'b Lease,
+    told: Vec<(String, String, String)>,
+}
+
+impl<B: Backend> Booting<'_, B> {
+    /// Two round trips when there is nothing to do: the ledger, and the registration. The second result says whether steps
+    /// are left.
+    async fn until_registered(&mut self, mut db: B, deadline: Instant) -> Result<(B, bool)> {
+        let identity = &self.lease.identity;
+        loop {
+            let Some(ledger) = self.ledger(&mut db, deadline).await? else { continue };
+            decide::same_history(&self.ctx.history, &ledger, &self.ctx.app)?;
+            let plans = decide::pending(&self.ctx.history, &ledger)?;
+            let boot = decide::boot(&self.ctx.world(&plans, &ledger, &[]), identity)?;
+            let reasons = match boot {
+                Boot::Refused(error) => return Err(error),
+                Boot::Start => {
+                    if lease::register(&mut db, self.lease, ledger.epoch).await? {
+                        return Ok((db, !plans.is_empty()));
+                    }
+                    continue;
+                }
+                Boot::Work { until, reasons } => {
+                    if self.role == Role::Apply && self.work(until).await? {
+                        continue;
+                    }
+                    reasons
+                }
+            };
+            // Somebody else works, or the gate is closed. Where the database serves this version already, that can go on
+            // beside it.
+            if reasons.is_empty() && lease::register(&mut db, self.lease, ledger.epoch).await? {
+                return Ok((db, true));
+            }
+            self.wait(reasons, deadline).await?;
+        }
+    }
+
+    /// Reads the ledger; creates it, or waits for somebody who does.
+    async fn ledger(&mut self, db: &mut B, deadline: Instant) -> Result<Option<Ledger>> {
+        if let Some(ledger) = self.ctx.ledger(db).await? {
+            return Ok(Some(ledger));
+        }
+        match self.role {
+            Role::Apply => {
+                db.create_ledger().await?;
+                self.ctx.tell(&Event::LedgerCreated);
+            }
+            Role::WaitOnly => self.wait(Vec::new(), deadline).await?,
+        }
+        Ok(None)
+    }
+
+    /// Works as far as possible; false when somebody else does or live versions hold the next step.
+    async fn work(&mut self, until: Phase) -> Result<bool> {
+        let db = B::connect(self.target).await?;
+        let mut work = match Work::try_take(db, &self.ctx).await? {
+            Ok(work) => work,
+            Err((db, holder)) => {
+                self.ctx.tell(&Event::WorkerBusy { holder: &holder });
+                db.close().await;
+                return Ok(false);
+            }
+        };
+        let advance = work.advance(until, &mut Vec::new()).await;
+        work.give_back().await;
+        match advance? {
+            Advance::Finished => Ok(true),
+            Advance::Closed { migration, step, holders } => {
+                if names(&holders) != self.told {
+                    self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+                    self.told = names(&holders);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    async fn wait(&mut self, reasons: Vec<Reason>, deadline: Instant) -> Result<()> {
+        if Instant::now() >= deadline {
+            let (app, version) = (self.lease.identity.app.clone(), self.lease.identity.version.clone());
+            return Err(Error::NotServedInTime { app, version, reasons });
+        }
+        let texts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
+        self.ctx.stop.sleep(jittered(Duration::from_millis(500))).await
+    }
+}
+
+/// Carries out what is left when the gate opens, until nothing is left.
+async fn in_background<B: Backend>(target: B::Target, mut ctx: Context, until: Phase, every: Duration) {
+    let (mut told, mut trouble) = (Vec::new(), 0_u32);
+    loop {
+        match once::<B>(&target, &ctx, until).await {
+            Ok(None) => return,
+            Ok(Some((migration, step, holders))) => {
+                trouble = 0;
+                if names(&holders) != told {
+                    told = names(&holders);
+                    ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+                }
+            }
+            Err(Error::WorkerBusy { .. }) => trouble = 0,
+            Err(Error::Interrupted) => return,
+            Err(error) => {
+                trouble = (trouble + 1).min(5);
+                tracing::error!(target: "schemadiff", %error, code = error.code(), "the contract phase does not go on");
+            }
+        }
+        // What fails again and again is asked ever more rarely.
+        if ctx.stop.sleep(jittered(every * (1 << trouble))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// None when nothing is left; else what waits for whom.
+async fn once<B: Backend>(
+    target: &B::Target,
+    ctx: &Context,
+    until: Phase,
+) -> Result<Option<(String, String, Vec<super::Holder>)>> {
+    let db = B::connect(target).await?;
+    let mut work = match Work::try_take(db, ctx).await? {
+        Ok(work) => work,
+        Err((db, holder)) => {
+            db.close().await;
+            return Err(Error::WorkerBusy { holder });
+        }
+    };
+    let advance = work.advance(until, &mut Vec::new()).await;
+    work.give_back().await;
+    Ok(match advance? {
+        Advance::Finished => None,
+        Advance::Closed { migration, step, holders } => Some((migration, step, holders)),
+    })
+}
