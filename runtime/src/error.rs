@@ -1,7 +1,11 @@
 //! The errors of the runtime. Each has a stable code in the numbering of the command-line tool (`SD`, two digits of the
 //! exit code, two digits of its own, from 50 upwards) and says what to do.
 
-use crate::{backend::Blocker, compat::Reason, lockstep::Holder, model::Dialect};
+use crate::{
+    compat::Reason,
+    model::Dialect,
+    waiting::{Blocker, Holder},
+};
 
 /// Result of everything that talks to a database.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

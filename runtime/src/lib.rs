@@ -16,6 +16,8 @@ pub mod lockstep;
 pub mod model;
 pub mod plan;
 pub mod types;
+#[cfg(feature = "lockstep")]
+pub mod waiting;
 
 #[cfg(feature = "lockstep")]
 pub use error::Error;

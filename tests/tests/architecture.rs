@@ -15,8 +15,11 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ("artifact", &["model"]),
     ("compat", &["model"]),
     ("plan", &["model", "compat"]),
-    ("backend", &["model", "compat", "plan"]),
-    ("lockstep", &["model", "artifact", "compat", "plan", "backend"]),
+    ("waiting", &["compat"]),
+    ("error", &["model", "compat", "waiting"]),
+    ("embed", &["model", "plan", "error"]),
+    ("backend", &["model", "compat", "plan", "waiting", "error"]),
+    ("lockstep", &["model", "artifact", "compat", "plan", "waiting", "error", "embed", "backend"]),
 ];
 
 /// What each room of the tool may import.

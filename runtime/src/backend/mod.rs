@@ -14,14 +14,12 @@ mod records;
 
 use std::{fmt, future::Future, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 pub use process::Process;
 pub use records::{
-    Evidence, Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, StepRow, StepState, Worker,
+    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, StepRow, StepState, Worker,
 };
 
-use crate::{error::Result, model::Dialect};
+use crate::{error::Result, model::Dialect, waiting::Blocker};
 
 /// What a failed statement means for the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,37 +69,6 @@ pub type DbResult<T> = std::result::Result<T, DbError>;
 
 /// A row with every cell as text.
 pub type TextRow = Vec<Option<String>>;
-
-/// A session that holds a lock that a step waits for, or an old transaction that a concurrent index build waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blocker {
-    /// Server process.
-    pub pid: i64,
-    /// Database user.
-    pub user: String,
-    /// `application_name`.
-    pub application: String,
-    /// `active`, `idle in transaction`, ...
-    pub state: String,
-    /// Age of its transaction in milliseconds.
-    pub transaction_ms: Option<u64>,
-    /// Its last statement, cut to 200 characters.
-    pub query: String,
-}
-
-impl fmt::Display for Blocker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {} of user {}", self.pid, self.user)?;
-        if !self.application.is_empty() {
-            write!(f, " ({})", self.application)?;
-        }
-        write!(f, ", {}", self.state)?;
-        if let Some(ms) = self.transaction_ms {
-            write!(f, " for {} s", ms / 1000)?;
-        }
-        if self.query.is_empty() { Ok(()) } else { write!(f, ": {}", self.query) }
-    }
-}
 
 /// How long a transaction's statements may wait and run; zero is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::Process;
 use crate::{
     model::{Fingerprint, Schema},
     plan::Phase,
+    waiting::Evidence,
 };
 
 /// The format of the ledger this version writes, and the newest it understands.
@@ -145,18 +146,6 @@ pub struct Retired {
     pub reason: String,
     /// When.
     pub at_ms: i64,
-}
-
-/// What proves that an instance is alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// A session lock that dies with the connection.
-    Lock,
-    /// A heartbeat by the server's clock, and a grace time.
-    Heartbeat,
-    /// The process on the same machine, else the heartbeat.
-    Process,
 }
 
 /// Which code an instance runs.

@@ -357,7 +357,7 @@ async fn once<B: Backend>(
     target: &B::Target,
     ctx: &Context,
     until: Phase,
-) -> Result<Option<(String, String, Vec<super::Holder>)>> {
+) -> Result<Option<(String, String, Vec<crate::waiting::Holder>)>> {
     let db = B::connect(target).await?;
     let mut work = match Work::try_take(db, ctx).await? {
         Ok(work) => work,

@@ -1,17 +1,16 @@
 //! What may be done next: a pure function of the plans, the ledger, the leases and the server's clock.
 
-use std::{collections::BTreeSet, fmt};
-
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 use super::state::{self, contradiction};
 use crate::{
-    backend::{Evidence, Identity, Lease, Ledger, MigrationState, Retired, StepState},
+    backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
     compat::{Reason, serves},
     embed::History,
     error::{Error, Result},
     model::{ObjectName, Schema},
     plan::{Phase, Plan, Snapshot, Step},
+    waiting::{Evidence, Holder},
 };
 
 /// All that a decision depends on.
@@ -27,43 +26,6 @@ pub struct World<'a> {
     pub leases: &'a [Lease],
     /// How long a heartbeat counts, where it is the evidence.
     pub grace_ms: i64,
-}
-
-/// A live version that a step would break.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Application.
-    pub app: String,
-    /// Its version.
-    pub version: String,
-    /// The instance; empty when only connections of the version are left.
-    pub instance: String,
-    /// Host.
-    pub host: String,
-    /// Process id on the host.
-    pub pid: i64,
-    /// Since when it runs, milliseconds since 1970 by the server's clock.
-    pub since_ms: i64,
-    /// For how long, in milliseconds.
-    pub for_ms: i64,
-    /// What proves that it lives.
-    pub evidence: Evidence,
-    /// Connections of its version.
-    pub connections: i64,
-    /// What it would miss.
-    pub reasons: Vec<Reason>,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.app, self.version)?;
-        if self.instance.is_empty() {
-            write!(f, " ({} open connections)", self.connections)
-        } else {
-            let seconds = self.for_ms / 1000;
-            write!(f, " (instance {}, pid {} on {}, for {seconds} s)", self.instance, self.pid, self.host)
-        }
-    }
 }
 
 /// The next thing to do.

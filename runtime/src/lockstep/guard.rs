@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{embed::Migrations, error::Result};
 
+/// What a pool's `after_connect` returns.
+pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'c>>;
+
 /// Why the instance should not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -72,14 +75,7 @@ impl Lockstep {
     /// A pool answers a refused connection with its own time-out and logs the reason; [`Lockstep::ready`] has it too.
     pub fn hook<C: Enter>(
         &self,
-    ) -> impl for<'c> Fn(
-        &'c mut C,
-        PoolConnectionMetadata,
-    ) -> Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'c>>
-    + Clone
-    + Send
-    + Sync
-    + 'static {
+    ) -> impl for<'c> Fn(&'c mut C, PoolConnectionMetadata) -> HookFuture<'c> + Clone + Send + Sync + 'static {
         let (app, version): (Arc<str>, Arc<str>) = (self.app.as_str().into(), self.version.as_str().into());
         let refusal = Arc::clone(&self.refusal);
         move |connection: &mut C, _: PoolConnectionMetadata| {

@@ -11,9 +11,10 @@ use super::{
     retry::{jittered, random_name},
 };
 use crate::{
-    backend::{Backend, Evidence, Identity, Lease, Process, Registered, ledger},
+    backend::{Backend, Identity, Lease, Process, Registered, ledger},
     error::{Error, Result},
     model::Fingerprint,
+    waiting::Evidence,
 };
 
 /// How long a heartbeat counts where it is the evidence.

@@ -21,8 +21,8 @@ mod retry;
 mod run;
 mod status;
 
+pub use crate::waiting::{Blocker, Evidence, Holder};
 pub use builder::{Builder, Contract, Role};
-pub use decide::Holder;
 pub use guard::{Lockstep, Ready};
 pub use hook::Enter;
 pub use progress::{Event, NoProgress, Progress, TracingProgress};

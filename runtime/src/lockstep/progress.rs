@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::Holder;
-use crate::{backend::Blocker, plan::Phase};
+use crate::{
+    plan::Phase,
+    waiting::{Blocker, Holder},
+};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -9,12 +9,13 @@ use super::{
     state,
 };
 use crate::{
-    backend::{Backend, Evidence, Lease, Ledger, MigrationState, Retired, StepState, Worker, ledger},
+    backend::{Backend, Lease, Ledger, MigrationState, Retired, StepState, Worker, ledger},
     compat::{Reason, serves},
     embed::{History, plan_from_text},
     error::Result,
     model::{Dialect, Fingerprint, Schema},
     plan::{Phase, Plan, SNAPSHOT_FORMAT, Snapshot},
+    waiting::Evidence,
 };
 
 /// The whole picture.

@@ -9,9 +9,10 @@ use sqlx::{
 
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
 use crate::{
-    backend::{Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
+    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
+    waiting::Blocker,
 };
 
 /// A statement that takes longer than this may be waiting for a lock: somebody looks.

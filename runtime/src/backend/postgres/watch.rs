@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
-use crate::backend::Blocker;
+use crate::waiting::Blocker;
 
 const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
     coalesce(a.state, '')::text, (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint, \

@@ -9,11 +9,10 @@ use sqlx::{
 
 use super::{errors::classify, leases, schema};
 use crate::{
-    backend::{
-        Backend, Blocker, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
-    },
+    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
+    waiting::Blocker,
 };
 
 /// Longest wait for the file's write lock where the step sets none.
