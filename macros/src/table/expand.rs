@@ -33,15 +33,13 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
         Some(schema) => quote!(::core::option::Option::Some(#schema)),
         None => quote!(::core::option::Option::None),
     };
-    let constants = table.columns.iter().map(|column| {
+    let columns = table.columns.iter().map(|column| {
         let (field, column_name, ty) = (&column.field, &column.name, type_of(column, concrete));
-        quote! {
-            pub const #field: Reference =
-                Reference { schema: #schema, table: #name, column: #column_name, ty: #ty };
-        }
+        quote!(#field: Reference { schema: #schema, table: #name, column: #column_name, ty: #ty })
     });
-    let checks = checks(input, table, &carrier);
-    let parts = record(input, table, &carrier);
+    let fields = table.columns.iter().map(|column| &column.field);
+    let checks = checks(input, table);
+    let parts = record(input, table, concrete);
     quote! {
         const _: () = {
             #[allow(unused_imports)]
@@ -49,14 +47,14 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
                 ColumnType, DerivedTable, NotNull as _, Part, Probe, Reference, TypeDesc, check_not_null, check_nullable, check_reference,
             };
             #aliases
-            pub struct #carrier;
-            #[allow(non_upper_case_globals)]
-            impl #carrier {
-                #(#constants)*
+            #[allow(dead_code)]
+            pub struct #carrier {
+                #(pub #fields: Reference,)*
             }
             #[automatically_derived]
             impl DerivedTable for #ident #arguments {
                 type Columns = #carrier;
+                const COLUMNS: #carrier = #carrier { #(#columns,)* };
             }
             #(#checks)*
             #private::place!(&[#(#parts),*]);
@@ -70,21 +68,22 @@ pub fn stub(input: &DeriveInput, concrete: &Concrete) -> TokenStream {
     let (ident, arguments, aliases) = (&input.ident, &concrete.arguments, &concrete.aliases);
     let private = root(None);
     let carrier = carrier(input);
-    let fields = data.fields.iter().filter_map(|field| field.ident.as_ref());
+    let fields: Vec<_> = data.fields.iter().filter_map(|field| field.ident.as_ref()).collect();
     quote! {
         const _: () = {
             use #private::{DerivedTable, Reference, TypeDesc};
             #aliases
-            pub struct #carrier;
-            #[allow(non_upper_case_globals)]
-            impl #carrier {
-                #(pub const #fields: Reference = Reference {
-                    schema: ::core::option::Option::None, table: "", column: "", ty: TypeDesc::named("", "", "", false),
-                };)*
+            #[allow(dead_code)]
+            pub struct #carrier {
+                #(pub #fields: Reference,)*
             }
+            const ANY: Reference = Reference {
+                schema: ::core::option::Option::None, table: "", column: "", ty: TypeDesc::named("", "", "", false),
+            };
             #[automatically_derived]
             impl DerivedTable for #ident #arguments {
                 type Columns = #carrier;
+                const COLUMNS: #carrier = #carrier { #(#fields: ANY,)* };
             }
         };
     }
@@ -110,25 +109,27 @@ fn type_of(column: &Column, concrete: &Concrete) -> TokenStream {
 }
 
 /// What the compiler checks once the types are known.
-fn checks(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStream> {
+fn checks(input: &DeriveInput, table: &Table) -> Vec<TokenStream> {
     let mut checks = Vec::new();
+    let ident = &input.ident;
+    let own = quote!(<#ident as DerivedTable>::COLUMNS);
     for key in &table.foreign_keys {
         for (field, reference) in key.columns.iter().zip(&key.references) {
             let target = target(input, reference);
             let span = reference.field.span();
-            checks.push(quote_spanned!(span=> const _: () = check_reference(&#carrier::#field, &#target);));
+            checks.push(quote_spanned!(span=> const _: () = check_reference(&#own.#field, &#target);));
         }
         if [key.on_delete, key.on_update].contains(&Some("set_null")) {
             // The engine would refuse the NULL when the parent goes, long after anybody looks here.
             checks.extend(key.columns.iter().map(|field| {
                 let span = field.span();
-                quote_spanned!(span=> const _: () = check_nullable(&#carrier::#field);)
+                quote_spanned!(span=> const _: () = check_nullable(&#own.#field);)
             }));
         }
     }
     for field in table.primary_key.iter().flat_map(|key| &key.columns) {
         let span = field.span();
-        checks.push(quote_spanned!(span=> const _: () = check_not_null(&#carrier::#field);));
+        checks.push(quote_spanned!(span=> const _: () = check_not_null(&#own.#field);));
     }
     checks
 }
@@ -136,19 +137,19 @@ fn checks(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStrea
 fn target(input: &DeriveInput, reference: &super::lists::ReferenceAttr) -> TokenStream {
     let (target, field) = (table_of(reference, &input.ident), &reference.field);
     let span = reference.table.span();
-    let carrier = quote_spanned!(span=> <#target as DerivedTable>::Columns);
+    let columns = quote_spanned!(span=> <#target as DerivedTable>::COLUMNS);
     let span = field.span();
-    quote_spanned!(span=> <#carrier>::#field)
+    quote_spanned!(span=> #columns.#field)
 }
 
-fn record(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStream> {
+fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenStream> {
     let ident = input.ident.unraw().to_string();
     let mut json = Json::default();
-    json.raw("{\"format\":1,\"rust\":\"")
-        .hole(quote!(Part::Text(::core::concat!(::core::module_path!(), "::", #ident))))
-        .raw("\",\"location\":\"")
-        .hole(quote!(Part::Text(::core::concat!(::core::file!(), ":", ::core::line!()))))
-        .raw("\",\"name\":")
+    json.raw("{\"format\":1,\"rust\":")
+        .hole('s', quote!(Part::Text(::core::concat!(::core::module_path!(), "::", #ident))))
+        .raw(",\"location\":")
+        .hole('s', quote!(Part::Text(::core::concat!(::core::file!(), ":", ::core::line!()))))
+        .raw(",\"name\":")
         .string(&table.name)
         .word_field("schema", table.schema.as_deref())
         .text_field("renamed_from", table.attrs.renamed_from.as_ref())
@@ -157,7 +158,7 @@ fn record(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStrea
         .flag_field("without_rowid", table.attrs.without_rowid.is_some())
         .flag_field("unlogged", table.attrs.unlogged.is_some())
         .raw(",\"columns\":")
-        .list(&table.columns, |json, column| write_column(json, column, carrier));
+        .list(&table.columns, |json, column| write_column(json, column, concrete));
     write_keys(&mut json, table);
     json.raw(",\"foreign_keys\":").list(&table.foreign_keys, |json, key| {
         json.raw("{\"columns\":").list(&key.columns, |json, field| {
@@ -165,7 +166,7 @@ fn record(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStrea
         });
         json.raw(",\"references\":").list(&key.references, |json, reference| {
             let target = target(input, reference);
-            json.hole(quote!(Part::Reference(#target)));
+            json.hole('r', quote!(Part::Reference(#target)));
         });
         json.text_field("name", key.name.as_ref())
             .word_field("on_delete", key.on_delete)
@@ -178,14 +179,14 @@ fn record(input: &DeriveInput, table: &Table, carrier: &Ident) -> Vec<TokenStrea
     json.into_parts()
 }
 
-fn write_column(json: &mut Json, column: &Column, carrier: &Ident) {
-    let (field, attrs) = (&column.field, &column.attrs);
+fn write_column(json: &mut Json, column: &Column, concrete: &Concrete) {
+    let (field, attrs, ty) = (&column.field, &column.attrs, type_of(column, concrete));
     json.raw("{\"name\":")
         .string(&column.name)
         .raw(",\"field\":")
         .string(&field.unraw().to_string())
         .raw(",\"type\":")
-        .hole(quote!(Part::Type(#carrier::#field.ty)));
+        .hole('t', quote!(Part::Type(#ty)));
     if let Some(default) = &attrs.default {
         json.raw(",\"default\":{\"expr\":").string(&default.value()).raw("}");
     }

@@ -62,17 +62,20 @@ impl Json {
         self.raw("]")
     }
 
-    /// A part that the compiler resolves.
-    pub fn hole(&mut self, part: TokenStream) -> &mut Self {
+    /// A part that the compiler resolves. `kind` tells the reader what stands in the hole: see `artifact::section`.
+    pub fn hole(&mut self, kind: char, part: TokenStream) -> &mut Self {
+        self.text.push('\u{1}');
+        self.text.push(kind);
         self.flush();
         self.parts.push(part);
+        self.text.push('\u{2}');
         self
     }
 
     fn flush(&mut self) {
         if !self.text.is_empty() {
             let text = std::mem::take(&mut self.text);
-            self.parts.push(quote!(Part::Json(#text)));
+            self.parts.push(quote!(Part::Text(#text)));
         }
     }
 

@@ -1,7 +1,12 @@
 //! The section's format: records one after the other, with any number of zero bytes between them.
 //!
 //! A record is [`MAGIC`], the format as a little-endian `u32`, the length of the rest as a little-endian `u32`, and one
-//! JSON document, a [`TableDecl`]. Only the first sixteen bytes are promised to every future format.
+//! JSON document with holes, a [`TableDecl`]. Only the first sixteen bytes are promised to every future format.
+//!
+//! A hole is `\x01`, a letter for its kind, fields with `\x03` between them, and `\x02`; no byte of it is escaped, because
+//! the compiler cannot do that cheaply. Kinds: `s` a string; `t` a type with `"nullable"` after it (PostgreSQL, MySQL and
+//! SQLite spelling, flags `n` nullable and `a` array, enumeration as JSON if there is one); `r` a referenced column (schema,
+//! table, column).
 
 use super::{FORMAT, TableDecl};
 
@@ -58,11 +63,52 @@ pub fn parse_section(bytes: &[u8]) -> Result<Vec<TableDecl>, SectionError> {
         }
         let (len, rest) = split_u32(rest).ok_or_else(|| damaged("the record is cut off"))?;
         let json = rest.get(..len as usize).ok_or_else(|| damaged("the record is cut off"))?;
-        tables.push(serde_json::from_slice::<TableDecl>(json).map_err(|error| damaged(&error.to_string()))?);
+        let text = std::str::from_utf8(json).map_err(|error| damaged(&error.to_string()))?;
+        let whole = fill_holes(text).ok_or_else(|| damaged("a hole in the record has no end, or no known kind"))?;
+        tables.push(serde_json::from_str::<TableDecl>(&whole).map_err(|error| damaged(&error.to_string()))?);
         offset += HEADER + json.len();
     }
     tables.sort_by(|a, b| a.rust.cmp(&b.rust));
     Ok(tables)
+}
+
+/// The JSON document with every hole filled. `None` when a hole makes no sense.
+fn fill_holes(text: &str) -> Option<String> {
+    let mut parts = text.split('\u{1}');
+    let mut out = parts.next()?.to_owned();
+    for part in parts {
+        let (hole, after) = part.split_once('\u{2}')?;
+        let kind = hole.chars().next()?;
+        let fields: Vec<_> = hole[kind.len_utf8()..].split('\u{3}').collect();
+        let string = |text: &str| serde_json::Value::from(text).to_string();
+        match (kind, fields.as_slice()) {
+            ('s', [text]) => out.push_str(&string(text)),
+            ('t', [postgres, mysql, sqlite, flags, enumeration @ ..]) if enumeration.len() <= 1 => {
+                let array = if flags.contains('a') && !postgres.is_empty() { "[]" } else { "" };
+                out.push_str(&format!(
+                    "{{\"postgres\":{},\"mysql\":{},\"sqlite\":{}",
+                    string(&format!("{postgres}{array}")),
+                    string(mysql),
+                    string(sqlite)
+                ));
+                if let [declaration] = enumeration {
+                    out.push_str(&format!(",\"enumeration\":{declaration}"));
+                }
+                out.push_str(&format!("}},\"nullable\":{}", flags.contains('n')));
+            }
+            ('r', [schema, table, column]) => {
+                let schema = if schema.is_empty() { "null".to_owned() } else { string(schema) };
+                out.push_str(&format!(
+                    "{{\"schema\":{schema},\"table\":{},\"column\":{}}}",
+                    string(table),
+                    string(column)
+                ));
+            }
+            _ => return None,
+        }
+        out.push_str(after);
+    }
+    Some(out)
 }
 
 fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {

@@ -4,6 +4,7 @@ mod desc;
 mod external;
 mod standard;
 
+pub(crate) use desc::SEPARATOR;
 pub use desc::TypeDesc;
 
 /// A Rust type that can be a column.
