@@ -539,3 +539,55 @@ proptest! {
         prop_assert_eq!(read, wanted);
     }
 }
+
+/// The statements a reviewer sees.
+#[test]
+fn statements_are_as_reviewed() {
+    use cargo_schemadiff::dialect::{Dependents, SyncSpec};
+    use schemadiff::{
+        model::Opaque,
+        plan::{Assignment, KeyColumn},
+    };
+    let before = &broad().tables[&ObjectName::new("users")];
+    let mut after = before.clone();
+    after.column_mut("email").unwrap().nullable = true;
+    after.columns.retain(|c| c.name != "untyped");
+    let name = sqlite().sync_name(&before.name, "login");
+    after.columns.push(nullable("login", "TEXT"));
+    let sync = SyncSpec {
+        table: before.name.clone(),
+        name: name.clone(),
+        old: Some("email".into()),
+        new: "login".into(),
+        forward: "lower(email)".into(),
+        backward: Some("login".into()),
+        key: vec!["id".into()],
+        columns: after.columns.iter().map(|c| c.name.clone()).collect(),
+    };
+    after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), filled: vec![] });
+    let trigger = Opaque {
+        kind: "trigger".into(),
+        name: "users.audit".into(),
+        reason: String::new(),
+        table: Some(before.name.clone()),
+        definition: Some("CREATE TRIGGER audit AFTER DELETE ON users BEGIN SELECT 'it''s'; END".into()),
+    };
+    let dependents = Dependents { triggers: vec![trigger], syncs: vec![sync] };
+    let copy = [("state".to_owned(), "lower(state)".to_owned())];
+    let key = [KeyColumn { name: "id".into(), ty: "INTEGER".into() }];
+    let set = [Assignment { column: "login".into(), expr: "lower(email)".into() }];
+    let backfill = sqlite().backfill(&before.name, &key, &set, "login IS NULL");
+    let blob = [KeyColumn { name: "a".into(), ty: "TEXT".into() }, KeyColumn { name: "b".into(), ty: "BLOB".into() }];
+    let by_pair = sqlite().backfill(&before.name, &blob, &set, "login IS NULL");
+    let text = [
+        ("create", sqlite().create_table(before)),
+        ("rebuild", sqlite().rebuild(before, &after, &copy, &dependents)),
+        ("drop sync", sqlite().drop_sync(&before.name, &name)),
+        ("backfill", vec![backfill.upper_sql, backfill.first_sql, backfill.batch_sql]),
+        ("backfill update", vec![backfill.update_sql.unwrap(), backfill.remaining_sql]),
+        ("backfill by a pair", vec![by_pair.batch_sql, by_pair.update_sql.unwrap()]),
+    ]
+    .map(|(title, statements)| format!("-- {title}\n{};\n", statements.join(";\n")))
+    .join("\n");
+    insta::assert_snapshot!(text);
+}

@@ -52,8 +52,11 @@ async fn remaining(base: &mut Base, backfill: &Backfill) -> String {
     base.connection.query_row(&backfill.remaining_sql, &[]).await.unwrap().unwrap()[0].clone().unwrap()
 }
 
-/// Table, key as the planner gives it, and values of the key columns.
-const TABLES: &[(&str, &[(&str, &str)], &str)] = &[
+/// The key as the planner gives it: names and types.
+type KeyColumns = &'static [(&'static str, &'static str)];
+
+/// Table, key, and values of the key columns.
+const TABLES: &[(&str, KeyColumns, &str)] = &[
     (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v, filled)",
         &[("id", "INTEGER")],
@@ -144,7 +147,7 @@ async fn a_batch_is_found_through_the_key() {
                 true => line.starts_with("SEARCH"),
                 false => !explained.iter().any(|other| other.contains("TEMP B-TREE")),
             };
-            assert!(reads.len() == 1 && reads.iter().all(|line| through_key(line)), "{table}\n{sql}\n{explained:#?}");
+            assert!(reads.len() == 1 && reads.iter().all(through_key), "{table}\n{sql}\n{explained:#?}");
         }
     }
 }

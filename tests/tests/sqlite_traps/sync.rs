@@ -121,12 +121,12 @@ async fn every_conflict_policy_keeps_them_in_step() {
                 (format!("UPDATE OR IGNORE t SET {a} = 'a' WHERE id = 2"), "1:a/a 2:b/b"),
                 (format!("UPDATE OR IGNORE t SET {a} = 'z'"), "1:z/z 2:b/b"),
                 (format!("UPDATE OR REPLACE t SET {a} = 'a' WHERE id = 2"), "2:a/a"),
-                (format!("UPDATE OR REPLACE t SET id = 2 WHERE id = 1"), "2:a/a"),
+                ("UPDATE OR REPLACE t SET id = 2 WHERE id = 1".to_owned(), "2:a/a"),
                 (format!("UPDATE t SET {a} = {a} || '+'"), "1:a+/a+ 2:b+/b+"),
             ] {
                 base.connection.run(&["DELETE FROM t".to_owned()]).await.unwrap();
                 base.connection.run(&start).await.unwrap();
-                base.connection.run(&[statement.clone()]).await.unwrap();
+                base.run(&[&statement]).await;
                 assert_eq!(base.rows(PAIR).await, expected, "{statement}");
             }
             for policy in ["ABORT", "FAIL", "ROLLBACK"] {

@@ -216,10 +216,11 @@ fn is_keyword(word: &str) -> bool {
     KEYWORDS.iter().any(|k| k.eq_ignore_ascii_case(word))
 }
 
-/// A name as it is written in an expression: bare when that is the same name.
+/// A name as it is written in an expression: bare when it is in lower case and no keyword. The model's own replacing of
+/// names quotes by the same rule.
 pub(super) fn name_text(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !is_keyword(name)
         && !RESERVED.iter().any(|k| k.eq_ignore_ascii_case(name));
     if plain { name.to_owned() } else { ident(name) }
@@ -246,23 +247,36 @@ fn pieces(found: &[Token<'_>], names: &Names<'_>) -> Vec<Piece> {
     while let Some(token) = found.get(at) {
         let next = found.get(at + 1);
         let named = matches!(token.kind, Kind::Word | Kind::QuotedName);
-        if named && next.is_some_and(|t| t.is_symbol(".")) && token.name().is_some_and(|n| names.is_table(&n)) {
+        let qualified = out.last().is_some_and(|p| p.role == Role::Dot);
+        if named
+            && !qualified
+            && next.is_some_and(|t| t.is_symbol("."))
+            && token.name().is_some_and(|n| names.is_table(&n))
+        {
             at += 2;
             continue;
         }
         let after_operand = out.last().is_some_and(|p| matches!(p.role, Role::Operand | Role::Close));
-        if token.is("ISNULL") {
+        let two_words = token.is("NOT") && after_operand && next.is_some_and(|t| t.is("NULL"));
+        let behind = found.get(at + 1 + usize::from(two_words));
+        if token.is("ISNULL") && ends_term(behind) {
             out.extend([Piece::new("IS", Role::Operator), Piece::new("NULL", Role::Operand)]);
-        } else if token.is("NOTNULL") || (token.is("NOT") && after_operand && next.is_some_and(|t| t.is("NULL"))) {
+        } else if (two_words || token.is("NOTNULL")) && ends_term(behind) {
             out.extend(["IS", "NOT"].map(|word| Piece::new(word, Role::Operator)));
             out.push(Piece::new("NULL", Role::Operand));
-            at += usize::from(token.is("NOT"));
+            at += usize::from(two_words);
         } else {
             out.push(piece(token, next, names));
         }
         at += 1;
     }
     out
+}
+
+/// Whether nothing follows that would bind to a NULL standing before it: `a ISNULL + 1` is not `a IS NULL + 1`.
+fn ends_term(next: Option<&Token<'_>>) -> bool {
+    let ends = ["AND", "OR", "THEN", "ELSE", "WHEN", "END"];
+    next.is_none_or(|t| t.is_symbol(")") || t.is_symbol(",") || ends.iter().any(|word| t.is(word)))
 }
 
 fn piece(token: &Token<'_>, next: Option<&Token<'_>>, names: &Names<'_>) -> Piece {
