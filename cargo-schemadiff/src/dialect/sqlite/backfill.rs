@@ -1,7 +1,9 @@
 //! The statements of a backfill.
 //!
-//! Cursors are texts. An integer is its digits; any other value is a letter for its storage class and the value, because a
-//! column of SQLite may hold values of every class, whatever its type says, and a cursor must compare as the key does.
+//! Cursors are texts: an integer is its digits, a text is itself. A column of any other type may hold values of every
+//! storage class, so its cursors begin with a letter for the class; a cursor must compare exactly as the key does.
+//! Rows whose key is not of the class that an INTEGER or TEXT key promises end no batch. If such a row lies outside all
+//! batches it is counted as remaining, and the step fails instead of passing it over.
 
 use schemadiff::{
     model::ObjectName,
@@ -31,34 +33,47 @@ impl Key {
     /// The value as a cursor.
     fn encoded(&self) -> String {
         let c = &self.column;
-        let text = format!("CASE WHEN instr({c}, char(0)) THEN 'x' || hex({c}) ELSE 't' || {c} END");
-        format!(
-            "CASE typeof({c}) WHEN 'integer' THEN CAST({c} AS TEXT) WHEN 'real' THEN 'r' || printf('%!.17g', {c}) \
-             WHEN 'text' THEN {text} WHEN 'blob' THEN 'b' || hex({c}) END"
-        )
+        match self.affinity {
+            Affinity::Integer => format!("CAST({c} AS TEXT)"),
+            Affinity::Text => c.clone(),
+            _ => format!(
+                "CASE typeof({c}) WHEN 'integer' THEN 'i' || {c} WHEN 'real' THEN 'r' || printf('%!.17g', {c}) \
+                 WHEN 'text' THEN 't' || hex({c}) WHEN 'blob' THEN 'b' || hex({c}) END"
+            ),
+        }
     }
 
-    /// The value of a cursor. It has no affinity of its own, so that comparing it with the column converts nothing that
-    /// storing it would not. `unhex` (3.41) only where a blob is to be expected.
+    /// The value of a cursor. It gets no affinity of its own, so that comparing it with the column converts nothing that
+    /// storing it would not.
     fn decoded(&self, parameter: usize) -> String {
         let p = format!("?{parameter}");
-        let blobs = match self.affinity {
-            Affinity::Blob => {
-                format!(" WHEN 'b' THEN unhex(substr({p}, 2)) WHEN 'x' THEN CAST(unhex(substr({p}, 2)) AS TEXT)")
-            }
-            _ => String::new(),
-        };
-        format!(
-            "CASE substr({p}, 1, 1) WHEN 't' THEN substr({p}, 2) WHEN 'r' THEN CAST(substr({p}, 2) AS REAL){blobs} \
-             WHEN 'x' THEN NULL WHEN 'b' THEN NULL ELSE CAST({p} AS INTEGER) END"
-        )
+        match self.affinity {
+            Affinity::Integer => format!("CAST({p} AS INTEGER)"),
+            Affinity::Text => p,
+            // `unhex` came with 3.41.
+            _ => format!(
+                "CASE substr({p}, 1, 1) WHEN 'i' THEN CAST(substr({p}, 2) AS INTEGER) \
+                 WHEN 'r' THEN CAST(substr({p}, 2) AS REAL) WHEN 't' THEN CAST(unhex(substr({p}, 2)) AS TEXT) \
+                 WHEN 'b' THEN unhex(substr({p}, 2)) END"
+            ),
+        }
     }
 
     /// The value of a cursor, or one that sorts before all values of the column: minus infinity, and where it would be
     /// stored as text, the empty text.
     fn decoded_or_lowest(&self, parameter: usize) -> String {
         let lowest = if self.affinity == Affinity::Text { "''" } else { "-9e999" };
-        format!("CASE WHEN ?{parameter} IS NULL THEN {lowest} ELSE {} END", self.decoded(parameter))
+        format!("coalesce({}, {lowest})", self.decoded(parameter))
+    }
+
+    /// A condition that holds for values that the cursor can hold; none where it can hold all.
+    fn fits(&self) -> Option<String> {
+        let class = match self.affinity {
+            Affinity::Integer => "integer",
+            Affinity::Text => "text",
+            _ => return None,
+        };
+        Some(format!("typeof({}) = '{class}'", self.column))
     }
 }
 
@@ -77,8 +92,9 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
         pending: pending.to_owned(),
         batch_size: BATCH_SIZE,
         upper_sql: format!(
-            "SELECT {} FROM {from} ORDER BY {} LIMIT 1",
+            "SELECT {} FROM {from}{} ORDER BY {} LIMIT 1",
             list(&keys, Key::encoded),
+            fitting(&keys).map(|fits| format!(" WHERE {fits}")).unwrap_or_default(),
             list(&keys, |key| format!("{} DESC", key.column))
         ),
         first_sql: next_key(&from, &keys, &range(&keys, "<=", 1), width + 1),
@@ -94,6 +110,12 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
         )),
         remaining_sql: format!("SELECT CAST(count(*) AS TEXT) FROM {from} WHERE {pending}"),
     }
+}
+
+/// A condition for rows whose key a cursor can hold.
+fn fitting(keys: &[Key]) -> Option<String> {
+    let conditions: Vec<_> = keys.iter().filter_map(Key::fits).collect();
+    (!conditions.is_empty()).then(|| conditions.join(" AND "))
 }
 
 fn list(keys: &[Key], text: impl Fn(&Key) -> String) -> String {
@@ -119,13 +141,20 @@ fn range(keys: &[Key], operator: &str, first_parameter: usize) -> String {
 fn above_or_all(keys: &[Key]) -> String {
     let columns = row(keys, |_, key| key.column.clone());
     let lowest = row(keys, |at, key| key.decoded_or_lowest(at + 1));
-    let cursor = row(keys, |at, key| key.decoded(at + 1));
-    format!("{columns} >= {lowest} AND (?1 IS NULL OR {columns} <> {cursor})")
+    match keys {
+        // No integer is as low as minus infinity.
+        [only] if only.affinity == Affinity::Integer => format!("{columns} > {lowest}"),
+        _ => {
+            let cursor = row(keys, |at, key| key.decoded(at + 1));
+            format!("{columns} >= {lowest} AND (?1 IS NULL OR {columns} <> {cursor})")
+        }
+    }
 }
 
 fn next_key(from: &str, keys: &[Key], rows: &str, size_parameter: usize) -> String {
     let columns = list(keys, |key| key.column.clone());
     let encoded = list(keys, Key::encoded);
+    let rows = fitting(keys).map_or_else(|| rows.to_owned(), |fits| format!("{rows} AND {fits}"));
     format!(
         "WITH _batch AS MATERIALIZED (SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS _n FROM {from} \
          WHERE {rows} ORDER BY {columns} LIMIT CAST(?{size_parameter} AS INTEGER)) \
