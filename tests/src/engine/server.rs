@@ -96,7 +96,9 @@ impl Server {
             if up {
                 return true;
             }
-            if fs::read_to_string(log).is_ok_and(|text| text.contains("FATAL:")) {
+            // Until it is up, the server calls our own attempts to connect fatal.
+            let is_fatal = |line: &str| line.contains("FATAL:") && !line.contains("starting up");
+            if fs::read_to_string(log).is_ok_and(|text| text.lines().any(is_fatal)) {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(30));

@@ -72,6 +72,7 @@ pub(super) fn sequences(scope: Where) -> String {
     )
 }
 
+/// A foreign key to a partitioned table has a copy for each partition; those come and go with it (`conparentid`).
 pub(super) fn constraints(scope: Where, version: u32) -> String {
     let set_columns = if version >= 150_000 { "k.confdelsetcols IS NOT NULL" } else { "false" };
     let unusual = if version >= 180_000 { "NOT k.conenforced OR k.conperiod" } else { "false" };
@@ -81,7 +82,7 @@ pub(super) fn constraints(scope: Where, version: u32) -> String {
            pg_get_expr(k.conbin, k.conrelid), k.conindid, d.description, {set_columns}, {unusual}
          FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
          LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0
-         WHERE k.conrelid <> 0 AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
+         WHERE k.conrelid <> 0 AND k.conparentid = 0 AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
         scope.condition()
     )
 }

@@ -60,7 +60,14 @@ pub(super) fn create(table: &Table) -> Vec<String> {
         let name = constraint::primary_key_name(&table.name, key);
         format!("CONSTRAINT {} PRIMARY KEY {}", ident(&name), columns(&key.columns))
     }));
-    lines.extend(table.uniques.iter().map(|(name, unique)| constraint::unique(name, unique)));
+    // Inside CREATE TABLE the server makes one constraint of two over the same columns.
+    let mut keys: Vec<_> = table.primary_key.iter().map(|key| &key.columns).collect();
+    let (twice, once): (Vec<_>, Vec<_>) = table.uniques.iter().partition(|(_, unique)| {
+        let known = keys.contains(&&unique.columns);
+        keys.push(&unique.columns);
+        known
+    });
+    lines.extend(once.into_iter().map(|(name, unique)| constraint::unique(name, unique)));
     let valid = table.checks.iter().filter(|(_, check)| !check.not_valid);
     lines.extend(valid.map(|(name, check)| constraint::check(name, check)));
 
@@ -73,6 +80,9 @@ pub(super) fn create(table: &Table) -> Vec<String> {
     statements.push(sql);
 
     statements.extend(serials(table).map(|c| identity::own_sequence(&table.name, c)));
+    for (name, unique) in twice {
+        statements.push(alter(&table.name, &format!("ADD {}", constraint::unique(name, unique))));
+    }
     // Inside CREATE TABLE the server takes NOT VALID as valid.
     let unproven = table.checks.iter().filter(|(_, check)| check.not_valid);
     statements.extend(unproven.map(|(name, check)| constraint::add_check(&table.name, name, check)));
