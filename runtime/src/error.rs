@@ -142,7 +142,7 @@ impl Error {
             Self::OtherDialect { .. } => "SD0458",
             Self::HistoryRewritten { .. } => "SD0459",
             Self::HistoryForked { .. } => "SD0460",
-            Self::OwnSchema { .. } => "SD0350",
+            Self::OwnSchema { .. } => "SD0370",
             Self::Connect { .. } => "SD0550",
             Self::LedgerTooNew { .. } => "SD0551",
             Self::Forbidden { .. } => "SD0552",

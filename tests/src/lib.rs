@@ -5,4 +5,5 @@
 pub mod engine;
 pub mod fixture;
 pub mod histories;
+pub mod lockstep;
 pub mod twin;

@@ -1,0 +1,77 @@
+//! A process of its own for tests: carries migrations out, or runs as an instance of a service.
+//!
+//! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
+//! `lockstep_worker serve URL DIR APP SCHEMA_FILE` prints `ready` when it serves, then uses the database until it is ended.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use schemadiff::{
+    Lockstep,
+    embed::Migrations,
+    lockstep::{
+        Contract, Event, Progress,
+        admin::{ApplyOptions, apply},
+    },
+};
+use sqlx::{Executor as _, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+
+struct Lines;
+
+impl Progress for Lines {
+    fn event(&self, event: &Event<'_>) {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", serde_json::to_string(event).unwrap()).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["apply", url, dir] => {
+            let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+            let migrations = Migrations::load(dir).unwrap();
+            if let Err(error) = apply(url, &migrations, &options, Arc::new(Lines)).await {
+                eprintln!("{}: {error}", error.code());
+                std::process::exit(error.exit_code().into());
+            }
+        }
+        ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
+        _ => panic!("apply URL DIR, or serve URL DIR APP SCHEMA_FILE"),
+    }
+}
+
+async fn serve(url: &str, dir: &str, app: &str, schema: &str) {
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let started = Lockstep::builder(app, Migrations::load(dir).unwrap())
+        .database_url(url)
+        .schema(schema)
+        .contract(Contract::Manual)
+        .wait_deadline(Duration::from_secs(30))
+        .progress(Arc::new(Lines))
+        .start()
+        .await;
+    let lockstep = match started {
+        Ok(lockstep) => lockstep,
+        Err(error) => {
+            eprintln!("{}: {error}", error.code());
+            std::process::exit(error.exit_code().into());
+        }
+    };
+    if url.starts_with("sqlite") {
+        let pool = SqlitePoolOptions::new().after_connect(lockstep.hook()).connect(url).await.unwrap();
+        println!("ready");
+        loop {
+            pool.execute("SELECT count(*) FROM users").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let pool = PgPoolOptions::new().max_connections(2).after_connect(lockstep.hook()).connect(url).await.unwrap();
+    println!("ready");
+    loop {
+        pool.execute("SELECT count(*) FROM users").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,316 @@
+//! Carrying migrations out on real databases.
+
+use std::{sync::Arc, time::Duration};
+
+use schemadiff::{
+    Error,
+    lockstep::{
+        NoProgress, Retry,
+        admin::{ApplyOptions, ApplyReport, abort, apply, status},
+    },
+    model::Dialect,
+    plan::{Action, Envelope, Phase},
+};
+use schemadiff_tests::{
+    engine::TestDatabase,
+    lockstep::{FIRST, INDEX, Recorder, SECOND, first, migrations, second, step, users_with},
+};
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::watch;
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+async fn run(db: &TestDatabase, plans: &[schemadiff::plan::Plan], options: ApplyOptions) -> Result<ApplyReport, Error> {
+    apply(&db.url, &migrations(db.dialect, plans), &options, Arc::new(NoProgress)).await
+}
+
+async fn fill(db: &TestDatabase, rows: u32) {
+    let sql = match db.dialect {
+        Dialect::Sqlite => format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+             INSERT INTO users (id, fullname) SELECT i * 7, 'User ' || i FROM n"
+        ),
+        _ => format!("INSERT INTO users (id, fullname) SELECT i * 7, 'User ' || i FROM generate_series(1, {rows}) i"),
+    };
+    db.execute(&sql).await;
+}
+
+async fn count(db: &TestDatabase, condition: &str) -> String {
+    db.text(&format!("SELECT CAST(count(*) AS text) FROM users WHERE {condition}")).await.unwrap()
+}
+
+fn until(until: Phase) -> ApplyOptions {
+    ApplyOptions { until, ..ApplyOptions::default() }
+}
+
+#[tokio::test]
+async fn all_steps_run_once_and_are_on_record() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        run(&db, &[first(dialect)], ApplyOptions::default()).await.unwrap();
+        fill(&db, 1234).await;
+        let plans = [first(dialect), second(dialect)];
+
+        let report = run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+        assert_eq!(report.steps.len(), 3, "{report:?}");
+        assert_eq!(report.steps[1].rows, 1234, "{report:?}");
+        assert_eq!(report.left.len(), 1);
+        assert_eq!(count(&db, "email_key = lower(fullname)").await, "1234");
+
+        let report = run(&db, &plans, ApplyOptions::default()).await.unwrap();
+        let steps: Vec<_> = report.steps.iter().map(|s| s.step.as_str()).collect();
+        assert_eq!(steps, ["04-drop-column-users-fullname"]);
+        assert_eq!(count(&db, "email_key IS NOT NULL").await, "1234");
+        assert!(db.try_execute("SELECT fullname FROM users").await.is_err());
+
+        let nothing = run(&db, &plans, ApplyOptions::default()).await.unwrap();
+        assert_eq!(nothing, ApplyReport::default());
+        let status = status(&db.url, Some(&migrations(dialect, &plans))).await.unwrap();
+        assert!(status.migrations.iter().all(|m| m.state == "done" && m.known), "{status:#?}");
+        assert!(status.worker.is_none() && status.waiting.is_empty() && status.versions.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn abort_takes_the_steps_back_until_contract_begins() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let all = migrations(dialect, &plans);
+        run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+        fill(&db, 300).await;
+        run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+
+        let options = ApplyOptions::default();
+        let recorder = Recorder::default();
+        abort(&db.url, &all, SECOND, &options, recorder.shared()).await.unwrap();
+        assert_eq!(recorder.of("step_undone").len(), 3);
+        assert!(db.try_execute("SELECT email_key FROM users").await.is_err());
+        let again = abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!(again.code(), "SD0654");
+
+        // What was taken back can be applied again, to the end.
+        let report = run(&db, &plans, ApplyOptions::default()).await.unwrap();
+        assert_eq!(report.steps.len(), 4, "{report:?}");
+        assert_eq!(report.steps[1].rows, 300);
+        let late = abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!(late.code(), "SD0652", "{late}");
+        let followed = abort(&db.url, &all, FIRST, &options, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!(followed.code(), "SD0654", "{followed}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_run_goes_on_where_it_stopped() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+        fill(&db, 20_000).await;
+
+        let (stop, stopped) = watch::channel(false);
+        let recorder = Recorder::default();
+        let options = ApplyOptions { stop: Some(stopped), ..ApplyOptions::default() };
+        let (url, all, progress) = (db.url.clone(), migrations(dialect, &plans), recorder.shared());
+        let running = tokio::spawn(async move { apply(&url, &all, &options, progress).await });
+        while recorder.of("backfill").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send_replace(true);
+        let error = running.await.unwrap().unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD1350", 130));
+
+        let filled: u64 = count(&db, "email_key IS NOT NULL").await.parse().unwrap();
+        assert!(filled > 0 && filled < 20_000, "{filled}");
+        let report = run(&db, &plans, ApplyOptions::default()).await.unwrap();
+        let rest = report.steps.iter().find(|s| s.phase == Phase::Backfill).unwrap();
+        assert_eq!(rest.rows, 20_000 - filled, "rows that were filled are not filled again");
+        assert_eq!(count(&db, "email_key IS NOT NULL").await, "20000");
+    }
+}
+
+#[tokio::test]
+async fn two_migrators_at_once_never_do_a_step_twice() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+        fill(&db, 3000).await;
+        let recorder = Recorder::default();
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let (url, all, progress) = (db.url.clone(), migrations(dialect, &plans), recorder.shared());
+                let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+                tokio::spawn(async move { apply(&url, &all, &options, progress).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        let mut finished = recorder.finished();
+        finished.sort();
+        assert_eq!(finished.len(), 4, "{finished:?}");
+        finished.dedup();
+        assert_eq!(finished.len(), 4, "{finished:?}");
+        let rows = recorder.of("step_finished").iter().map(|e| e["rows"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(rows, 3000);
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_is_created_once_by_many_at_once() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let tasks: Vec<_> = (0..6)
+            .map(|_| {
+                let (url, all) = (db.url.clone(), migrations(dialect, &[first(dialect)]));
+                let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+                tokio::spawn(async move { apply(&url, &all, &options, Arc::new(NoProgress)).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_histories_and_newer_ledgers_are_refused() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        run(&db, &[first(dialect), second(dialect)], until(Phase::Expand)).await.unwrap();
+
+        let mut edited = second(dialect);
+        edited.steps[0].title = "the same".to_owned();
+        edited.steps[0].lock_timeout_ms = 7;
+        let error = run(&db, &[first(dialect), edited], ApplyOptions::default()).await.unwrap_err();
+        assert_eq!(error.code(), "SD0459", "{error}");
+
+        let mut other = second(dialect);
+        other.id = "20260103000000_other".to_owned();
+        let error = run(&db, &[first(dialect), other], ApplyOptions::default()).await.unwrap_err();
+        assert_eq!(error.code(), "SD0460", "{error}");
+
+        let meta = if dialect == Dialect::Sqlite { "_schemadiff_meta" } else { "schemadiff.meta" };
+        db.execute(&format!("UPDATE {meta} SET format = 9")).await;
+        let error = run(&db, &[first(dialect)], ApplyOptions::default()).await.unwrap_err();
+        assert_eq!(error.code(), "SD0551", "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_statement_leaves_nothing_and_is_on_record() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let mut plans = [first(dialect), second(dialect)];
+        let Action::Sql(statements) = &mut plans[1].steps[0].action else { unreachable!() };
+        statements.push("SELECT no_such_function()".to_owned());
+        plans[1].checksum = plans[1].compute_checksum();
+        let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+        assert_eq!(error.code(), "SD0750", "{error}");
+        assert!(db.try_execute("SELECT email_key FROM users").await.is_err(), "the step's own transaction");
+        // Plans that were never begun are not on record: the corrected one can be applied.
+        let report = run(&db, &[first(dialect), second(dialect)], ApplyOptions::default()).await.unwrap();
+        assert_eq!(report.steps.len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_had_names_the_blocker_and_is_tried_again() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+    let mut reader = sqlx::PgConnection::connect(&db.url).await.unwrap();
+    reader.execute("SET application_name = 'the reader'; BEGIN; SELECT count(*) FROM users").await.unwrap();
+
+    let quick = Retry { attempts: 3, first_pause: Duration::from_millis(50), ..Retry::default() };
+    let options = ApplyOptions { retry: quick, until: Phase::Expand, ..ApplyOptions::default() };
+    let error = run(&db, &plans, options.clone()).await.unwrap_err();
+    let Error::LockNotHad { attempts, blockers, .. } = &error else { panic!("{error}") };
+    assert_eq!((*attempts, blockers.len()), (3, 1), "{error}");
+    assert_eq!((blockers[0].application.as_str(), blockers[0].state.as_str()), ("the reader", "idle in transaction"));
+    assert!(db.try_execute("SELECT email_key FROM users").await.is_err());
+
+    let recorder = Recorder::default();
+    let (url, all, progress) = (db.url.clone(), migrations(dialect, &plans), recorder.shared());
+    let patient = ApplyOptions { retry: Retry { attempts: 40, ..quick }, ..options };
+    let running = tokio::spawn(async move { apply(&url, &all, &patient, progress).await });
+    while recorder.of("retrying").is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    reader.execute("COMMIT").await.unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(recorder.of("retrying")[0]["blockers"][0]["application"], "the reader");
+    assert_eq!(recorder.finished(), ["01-add-column-users-email_key"]);
+}
+
+#[tokio::test]
+async fn an_invalid_index_is_dropped_and_built_again() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let mut plans = [first(dialect), second(dialect)];
+    let Action::Sql(statements) = &mut plans[1].steps[2].action else { unreachable!() };
+    statements[0] = statements[0].replace("CREATE INDEX", "CREATE UNIQUE INDEX");
+    plans[1].checksum = plans[1].compute_checksum();
+    run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+    db.execute("INSERT INTO users (id, fullname) VALUES (1, 'same'), (2, 'SAME')").await;
+
+    let valid = format!("SELECT indisvalid::text FROM pg_index WHERE indexrelid = to_regclass('{INDEX}')");
+    let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "SD0750", "{error}");
+    assert_eq!(db.text(&valid).await, None, "nothing half-done stays behind");
+
+    // A process that was killed cannot clean up: its leftover is found by the next one.
+    let left = db.try_execute(&format!("CREATE UNIQUE INDEX CONCURRENTLY {INDEX} ON users (email_key)")).await;
+    assert!(left.is_err());
+    assert_eq!(db.text(&valid).await.as_deref(), Some("false"));
+    db.execute("UPDATE users SET email_key = 'another' WHERE id = 2").await;
+    run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+    assert_eq!(db.text(&valid).await.as_deref(), Some("true"));
+
+    // And a crash between the work and its record is recognised by the work.
+    db.execute("UPDATE schemadiff.step SET state = 'running' WHERE id = '03-create-index'").await;
+    let recorder = Recorder::default();
+    apply(&db.url, &migrations(dialect, &plans), &until(Phase::Backfill), recorder.shared()).await.unwrap();
+    assert_eq!(recorder.of("step_found").len(), 1);
+}
+
+#[tokio::test]
+async fn a_rebuild_keeps_the_rows_of_referring_tables() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let before = users_with(dialect, &["fullname"]);
+    let mut after = before.clone();
+    let table = after.tables.values_mut().next().unwrap();
+    table.column_mut("fullname").unwrap().nullable = false;
+    let rebuild = |copy: &str| {
+        vec![
+            "CREATE TABLE \"_schemadiff_new\" (\"id\" INTEGER PRIMARY KEY NOT NULL, \"fullname\" TEXT NOT NULL)"
+                .to_owned(),
+            copy.to_owned(),
+            "DROP TABLE users".to_owned(),
+            "ALTER TABLE \"_schemadiff_new\" RENAME TO users".to_owned(),
+        ]
+    };
+    let make = |copy: &str| {
+        let step = step("01-rebuild-users", Phase::Expand, Envelope::Rebuild, rebuild(copy), Vec::new());
+        let plan = schemadiff_tests::lockstep::plan(dialect, SECOND, Some(FIRST), &before, vec![(step, after.clone())]);
+        [first(dialect), plan]
+    };
+    let good = make("INSERT INTO \"_schemadiff_new\" (id, fullname) SELECT id, fullname FROM users");
+    let bad = make("INSERT INTO \"_schemadiff_new\" (id, fullname) SELECT id, fullname FROM users WHERE id <> 7");
+    run(&db, &good[..1], ApplyOptions::default()).await.unwrap();
+    fill(&db, 5).await;
+    db.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id INTEGER REFERENCES users (id) ON DELETE CASCADE)")
+        .await;
+    db.execute("INSERT INTO orders (user_id) SELECT id FROM users").await;
+
+    let error = run(&db, &bad, ApplyOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "SD0754", "{error}");
+    assert_eq!(count(&db, "true").await, "5");
+    run(&db, &good, ApplyOptions::default()).await.unwrap();
+    assert_eq!(db.text("SELECT CAST(count(*) AS text) FROM orders").await.as_deref(), Some("5"));
+    let sql = "SELECT sql FROM sqlite_schema WHERE name = 'orders'";
+    assert!(db.text(sql).await.unwrap().contains("REFERENCES users"), "{:?}", db.text(sql).await);
+}
