@@ -25,7 +25,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Column, CompatView, ObjectName, Schema, Table};
+use crate::model::{Column, CompatView, IdentityKind, ObjectName, Schema, Table};
 
 /// Why a schema is not served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -229,7 +229,7 @@ fn access(
         if !actual.nullable && column.nullable && !base.is_synced(&actual.name) {
             reasons.push(Reason::RefusesNull { table: table.clone(), column: name.clone() });
         }
-        if actual.generated.is_some() && column.generated.is_none() {
+        if (actual.generated.is_some() && column.generated.is_none()) || (always(actual) && !always(column)) {
             reasons.push(Reason::NotWritable { table: table.clone(), column: name.clone() });
         }
         let left_to_engine = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
@@ -242,6 +242,11 @@ fn access(
             reasons.push(Reason::NeedsValue { table: seen_as.clone(), column: column.name.clone() });
         }
     }
+}
+
+/// Whether the engine refuses a value that the code gives.
+fn always(column: &Column) -> bool {
+    column.identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Always)
 }
 
 /// A column that a trigger fills all alone holds NULL until it is filled, and code that says so may read that: it is the

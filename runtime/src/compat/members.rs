@@ -1,7 +1,7 @@
 //! Constraints and indexes: which of them code that runs would miss, and which it would run into.
 //!
-//! Everything is compared by definition and in the code's own column names, never by constraint name: a copy of an
-//! index on a synced column is the same index to the code that knows the other column of the pair.
+//! Everything is compared by definition and in the code's own column names, never by constraint name: a copy of a
+//! unique key on a synced column refuses nothing new to the code that knows the other column of the pair.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,11 @@ pub(super) fn compare(
     in_base: impl Fn(&str) -> Option<String>,
     reasons: &mut Vec<Reason>,
 ) {
-    let names = CodeNames::new(base, declared, in_base);
+    let direct = CodeNames::direct(declared, in_base);
+    let names = direct.with_pairs(base);
     checks(base, declared, &names, reasons);
     foreign_keys(state, base, declared, &names, reasons);
-    keys(base, declared, &names, reasons);
+    keys(base, declared, &direct, &names, reasons);
 }
 
 /// How the code calls the columns of a table.
@@ -29,11 +30,15 @@ struct CodeNames {
 }
 
 impl CodeNames {
-    fn new(base: &Table, declared: &Table, in_base: impl Fn(&str) -> Option<String>) -> Self {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for column in &declared.columns {
-            pairs.extend(in_base(&column.name).map(|real| (real, column.name.clone())));
-        }
+    /// The columns that the code itself names.
+    fn direct(declared: &Table, in_base: impl Fn(&str) -> Option<String>) -> Self {
+        let named = declared.columns.iter().filter_map(|c| Some((in_base(&c.name)?, c.name.clone())));
+        Self { pairs: named.collect() }
+    }
+
+    /// Also the other columns of synced pairs: what the code writes to one is written to the other.
+    fn with_pairs(&self, base: &Table) -> Self {
+        let mut pairs = self.pairs.clone();
         for sync in base.syncs.values() {
             // Both columns of a pair hold one value: what is said of one is said of the other.
             let [a, b] = sync.fills.as_slice() else { continue };
@@ -94,7 +99,12 @@ fn foreign_keys(state: &Schema, base: &Table, declared: &Table, names: &CodeName
         let same_target = |table: &_| {
             *table == key.ref_table || state.compat_views.get(table).is_some_and(|view| view.table == key.ref_table)
         };
-        if !declared.foreign_keys.values().any(|k| k.columns == columns && same_target(&k.ref_table)) {
+        // What happens to the children is part of what the code relies on.
+        let same = |k: &crate::model::ForeignKey| {
+            let actions = (k.on_delete, k.on_update) == (key.on_delete, key.on_update);
+            k.columns == columns && same_target(&k.ref_table) && actions
+        };
+        if !declared.foreign_keys.values().any(same) {
             reasons.push(Reason::Constrained { table: declared.name.clone(), constraint: name.clone() });
         }
     }
@@ -174,12 +184,14 @@ fn keys_of(table: &Table, names: &CodeNames) -> Vec<(String, Key)> {
     keys
 }
 
-fn keys(base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<Reason>) {
+/// What the code runs into is looked for on all columns its writes reach; what it needs, `ON CONFLICT` targets and indexes,
+/// only on those it names.
+fn keys(base: &Table, declared: &Table, direct: &CodeNames, names: &CodeNames, reasons: &mut Vec<Reason>) {
     let table = || declared.name.clone();
     let own_names = CodeNames { pairs: declared.columns.iter().map(|c| (c.name.clone(), c.name.clone())).collect() };
-    let actual = keys_of(base, names);
+    let (reached, actual) = (keys_of(base, names), keys_of(base, direct));
     let wanted = keys_of(declared, &own_names);
-    for (name, key) in actual.iter().filter(|(_, key)| key.unique) {
+    for (name, key) in reached.iter().filter(|(_, key)| key.unique) {
         // A key over fewer columns is the stronger one: whoever keeps to it keeps to this one too.
         let implied =
             |w: &Key| w.unique && (w.is_over(key) || (w.predicate.is_none() && w.set().is_subset(&key.set())));

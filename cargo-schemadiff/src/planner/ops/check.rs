@@ -120,6 +120,7 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check,
     undo.extend(cx.ddl.add_check(table, name, before));
     let id = slug(&["replace-check", name]);
     let covered = columns_of(cx, table, &before.expr);
+    let ready = ["add-check", "validate"].map(|what| tag::step(&slug(&[what, &interim])));
     let step = Proto::new(rank::REMOVE, id, format!("let the new check take the name `{name}`"), table)
         .sql(sql)
         .undo(undo)
@@ -132,7 +133,8 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check,
             })
         })
         .tags(covered.iter().map(|c| tag::unused(table, c)))
-        .after(tag::adds(table));
+        .prepares(covered.iter().any(|c| cx.goes(table, c)))
+        .after_all(ready);
     cx.push(step);
 }
 
@@ -141,7 +143,7 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
     let covered = columns_of(cx, table, &before.expr);
     let first = first || index::retyped(cx, table, &covered);
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
-    let mut step = Proto::new(rank::REMOVE, id, format!("drop check `{name}` on `{table}`"), table)
+    let step = Proto::new(rank::REMOVE, id, format!("drop check `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_constraint(table, name))
         .undo(cx.ddl.add_check(table, name, before))
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
@@ -152,9 +154,6 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
         .tag(tag::freed(table, name))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
         .prepares(clears_the_way);
-    if !first {
-        step = step.after(tag::adds(table));
-    }
     cx.push(step);
 }
 
@@ -163,7 +162,8 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<
     let id = slug(&["check", name]);
     let uses = |check: Option<&Check>| check.map(|c| columns_of(cx, table, &c.expr)).unwrap_or_default();
     let (old, new) = (uses(before), uses(after));
-    let step = Proto::new(rank::CONSTRAINT, id, format!("change check `{name}` on `{table}`"), table)
+    let rank = if after.is_some() { rank::CONSTRAINT } else { rank::REMOVE_COLUMN };
+    let step = Proto::new(rank, id, format!("change check `{name}` on `{table}`"), table)
         .effect({
             let (name, after) = (name.to_owned(), after.cloned());
             on(table, move |t| {

@@ -107,7 +107,7 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &For
         .undo(undo)
         .locks(cx.ddl.locks("validate", table, &[&unproven.ref_table]))
         .scans()
-        .hazard([hazard::fails_on_rows::hazard(&what, table)])
+        .hazard(cx.before(table).map(|_| hazard::fails_on_rows::hazard(&what, table)))
         .effect({
             let name = name.to_owned();
             on(table, move |t| {
@@ -117,6 +117,7 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &For
             })
         })
         .tag(tag::adds(table))
+        .tag(tag::step(&id))
         .after_all(after);
     cx.push(step);
 }
@@ -137,6 +138,7 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
         .locks(cx.ddl.locks("drop_constraint", table, &[&before.ref_table]))
         .effect({
             let (name, after) = (name.to_owned(), after.clone());
+            let interim = interim.clone();
             on(table, move |t| {
                 t.foreign_keys.remove(&interim);
                 t.foreign_keys.insert(name.clone(), after.clone());
@@ -144,8 +146,13 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
         })
         .tags(gone_tags(table, before))
         .prepares(clears_the_way(cx, table, before))
-        .after(tag::adds(table));
+        .after_all(ready(&interim));
     cx.push(step);
+}
+
+/// The foreign key of that name is there, and valid if it is to be.
+fn ready(name: &str) -> [String; 2] {
+    ["add-foreign-key", "validate"].map(|what| tag::step(&slug(&[what, name])))
 }
 
 fn gone_tags(table: &ObjectName, key: &ForeignKey) -> Vec<String> {
@@ -176,8 +183,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .tag(tag::freed(table, name))
         .tag(tag::unreferenced(table))
         .tags(gone_tags(table, key))
-        .prepares(clears_the_way)
-        .after(tag::adds(table));
+        .prepares(clears_the_way);
     cx.push(step);
 }
 
@@ -192,7 +198,8 @@ fn rebuild(
     let id = slug(&["foreign-key", name]);
     let what = after.map(|k| format!("the reference of ({}) to `{}`", columns(k), k.ref_table));
     let others: Vec<ObjectName> = before.iter().chain(&after).map(|k| k.ref_table.clone()).collect();
-    let mut step = Proto::new(rank::CONSTRAINT, id, format!("change foreign key `{name}` on `{table}`"), table)
+    let rank = if after.is_some() { rank::CONSTRAINT } else { rank::REMOVE_COLUMN };
+    let mut step = Proto::new(rank, id, format!("change foreign key `{name}` on `{table}`"), table)
         .touching(&others)
         .effect({
             let (name, after) = (name.to_owned(), after.cloned());

@@ -54,6 +54,10 @@ fn commented(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index
 
 fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) {
     let changes_under_it = retyped(cx, table, &columns_of(cx, table, before));
+    let moves = columns_of(cx, table, before).iter().any(|c| cx.goes(table, c));
+    if moves && !cx.caps.concurrent_indexes {
+        return replace_with_column(cx, table, name, before, after);
+    }
     if before.constraint || after.constraint || !cx.caps.concurrent_indexes {
         return replace_at_once(cx, table, name, before, after);
     }
@@ -83,6 +87,28 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index,
         .after_all([tag::freed(table, name), tag::step(&slug(&["create-index", &interim]))]);
     cx.push(step);
     commented(cx, table, name, after);
+}
+
+/// An index on a column that takes over from another one, where indexes cannot be renamed: a stand-in serves new code until
+/// contract, where the rebuild that drops the old column makes all indexes anew anyway.
+fn replace_with_column(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) {
+    let interim = temporary(name);
+    create(cx, table, &interim, &Index { constraint: false, ..after.clone() });
+    let id = slug(&["replace-index", name]);
+    let old = columns_of(cx, table, before);
+    let step = Proto::new(rank::REMOVE, &id, format!("let the new index take the name `{name}`"), table)
+        .effect({
+            let (name, after) = (name.to_owned(), after.clone());
+            on(table, move |t| {
+                t.indexes.remove(&interim);
+                t.indexes.insert(name.clone(), after.clone());
+            })
+        })
+        .tags(old.iter().map(|c| tag::unused(table, c)))
+        .after_all([tag::step(&slug(&["create-index", &temporary(name)])), tag::adds(table)])
+        .prepares(true);
+    let step = cx.rebuild(step, Vec::new());
+    cx.push(step);
 }
 
 /// Both statements in one transaction.

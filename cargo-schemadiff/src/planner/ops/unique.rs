@@ -78,7 +78,10 @@ fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old:
         .tag(tag::keys(table))
         .after(tag::step(&slug(&["create-index", index])));
     let step = match old {
-        Some(old) => step.tags(columns(old).iter().map(|c| tag::unused(table, c))).after(tag::unreferenced(table)),
+        Some(old) => step
+            .tags(columns(old).iter().map(|c| tag::unused(table, c)))
+            .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
+            .after(tag::unreferenced(table)),
         None => step.tag(tag::adds(table)),
     };
     cx.push(step);
@@ -110,7 +113,8 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
 fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Unique>, after: Option<&Unique>) {
     let id = slug(&["unique", name]);
     let (old, new) = (before.map(columns).unwrap_or_default(), after.map(columns).unwrap_or_default());
-    let step = Proto::new(rank::CONSTRAINT, id, format!("change unique constraint `{name}` on `{table}`"), table)
+    let rank = if after.is_some() { rank::CONSTRAINT } else { rank::REMOVE_COLUMN };
+    let step = Proto::new(rank, id, format!("change unique constraint `{name}` on `{table}`"), table)
         .effect({
             let (name, after) = (name.to_owned(), after.cloned());
             on(table, move |t| {
