@@ -102,3 +102,33 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Kind {
+    /// The kind with this exit code.
+    const fn of_exit_code(code: u8) -> Self {
+        match code {
+            2 => Self::Usage,
+            3 => Self::Project,
+            4 => Self::Migrations,
+            5 => Self::Database,
+            6 => Self::Refused,
+            7 => Self::Apply,
+            8 => Self::Waiting,
+            130 => Self::Interrupted,
+            _ => Self::Internal,
+        }
+    }
+}
+
+impl From<schemadiff::Error> for Error {
+    /// The runtime's errors carry the same codes and exit codes.
+    fn from(error: schemadiff::Error) -> Self {
+        let kind = Kind::of_exit_code(error.exit_code());
+        let text = error.to_string();
+        let (effect, cause) = match text.split_once(": ") {
+            Some((effect, cause)) => (effect.to_owned(), Some(cause.to_owned())),
+            None => (text, None),
+        };
+        Self { kind, code: error.code(), effect, cause, help: error.help() }
+    }
+}

@@ -1,3 +1,5 @@
 //! `cargo schemadiff`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cargo_schemadiff::commands::main(std::env::args_os())
+}

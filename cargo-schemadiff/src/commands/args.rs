@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemadiff::plan::Phase;
 
-use crate::side::Side;
+use crate::{config::GlobalArgs, side::Side};
 
 const AFTER_HELP: &str = "\
 SIDE is what a schema is read from:
@@ -28,99 +28,6 @@ pub struct Cli {
     pub global: GlobalArgs,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What every subcommand understands.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
-    /// Database address, `postgres://user@host/db` or `sqlite:PATH`; also read from `.env` and schemadiff.toml
-    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Directory with the migrations [default: `migrations` beside Cargo.toml or schemadiff.toml]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Output for people or for programs
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub format: Format,
-    /// Say less
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Say more (-vv: also what is sent to the server)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Colour
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
-    pub color: Color,
-    #[command(flatten)]
-    pub project: ProjectArgs,
-}
-
-/// Which package and target the crate side is, as cargo's own options say it.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Package selection")]
-pub struct ProjectArgs {
-    /// Path to Cargo.toml
-    #[arg(long, global = true, value_name = "PATH")]
-    pub manifest_path: Option<PathBuf>,
-    /// Package with the structs
-    #[arg(short, long, global = true, value_name = "SPEC")]
-    pub package: Option<String>,
-    /// Read this binary target
-    #[arg(long, global = true, value_name = "NAME", group = "target_kind")]
-    pub bin: Option<String>,
-    /// Read the library target
-    #[arg(long, global = true, group = "target_kind")]
-    pub lib: bool,
-    /// Read this example target
-    #[arg(long, global = true, value_name = "NAME", group = "target_kind")]
-    pub example: Option<String>,
-    /// Features to activate
-    #[arg(short = 'F', long, global = true, value_name = "FEATURES", value_delimiter = ',')]
-    pub features: Vec<String>,
-    /// Activate all features
-    #[arg(long, global = true)]
-    pub all_features: bool,
-    /// Do not activate the `default` feature
-    #[arg(long, global = true)]
-    pub no_default_features: bool,
-    /// Build in release mode
-    #[arg(short, long, global = true, conflicts_with = "profile")]
-    pub release: bool,
-    /// Build with this profile
-    #[arg(long, global = true, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// Require an unchanged Cargo.lock
-    #[arg(long, global = true)]
-    pub locked: bool,
-    /// Do not use the network
-    #[arg(long, global = true)]
-    pub offline: bool,
-    /// Both --locked and --offline
-    #[arg(long, global = true)]
-    pub frozen: bool,
-}
-
-/// Output format.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Text.
-    #[default]
-    Human,
-    /// One JSON document on standard output.
-    Json,
-}
-
-/// When to colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// When it is a terminal, `NO_COLOR` and `CLICOLOR_FORCE` obeyed.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// Subcommands.
@@ -245,9 +152,6 @@ pub struct DemoArgs {
     /// Rows in the largest table before the migration
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rows: u64,
-    /// End with one JSON object on the last line
-    #[arg(long)]
-    pub json: bool,
     /// Directory with built `shop-v1` and `shop-v2` [default: built with cargo from examples/shop]
     #[arg(long, value_name = "DIR")]
     pub shop: Option<PathBuf>,

@@ -1,3 +1,116 @@
 //! One file per subcommand.
 
+mod abort;
+mod apply;
 pub mod args;
+mod check;
+mod code;
+mod compare;
+mod context;
+mod demo;
+mod diff;
+mod drift;
+mod new;
+mod planning;
+mod snapshot;
+mod status;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{Error, Kind, Result, report::Report};
+use args::{Cli, Command};
+use context::Context;
+
+/// What a command that did not fail found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or equal: exit code 0.
+    Done,
+    /// Differences, where the command was asked to say so: exit code 1.
+    Differences,
+}
+
+/// The program. `cargo schemadiff …` calls it with `schemadiff` as the first argument, which is left out.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = args.enumerate().filter(|(at, arg)| !(*at == 1 && arg == "schemadiff")).map(|(_, arg)| arg);
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        // Prints help to standard output with code 0, and mistakes to standard error with code 2.
+        Err(e) => e.exit(),
+    };
+    let report = context::report(&cli.global);
+    start_tracing(&report);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(Kind::Internal, "SD0934", "the asynchronous runtime does not start").cause(e))
+        .and_then(|runtime| {
+            let result = runtime.block_on(run(&cli));
+            // Whatever still runs is a connection that is closing; nobody waits for it.
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Differences) => ExitCode::from(1),
+        Err(error) => {
+            report.error(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<Outcome> {
+    let context = Context::new(&cli.global)?;
+    match &cli.command {
+        Command::Diff(args) => until_interrupted(diff::run(&context, args)).await,
+        Command::New(args) => until_interrupted(new::run(&context, args)).await,
+        Command::Check => until_interrupted(check::run(&context)).await,
+        Command::Snapshot(args) => until_interrupted(snapshot::run(&context, args)).await,
+        Command::Status => until_interrupted(status::run(&context)).await,
+        // These change a database, and stop where nothing is half-done.
+        Command::Apply(args) => apply::run(&context, args).await,
+        Command::Abort(args) => abort::run(&context, args).await,
+        Command::Demo(args) => demo::run(&context, args).await,
+    }
+}
+
+/// Ctrl-C and SIGTERM end a command that only looks between two awaits: connections close, and servers take back what was not committed.
+async fn until_interrupted(command: impl Future<Output = Result<Outcome>>) -> Result<Outcome> {
+    tokio::select! {
+        result = command => result,
+        () = interruption() => Err(Error::new(Kind::Interrupted, "SD1300", "interrupted")
+            .help("nothing is half-done; run the command again to go on")),
+    }
+}
+
+async fn interruption() {
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        // Without a handler the process simply dies of the signal.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+fn start_tracing(report: &Report) {
+    use tracing_subscriber::EnvFilter;
+    let default = match report.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("SCHEMADIFF_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // A second subscriber in one process can only be a test's, and it then has the say.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+}

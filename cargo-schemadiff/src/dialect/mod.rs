@@ -16,7 +16,7 @@ use schemadiff::{
     plan::{Assignment, Backfill, KeyColumn, Lock},
 };
 
-pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize};
+pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
 
 /// Facts about an engine that the planner branches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::{Error, Kind, Result};
 pub const LOCK_FILE: &str = "schemadiff.lock";
 
 const HEADER: &str =
-    "# Written by `cargo schemadiff`: the schema after the newest migration. Do not edit; commit it.\n";
+    "# A schema, written by `cargo schemadiff`. Not to be edited; schemadiff.lock is to be committed.\n";
 
 /// The lock file of a migrations directory, nothing when there is none.
 pub(super) fn read_lock(dir: &Path) -> Result<Option<Snapshot>> {

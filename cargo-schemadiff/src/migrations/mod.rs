@@ -73,6 +73,18 @@ impl Migrations {
         (Self { dir: dir.to_path_buf(), plans, lock }, findings)
     }
 
+    /// Something to work with, or the error that says where it was looked for.
+    ///
+    /// # Errors
+    /// [`Kind::Migrations`] when there is no migration.
+    pub fn require_any(&self) -> Result<()> {
+        if !self.plans.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Migrations, "SD0438", format!("there is no migration in {}", self.dir.display()))
+            .help("write the first one with `cargo schemadiff new NAME`, or name the directory with --dir"))
+    }
+
     /// The newest migration.
     pub fn head(&self) -> Option<&Plan> {
         self.plans.last()

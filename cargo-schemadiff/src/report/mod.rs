@@ -4,15 +4,13 @@ pub mod describe;
 mod human;
 pub mod plan;
 pub mod progress;
+pub mod status;
 
 use std::io::Write;
 
 use serde::Serialize;
 
-use crate::{
-    Error, Kind, Result,
-    commands::args::{Color, Format, GlobalArgs},
-};
+use crate::{Error, Kind, Result};
 
 pub use human::{bytes, count, duration};
 
@@ -54,17 +52,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// As the options say; sets the colour choice of the process.
-    pub fn new(args: &GlobalArgs) -> Self {
-        let choice = match args.color {
-            Color::Auto => anstream::ColorChoice::Auto,
-            Color::Always => anstream::ColorChoice::Always,
-            Color::Never => anstream::ColorChoice::Never,
-        };
-        choice.write_global();
-        Self { json: args.format == Format::Json, quiet: args.quiet, verbose: args.verbose }
-    }
-
     /// A result: text for people, nothing when the output is JSON.
     ///
     /// # Errors
@@ -87,6 +74,14 @@ impl Report {
     /// [`Kind::Interrupted`] when nobody reads any more.
     pub fn json(&self, document: &impl Serialize) -> Result<()> {
         if self.json { print(&(to_json(document)? + "\n")) } else { Ok(()) }
+    }
+
+    /// One line on standard output, whatever the format.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when nobody reads any more.
+    pub fn line(&self, text: &str) -> Result<()> {
+        print(&format!("{text}\n"))
     }
 
     /// An error, on standard error for people and, with JSON output, as a document on standard output too.

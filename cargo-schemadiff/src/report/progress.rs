@@ -1,34 +1,174 @@
-//! Progress on a terminal; nothing elsewhere.
+//! Progress on standard error: bars on a terminal, lines elsewhere.
+
+use std::{
+    io::Write,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use schemadiff::{
+    lockstep::{Event, Progress},
+    plan::Phase,
+};
 
-/// A bar for rows, hidden when standard error is no terminal, with `--quiet` or with JSON output.
-pub fn rows(total: u64, what: &str, visible: bool) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), target(visible));
+use super::{count, duration, paint, style};
+
+/// A spinner for something without a known end; hidden when standard error is no terminal.
+pub fn spinner(what: &str, visible: bool) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(visible));
     // The templates are constants, and a wrong one would only lose the bar's looks.
-    if let Ok(style) =
-        ProgressStyle::with_template("  {msg} [{bar:32}] {human_pos}/{human_len} rows, {per_sec}, {eta} left")
-    {
+    if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    if visible {
+        bar.enable_steady_tick(Duration::from_millis(120));
+    }
+    bar
+}
+
+fn rows(what: &str, visible: bool) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target(visible));
+    let template = "  {msg} [{bar:30}] {human_pos}/{human_len} rows, {per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
     bar.set_message(what.to_owned());
     bar
 }
 
-/// A spinner for something without a known end.
-pub fn spinner(what: &str, visible: bool) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, target(visible));
-    if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
-        bar.set_style(style);
-    }
-    bar.set_message(what.to_owned());
-    if visible {
-        bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    }
-    bar
-}
-
 fn target(visible: bool) -> ProgressDrawTarget {
     // indicatif hides it by itself when standard error is no terminal.
     if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
+/// Tells a person what the executor does.
+#[derive(Debug, Default)]
+pub struct Terminal {
+    quiet: bool,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    title: String,
+    bar: Option<ProgressBar>,
+    filling: bool,
+    /// The last closed gate that was told, so that it is told once.
+    gate: String,
+}
+
+impl Terminal {
+    /// Says nothing when quiet.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, now: Mutex::default() }
+    }
+
+    fn started(&self, now: &mut Now, title: &str) {
+        now.clear();
+        title.clone_into(&mut now.title);
+        now.bar = Some(spinner(title, !self.quiet));
+    }
+
+    fn filled(&self, now: &mut Now, done: u64, total: Option<u64>) {
+        if !now.filling {
+            now.bar.take().inspect(ProgressBar::finish_and_clear);
+            now.bar = Some(rows(&now.title, !self.quiet));
+            now.filling = true;
+        }
+        if let Some(bar) = &now.bar {
+            if let Some(total) = total {
+                bar.set_length(total.max(done));
+            }
+            bar.set_position(done);
+        }
+    }
+
+    fn line(&self, now: &Now, text: &str) {
+        if self.quiet {
+            return;
+        }
+        let write = || {
+            // A closed standard error leaves nobody to tell.
+            let _ = writeln!(anstream::stderr(), "{text}");
+        };
+        match &now.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Now {
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.filling = false;
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.now.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Progress for Terminal {
+    fn event(&self, event: &Event<'_>) {
+        let now = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let warn = |text: String| format!("  {} {text}", paint(style::WARN, "wait"));
+        match event {
+            Event::LedgerCreated => self.line(now, "  the ledger was created"),
+            Event::StepStarted { title, .. } => self.started(now, title),
+            Event::Backfill { rows, total, .. } => self.filled(now, *rows, *total),
+            Event::StepFinished { phase, elapsed_ms, rows, .. } => {
+                now.clear();
+                let took = duration(Duration::from_millis(*elapsed_ms));
+                let rows = if *rows > 0 { format!(", {} rows", count(*rows)) } else { String::new() };
+                let done = paint(style::GOOD, format!("{:<8}", phase.as_str()));
+                let facts = paint(style::DIM, format!("{took}{rows}"));
+                self.line(now, &format!("  {done} {} {facts}", now.title));
+            }
+            Event::StepFound { step, .. } => self.line(now, &format!("  step {step} was done already")),
+            Event::StepUndone { step, elapsed_ms, .. } => {
+                now.clear();
+                let took = duration(Duration::from_millis(*elapsed_ms));
+                self.line(now, &format!("  {} {step} {}", paint(style::WARN, "undone  "), paint(style::DIM, took)));
+            }
+            Event::Retrying { attempt, cause, blockers, .. } => {
+                let by = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let by = if by.is_empty() { String::new() } else { format!("; blocked by {by}") };
+                self.line(now, &warn(format!("attempt {attempt} did not get its locks: {cause}{by}")));
+            }
+            Event::OldTransactions { transactions, .. } => {
+                let who = transactions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                self.line(now, &warn(format!("the index build waits for older transactions: {who}")));
+            }
+            Event::GateClosed { holders, .. } => {
+                let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                if now.gate != who {
+                    let text = warn(format!("the {} phase is held by {who}", Phase::Contract));
+                    who.clone_into(&mut now.gate);
+                    self.line(now, &text);
+                }
+            }
+            Event::WorkerBusy { holder } => self.line(now, &warn(format!("another process migrates: {holder}"))),
+            Event::VersionRetired { app, version, .. } => {
+                self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));
+            }
+            Event::MigrationFinished { migration } => {
+                now.clear();
+                self.line(now, &format!("  {} {migration}", paint(style::GOOD, "done    ")));
+            }
+            Event::MigrationAborted { migration } => {
+                now.clear();
+                self.line(now, &format!("  {} {migration}", paint(style::WARN, "aborted ")));
+            }
+            Event::WaitingToBeServed { reasons } => self.line(now, &warn(reasons.join("; "))),
+            // Events that a newer runtime adds have nothing to say here yet.
+            _ => {}
+        }
+    }
 }

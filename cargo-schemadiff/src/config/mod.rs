@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use schemadiff::model::Dialect;
 use serde::Deserialize;
 
-use crate::{Error, Kind, Result, commands::args::GlobalArgs};
+mod options;
+
+use crate::{Error, Kind, Result};
+
+pub use options::{Color, Format, GlobalArgs, ProjectArgs};
 
 const FILE: &str = "schemadiff.toml";
 
@@ -94,8 +98,7 @@ impl Config {
     /// [`Kind::Usage`] for a `.env` that cannot be parsed.
     pub fn database_url(&self) -> Result<Option<String>> {
         let variable = self.file.database_url_var.as_deref().unwrap_or("DATABASE_URL");
-        let own_variable = self.file.database_url_var.as_ref().and_then(|name| std::env::var(name).ok());
-        if let Some(url) = own_variable.or_else(|| self.args.database_url.clone()) {
+        if let Some(url) = self.args.database_url.clone().or_else(|| std::env::var(variable).ok()) {
             return Ok(Some(url));
         }
         match dot_env(&self.base, variable)? {

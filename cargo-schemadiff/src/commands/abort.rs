@@ -1,0 +1,47 @@
+//! `cargo schemadiff abort`: takes a migration back whose contract phase has not begun.
+
+use schemadiff::{
+    embed,
+    lockstep::admin::{self, ApplyOptions},
+};
+use serde_json::json;
+
+use super::{
+    Outcome,
+    apply::{app, progress, stop_on_interruption},
+    args::AbortArgs,
+    context::Context,
+};
+use crate::{
+    Error, Kind, Result,
+    migrations::Migrations,
+    report::{JSON_FORMAT, paint, style},
+};
+
+pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> {
+    let url = context.config.require_database_url()?;
+    let dir = context.config.dir();
+    Migrations::read(&dir)?.require_any()?;
+    let migrations = embed::Migrations::load(&dir)?;
+    let id = match &args.migration {
+        Some(id) => id.clone(),
+        None => under_way(&url, &migrations).await?,
+    };
+    let options = ApplyOptions { app: app(context), stop: Some(stop_on_interruption()), ..ApplyOptions::default() };
+    admin::abort(&url, &migrations, &id, &options, progress(context)).await?;
+    context.report.json(&json!({ "format": JSON_FORMAT, "command": "abort", "aborted": id }))?;
+    if !context.report.quiet {
+        context.report.say(format!("{}\n", paint(style::GOOD, format!("{id} was taken back"))))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The newest migration that has begun and not ended.
+async fn under_way(url: &str, migrations: &embed::Migrations) -> Result<String> {
+    let status = admin::status(url, Some(migrations)).await?;
+    let running = status.migrations.iter().rev().find(|m| m.state == "running");
+    running.map(|m| m.id.clone()).ok_or_else(|| {
+        Error::new(Kind::Refused, "SD0640", "no migration is under way in this database")
+            .help("name one: `cargo schemadiff abort MIGRATION`; `cargo schemadiff status` lists them")
+    })
+}

@@ -1,0 +1,65 @@
+//! `cargo schemadiff check`: structs, lock file and migrations agree. No database, so that CI needs none.
+
+use schemadiff::model::{Fingerprint, between};
+use serde_json::json;
+
+use super::{
+    Outcome,
+    args::IntentArgs,
+    compare::{Spelling, compare},
+    context::Context,
+};
+use crate::{
+    Error, Kind, Result,
+    migrations::Migrations,
+    report::{JSON_FORMAT, describe::first_differences, error_json, paint, style},
+    side::Side,
+};
+
+pub(super) async fn run(context: &Context) -> Result<Outcome> {
+    let dir = context.config.dir();
+    let (migrations, mut findings) = Migrations::inspect(&dir);
+    // What the lock file says is only worth comparing when it can be trusted.
+    if findings.is_empty() {
+        findings.extend(structs(context, &migrations).await?);
+    }
+    let report = context.report;
+    report.json(&json!({
+        "format": JSON_FORMAT,
+        "command": "check",
+        "dir": dir.display().to_string(),
+        "migrations": migrations.plans.len(),
+        "agree": findings.is_empty(),
+        "findings": findings.iter().map(error_json).collect::<Vec<_>>(),
+    }))?;
+    for finding in &findings {
+        let text = finding.to_string();
+        let (head, rest) = text.split_once(": ").unwrap_or(("error", &text));
+        report.say(format!("{}: {rest}\n", paint(style::BAD, head)))?;
+    }
+    if !findings.is_empty() {
+        return Ok(Outcome::Differences);
+    }
+    if !report.quiet {
+        let count = migrations.plans.len();
+        let text = format!("structs, lock file and {count} migration{} agree", if count == 1 { "" } else { "s" });
+        report.say(format!("{}\n", paint(style::GOOD, text)))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What the structs and the lock file say differently.
+async fn structs(context: &Context, migrations: &Migrations) -> Result<Option<Error>> {
+    let intent = IntentArgs::default();
+    let comparison = compare(context, &Side::Lock, &Side::Crate, &intent, migrations, Spelling::Offline).await?;
+    if Fingerprint::of(&comparison.current) == Fingerprint::of(&comparison.desired) {
+        return Ok(None);
+    }
+    let differences = between(&comparison.current, &comparison.desired);
+    Ok(Some(
+        Error::new(Kind::Migrations, "SD0436", "the structs are not what the lock file says")
+            .cause(first_differences(&differences, "in the structs"))
+            .help("write the migration with `cargo schemadiff new NAME` and commit it")
+            .help("or take the change to the structs back"),
+    ))
+}

@@ -1,0 +1,242 @@
+//! Brings two sides into one spelling, so that they can be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::{
+    artifact::TableDecl,
+    model::{Dialect, ObjectName, Opaque, Schema},
+};
+
+use super::{args::IntentArgs, code, context::Context};
+use crate::{
+    Result,
+    dialect::{Connection, Introspection, TableSize, normalize_statically},
+    diff::{self, Change, DiffOptions, Hints},
+    migrations::{Migrations, Sources, read_snapshot, source_differences, with_lock_spelling},
+    side::Side,
+};
+
+/// One side as it was read, before it is brought into a spelling.
+enum Read {
+    Code(Vec<TableDecl>),
+    Database(Box<(Connection, Introspection)>),
+    Schema(Dialect, Schema),
+    Empty,
+}
+
+impl Read {
+    fn dialect(&self) -> Option<Dialect> {
+        match self {
+            Self::Code(_) | Self::Empty => None,
+            Self::Database(open) => Some(open.1.server.dialect),
+            Self::Schema(dialect, _) => Some(*dialect),
+        }
+    }
+}
+
+/// Two schemas in one spelling, and what was learned on the way.
+pub struct Comparison {
+    /// Engine.
+    pub dialect: Dialect,
+    /// Version of the server, or the oldest supported one when no server was asked.
+    pub version: u32,
+    /// Where it starts.
+    pub current: Schema,
+    /// Where it should lead.
+    pub desired: Schema,
+    /// Renames and backfills, from the structs.
+    pub hints: Hints,
+    /// Sizes of the tables of a live side.
+    pub sizes: BTreeMap<ObjectName, TableSize>,
+    /// What the structs said where the server spells it differently.
+    pub sources: Sources,
+    /// What may be assumed.
+    pub options: DiffOptions,
+    /// Tables of the current side that are left alone.
+    pub unmanaged: Vec<String>,
+    /// What the model cannot hold, on either side.
+    pub opaque: Vec<Opaque>,
+    /// A connection to the database, where a side is one.
+    pub connection: Option<Connection>,
+}
+
+/// How the two sides get a server to spell expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// A side that is a database; else the configured one when there is one; else what can be done without.
+    BestEffort,
+    /// Without a server: what the lock file knows, and what needs none.
+    Offline,
+}
+
+/// Reads both sides and brings them into one spelling.
+///
+/// # Errors
+/// When a side cannot be read, or the server refuses something that the structs say.
+pub async fn compare(
+    context: &Context,
+    from: &Side,
+    to: &Side,
+    intent: &IntentArgs,
+    migrations: &Migrations,
+    spelling: Spelling,
+) -> Result<Comparison> {
+    let read_from = read(context, from, migrations).await?;
+    let read_to = read(context, to, migrations).await?;
+    let dialect = context.dialect(&[(from, read_from.dialect()), (to, read_to.dialect())], migrations)?;
+    let mut found = Found::default();
+    let mut current = found.schema(dialect, read_from, migrations)?;
+    // What the starting side intends was intended before it was written: only the other side's renames are news.
+    found.hints = Hints::default();
+    let mut desired = found.schema(dialect, read_to, migrations)?;
+    let mut connection = found.connection.take();
+    if connection.is_none() && spelling == Spelling::BestEffort && (from.is_code() || to.is_code()) {
+        connection = speller(context, dialect).await?;
+    }
+    if let Some(server) = &mut connection {
+        if from.is_code() {
+            server.normalize(&mut current, &Schema::default()).await?;
+        }
+        if to.is_code() {
+            server.normalize(&mut desired, &current).await?;
+        }
+    }
+    let sources = if to.is_code() { source_differences(&found.written_to, &desired)? } else { Sources::new() };
+    let mut hints = found.hints;
+    for rename in &intent.rename {
+        diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
+    }
+    let options = options(from, to, intent, migrations);
+    let unmanaged = diff::unmanaged(&current, &desired, &options);
+    let current = without(current, &unmanaged, &desired);
+    let version = connection.as_ref().map_or(oldest_version(dialect), |c| c.server().version);
+    Ok(Comparison {
+        dialect,
+        version,
+        hints,
+        sizes: found.sizes,
+        sources,
+        unmanaged: unmanaged.iter().map(|name| format!("table {name}")).collect(),
+        opaque: found.opaque,
+        options,
+        current,
+        desired,
+        connection,
+    })
+}
+
+impl Comparison {
+    /// The changes from the current to the desired schema.
+    ///
+    /// # Errors
+    /// What could be a rename and is not said to be one; a drop that is not acknowledged.
+    pub fn changes(&self) -> Result<Vec<Change>> {
+        diff::diff(&self.current, &self.desired, &self.hints, &self.options)
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    connection: Option<Connection>,
+    sizes: BTreeMap<ObjectName, TableSize>,
+    opaque: Vec<Opaque>,
+    hints: Hints,
+    /// The side that was read last, as it was written.
+    written_to: Schema,
+}
+
+impl Found {
+    fn schema(&mut self, dialect: Dialect, read: Read, migrations: &Migrations) -> Result<Schema> {
+        Ok(match read {
+            Read::Empty => Schema::default(),
+            Read::Schema(_, schema) => {
+                self.opaque.extend(schema.opaque.iter().cloned());
+                schema
+            }
+            Read::Database(open) => {
+                let (connection, introspection) = *open;
+                self.connection = Some(connection);
+                self.sizes.extend(introspection.sizes);
+                self.opaque.extend(introspection.schema.opaque.iter().cloned());
+                introspection.schema
+            }
+            Read::Code(tables) => {
+                let (written, hints) = code::lower(&tables, dialect)?;
+                self.hints = hints;
+                let mut schema = match &migrations.lock {
+                    Some(lock) if lock.dialect == dialect => with_lock_spelling(&written, lock)?,
+                    _ => written.clone(),
+                };
+                normalize_statically(dialect, &mut schema);
+                self.written_to = written;
+                schema
+            }
+        })
+    }
+}
+
+async fn read(context: &Context, side: &Side, migrations: &Migrations) -> Result<Read> {
+    Ok(match side {
+        Side::Empty => Read::Empty,
+        Side::Lock => match &migrations.lock {
+            Some(lock) => Read::Schema(lock.dialect, lock.schema.clone()),
+            None => Read::Empty,
+        },
+        Side::File(path) => {
+            let snapshot = read_snapshot(path)?;
+            Read::Schema(snapshot.dialect, snapshot.schema)
+        }
+        Side::Crate | Side::Artifact(_) => Read::Code(code::read(context, side)?),
+        Side::Database(url) => {
+            let mut connection = Connection::open(url).await?;
+            let introspection = connection.introspect(&context.scope()).await?;
+            Read::Database(Box::new((connection, introspection)))
+        }
+    })
+}
+
+/// A server that spells expressions where no side is one: nothing is written to it.
+async fn speller(context: &Context, dialect: Dialect) -> Result<Option<Connection>> {
+    match dialect {
+        Dialect::Sqlite => Connection::open("sqlite::memory:").await.map(Some),
+        Dialect::Postgres | Dialect::Mysql => match context.config.database_url()? {
+            Some(url) => Connection::open(&url).await.map(Some),
+            None => Ok(None),
+        },
+    }
+}
+
+/// Code does not mention what belongs to others: a table that neither it nor the lock file knows is left alone.
+/// Any other side is whole.
+fn options(from: &Side, to: &Side, intent: &IntentArgs, migrations: &Migrations) -> DiffOptions {
+    let whole = !to.is_code() || !matches!(from, Side::Database(_));
+    let managed = (!whole).then(|| match &migrations.lock {
+        Some(lock) => lock.schema.tables.keys().cloned().collect(),
+        None => BTreeSet::new(),
+    });
+    DiffOptions { allowed_drops: intent.allow_drop.iter().cloned().collect(), managed }
+}
+
+/// The schema without what is left alone: those tables, and the types that only they use.
+fn without(schema: Schema, unmanaged: &[ObjectName], desired: &Schema) -> Schema {
+    if unmanaged.is_empty() {
+        return schema;
+    }
+    let opaque = schema.opaque.clone();
+    let mut kept = schema.restricted_to(|name| !unmanaged.contains(name));
+    let used: BTreeSet<String> =
+        kept.tables.values().flat_map(|t| &t.columns).map(|c| c.ty.trim_end_matches("[]").replace('"', "")).collect();
+    kept.enums.retain(|name, _| {
+        desired.enums.contains_key(name) || used.contains(&name.name) || used.contains(&name.to_string())
+    });
+    kept.opaque = opaque;
+    kept
+}
+
+const fn oldest_version(dialect: Dialect) -> u32 {
+    match dialect {
+        Dialect::Postgres => 140_000,
+        Dialect::Sqlite => 3_051_003,
+        Dialect::Mysql => 0,
+    }
+}

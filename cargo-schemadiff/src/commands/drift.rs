@@ -1,0 +1,90 @@
+//! Whether the database is what the ledger says it is.
+
+use std::collections::BTreeSet;
+
+use schemadiff::{
+    backend::StepState,
+    embed,
+    lockstep::{Status, admin},
+    model::{Fingerprint, ObjectName, Schema, between},
+};
+
+use super::context::Context;
+use crate::{Error, Kind, Result, dialect::Connection, migrations::Migrations, report::describe::first_differences};
+
+/// Refuses to go on when somebody else changed what the project manages.
+///
+/// # Errors
+/// [`Kind::Apply`] with the first differences.
+pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations: &embed::Migrations) -> Result<()> {
+    let status = admin::status(url, Some(migrations)).await?;
+    let expected = expected(ours, &status)?;
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
+    let mut first = None;
+    for state in &expected {
+        let (state, found) = comparable(state, &found, ours);
+        if Fingerprint::of(&state) == Fingerprint::of(&found) {
+            return Ok(());
+        }
+        first.get_or_insert_with(|| between(&state, &found));
+    }
+    Err(Error::new(Kind::Apply, "SD0745", "the database is not what its migrations made it")
+        .cause(first_differences(&first.unwrap_or_default(), "in the database"))
+        .help("take the change back in the database")
+        .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`"))
+}
+
+/// The states that the database may be in: one, or two while a step is on record as begun. None when that cannot be
+/// known, because a newer version of the project has been at work.
+fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
+    let Some(lock) = &ours.lock else { return Ok(Vec::new()) };
+    if status.migrations.iter().any(|m| !m.known && m.state != "aborted") {
+        return Ok(Vec::new());
+    }
+    let mut state = lock.schema.clone();
+    for plan in ours.plans.iter().rev() {
+        let row = status.migrations.iter().find(|m| m.id == plan.id);
+        if row.is_some_and(|m| m.state == "done") {
+            break;
+        }
+        let state_of = |id: &str| row.and_then(|m| m.steps.iter().find(|s| s.id == id)).map(|s| s.state);
+        for step in plan.steps.iter().rev() {
+            match state_of(&step.id) {
+                Some(StepState::Done) => return Ok(vec![state]),
+                Some(StepState::Running) => {
+                    let with = state.clone();
+                    step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
+                    return Ok(vec![state, with]);
+                }
+                Some(StepState::Pending | StepState::Undone) | None => {
+                    step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
+                }
+            }
+        }
+    }
+    Ok(vec![state])
+}
+
+fn contradiction(cause: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Internal, "SD0936", "the plans and the lock file contradict each other").cause(cause)
+}
+
+/// Both with what this project manages only, and without what a server cannot show.
+fn comparable(state: &Schema, found: &Schema, ours: &Migrations) -> (Schema, Schema) {
+    let mut managed: BTreeSet<&ObjectName> = state.tables.keys().collect();
+    if let Some(lock) = &ours.lock {
+        managed.extend(lock.schema.tables.keys());
+    }
+    let part = |schema: &Schema| {
+        let mut schema = schema.restricted_to(|name| managed.contains(name));
+        schema.enums.retain(|name, _| state.enums.contains_key(name));
+        for table in schema.tables.values_mut() {
+            table.syncs.values_mut().for_each(|sync| *sync = sync.structure());
+        }
+        schema
+    };
+    (part(state), part(found))
+}

@@ -1,0 +1,151 @@
+//! `cargo schemadiff new`: plans, proves on a scratch database, writes.
+
+use std::path::Path;
+
+use schemadiff::{
+    model::{Dialect, Fingerprint, Schema, between},
+    plan::{Plan, SNAPSHOT_FORMAT, Snapshot},
+};
+use serde_json::json;
+
+use super::{
+    Outcome,
+    args::NewArgs,
+    compare::{Comparison, Spelling, compare},
+    context::Context,
+    planning,
+};
+use crate::{
+    Error, Kind, Result,
+    dialect::{Connection, ddl, dialect_of},
+    migrations::{LOCK_FILE, Migrations, Sources, new_id, snapshot_text, write_atomically, write_migration},
+    prove,
+    report::{
+        JSON_FORMAT,
+        describe::first_differences,
+        paint,
+        plan::{Surroundings, render, render_left_alone, summary},
+        progress, style,
+    },
+    side::Side,
+};
+
+pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
+    let dir = context.config.dir();
+    let migrations = Migrations::read(&dir)?;
+    let parent = migrations.head().map(|plan| plan.id.clone());
+    let id = new_id(&args.name, parent.as_deref())?;
+    let from = args.from.clone().unwrap_or(Side::Lock);
+    let to = args.to.clone().unwrap_or(Side::Crate);
+    begin(context, &dir, &migrations, &from, &to)?;
+    let mut comparison = compare(context, &from, &to, &args.intent, &migrations, Spelling::BestEffort).await?;
+    starts_at_the_head(&migrations, &comparison)?;
+    let mut server = server(context, &mut comparison).await?;
+    comparison.version = server.server().version;
+    let changes = comparison.changes()?;
+    if changes.is_empty() {
+        context.report.json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "plan": null }))?;
+        context.report.say(format!("{}\n", paint(style::GOOD, "no differences, nothing to write")))?;
+        return Ok(Outcome::Done);
+    }
+    let plan = planning::plan(&comparison, &id, parent.as_deref())?;
+    prove_it(context, &comparison, &plan, &mut server).await?;
+    let lock = lock_after(&comparison, &plan);
+    let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };
+    let around =
+        Surroundings { sizes: Some(&comparison.sizes), opaque: &comparison.opaque, unmanaged: &comparison.unmanaged };
+    context.report.json(&json!({
+        "format": JSON_FORMAT,
+        "command": "new",
+        "written": written.as_ref().map(|path| path.display().to_string()),
+        "plan": plan,
+    }))?;
+    let last = match &written {
+        Some(path) => format!("wrote {} and {}", path.display(), dir.join(LOCK_FILE).display()),
+        None => "dry run, nothing written".to_owned(),
+    };
+    context.report.say(format!(
+        "{}\n\n{}{}{}\n",
+        paint(style::HEADING, format!("{id}: {}", summary(&plan))),
+        render(&plan, around),
+        render_left_alone(around),
+        paint(style::GOOD, last),
+    ))?;
+    Ok(Outcome::Done)
+}
+
+/// A crate that embeds its migrations compiles only when there is a lock file, so the first migration begins with an
+/// empty one.
+fn begin(context: &Context, dir: &Path, migrations: &Migrations, from: &Side, to: &Side) -> Result<()> {
+    let crates = [from, to].contains(&&Side::Crate);
+    if !crates || migrations.lock.is_some() || !migrations.plans.is_empty() {
+        return Ok(());
+    }
+    let known = |side: &Side| match side {
+        Side::Database(url) => dialect_of(url).ok(),
+        _ => None,
+    };
+    let dialect = context.dialect(&[(from, known(from)), (to, known(to))], migrations)?;
+    let empty =
+        Snapshot { format: SNAPSHOT_FORMAT, dialect, head: None, sources: Sources::new(), schema: Schema::default() };
+    write_atomically(&dir.join(LOCK_FILE), &snapshot_text(&empty)?)
+}
+
+/// A migration starts where the one before it ends, or the chain breaks.
+fn starts_at_the_head(migrations: &Migrations, comparison: &Comparison) -> Result<()> {
+    let Some((head, lock)) = migrations.head().zip(migrations.lock.as_ref()) else {
+        return Ok(());
+    };
+    if Fingerprint::of(&comparison.current) == head.after {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Migrations, "SD0437", format!("the starting side is not where migration {} ends", head.id))
+        .cause(first_differences(&between(&lock.schema, &comparison.current), "on the starting side"))
+        .help("start from the lock file: leave --from away")
+        .help("or apply what is there first: cargo schemadiff apply"))
+}
+
+/// The server that the plan is proven on: its version decides what the plan may use.
+async fn server(context: &Context, comparison: &mut Comparison) -> Result<Connection> {
+    if let Some(connection) = comparison.connection.take() {
+        return Ok(connection);
+    }
+    match comparison.dialect {
+        Dialect::Sqlite => Connection::open("sqlite::memory:").await,
+        Dialect::Postgres | Dialect::Mysql => match context.config.database_url()? {
+            Some(url) => Connection::open(&url).await,
+            None => Err(Error::new(
+                Kind::Usage,
+                "SD0216",
+                "a migration for PostgreSQL is proven on a server before it is written",
+            )
+            .cause("no database is named")
+            .help("pass --database-url or set DATABASE_URL: a scratch database is made beside it and removed again")),
+        },
+    }
+}
+
+async fn prove_it(context: &Context, comparison: &Comparison, plan: &Plan, server: &mut Connection) -> Result<()> {
+    let visible = !context.report.quiet && !context.report.json;
+    let bar = progress::spinner("proving the plan on a scratch database", visible);
+    let ddl = ddl(comparison.dialect, comparison.version)?;
+    let mut scratch = server.scratch().await?;
+    let proof = prove::prove(&mut scratch.connection, ddl.as_ref(), &comparison.current, plan).await;
+    // What the proof found matters more than whether its scratch database went away.
+    let removed = scratch.remove().await;
+    bar.finish_and_clear();
+    proof?;
+    removed
+}
+
+fn lock_after(comparison: &Comparison, plan: &Plan) -> Snapshot {
+    let mut schema = comparison.desired.clone();
+    schema.opaque.clear();
+    Snapshot {
+        format: SNAPSHOT_FORMAT,
+        dialect: comparison.dialect,
+        head: Some(plan.id.clone()),
+        sources: comparison.sources.clone(),
+        schema,
+    }
+}

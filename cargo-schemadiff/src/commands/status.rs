@@ -1,0 +1,22 @@
+//! `cargo schemadiff status`: who runs what, what waits for whom, since when.
+
+use schemadiff::{embed, lockstep::admin};
+use serde_json::json;
+
+use super::{Outcome, context::Context};
+use crate::{
+    Result,
+    migrations::LOCK_FILE,
+    report::{JSON_FORMAT, status::render},
+};
+
+pub(super) async fn run(context: &Context) -> Result<Outcome> {
+    let url = context.config.require_database_url()?;
+    let dir = context.config.dir();
+    // In a production image there are no files: the ledger then speaks for itself.
+    let migrations = dir.join(LOCK_FILE).is_file().then(|| embed::Migrations::load(&dir)).transpose()?;
+    let status = admin::status(&url, migrations.as_ref()).await?;
+    context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
+    context.report.say(render(&status))?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,117 @@
+//! The status of a database in text.
+
+use std::time::Duration;
+
+use schemadiff::{
+    backend::{Evidence, StepState},
+    lockstep::{MigrationStatus, Status, StepStatus, VersionStatus, Waiting},
+};
+
+use super::{count, duration, paint, style};
+
+/// The whole picture.
+pub fn render(status: &Status) -> String {
+    let mut out = String::new();
+    if !status.ledger {
+        out.push_str("no migration has been applied to this database\n");
+    }
+    section(&mut out, "migrations", status.migrations.iter().map(|m| migration(m, status.now_ms)));
+    section(&mut out, "running versions", status.versions.iter().map(|v| version(v, status.now_ms)));
+    section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
+    let worker = status.worker.iter().map(|w| format!("  {} for {}\n", w.describe(), ago(w.since_ms, status.now_ms)));
+    section(&mut out, "migrating now", worker);
+    let retired = status
+        .retired
+        .iter()
+        .map(|r| format!("  {} {} since {} ago: {}\n", r.app, r.version, ago(r.at_ms, status.now_ms), r.reason));
+    section(&mut out, "refused versions", retired);
+    out
+}
+
+fn section(out: &mut String, title: &str, parts: impl Iterator<Item = String>) {
+    let text: String = parts.collect();
+    if !text.is_empty() {
+        out.push_str(&format!("{}\n{text}", paint(style::HEADING, title)));
+    }
+}
+
+fn ago(then_ms: i64, now_ms: i64) -> String {
+    duration(Duration::from_millis(u64::try_from(now_ms.saturating_sub(then_ms)).unwrap_or(0)))
+}
+
+fn migration(m: &MigrationStatus, now_ms: i64) -> String {
+    let state = match m.state {
+        "done" => paint(style::GOOD, "done   "),
+        "running" => paint(style::WARN, "running"),
+        "aborted" => paint(style::DIM, "aborted"),
+        other => paint(style::ACCENT, format!("{other:<7}")),
+    };
+    let mut out = format!("  {state} {}", m.id);
+    match (m.started_ms, m.finished_ms) {
+        (Some(_), Some(end)) => out.push_str(&format!(", {} ago", ago(end, now_ms))),
+        (Some(start), None) => out.push_str(&format!(", begun {} ago", ago(start, now_ms))),
+        (None, _) => {}
+    }
+    if let Some(by) = &m.applied_by {
+        out.push_str(&paint(style::DIM, format!(" by {by}")));
+    }
+    if !m.known && m.state != "pending" {
+        out.push_str(&paint(style::DIM, " (not among the migrations here)"));
+    }
+    out.push('\n');
+    if m.state == "running" {
+        m.steps.iter().for_each(|s| out.push_str(&step(s)));
+    }
+    out
+}
+
+fn step(s: &StepStatus) -> String {
+    let mark = match s.state {
+        StepState::Done => paint(style::GOOD, "done   "),
+        StepState::Running => paint(style::WARN, "running"),
+        StepState::Undone => paint(style::DIM, "undone "),
+        StepState::Pending => paint(style::DIM, "pending"),
+    };
+    let mut out = format!("    {mark} {:<8} {}", s.phase.as_str(), s.title);
+    if s.rows > 0 {
+        let rows = count(u64::try_from(s.rows).unwrap_or(0));
+        match s.total {
+            Some(total) if s.state != StepState::Done => out.push_str(&format!(", {rows} of {} rows", count(total))),
+            _ => out.push_str(&format!(", {rows} rows")),
+        }
+    }
+    out.push('\n');
+    if let Some(error) = &s.last_error {
+        out.push_str(&format!("            {}\n", paint(style::BAD, error)));
+    }
+    out
+}
+
+fn version(v: &VersionStatus, now_ms: i64) -> String {
+    let evidence = match v.evidence {
+        Evidence::Lock => format!("{} connections", v.connections),
+        Evidence::Heartbeat => "known by heartbeat".to_owned(),
+        Evidence::Process => "known by its process".to_owned(),
+    };
+    let name = paint(style::ACCENT, format!("{} {}", v.app, v.version));
+    let mut out = format!("  {name} {}\n", paint(style::DIM, format!("({evidence})")));
+    for i in &v.instances {
+        let revision = i.revision.as_ref().map(|r| format!(", revision {r}")).unwrap_or_default();
+        let since = ago(i.since_ms, now_ms);
+        out.push_str(&format!("    {} pid {} on {} for {since}{revision}\n", i.instance, i.pid, i.host));
+    }
+    for reason in &v.reasons {
+        out.push_str(&format!("    {} {reason}\n", paint(style::BAD, "not served:")));
+    }
+    out
+}
+
+fn waiting(w: &Waiting, now_ms: i64) -> String {
+    let since = w.since_ms.map(|since| format!(" for {}", ago(since, now_ms))).unwrap_or_default();
+    let mut out = format!("  {} of {} waits{since} for\n", w.title, w.migration);
+    for holder in &w.holders {
+        out.push_str(&format!("    {}\n", paint(style::WARN, holder)));
+        holder.reasons.iter().for_each(|reason| out.push_str(&format!("      afterwards {reason}\n")));
+    }
+    out
+}
