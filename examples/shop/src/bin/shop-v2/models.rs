@@ -1,0 +1,46 @@
+//! The schema as version 2 knows it.
+
+use schemadiff::Table;
+
+/// A customer.
+#[derive(Debug, Table, sqlx::FromRow)]
+#[table(name = "customers", index(columns(email_key)))]
+pub struct Customer {
+    #[column(primary_key, identity)]
+    pub id: i64,
+    #[column(unique)]
+    pub email: String,
+    #[column(renamed_from = "fullname")]
+    pub display_name: String,
+    /// For finding customers however they spell their address.
+    #[column(backfill = "lower(email)")]
+    pub email_key: String,
+}
+
+/// An article on the shelf.
+#[derive(Debug, Table, sqlx::FromRow)]
+#[table(name = "stock")]
+pub struct Stock {
+    #[column(primary_key, identity)]
+    pub id: i64,
+    #[column(unique)]
+    pub sku: String,
+    #[column(check = "on_hand >= 0")]
+    pub on_hand: i64,
+}
+
+/// An order.
+#[derive(Debug, Table, sqlx::FromRow)]
+#[table(name = "orders", index(columns(customer_id)), index(columns(stock_id)))]
+pub struct Order {
+    #[column(primary_key, identity)]
+    pub id: i64,
+    #[column(unique)]
+    pub reference: String,
+    #[column(references = Customer::id)]
+    pub customer_id: i64,
+    #[column(references = Stock::id)]
+    pub stock_id: i64,
+    #[column(check = "quantity > 0")]
+    pub quantity: i64,
+}
