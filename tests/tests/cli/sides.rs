@@ -1,0 +1,85 @@
+//! What schemas are read from, and what a diff between two of them says.
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::{Project, snapshot};
+
+const ENGINES: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+#[tokio::test]
+async fn a_snapshot_of_a_database_is_equal_to_it() {
+    for dialect in ENGINES {
+        let project = Project::empty();
+        let database = TestDatabase::new(dialect);
+        database
+            .execute(
+                "CREATE TABLE orgs (id bigint PRIMARY KEY, name text NOT NULL);
+                 CREATE TABLE users (id bigint PRIMARY KEY, email text NOT NULL DEFAULT 'a', org bigint REFERENCES orgs (id),
+                                     CHECK (email <> ''));
+                 CREATE INDEX users_lower ON users (lower(email)) WHERE org IS NOT NULL;
+                 CREATE VIEW v AS SELECT id FROM users;",
+            )
+            .await;
+        let run = project.run(&["snapshot", "--from", &database.url, "-o", "s.toml"]).expect(0);
+        assert!(run.err.contains('v') && run.err.contains("left alone"), "{run:#?}");
+        let args = ["diff", "--from", &database.url, "--to", "file:s.toml", "--exit-code"];
+        let run = project.run(&args).expect(0);
+        assert!(run.out.contains("no differences"), "{run:#?}");
+        assert!(run.out.contains("view"), "what the model cannot hold never hides: {run:#?}");
+        let json = project.run(&["diff", "--from", "file:s.toml", "--to", &database.url, "--json"]).expect(0).json();
+        assert_eq!(json["equal"], true);
+        assert_eq!(json["format"], 1);
+        // Adding is a difference, and only then does the exit code say so.
+        database.execute("ALTER TABLE users ADD COLUMN note text;").await;
+        let args = ["diff", "--from", "file:s.toml", "--to", &database.url];
+        let run = project.run(&args).expect(0);
+        assert!(run.out.contains("users.note") && run.out.contains("expand"), "{run:#?}");
+        project.run(&[&args[..], &["--exit-code"]].concat()).expect(1);
+    }
+}
+
+#[tokio::test]
+async fn the_address_comes_from_everywhere_it_may() {
+    let project = Project::empty();
+    let database = TestDatabase::new(Dialect::Sqlite);
+    database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)").await;
+    let seen = |run: super::support::Run| assert!(run.expect(0).out.contains("users"));
+    let mut command = project.command(&["snapshot"]);
+    command.env("DATABASE_URL", &database.url);
+    seen(super::support::finish(command));
+    project.write(".env", &format!("DATABASE_URL={}\n", database.url));
+    seen(project.run(&["snapshot"]));
+    std::fs::remove_file(project.path().join(".env")).unwrap();
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+    seen(project.run(&["snapshot"]));
+    // The option wins over all of them.
+    project.run(&["snapshot", "--database-url", "sqlite:nowhere/none.db"]).expect(5);
+}
+
+#[test]
+fn colour_is_for_terminals_or_for_those_who_ask() {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    let args = ["diff", "--from", "empty", "--to", "file:one.toml"];
+    assert!(!project.run(&args).expect(0).out.contains('\u{1b}'));
+    assert!(project.run(&[&args[..], &["--color", "always"]].concat()).expect(0).out.contains('\u{1b}'));
+    let mut command = project.command(&args);
+    command.env("CLICOLOR_FORCE", "1");
+    assert!(super::support::finish(command).expect(0).out.contains('\u{1b}'));
+}
+
+#[test]
+fn without_cargo_everything_runs_that_reads_no_crate() {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    let without_cargo = |args: &[&str]| {
+        let mut command = project.command(args);
+        command.env("PATH", "/nowhere").env_remove("CARGO");
+        super::support::finish(command)
+    };
+    without_cargo(&["diff", "--from", "empty", "--to", "file:one.toml", "--exit-code"]).expect(1);
+    without_cargo(&["snapshot", "--from", "file:one.toml"]).expect(0);
+    let artifact = format!("artifact:{}", super::support::program().display());
+    without_cargo(&["diff", "--from", "empty", "--to", &artifact]).expect_error("SD0305");
+}
