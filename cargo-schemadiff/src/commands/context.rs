@@ -5,7 +5,7 @@ use schemadiff::model::Dialect;
 use crate::{
     Error, Kind, Result,
     config::{Color, Config, Format, GlobalArgs},
-    dialect::{Connection, Scope, dialect_of},
+    dialect::{Scope, dialect_of},
     migrations::Migrations,
     report::Report,
     side::Side,
@@ -51,14 +51,6 @@ impl Context {
     /// When none is configured.
     pub fn database_side(&self) -> Result<Side> {
         self.config.require_database_url().map(Side::Database)
-    }
-
-    /// Connects to the configured database.
-    ///
-    /// # Errors
-    /// When none is configured or there is no connection.
-    pub async fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.config.require_database_url()?).await
     }
 
     /// The engine, from whatever says so first: the sides, `schemadiff.toml`, the lock file, the database's address.

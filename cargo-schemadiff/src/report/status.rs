@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use schemadiff::{
-    backend::{Evidence, StepState},
-    lockstep::{MigrationStatus, Status, StepStatus, VersionStatus, Waiting},
+    backend::StepState,
+    lockstep::{Evidence, MigrationStatus, Status, StepStatus, VersionStatus, Waiting},
 };
 
 use super::{count, duration, paint, style};

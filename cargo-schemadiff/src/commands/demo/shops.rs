@@ -232,19 +232,9 @@ impl Process {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counters so far.
-    pub fn counters(&self) -> Counters {
-        self.lock().counters.clone()
-    }
-
     /// The longest stall since the last time somebody asked.
     pub fn stall(&self) -> u64 {
         std::mem::take(&mut self.lock().stall_since_asked)
-    }
-
-    /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
     }
 
     async fn last_words(self) -> String {
