@@ -152,7 +152,12 @@ impl Ddl for Sqlite {
 
     fn type_change(&self, from: &str, to: &str) -> TypeChange {
         let any = |ty: &str| ty.eq_ignore_ascii_case("ANY");
-        match types::affinity(from) == types::affinity(to) && any(from) == any(to) {
+        // INTEGER and NUMERIC store alike; only a CAST tells them apart.
+        let stored = |ty: &str| match types::affinity(ty) {
+            types::Affinity::Numeric => types::Affinity::Integer,
+            other => other,
+        };
+        match stored(from) == stored(to) && any(from) == any(to) {
             true => TypeChange::Same,
             false => TypeChange::Rewrite,
         }
