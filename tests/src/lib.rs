@@ -7,3 +7,8 @@ pub mod fixture;
 pub mod histories;
 pub mod lockstep;
 pub mod twin;
+
+/// The examples of the attribute reference are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/derive.md")]
+pub struct DeriveReference;
