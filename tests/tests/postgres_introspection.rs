@@ -64,13 +64,19 @@ CREATE TABLE parted (k int) PARTITION BY LIST (k); CREATE TABLE part PARTITION O
 CREATE TABLE excl (r int4range, EXCLUDE USING gist (r WITH &&)); ALTER TABLE excl ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON excl USING (true); CREATE RULE r AS ON INSERT TO excl DO ALSO NOTIFY x;
 CREATE STATISTICS st ON a, b FROM parent;
+ALTER TABLE parent REPLICA IDENTITY FULL, ALTER a SET STATISTICS 500;
+ALTER TABLE "we""ird table" ALTER "two words" SET STORAGE EXTERNAL, ALTER tags SET COMPRESSION pglz;
 CREATE EXTENSION citext;
 "#;
 
 #[tokio::test]
 async fn everything_in_the_model_round_trips() {
     let (first, second) = (Postgres::shared().database(), Postgres::shared().database());
-    first.execute(EVERYTHING).await;
+    let version = Connection::open(&first.url).await.unwrap().server().version;
+    let nulls_not_distinct = version >= 150_000;
+    let everything =
+        if nulls_not_distinct { EVERYTHING.to_owned() } else { EVERYTHING.replace(" NULLS NOT DISTINCT", "") };
+    first.execute(&everything).await;
     let original = read(&first).await;
     for statement in render(&original) {
         second.execute(&statement).await;
@@ -81,7 +87,9 @@ async fn everything_in_the_model_round_trips() {
         assert_eq!(copy.tables.get(name), Some(table), "{name}");
     }
     assert_eq!(copy, original);
-    insta::assert_json_snapshot!("everything", original);
+    if nulls_not_distinct {
+        insta::assert_json_snapshot!("everything", original);
+    }
 }
 
 #[tokio::test]

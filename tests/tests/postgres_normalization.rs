@@ -143,3 +143,51 @@ async fn a_user_without_the_right_to_temporary_tables_is_told_what_to_grant() {
     assert_eq!((error.kind, error.code), (Kind::Database, "SD0512"));
     assert_eq!(error.help, [format!("GRANT TEMPORARY ON DATABASE \"{}\" TO \"no temp\"", database.name)]);
 }
+
+/// What is taken for spelled without asking the server is what the server says.
+#[tokio::test]
+async fn what_needs_no_server_is_spelled_right() {
+    let database = Postgres::shared().database();
+    let mut connection = Connection::open(&database.url).await.unwrap();
+    let usual = [
+        ("int", "0"),
+        ("int8", "999999999"),
+        ("int8", "3000000000"),
+        ("int2", "007"),
+        ("numeric(12,2)", "7"),
+        ("numeric", "12345678901"),
+        ("bool", "true"),
+        ("uuid", "gen_random_uuid()"),
+        ("timestamptz", "now()"),
+        ("timestamptz", "CURRENT_TIMESTAMP"),
+        ("text", "'new'"),
+        ("varchar(2)", "'longer'"),
+        ("varchar", "''"),
+        ("text[]", "'{}'"),
+        ("uuid[]", "'{}'"),
+        ("jsonb", "'{}'"),
+        ("jsonb", "'[]'"),
+        ("jsonb", "'{\"a\":1}'"),
+        ("date", "'2020-01-01'"),
+        ("int", "-1"),
+    ];
+    let mut table = Table::new(ObjectName::new("t"));
+    let mut sql = Vec::new();
+    for (at, (ty, default)) in usual.iter().enumerate() {
+        table.columns.push(with_default(&format!("c{at}"), ty, default));
+        sql.push(format!("c{at} {ty} DEFAULT {default}"));
+    }
+    let mut desired = Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() };
+    normalize_statically(Dialect::Postgres, &mut desired);
+    // One column at a time, so that none is sent because of another.
+    let mut alone = Vec::new();
+    for column in desired.tables.values().flat_map(|t| &t.columns) {
+        let one = Table { columns: vec![column.clone()], ..Table::new(ObjectName::new("t")) };
+        let mut one = Schema { tables: [(one.name.clone(), one)].into(), ..Schema::default() };
+        connection.normalize(&mut one, &Schema::default()).await.unwrap();
+        alone.extend(one.tables.into_values().flat_map(|t| t.columns));
+    }
+    database.execute(&format!("CREATE TABLE t ({})", sql.join(", "))).await;
+    let actual = connection.introspect(&Scope::default()).await.unwrap().schema;
+    assert_eq!(alone, actual.tables[&ObjectName::new("t")].columns);
+}

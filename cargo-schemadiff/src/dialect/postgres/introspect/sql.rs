@@ -169,9 +169,19 @@ pub(super) fn unsupported(scope: Where) -> String {
          WHERE r.rulename <> '_RETURN' AND {scope}
        UNION ALL SELECT 'extended statistics', n.nspname || '.' || s.stxname
          FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE {scope}
+       UNION ALL SELECT 'replica identity', n.nspname || '.' || c.relname
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {tables}
+       UNION ALL SELECT CASE WHEN a.attstattarget >= 0 THEN 'statistics target' WHEN a.attcompression <> '' THEN 'compression'
+           ELSE 'storage' END, n.nspname || '.' || c.relname || '.' || a.attname
+         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         JOIN pg_type t ON t.oid = a.atttypid
+         WHERE c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND {scope} AND {tables}
+           AND (a.attstattarget >= 0 OR a.attcompression <> '' OR a.attstorage <> t.typstorage)
        UNION ALL SELECT 'publication', pubname::text FROM pg_publication
        UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger",
         proc = not_of_extension("pg_proc", "p.oid"),
-        types = not_of_extension("pg_type", "t.oid")
+        types = not_of_extension("pg_type", "t.oid"),
+        tables = not_of_extension("pg_class", "c.oid")
     )
 }

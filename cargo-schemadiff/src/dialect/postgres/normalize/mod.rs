@@ -22,6 +22,9 @@ fn table_statically(table: &mut Table) {
     for column in &mut table.columns {
         column.ty = types::canonical(&column.ty);
         expression(&mut column.default);
+        if let Some(default) = &mut column.default {
+            *default = with_cast(default, &column.ty);
+        }
         if let Some(generated) = &mut column.generated {
             generated.expr = text::expression(&generated.expr);
         }
@@ -45,8 +48,50 @@ fn table_statically(table: &mut Table) {
     }
 }
 
+/// The server shows a literal with the type it took: `'new'` is `'new'::text`. Done here for what people write most, so
+/// that most structs need no server.
+fn with_cast(default: &str, ty: &str) -> String {
+    let base = ty.split('(').next().unwrap_or(ty);
+    let is_known = match base {
+        "text" | "character varying" if !ty.ends_with("[]") => is_plain_literal(default),
+        "text[]" | "integer[]" | "bigint[]" | "uuid[]" => default == "'{}'",
+        "jsonb" if !ty.ends_with("[]") => matches!(default, "'{}'" | "'[]'"),
+        _ => false,
+    };
+    if is_known { format!("{default}::{base}") } else { default.to_owned() }
+}
+
+/// A quoted literal and nothing else, without anything in it that could be spelled in two ways.
+fn is_plain_literal(text: &str) -> bool {
+    let inner = text.strip_prefix('\'').and_then(|t| t.strip_suffix('\''));
+    inner.is_some_and(|inner| !inner.contains(['\'', '\\']))
+}
+
 fn expression(slot: &mut Option<String>) {
     if let Some(text) = slot {
         *text = text::expression(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_cast;
+
+    #[test]
+    fn literals_get_the_cast_that_the_server_shows() {
+        for (default, ty, spelled) in [
+            ("'new'", "text", "'new'::text"),
+            ("'new'", "character varying(20)", "'new'::character varying"),
+            ("'{}'", "text[]", "'{}'::text[]"),
+            ("'{}'", "jsonb", "'{}'::jsonb"),
+            ("'{\"a\":1}'", "jsonb", "'{\"a\":1}'"),
+            ("'it''s'", "text", "'it''s'"),
+            ("'1'", "integer", "'1'"),
+            ("'new'::text", "text", "'new'::text"),
+            ("'a' || 'b'", "text", "'a' || 'b'"),
+            ("'new'", "mood", "'new'"),
+        ] {
+            assert_eq!(with_cast(default, ty), spelled, "{default} {ty}");
+        }
     }
 }

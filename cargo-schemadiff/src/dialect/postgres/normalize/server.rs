@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::model::{EnumType, ObjectName, Schema, Table};
 
-use super::{limits, statically};
+use super::{is_plain_literal, limits, statically};
 use crate::{
     Error, Kind, Result,
     dialect::{
@@ -135,12 +135,23 @@ fn is_usual_type(ty: &str) -> bool {
 
 fn is_usual_default(expr: &str, ty: &str) -> bool {
     match ty {
-        "smallint" | "integer" | "bigint" => !expr.is_empty() && expr.bytes().all(|b| b.is_ascii_digit()),
+        "smallint" | "integer" | "bigint" => is_plain_number(expr),
         "boolean" => matches!(expr, "true" | "false"),
         "uuid" => expr == "gen_random_uuid()",
         "timestamp with time zone" => matches!(expr, "now()" | "CURRENT_TIMESTAMP"),
-        _ => false,
+        "jsonb" => matches!(expr, "'{}'::jsonb" | "'[]'::jsonb"),
+        "text" => expr.strip_suffix("::text").is_some_and(is_plain_literal),
+        _ if ty.starts_with("character varying") && !ty.ends_with("[]") => {
+            expr.strip_suffix("::character varying").is_some_and(is_plain_literal)
+        }
+        _ if ty.starts_with("numeric") && !ty.ends_with("[]") => is_plain_number(expr),
+        _ => expr == format!("'{{}}'::{ty}"),
     }
+}
+
+/// Digits that fit into an integer, whatever they are; longer ones are shown with a cast.
+fn is_plain_number(expr: &str) -> bool {
+    matches!(expr.len(), 1..=9) && expr.bytes().all(|b| b.is_ascii_digit()) && (expr == "0" || !expr.starts_with('0'))
 }
 
 /// Makes the tables, reads them back, and takes over the server's spelling.
