@@ -51,10 +51,10 @@ pub struct TableStatements {
 
 impl Statements {
     /// Those of a schema. A table without a primary key is written once, when the rows are seeded, and then left alone.
-    pub fn of(dialect: Dialect, schema: &Schema) -> Self {
+    pub fn of(dialect: Dialect, schema: &Schema, always: &[String]) -> Self {
         let mut tables = Vec::new();
         for name in parents_first(schema) {
-            tables.push(TableStatements::of(dialect, schema, &schema.tables[&name]));
+            tables.push(TableStatements::of(dialect, schema, &schema.tables[&name], always));
         }
         Self { tables }
     }
@@ -173,7 +173,7 @@ fn quoted(name: &str) -> String {
 }
 
 impl TableStatements {
-    fn of(dialect: Dialect, schema: &Schema, table: &Table) -> Self {
+    fn of(dialect: Dialect, schema: &Schema, table: &Table, always_written: &[String]) -> Self {
         let w = Writer { dialect, table };
         let key = table.primary_key.as_ref().map(|k| k.columns.clone()).unwrap_or_default();
         let always = |c: &Column| c.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Always);
@@ -187,7 +187,8 @@ impl TableStatements {
             table.uniques.values().any(|u| u.columns.contains(&c.name)) || table.indexes.values().any(in_index)
         };
         let shared_default = |c: &Column| c.default.as_deref().is_some_and(|d| constant(d).is_some());
-        let required = names(&|c| !c.fills_itself() || (unique(c) && shared_default(c)));
+        let required =
+            names(&|c| !c.fills_itself() || (unique(c) && shared_default(c)) || always_written.contains(&c.name));
         let (list, outputs) = w.outputs("");
         let from = format!("SELECT {list} FROM {}", w.name(&table.name));
         let by_key = |tail: &str| Statement {

@@ -149,23 +149,15 @@ impl Stepper {
         let size = Some(b.batch_size.min(100).to_string());
         let mut cursor: Option<Vec<Value>> = None;
         loop {
-            let begin = if matches!(self, Self::Sqlite(_)) { "BEGIN IMMEDIATE" } else { "BEGIN" };
-            self.one(step, begin).await?;
-            let sql = if cursor.is_none() { &b.first_sql } else { &b.batch_sql };
-            let params: Vec<_> = cursor.iter().flatten().chain(&upper).chain([&size]).cloned().collect();
-            let found = self.row(step, sql, &params).await?;
-            let next: Option<Vec<Value>> =
-                found.map(|row| row[..b.key.len()].to_vec()).filter(|key| key.iter().all(Option::is_some));
-            if let (Some(update), Some(last)) = (&b.update_sql, &next) {
-                let lower = cursor.clone().unwrap_or_else(|| vec![None; b.key.len()]);
-                let params: Vec<_> = lower.iter().chain(last).cloned().collect();
-                self.row(step, update, &params).await?;
+            match self.batch(step, b, &upper, &size, cursor.as_deref()).await {
+                Ok(None) => break,
+                Ok(next) => cursor = next,
+                Err(e) if ["lock timeout", "deadlock"].iter().any(|w| e.cause.contains(w)) => {
+                    let _ = self.one(step, "ROLLBACK").await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(e) => return Err(e),
             }
-            self.one(step, "COMMIT").await?;
-            if next.is_none() {
-                break;
-            }
-            cursor = next;
         }
         match self.row(step, &b.remaining_sql, &[]).await?.and_then(|r| r[0].clone()).as_deref() {
             Some("0") => Ok(()),
@@ -175,5 +167,32 @@ impl Stepper {
                 cause: format!("{left:?} rows still wait"),
             }),
         }
+    }
+    async fn batch(
+        &mut self,
+        step: &Step,
+        b: &Backfill,
+        upper: &[Value],
+        size: &Value,
+        cursor: Option<&[Value]>,
+    ) -> Result<Option<Vec<Value>>, StepError> {
+        if matches!(self, Self::Sqlite(_)) {
+            self.one(step, "BEGIN IMMEDIATE").await?;
+        } else {
+            // Far below the server's deadlock_timeout: in a deadlock it is the batch that gives way.
+            self.all(step, &["BEGIN".into(), "SET LOCAL lock_timeout = 200".into()]).await?;
+        }
+        let sql = if cursor.is_none() { &b.first_sql } else { &b.batch_sql };
+        let params: Vec<_> = cursor.unwrap_or_default().iter().chain(upper).chain([size]).cloned().collect();
+        let found = self.row(step, sql, &params).await?;
+        let next: Option<Vec<Value>> =
+            found.map(|row| row[..b.key.len()].to_vec()).filter(|key| key.iter().all(Option::is_some));
+        if let (Some(update), Some(last)) = (&b.update_sql, &next) {
+            let lower = cursor.map_or_else(|| vec![None; b.key.len()], <[Value]>::to_vec);
+            let params: Vec<_> = lower.iter().chain(last).cloned().collect();
+            self.row(step, update, &params).await?;
+        }
+        self.one(step, "COMMIT").await?;
+        Ok(next)
     }
 }

@@ -56,6 +56,8 @@ pub enum Cell {
     Known(Value),
     /// Whatever is read first; from then on it is known.
     Unknown,
+    /// The old version left it empty, and the plan fills it at some moment.
+    NullOr(Value),
 }
 
 /// A row by the new version's column names (and the old one's, for columns that are gone).
@@ -138,7 +140,9 @@ impl View {
         let mut row = Row::new();
         for column in &self.schema.tables[table].columns {
             let cell = match given.get(&column.name) {
+                Some(None) => self.empty(&shared, &column.name),
                 Some(value) => Cell::Known(value.clone()),
+                None if self.is_derived(&shared, &column.name) => self.empty(&shared, &column.name),
                 None if column.identity.is_some() || column.generated.is_some() => Cell::Unknown,
                 // One version's default is the other one's as soon as the plan has changed it.
                 None if self.default_differs(&shared, column) => Cell::Unknown,
@@ -151,6 +155,24 @@ impl View {
         }
         self.complete(&shared, &mut row);
         row
+    }
+
+    fn is_derived(&self, shared: &ObjectName, column: &str) -> bool {
+        let name = self.mapping.column(self.version, shared, column);
+        self.mapping.derivations.contains_key(&(shared.clone(), name))
+    }
+
+    /// A NULL that this version wrote. In a column that the plan fills it does not last; what the new version leaves empty
+    /// is filled as long as the plan is under way.
+    fn empty(&self, shared: &ObjectName, column: &str) -> Cell {
+        match self.version {
+            _ if !self.is_derived(shared, column) => Cell::Known(None),
+            Version::Old => {
+                let name = self.mapping.column(self.version, shared, column);
+                Cell::NullOr(self.derived(shared, &name, &Row::new()).flatten())
+            }
+            Version::New => Cell::Unknown,
+        }
     }
 
     /// Whether the other version has the column too, with another default.
@@ -201,7 +223,7 @@ impl View {
         let derivation = self.mapping.derivations.get(&(shared.clone(), column.to_owned()))?;
         let known = row.iter().filter_map(|(name, cell)| match cell {
             Cell::Known(value) => Some((name.clone(), value.clone())),
-            Cell::Unknown => None,
+            Cell::Unknown | Cell::NullOr(_) => None,
         });
         Some(derivation(&known.collect()))
     }
@@ -211,18 +233,20 @@ impl View {
         let shared = self.mapping.table(self.version, table);
         let before = row.clone();
         for (column, value) in given {
-            row.insert(self.mapping.column(self.version, &shared, column), Cell::Known(value.clone()));
+            let cell = if value.is_none() { self.empty(&shared, column) } else { Cell::Known(value.clone()) };
+            row.insert(self.mapping.column(self.version, &shared, column), cell);
         }
         let given: Vec<_> = given.keys().map(|c| self.mapping.column(self.version, &shared, c)).collect();
         for ((of, column), _) in self.mapping.derivations.iter().filter(|((of, _), _)| *of == shared) {
             if given.contains(column) {
                 continue;
             }
-            // Both are computed from the row: a change of the computed value is a change of the column.
+            // The column follows what it is computed from, unless somebody has given it a value of its own.
             let (was, is) = (self.derived(of, column, &before), self.derived(of, column, row));
-            if was != is {
-                let cell = match (self.version, is) {
-                    (Version::Old, Some(value)) => Cell::Known(value),
+            let own_value = matches!((before.get(column), &was), (Some(Cell::Known(v)), Some(w)) if v != w);
+            if was != is && !own_value {
+                let cell = match (self.version, is, before.get(column)) {
+                    (Version::Old, Some(value), Some(Cell::Known(_))) => Cell::Known(value),
                     // The new version left the column alone: whether it follows depends on how far the plan is.
                     _ => Cell::Unknown,
                 };
@@ -265,6 +289,9 @@ impl View {
                 Some(Cell::Known(known)) if known != value => {
                     return Err(format!("{table}.{column} is {value:?}, it must be {known:?}"));
                 }
+                Some(Cell::NullOr(filled)) if value.is_some() && filled != value => {
+                    return Err(format!("{table}.{column} is {value:?}, it must be NULL or {filled:?}"));
+                }
                 Some(Cell::Unknown) if learn => {
                     row.insert(name, Cell::Known(value.clone()));
                 }
@@ -296,7 +323,8 @@ impl View {
             else {
                 return false;
             };
-            let same = |other: &Row| columns.iter().zip(&values).all(|(c, value)| other.get(c) == Some(*value));
+            let same =
+                |other: &Row| columns.iter().zip(values.iter().copied()).all(|(c, value)| other.get(c) == Some(value));
             world.rows(shared).any(|(key, other)| Some(key) != except && same(other))
         })
     }
