@@ -1,0 +1,313 @@
+//! Live versions hold what they need, and retired ones are refused.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use schemadiff::{
+    Error, Lockstep,
+    lockstep::{
+        Contract, Evidence, NoProgress, Ready, Role,
+        admin::{ApplyOptions, abort, apply, status},
+    },
+    model::{Dialect, Schema},
+    plan::Phase,
+};
+use schemadiff_tests::{
+    engine::TestDatabase,
+    lockstep::{FIRST, Recorder, SECOND, first, migrations, new_code, old_code, second, write},
+};
+use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+/// A process of the old version, killed when it is dropped.
+struct Service {
+    child: Child,
+    _files: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts one and waits until it uses the database; or gives what it said on its standard error.
+    fn start(db: &TestDatabase, app: &str, code: &Schema) -> Result<Self, String> {
+        let files = tempfile::tempdir().unwrap();
+        write(files.path(), db.dialect, &[first(db.dialect)]);
+        let schema = files.path().join("schema.json");
+        std::fs::write(&schema, serde_json::to_string(code).unwrap()).unwrap();
+        let mut child = worker(&["serve", &db.url], files.path())
+            .arg(app)
+            .arg(&schema)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.any(|line| line.is_ok_and(|line| line == "ready"));
+        if ready {
+            // Nobody reads what it says afterwards.
+            std::thread::spawn(move || lines.for_each(drop));
+            return Ok(Self { child, _files: files });
+        }
+        let output = child.wait_with_output().unwrap();
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn worker(args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
+    command.args(args).arg(dir);
+    command
+}
+
+fn patient() -> ApplyOptions {
+    ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() }
+}
+
+#[tokio::test]
+async fn the_gate_holds_while_an_old_version_lives_and_opens_when_it_is_killed() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let all = migrations(dialect, &plans);
+        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        db.execute("INSERT INTO users (id, fullname) VALUES (1, 'Ada')").await;
+        let old = Service::start(&db, "shop", &old_code(dialect)).unwrap();
+
+        let error = apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+        let Error::GateClosed { step, holders, .. } = &error else { panic!("{error}") };
+        assert_eq!((step.as_str(), holders.len()), ("04-drop-column-users-fullname", 1), "{error}");
+        let holder = &holders[0];
+        assert_eq!((holder.app.as_str(), holder.version.as_str()), ("shop", FIRST));
+        assert_eq!(holder.pid, i64::from(old.child.id()));
+        assert_eq!(error.exit_code(), 8);
+
+        let seen = status(&db.url, Some(&all)).await.unwrap();
+        assert_eq!(seen.waiting.len(), 1, "{seen:#?}");
+        assert_eq!(seen.waiting[0].holders[0].instance, holder.instance);
+        assert!(seen.waiting[0].since_ms.is_some());
+        let evidence = if dialect == Dialect::Sqlite { Evidence::Process } else { Evidence::Lock };
+        assert_eq!((seen.versions.len(), seen.versions[0].evidence), (1, evidence));
+        // Without the files, from the ledger alone.
+        let bare = status(&db.url, None).await.unwrap();
+        assert_eq!(bare.waiting.len(), 1, "{bare:#?}");
+
+        let (url, recorder) = (db.url.clone(), Recorder::default());
+        let progress = recorder.shared();
+        let waiting = tokio::spawn(async move { apply(&url, &all, &patient(), progress).await });
+        while recorder.of("gate_closed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let killed = Instant::now();
+        old.kill();
+        waiting.await.unwrap().unwrap();
+        assert!(killed.elapsed() < Duration::from_secs(10), "no grace time where better evidence is there");
+        assert_eq!(recorder.of("gate_closed").len(), 1);
+        assert_eq!(recorder.of("version_retired")[0]["version"], FIRST);
+
+        let refused = Service::start(&db, "shop", &old_code(dialect)).map(drop).unwrap_err();
+        assert!(refused.contains("SD0650") && refused.contains(SECOND), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn another_service_that_reads_the_column_holds_its_drop() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let all = migrations(dialect, &plans);
+        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        let billing = Service::start(&db, "billing", &old_code(dialect)).unwrap();
+        // One that declares only what stays does not.
+        let reports = Service::start(&db, "reports", &schemadiff_tests::lockstep::users_with(dialect, &[])).unwrap();
+        let error = apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+        let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+        assert_eq!(holders.iter().map(|h| h.app.as_str()).collect::<Vec<_>>(), ["billing"]);
+        billing.kill();
+        apply(&db.url, &all, &patient(), Arc::new(NoProgress)).await.unwrap();
+        let alive = status(&db.url, Some(&all)).await.unwrap().versions;
+        assert_eq!(alive.iter().map(|v| v.app.as_str()).collect::<Vec<_>>(), ["reports"]);
+        assert!(alive[0].reasons.is_empty());
+        reports.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_new_version_brings_the_database_there_and_contracts_when_the_old_one_is_gone() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let start = |plans: &[schemadiff::plan::Plan], code: Schema| {
+            Lockstep::builder("shop", migrations(dialect, plans))
+                .database_url(&db.url)
+                .schema(code)
+                .contract_poll(Duration::from_millis(100))
+                .wait_deadline(Duration::from_secs(30))
+        };
+        // The first deployment of all, on an empty database.
+        start(&plans[..1], old_code(dialect)).start().await.unwrap().shutdown().await;
+        let old = Service::start(&db, "shop", &old_code(dialect)).unwrap();
+        db.execute("INSERT INTO users (id, fullname) VALUES (1, 'Ada')").await;
+
+        let recorder = Recorder::default();
+        let new = start(&plans, new_code(dialect)).progress(recorder.shared()).start().await.unwrap();
+        assert_eq!(new.ready().await, Ready::Yes);
+        assert_eq!(db.text("SELECT email_key FROM users").await.as_deref(), Some("ada"));
+        while recorder.of("gate_closed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(db.text("SELECT fullname FROM users").await.as_deref(), Some("Ada"));
+        let versions = new.status().await.unwrap().versions;
+        assert_eq!(versions.iter().map(|v| v.version.as_str()).collect::<Vec<_>>(), [FIRST, SECOND]);
+
+        // The new version needs what abort would take away.
+        let options = ApplyOptions { wait: Some(Duration::from_secs(5)), ..ApplyOptions::default() };
+        let all = migrations(dialect, &plans);
+        let error = abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress)).await.unwrap_err();
+        let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+        assert_eq!(holders[0].version, SECOND);
+
+        old.kill();
+        let since = Instant::now();
+        while recorder.of("migration_finished").len() < 1 {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(db.try_execute("SELECT fullname FROM users").await.is_err());
+        new.shutdown().await;
+        let refused = start(&plans[..1], old_code(dialect)).start().await.unwrap_err();
+        assert!(matches!(refused, Error::Retired { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn one_of_many_replicas_works_and_the_others_wait() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let recorder = Recorder::default();
+        let starts: Vec<_> = (0..5)
+            .map(|at| {
+                let plans = [first(dialect), second(dialect)];
+                let role = if at < 3 { Role::Apply } else { Role::WaitOnly };
+                let builder = Lockstep::builder("shop", migrations(dialect, &plans))
+                    .database_url(&db.url)
+                    .schema(new_code(dialect))
+                    .role(role)
+                    .contract(Contract::Manual)
+                    .wait_deadline(Duration::from_secs(30))
+                    .progress(recorder.shared());
+                tokio::spawn(builder.start())
+            })
+            .collect();
+        let mut replicas = Vec::new();
+        for start in starts {
+            replicas.push(start.await.unwrap().unwrap());
+        }
+        assert_eq!(recorder.finished().len(), 4, "{:?}", recorder.finished());
+        assert_eq!(replicas[0].status().await.unwrap().versions[0].instances.len(), 5);
+        for replica in replicas {
+            replica.shutdown().await;
+        }
+        assert!(status(&db.url, None).await.unwrap().versions.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_meets_unknown_newer_migrations_starts_while_it_is_served() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let until = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        apply(&db.url, &migrations(dialect, &plans), &until, Arc::new(NoProgress)).await.unwrap();
+        let old = || {
+            Lockstep::builder("shop", migrations(dialect, &plans[..1])).database_url(&db.url).schema(old_code(dialect))
+        };
+        old().start().await.unwrap().shutdown().await;
+        // Nobody has it open, so contract retires it although no version of it was running at the time.
+        apply(&db.url, &migrations(dialect, &plans), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        let error = old().start().await.unwrap_err();
+        assert_eq!(error.code(), "SD0650", "{error}");
+        // Another application with that schema was never here, so it is not retired; it is not served either.
+        let error = Lockstep::builder("other", migrations(dialect, &plans[..1]))
+            .database_url(&db.url)
+            .schema(old_code(dialect))
+            .start()
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "SD0651", "{error}");
+        assert!(error.to_string().contains("fullname"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_hook_keeps_a_version_alive_and_refuses_it_when_it_is_retired() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    let all = migrations(dialect, &plans);
+    let old = Lockstep::builder("shop", migrations(dialect, &plans[..1]))
+        .database_url(&db.url)
+        .schema(old_code(dialect))
+        .start()
+        .await
+        .unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(2))
+        .after_connect(old.hook())
+        .connect(&db.url)
+        .await
+        .unwrap();
+    let hook = old.hook();
+    // The guard is gone, the pool is not: its connection is the evidence.
+    old.shutdown().await;
+    let error = apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+    let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+    assert_eq!((holders.len(), holders[0].instance.as_str(), holders[0].connections), (1, "", 1), "{error}");
+    pool.close().await;
+    apply(&db.url, &all, &patient(), Arc::new(NoProgress)).await.unwrap();
+
+    let again = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500)).after_connect(hook).connect(&db.url);
+    assert!(again.await.is_err());
+    let answer = db.text(&format!("SELECT schemadiff.enter('shop', '{FIRST}')")).await.unwrap();
+    assert!(answer.contains(SECOND), "{answer}");
+    let locks = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'";
+    assert_eq!(db.text(locks).await.as_deref(), Some("0"), "a refused connection holds nothing");
+}
+
+#[tokio::test]
+async fn a_file_refuses_connections_of_a_retired_version() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    let old = Lockstep::builder("shop", migrations(dialect, &plans[..1]))
+        .database_url(&db.url)
+        .schema(old_code(dialect))
+        .start()
+        .await
+        .unwrap();
+    let options = || SqlitePoolOptions::new().acquire_timeout(Duration::from_millis(500)).after_connect(old.hook());
+    options().connect(&db.url).await.unwrap().close().await;
+    db.execute(&format!(
+        "INSERT INTO _schemadiff_retired VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'gone', '2026-01-01 00:00:00')"
+    ))
+    .await;
+    assert!(options().connect(&db.url).await.is_err());
+    assert!(matches!(old.ready().await, Ready::Refused { .. }));
+    old.shutdown().await;
+}
