@@ -38,6 +38,8 @@ pub struct ApplyOptions {
     pub retry: Retry,
     /// How long a heartbeat counts as life, where it is the evidence.
     pub grace: Duration,
+    /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
+    pub pause: f64,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -50,6 +52,7 @@ impl Default for ApplyOptions {
             wait: Some(Duration::ZERO),
             retry: Retry::default(),
             grace: super::lease::GRACE,
+            pause: 1.0,
             stop: None,
         }
     }
@@ -136,6 +139,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         stop: options.stop.clone().map_or_else(Stop::never, Stop::when),
         retry: options.retry,
         grace: options.grace,
+        pause: options.pause,
     }
 }
 

@@ -50,7 +50,16 @@ pub(super) async fn run<B: Backend>(
     step: &Step,
     backfill: &Backfill,
 ) -> Result<u64> {
-    let mut runner = Runner { db, ctx, plan, step, backfill, size: backfill.batch_size.clamp(1, SIZES.1), rows: 0 };
+    let mut runner = Runner {
+        db,
+        ctx,
+        plan,
+        step,
+        backfill,
+        size: backfill.batch_size.clamp(1, SIZES.1),
+        rows: 0,
+        took: Duration::ZERO,
+    };
     let mut cursor = runner.stored().await?;
     let earlier = runner.rows_before().await?;
     let began = Instant::now();
@@ -86,6 +95,8 @@ struct Runner<'r, B: Backend> {
     backfill: &'r Backfill,
     size: u32,
     rows: u64,
+    /// How long the last batch took.
+    took: Duration,
 }
 
 impl<B: Backend> Runner<'_, B> {
@@ -227,6 +238,7 @@ impl<B: Backend> Runner<'_, B> {
 
     /// Batches of a tenth of a second where writers go on beside them; of a quarter of that where they wait.
     fn adapt(&mut self, took: Duration) {
+        self.took = took;
         let target = if B::SESSION_LOCKS { 0.1 } else { 0.025 };
         let factor = (target / took.as_secs_f64().max(0.001)).clamp(0.5, 2.0);
         let size = (f64::from(self.size) * factor).clamp(f64::from(SIZES.0), f64::from(SIZES.1));
@@ -236,11 +248,15 @@ impl<B: Backend> Runner<'_, B> {
         self.size = whole;
     }
 
-    /// Lets the others work. Where there is one writer, others poll for the lock with sleeps of up to 100 ms: a shorter
-    /// gap than that starves them.
+    /// Lets the others work for as long as the batch took. Where there is one writer, the others poll for its lock with
+    /// sleeps of up to 100 ms: a shorter gap than that starves them.
     async fn gap(&mut self) -> Result<()> {
-        let gap = if B::SESSION_LOCKS { Duration::from_millis(10) } else { Duration::from_millis(110) };
-        self.ctx.stop.sleep(if B::SESSION_LOCKS { jittered(gap) } else { gap }).await
+        let gap = if B::SESSION_LOCKS {
+            jittered(self.took.min(Duration::from_secs(1)))
+        } else {
+            (self.took * 2).max(Duration::from_millis(110))
+        };
+        self.ctx.stop.sleep(gap.mul_f64(self.ctx.pause.clamp(0.0, 100.0))).await
     }
 
     async fn remaining(&mut self) -> Result<u64> {

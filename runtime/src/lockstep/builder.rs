@@ -27,7 +27,7 @@ use crate::{
     embed::{History, Migrations},
     error::{Error, Result},
     model::{Dialect, Schema},
-    plan::Phase,
+    plan::{Phase, Plan},
 };
 
 /// Who carries out the contract phase.
@@ -64,6 +64,7 @@ pub struct Builder {
     grace: Duration,
     heartbeat: Duration,
     contract_poll: Duration,
+    pause: f64,
     retry: Retry,
     progress: Arc<dyn Progress>,
 }
@@ -82,6 +83,7 @@ impl Builder {
             grace: GRACE,
             heartbeat: HEARTBEAT,
             contract_poll: Duration::from_secs(2),
+            pause: 1.0,
             retry: Retry::default(),
             progress: Arc::new(TracingProgress),
         }
@@ -150,6 +152,13 @@ impl Builder {
         self
     }
 
+    /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
+    #[must_use]
+    pub fn backfill_pause(mut self, times: f64) -> Self {
+        self.pause = times;
+        self
+    }
+
     /// The retry ladder for locks.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
@@ -212,11 +221,19 @@ impl Builder {
             stop: Stop::when(stopped.clone()),
             retry: self.retry,
             grace: self.grace,
+            pause: self.pause,
         };
         let lease = lease::mine::<B>(identity, self.revision.clone());
         let target = B::target(&url)?;
         let keeper = B::connect(&target).await?;
-        let mut boot = Booting { target: &target, ctx: ctx.clone(), role: self.role, lease: &lease, told: Vec::new() };
+        let mut boot = Booting {
+            target: &target,
+            ctx: ctx.clone(),
+            role: self.role,
+            contract: self.contract,
+            lease: &lease,
+            told: Vec::new(),
+        };
         let (keeper, unfinished) = boot.until_registered(keeper, Instant::now() + self.wait).await?;
 
         let refusal = Arc::new(Mutex::new(Refusal::None));
@@ -236,6 +253,7 @@ struct Booting<'b, B: Backend> {
     target: &'b B::Target,
     ctx: Context,
     role: Role,
+    contract: Contract,
     lease: &'b Lease,
     told: Vec<(String, String, String)>,
 }
@@ -259,6 +277,7 @@ impl<B: Backend> Booting<'_, B> {
                     continue;
                 }
                 Boot::Work { until, reasons } => {
+                    let until = until.max(self.behind_contract(&plans));
                     if self.role == Role::Apply && self.work(until).await? {
                         continue;
                     }
@@ -289,6 +308,15 @@ impl<B: Backend> Booting<'_, B> {
         Ok(None)
     }
 
+    /// A migration whose expand waits behind the contract of an earlier one needs that contract first.
+    fn behind_contract(&self, plans: &[Plan]) -> Phase {
+        let waits = |plan: &Plan| plan.steps.iter().any(|step| step.phase == Phase::Contract);
+        match plans {
+            [earlier @ .., _] if self.contract == Contract::Automatic && earlier.iter().any(waits) => Phase::Contract,
+            _ => Phase::Expand,
+        }
+    }
+
     /// Works as far as possible; false when somebody else does or live versions hold the next step.
     async fn work(&mut self, until: Phase) -> Result<bool> {
         let db = B::connect(self.target).await?;
@@ -300,10 +328,12 @@ impl<B: Backend> Booting<'_, B> {
                 return Ok(false);
             }
         };
-        let advance = work.advance(until, &mut Vec::new()).await;
+        let mut done = Vec::new();
+        let advance = work.advance(until, &mut done).await;
         work.give_back().await;
         match advance? {
-            Advance::Finished => Ok(true),
+            // Nothing to do although steps are left: they wait for a phase that is not this process's to begin.
+            Advance::Finished => Ok(!done.is_empty()),
             Advance::Closed { migration, step, holders } => {
                 if names(&holders) != self.told {
                     self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });

@@ -59,6 +59,8 @@ pub(super) struct Context {
     pub(super) stop: Stop,
     pub(super) retry: Retry,
     pub(super) grace: Duration,
+    /// Times the default pause between batches.
+    pub(super) pause: f64,
 }
 
 impl Context {

@@ -73,11 +73,11 @@ pub(super) async fn keep<B: Backend>(
             }
         }
         match ledger::heartbeat(&mut db, &lease.instance).await {
-            Ok(true) => *refusal.lock().await = Refusal::None,
+            Ok(true) => reachable(&refusal).await,
             Ok(false) | Err(_) => match again::<B>(db.connected_to().clone(), &ctx, &lease).await {
                 Ok(new) => {
                     db = new;
-                    *refusal.lock().await = Refusal::None;
+                    reachable(&refusal).await;
                 }
                 Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {
                     tracing::error!(target: "schemadiff", %error, "this instance must not go on");
@@ -95,6 +95,14 @@ pub(super) async fn keep<B: Backend>(
     }
     db.leave(&lease.identity.app, &lease.identity.version).await;
     db.close().await;
+}
+
+/// The ledger answers. What is final stays.
+async fn reachable(refusal: &Mutex<Refusal>) {
+    let mut refusal = refusal.lock().await;
+    if matches!(*refusal, Refusal::Unreachable(_)) {
+        *refusal = Refusal::None;
+    }
 }
 
 /// After a lost connection: the version may have been retired meanwhile, so everything is asked again.
