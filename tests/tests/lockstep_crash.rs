@@ -73,7 +73,10 @@ async fn a_backfill_that_was_killed_goes_on_from_its_cursor() {
         let step = if dialect == Dialect::Sqlite { "_schemadiff_step" } else { "schemadiff.step" };
         let counted = format!("SELECT CAST(rows_done AS text) FROM {step} WHERE id LIKE '02%'");
         assert_eq!(db.text(&counted).await.unwrap(), ROWS.to_string(), "each row once, and on record");
-        assert_eq!(db.text("SELECT CAST(count(*) AS text) FROM users WHERE email_key LIKE 'user %'").await, Some(ROWS.to_string()));
+        assert_eq!(
+            db.text("SELECT CAST(count(*) AS text) FROM users WHERE email_key LIKE 'user %'").await,
+            Some(ROWS.to_string())
+        );
     }
 }
 
@@ -87,6 +90,9 @@ async fn a_process_killed_between_any_two_steps_leaves_a_true_ledger() {
         let plans = [first(dialect), second(dialect)];
         let options = ApplyOptions { wait: Some(Duration::from_secs(30)), ..ApplyOptions::default() };
         apply(&db.url, &migrations(dialect, &plans), &options, Arc::new(NoProgress)).await.unwrap();
-        assert_eq!(db.text("SELECT CAST(count(*) AS text) FROM users WHERE email_key IS NULL").await.as_deref(), Some("0"));
+        assert_eq!(
+            db.text("SELECT CAST(count(*) AS text) FROM users WHERE email_key IS NULL").await.as_deref(),
+            Some("0")
+        );
     }
 }

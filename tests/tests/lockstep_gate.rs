@@ -85,7 +85,9 @@ async fn the_gate_holds_while_an_old_version_lives_and_opens_when_it_is_killed()
         let db = TestDatabase::new(dialect);
         let plans = [first(dialect), second(dialect)];
         let all = migrations(dialect, &plans);
-        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress))
+            .await
+            .unwrap();
         db.execute("INSERT INTO users (id, fullname) VALUES (1, 'Ada')").await;
         let old = Service::start(&db, "shop", &old_code(dialect)).unwrap();
 
@@ -131,7 +133,9 @@ async fn another_service_that_reads_the_column_holds_its_drop() {
         let db = TestDatabase::new(dialect);
         let plans = [first(dialect), second(dialect)];
         let all = migrations(dialect, &plans);
-        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress))
+            .await
+            .unwrap();
         let billing = Service::start(&db, "billing", &old_code(dialect)).unwrap();
         // One that declares only what stays does not.
         let reports = Service::start(&db, "reports", &schemadiff_tests::lockstep::users_with(dialect, &[])).unwrap();

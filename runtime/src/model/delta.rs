@@ -97,8 +97,15 @@ impl Delta {
         let wrong = |object: String| DeltaError { object };
         match self {
             Self::Table { name, before, after } => {
-                replace(&mut schema.tables, name, before.as_deref(), after.as_deref())
-                    .map_err(|()| wrong(format!("table `{name}`")))
+                // Steps that were taken back leave columns in another order than the one they came in.
+                if schema.tables.get(name).map(by_column_name) != before.as_deref().map(by_column_name) {
+                    return Err(wrong(format!("table `{name}`")));
+                }
+                match after {
+                    Some(table) => drop(schema.tables.insert(name.clone(), (**table).clone())),
+                    None => drop(schema.tables.remove(name)),
+                }
+                Ok(())
             }
             Self::Enum { name, before, after } => replace(&mut schema.enums, name, before.as_ref(), after.as_ref())
                 .map_err(|()| wrong(format!("type `{name}`"))),
@@ -147,6 +154,12 @@ impl Delta {
             }
         }
     }
+}
+
+fn by_column_name(table: &Table) -> Table {
+    let mut table = table.clone();
+    table.columns.sort_by(|a, b| a.name.cmp(&b.name));
+    table
 }
 
 fn table_mut<'s>(schema: &'s mut Schema, name: &ObjectName) -> Result<&'s mut Table, DeltaError> {
