@@ -3,7 +3,12 @@
 //! Heads of plans are read at once and checked as a chain; the steps of a plan are parsed, and its checksum verified,
 //! when somebody needs them, so that a start with two hundred applied migrations does not parse two hundred plans.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Deserialize;
 
@@ -125,6 +130,8 @@ pub struct Entry {
     /// What stands before the steps.
     pub head: Head,
     text: Cow<'static, str>,
+    /// Parsed once.
+    plan: OnceLock<Plan>,
 }
 
 /// The part of a plan before its steps.
@@ -153,7 +160,11 @@ impl Entry {
     /// # Errors
     /// When it is damaged or edited.
     pub fn plan(&self) -> Result<Plan> {
-        plan_from_text(&self.head.id, &self.text)
+        if let Some(plan) = self.plan.get() {
+            return Ok(plan.clone());
+        }
+        let plan = plan_from_text(&self.head.id, &self.text)?;
+        Ok(self.plan.get_or_init(|| plan).clone())
     }
 
     /// The file's text, as the ledger stores it.
@@ -196,7 +207,7 @@ impl History {
                 let (first, second) = if a < b { (a, b) } else { (b, a) };
                 return Err(Error::TwoChildren { parent, first, second });
             }
-            by_parent.insert(head.parent.clone(), Entry { head, text });
+            by_parent.insert(head.parent.clone(), Entry { head, text, plan: OnceLock::new() });
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(total);
         while let Some(next) = by_parent.remove(&entries.last().map(|e| e.head.id.clone())) {
