@@ -57,6 +57,8 @@ pub enum Reason {
     Constrained { table: ObjectName, constraint: String },
     /// A unique key that the code declares is not there: its `ON CONFLICT` fails.
     NoUniqueKey { table: ObjectName, columns: String },
+    /// A trigger that fills a column unknown to the code goes: its writes would leave that column empty.
+    LosesTrigger { table: ObjectName, column: String },
     /// An index that the code declares is not there: its queries may be slow.
     NoIndex { table: ObjectName, columns: String },
 }
@@ -71,6 +73,7 @@ impl Reason {
                 | Self::Constrained { .. }
                 | Self::NoUniqueKey { .. }
                 | Self::NoIndex { .. }
+                | Self::LosesTrigger { .. }
         )
     }
 }
@@ -118,6 +121,9 @@ impl fmt::Display for Reason {
             Self::NoUniqueKey { table, columns } => {
                 write!(f, "`{table}` has no unique key ({columns}), the code may name it in ON CONFLICT")
             }
+            Self::LosesTrigger { table, column } => {
+                write!(f, "column `{table}.{column}` is filled by a trigger for code that does not know it")
+            }
             Self::NoIndex { table, columns } => {
                 write!(f, "`{table}` has no index ({columns}), the code's queries may rely on it")
             }
@@ -142,7 +148,19 @@ pub fn breaks(before: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
     let old = strict_reasons(before, code);
     let mut reasons = strict_reasons(after, code);
     reasons.retain(|r| !matches!(r, Reason::UnknownEnumValue { .. }) && !old.contains(r));
+    for declared in code.tables.values() {
+        if let (Some(before), Some(after)) = (before.tables.get(&declared.name), after.tables.get(&declared.name)) {
+            lost_triggers(before, after, declared, &mut reasons);
+        }
+    }
     reasons
+}
+
+fn lost_triggers(before: &Table, after: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+    let unknown = after.columns.iter().map(|c| &c.name).filter(|name| declared.column(name).is_none());
+    for column in unknown.filter(|name| before.is_synced(name) && !after.is_synced(name)) {
+        reasons.push(Reason::LosesTrigger { table: declared.name.clone(), column: column.clone() });
+    }
 }
 
 /// [`serves`], and no value that the code can express is refused, none that the database can hold is unreadable, and

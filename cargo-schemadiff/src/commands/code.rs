@@ -59,7 +59,5 @@ fn selection(args: &ProjectArgs, show_progress: bool) -> CrateSelection {
 /// Everything that the engine cannot have, or that contradicts itself.
 pub fn lower(tables: &[TableDecl], dialect: Dialect) -> Result<(Schema, Hints)> {
     let lowered = schemadiff::artifact::lower(tables, dialect).map_err(|errors| project::refused(&errors))?;
-    let h = lowered.hints;
-    let hints = Hints { renamed_tables: h.renamed_tables, renamed_columns: h.renamed_columns, backfills: h.backfills };
-    Ok((lowered.schema, hints))
+    Ok((lowered.schema, lowered.hints))
 }

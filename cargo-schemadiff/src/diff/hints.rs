@@ -1,21 +1,11 @@
 //! What two schemas alone do not say: renames and the values of rows that already exist.
 
-use std::collections::BTreeMap;
-
-use schemadiff::model::{ObjectName, Schema};
+use schemadiff::{
+    artifact::Hints,
+    model::{ObjectName, Schema},
+};
 
 use crate::{Error, Kind, Result};
-
-/// Intent that comes with the structs, or from flags.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hints {
-    /// New table name -> old one.
-    pub renamed_tables: BTreeMap<ObjectName, ObjectName>,
-    /// Table (new name) and new column name -> old column name.
-    pub renamed_columns: BTreeMap<(ObjectName, String), String>,
-    /// Table and column -> how existing rows get a value.
-    pub backfills: BTreeMap<(ObjectName, String), String>,
-}
 
 /// Adds one `--rename old=new` to the hints: `users=customers` for a table, `users.fullname=users.display_name` for a
 /// column. `a.b` is a column when there is such a column, else a table in a schema.

@@ -14,8 +14,10 @@ use std::collections::BTreeSet;
 
 use schemadiff::model::{ObjectName, Schema};
 
+pub use schemadiff::artifact::Hints;
+
 pub use change::{Change, Renamable};
-pub use hints::{Hints, add_rename, column_name};
+pub use hints::{add_rename, column_name};
 
 use crate::{Error, Kind, Result};
 use questions::Questions;

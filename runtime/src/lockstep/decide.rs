@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::state::{self, contradiction};
 use crate::{
     backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
-    compat::{Reason, serves},
+    compat::{Reason, breaks, serves},
     embed::History,
     error::{Error, Result},
     model::{ObjectName, Schema},
@@ -147,9 +147,7 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, migration: &str,
 /// What code with this schema would newly miss. What it misses already is not this step's doing: the tables of another
 /// service that these migrations do not know.
 fn news(current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
-    let now = serves(current, code).err().unwrap_or_default();
-    let then = serves(after, code).err().unwrap_or_default();
-    then.into_iter().filter(|reason| !now.contains(reason)).collect()
+    breaks(current, after, code)
 }
 
 /// Whether the instance, or any connection of its version, is alive.

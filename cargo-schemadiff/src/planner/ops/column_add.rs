@@ -147,8 +147,7 @@ fn filled_from_row(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ex
             })
         })
         .hazard(column.nullable.then(|| hazard::ambiguous_null::hazard(table, &column.name)))
-        .after(tag::filled(table, &column.name))
-        .prepares(true);
+        .after(tag::filled(table, &column.name));
     let tighter = column.default.is_some() || !column.nullable;
     let step = if tighter && !cx.caps.alter_column {
         cx.rebuild(step, Vec::new())

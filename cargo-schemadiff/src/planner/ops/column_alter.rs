@@ -69,7 +69,6 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
     };
     let may_fail = before.nullable && !after.nullable && trigger.is_none();
     let column = after.clone();
-    let waits = trigger.is_some();
     let step = Proto::new(rank::COLUMN, id, title, table)
         .effect(on(table, move |t| {
             if let Some(slot) = t.column_mut(&column.name) {
@@ -83,8 +82,7 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
         .hazard((!before.nullable && after.nullable).then(|| hazard::null_too_early::hazard(table, &after.name)))
         .tag(tag::filled(table, &after.name))
         .after(tag::TYPES)
-        .after(tag::backfilled(table, &after.name))
-        .prepares(waits);
+        .after(tag::backfilled(table, &after.name));
     let step = cx.rebuild(step, copy);
     cx.push(step);
 }
@@ -131,8 +129,7 @@ fn set_not_null(cx: &mut Context<'_>, table: &ObjectName, column: &Column, trigg
                 .no_undo()
                 .locks(cx.ddl.locks("drop_sync", table, &[]))
                 .effect(on(table, move |t| drop(t.syncs.remove(&trigger))))
-                .after(tag::filled(table, &column.name))
-                .prepares(true);
+                .after(tag::filled(table, &column.name));
             cx.push(step);
         }
         None => {
