@@ -9,7 +9,7 @@ use cargo_schemadiff::{
 };
 use schemadiff::{
     model::{Dialect, Schema, between},
-    plan::Plan,
+    plan::{Action, Plan},
 };
 
 use super::{Mapping, Report, Scenario, Values, introspect, run, value::Value, world::Derivation};
@@ -113,7 +113,13 @@ impl Case {
             let db = database(dialect, &self.new).await;
             introspect(&db.url).await
         };
-        let plan = self.plan(dialect, &old, &new);
+        let mut plan = self.plan(dialect, &old, &new);
+        // Small batches: the load must meet many borders between them.
+        for step in &mut plan.steps {
+            if let Action::Backfill(backfill) = &mut step.action {
+                backfill.batch_size = backfill.batch_size.min(60);
+            }
+        }
         // What runs is what is read from the file.
         let text = plan.to_toml().unwrap();
         let plan = Plan::from_toml(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));

@@ -34,7 +34,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use crate::engine::TestDatabase;
 use client::Client;
 use statements::Statements;
-use steps::Stepper;
+use steps::Execution;
 use worker::{Shared, Worker};
 
 pub use worker::{Failure, Values};
@@ -139,7 +139,7 @@ struct Run<'a> {
     shared: Arc<Shared>,
     teams: [Option<Team>; 2],
     state: Schema,
-    stepper: Stepper,
+    attempts: u32,
     report: Report,
     seed: u64,
     load_rounds: u64,
@@ -151,8 +151,8 @@ pub async fn introspect(url: &str) -> Schema {
     connection.introspect(&Scope::default()).await.unwrap_or_else(|e| panic!("{e}")).schema
 }
 
-/// Fills the tables of a schema with rows, as a service with that schema would write them.
-pub async fn seed(db: &TestDatabase, schema: &Schema, rows: usize, values: Option<Values>) {
+/// Fills the tables of a schema with rows, as a service with that schema would write them, and as the next one allows.
+pub async fn seed(db: &TestDatabase, schema: &Schema, next: &Schema, rows: usize, values: Option<Values>) {
     let plan = Plan {
         format: PLAN_FORMAT,
         id: String::new(),
@@ -165,7 +165,7 @@ pub async fn seed(db: &TestDatabase, schema: &Schema, rows: usize, values: Optio
         checksum: String::new(),
         steps: Vec::new(),
     };
-    let scenario = Scenario { values, rows, ..Scenario::new(schema.clone(), schema.clone(), plan) };
+    let scenario = Scenario { values, rows, ..Scenario::new(schema.clone(), next.clone(), plan) };
     Run::new(db, &scenario).await.seed_rows().await;
 }
 
@@ -181,7 +181,9 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
         run.load_rounds = ROUNDS;
     }
     run.both_from_the_start().await;
-    run.forward(scenario.plan.steps.len()).await;
+    let mut execution = run.execution();
+    run.forward(&mut execution, scenario.plan.steps.len()).await;
+    execution.finish();
     run.stop(Version::Old).await;
     if serves(&run.state, &scenario.new).is_ok() {
         run.start(Version::New).await;
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
             shared: Arc::default(),
             teams: [None, None],
             state: scenario.old.clone(),
-            stepper: Stepper::connect(db.dialect, &db.url).await,
+            attempts: 0,
             report: Report::default(),
             seed: 0x9E37_79B9_7F4A_7C15,
             load_rounds: ROUNDS,
@@ -319,8 +321,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Carries out the steps from the current point to `until`, starting and stopping versions as the state allows.
-    async fn forward(&mut self, until: usize) {
+    /// A run of the plan under an id of its own: one that was taken back stays in the ledger.
+    fn execution(&mut self) -> Execution {
+        self.attempts += 1;
+        let id = format!("202401010000{:02}_twin", self.attempts);
+        Execution::new(&self.db.url, &id, &self.scenario.plan, &self.scenario.new)
+    }
+
+    /// Carries out the steps from the start to `until`, starting and stopping versions as the state allows.
+    async fn forward(&mut self, execution: &mut Execution, until: usize) {
         for step in &self.scenario.plan.steps[..until] {
             if step.phase == Phase::Contract {
                 self.stop(Version::Old).await;
@@ -337,7 +346,8 @@ impl<'a> Run<'a> {
             }
             self.during(&step.id);
             self.take_slowest();
-            self.stepper.apply(step).await.unwrap_or_else(|e| panic!("{e}"));
+            let done = execution.forward().await.unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+            assert_eq!(done, step.id);
             self.state = after;
             self.compare_with_server(&format!("after step {}", step.id)).await;
             if serves(&self.state, &self.scenario.new).is_ok() {
@@ -371,15 +381,19 @@ impl<'a> Run<'a> {
         // Some things cannot be taken back on an engine (a label of an enumerated type); the plan says so.
         let last = steps.iter().take_while(|s| s.phase != Phase::Contract && s.undoable).count();
         for point in 1..=last {
-            self.forward(point).await;
+            let mut execution = self.execution();
+            self.forward(&mut execution, point).await;
+            execution.interrupt();
             self.stop(Version::New).await;
             for step in steps[..point].iter().rev() {
                 self.during(&format!("taking back {}", step.id));
-                self.stepper.undo(step).await.unwrap_or_else(|e| panic!("taking back {e}"));
+                let undone = execution.back().await.unwrap_or_else(|e| panic!("taking back {}: {e}", step.id));
+                assert_eq!(undone, step.id);
                 step.revert_on(&mut self.state).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
                 self.compare_with_server(&format!("after taking back step {}", step.id)).await;
                 self.load(&format!("after taking back {}", step.id)).await;
             }
+            execution.finish();
             assert_eq!(self.state, self.scenario.old, "taking back {point} steps does not lead to the start");
             self.forget_the_new_version().await;
         }
