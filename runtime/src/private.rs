@@ -13,15 +13,15 @@ pub use crate::{
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __place {
-    ($parts:expr) => {
+    ($literal:expr, [$($text:expr),*], [$($hole:expr),*]) => {
         const _: () = {
-            const PARTS: &[$crate::__private::Part] = $parts;
-            const LEN: usize = $crate::__private::record_len(PARTS);
+            const HOLES: &[$crate::__private::Part] = &[$($hole),*];
+            const LEN: usize = $crate::__private::record_len($literal, HOLES);
             #[used]
             #[cfg_attr(not(any(target_vendor = "apple", windows)), unsafe(link_section = "schemadiff"))]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__schemadiff"))]
             #[cfg_attr(windows, unsafe(link_section = ".schmd$m"))]
-            static RECORD: [u8; LEN] = $crate::__private::record::<LEN>(PARTS);
+            static RECORD: [u8; LEN] = $crate::__private::record::<LEN>(&[$($text),*], HOLES);
         };
     };
 }

@@ -38,8 +38,8 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
         quote!(#field: Reference { schema: #schema, table: #name, column: #column_name, ty: #ty })
     });
     let fields = table.columns.iter().map(|column| &column.field);
-    let checks = checks(input, table);
-    let parts = record(input, table, concrete);
+    let checks = checks(input, table, concrete);
+    let (len, texts, holes) = record(input, table, concrete).into_parts();
     quote! {
         const _: () = {
             #[allow(unused_imports)]
@@ -57,7 +57,7 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
                 const COLUMNS: #carrier = #carrier { #(#columns,)* };
             }
             #(#checks)*
-            #private::place!(&[#(#parts),*]);
+            #private::place!(#len, [#(#texts),*], [#(#holes),*]);
         };
     }
 }
@@ -109,7 +109,7 @@ fn type_of(column: &Column, concrete: &Concrete) -> TokenStream {
 }
 
 /// What the compiler checks once the types are known.
-fn checks(input: &DeriveInput, table: &Table) -> Vec<TokenStream> {
+fn checks(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenStream> {
     let mut checks = Vec::new();
     let ident = &input.ident;
     let own = quote!(<#ident as DerivedTable>::COLUMNS);
@@ -127,9 +127,11 @@ fn checks(input: &DeriveInput, table: &Table) -> Vec<TokenStream> {
             }));
         }
     }
-    for field in table.primary_key.iter().flat_map(|key| &key.columns) {
-        let span = field.span();
-        checks.push(quote_spanned!(span=> const _: () = check_not_null(&#own.#field);));
+    let key = table.primary_key.iter().flat_map(|key| &key.columns);
+    for column in key.filter_map(|field| table.columns.iter().find(|column| column.field == *field)) {
+        // Asked of the type and not of COLUMNS, which would have the compiler evaluate every column of every table.
+        let (span, ty, name, table) = (column.field.span(), type_of(column, concrete), &column.name, &table.name);
+        checks.push(quote_spanned!(span=> const _: () = check_not_null(&#ty, #table, #name);));
     }
     checks
 }
@@ -142,7 +144,7 @@ fn target(input: &DeriveInput, reference: &super::lists::ReferenceAttr) -> Token
     quote_spanned!(span=> #columns.#field)
 }
 
-fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenStream> {
+fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Json {
     let ident = input.ident.unraw().to_string();
     let mut json = Json::default();
     json.raw("{\"format\":1,\"rust\":")
@@ -176,7 +178,7 @@ fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenS
     });
     json.raw(",\"indexes\":").list(&table.indexes, |json, index| write_index(json, table, index));
     json.raw("}");
-    json.into_parts()
+    json
 }
 
 fn write_column(json: &mut Json, column: &Column, concrete: &Concrete) {

@@ -1,14 +1,14 @@
 //! Building the record: literal JSON, with what the compiler resolves in between.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::LitStr;
 
 /// JSON text with holes.
 #[derive(Default)]
 pub struct Json {
     text: String,
-    parts: Vec<TokenStream>,
+    texts: Vec<String>,
+    holes: Vec<TokenStream>,
 }
 
 impl Json {
@@ -66,23 +66,16 @@ impl Json {
     pub fn hole(&mut self, kind: char, part: TokenStream) -> &mut Self {
         self.text.push('\u{1}');
         self.text.push(kind);
-        self.flush();
-        self.parts.push(part);
+        self.texts.push(std::mem::take(&mut self.text));
+        self.holes.push(part);
         self.text.push('\u{2}');
         self
     }
 
-    fn flush(&mut self) {
-        if !self.text.is_empty() {
-            let text = std::mem::take(&mut self.text);
-            self.parts.push(quote!(Part::Text(#text)));
-        }
-    }
-
-    /// The parts, for a place where `Part` is in scope.
-    pub fn into_parts(mut self) -> Vec<TokenStream> {
-        self.flush();
-        self.parts
+    /// Length of all literal text, the texts (one more than holes), and the holes, for a place where `Part` is in scope.
+    pub fn into_parts(mut self) -> (usize, Vec<String>, Vec<TokenStream>) {
+        self.texts.push(self.text);
+        (self.texts.iter().map(String::len).sum(), self.texts, self.holes)
     }
 
     /// The text of a record without holes.

@@ -37,10 +37,10 @@ pub struct Reference {
     pub ty: TypeDesc,
 }
 
-/// A piece of a record.
+/// What stands in a hole of a record.
 #[derive(Debug, Clone, Copy)]
 pub enum Part {
-    /// Text as it stands.
+    /// Text, in a hole of kind `s`.
     Text(&'static str),
     /// A column's type, in a hole of kind `t`.
     Type(TypeDesc),
@@ -112,34 +112,41 @@ impl Writer {
         self.put(to.column);
     }
 
-    const fn parts(&mut self, parts: &[Part]) {
-        let mut at = 0;
-        while at < parts.len() {
-            match &parts[at] {
-                Part::Text(text) => self.put(text),
-                Part::Type(ty) => self.ty(ty),
-                Part::Reference(to) => self.reference(to),
-            }
-            at += 1;
+    const fn hole(&mut self, part: &Part) {
+        match part {
+            Part::Text(text) => self.put(text),
+            Part::Type(ty) => self.ty(ty),
+            Part::Reference(to) => self.reference(to),
         }
     }
 }
 
-/// Length of the whole record.
+/// Length of the whole record; the derive counts the literal text.
 #[must_use]
-pub const fn record_len(parts: &[Part]) -> usize {
-    let mut writer = Writer { target: None, len: HEADER };
-    writer.parts(parts);
+pub const fn record_len(literal: usize, holes: &[Part]) -> usize {
+    let mut writer = Writer { target: None, len: HEADER + literal };
+    let mut at = 0;
+    while at < holes.len() {
+        writer.hole(&holes[at]);
+        at += 1;
+    }
     writer.len
 }
 
-/// The record: header and text. `N` is [`record_len`].
+/// The record: header and text. `N` is [`record_len`]; there is one more text than there are holes.
 #[must_use]
-pub const fn record<const N: usize>(parts: &[Part]) -> [u8; N] {
+pub const fn record<const N: usize>(texts: &[&str], holes: &[Part]) -> [u8; N] {
     let mut out = [0; N];
     copy(&mut out, 0, &header(N - HEADER));
     let mut writer = Writer { target: Some(out.as_mut_ptr()), len: HEADER };
-    writer.parts(parts);
+    let mut at = 0;
+    while at < texts.len() {
+        writer.put(texts[at]);
+        if at < holes.len() {
+            writer.hole(&holes[at]);
+        }
+        at += 1;
+    }
     out
 }
 
@@ -187,15 +194,9 @@ pub const fn check_reference(column: &Reference, to: &Reference) {
 /// # Panics
 /// When it is one. It is a compile error at the key.
 #[track_caller]
-pub const fn check_not_null(column: &Reference) {
-    if column.ty.nullable {
-        fail(&[
-            "column `",
-            column.table,
-            ".",
-            column.column,
-            "` is in the primary key and cannot be NULL: take the `Option` away",
-        ]);
+pub const fn check_not_null(ty: &TypeDesc, table: &str, column: &str) {
+    if ty.nullable {
+        fail(&["column `", table, ".", column, "` is in the primary key and cannot be NULL: take the `Option` away"]);
     }
 }
 
