@@ -145,7 +145,7 @@ async fn transition(before: &State, after: &State) -> Result<usize, String> {
             return Err(format!("after {} the server is not as the plan predicts: {differs:?}", step.id));
         }
     }
-    execution.finish();
+    execution.finish().await;
     let again = diff(&introspect(&db).await, &new, &Hints::default(), &DiffOptions::default());
     match again {
         Ok(changes) if changes.is_empty() => Ok(plan.steps.len()),

@@ -183,7 +183,7 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     run.both_from_the_start().await;
     let mut execution = run.execution();
     run.forward(&mut execution, scenario.plan.steps.len()).await;
-    execution.finish();
+    execution.finish().await;
     run.stop(Version::Old).await;
     if serves(&run.state, &scenario.new).is_ok() {
         run.start(Version::New).await;
@@ -383,7 +383,7 @@ impl<'a> Run<'a> {
         for point in 1..=last {
             let mut execution = self.execution();
             self.forward(&mut execution, point).await;
-            execution.interrupt();
+            execution.interrupt().await;
             self.stop(Version::New).await;
             for step in steps[..point].iter().rev() {
                 self.during(&format!("taking back {}", step.id));
@@ -393,7 +393,7 @@ impl<'a> Run<'a> {
                 self.compare_with_server(&format!("after taking back step {}", step.id)).await;
                 self.load(&format!("after taking back {}", step.id)).await;
             }
-            execution.finish();
+            execution.finish().await;
             assert_eq!(self.state, self.scenario.old, "taking back {point} steps does not lead to the start");
             self.forget_the_new_version().await;
         }

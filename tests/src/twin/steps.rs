@@ -71,18 +71,19 @@ impl Execution {
     }
 
     /// Interrupts the executor between two steps.
-    pub fn interrupt(&mut self) {
+    pub async fn interrupt(&mut self) {
         if let Some(running) = &self.running {
             let _ = running.stop.send(true);
         }
-        self.finish();
+        self.finish().await;
     }
 
     /// Lets the executor come to its end after the last step.
-    pub fn finish(&mut self) {
+    pub async fn finish(&mut self) {
         if let Some(running) = self.running.take() {
             let _ = running.go_on.send(());
-            running.thread.join().unwrap();
+            // Waiting here would stop the load on this thread, in the middle of its transactions.
+            tokio::task::spawn_blocking(|| running.thread.join()).await.unwrap().unwrap();
         }
     }
 
