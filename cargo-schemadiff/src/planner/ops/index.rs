@@ -27,6 +27,13 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
+        (None, Some(after)) if cx.before(table).is_some_and(|t| t.uniques.contains_key(name)) => {
+            // A constraint of that name goes: the index waits under another one.
+            let interim = temporary(name);
+            create(cx, table, &interim, after);
+            take_name(cx, table, name, &interim);
+            commented(cx, table, name, after);
+        }
         (None, Some(after)) => {
             create(cx, table, name, after);
             commented(cx, table, name, after);
@@ -70,13 +77,19 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index,
     let interim = temporary(name);
     create(cx, table, &interim, after);
     drop_index(cx, table, name, before, false);
+    take_name(cx, table, name, &interim);
+    commented(cx, table, name, after);
+}
+
+/// The index takes the name when that is free.
+fn take_name(cx: &mut Context<'_>, table: &ObjectName, name: &str, interim: &str) {
     let id = slug(&["rename-index", name]);
     let step = Proto::new(rank::REMOVE, id, format!("give the new index the name `{name}`"), table)
-        .sql(cx.ddl.rename_index(table, &interim, name))
-        .undo(cx.ddl.rename_index(table, name, &interim))
+        .sql(cx.ddl.rename_index(table, interim, name))
+        .undo(cx.ddl.rename_index(table, name, interim))
         .locks(cx.ddl.locks("rename_index", table, &[]))
         .effect({
-            let (interim, name) = (interim.clone(), name.to_owned());
+            let (interim, name) = (interim.to_owned(), name.to_owned());
             on(table, move |t| {
                 if let Some(index) = t.indexes.remove(&interim) {
                     t.indexes.insert(name.clone(), index);
@@ -84,9 +97,8 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index,
             })
         })
         .tag(tag::step(&format!("renamed {name}")))
-        .after_all([tag::freed(table, name), tag::step(&slug(&["create-index", &interim]))]);
+        .after_all([tag::freed(table, name), tag::step(&slug(&["create-index", interim]))]);
     cx.push(step);
-    commented(cx, table, name, after);
 }
 
 /// An index on a column that takes over from another one, where indexes cannot be renamed: a stand-in serves new code until

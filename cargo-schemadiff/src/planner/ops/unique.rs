@@ -23,6 +23,12 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
+        (None, Some(after)) if cx.before(table).is_some_and(|t| t.indexes.contains_key(name)) => {
+            // An index of that name goes: the constraint's own waits under another one.
+            let interim = temporary(name);
+            index::create(cx, table, &interim, &index::behind_unique(after));
+            adopt(cx, table, name, &interim, None, after);
+        }
         (None, Some(after)) => {
             index::create(cx, table, name, &index::behind_unique(after));
             adopt(cx, table, name, name, None, after);
@@ -82,6 +88,7 @@ fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old:
             .tags(columns(old).iter().map(|c| tag::unused(table, c)))
             .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
             .after(tag::unreferenced(table)),
+        None if index != name => step.after(tag::freed(table, name)),
         None => step.tag(tag::adds(table)),
     };
     cx.push(step);
