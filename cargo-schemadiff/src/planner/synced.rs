@@ -2,7 +2,7 @@
 //! can, and freed of its trigger in contract. Renames, retypes and new columns with a backfill are all built from it.
 
 use schemadiff::{
-    model::{Check, Column, ObjectName, Sync, Table},
+    model::{Check, Column, ObjectName, Sync, Table, expr},
     plan::Envelope,
 };
 
@@ -10,7 +10,7 @@ use super::{
     context::{Context, on, slug},
     proto::{Proto, rank, tag},
 };
-use crate::{Result, dialect::SyncSpec};
+use crate::{Error, Kind, Result, dialect::SyncSpec};
 
 /// What a synced column is made of.
 pub(super) struct Synced<'c> {
@@ -28,6 +28,7 @@ pub(super) struct Synced<'c> {
 /// Makes the column and its trigger, fills it and tightens it. Returns the trigger's name.
 pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> {
     let Synced { table, column, old, forward, backward } = synced;
+    refuse_unready(cx, synced)?;
     let key = cx.key(table)?.into_iter().map(|k| k.name).collect();
     let name = cx.ddl.sync_name(table, &column.name);
     let mut columns: Vec<_> = cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect();
@@ -52,6 +53,30 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         tighten(cx, table, column);
     }
     Ok(name)
+}
+
+/// A value for an existing row, and for a row of old code, comes from the columns that are there before this plan: those
+/// that the plan itself makes may not be filled yet when it is needed.
+fn refuse_unready(cx: &Context<'_>, synced: &Synced<'_>) -> Result<()> {
+    let Synced { table, column, forward, .. } = synced;
+    let Some((before, after)) = cx.before(table).zip(cx.after(table)) else { return Ok(()) };
+    let made_here = |c: &&Column| c.name != column.name && before.column(&c.name).is_none();
+    let Some(unready) = after.columns.iter().filter(made_here).find(|c| expr::mentions(forward, &c.name)) else {
+        return Ok(());
+    };
+    let full = format!("{table}.{}", column.name);
+    let old = cx.request.hints.renamed_columns.get(&((*table).clone(), unready.name.clone()));
+    let error = Error::new(
+        Kind::Refused,
+        "SD0614",
+        format!("`{full}` cannot be filled from `{}`, which the same migration makes", unready.name),
+    )
+    .cause("rows that exist, and rows that the old version writes meanwhile, may not have it yet");
+    Err(match old {
+        Some(old) => error.help(format!("name the column as it was: write `{old}` in its backfill expression")),
+        None => error.help("write its backfill expression over the columns that are there before"),
+    }
+    .help("or make it in a migration of its own, after this one"))
 }
 
 /// The column as it is while the trigger lives: nullable, because the trigger decides by NULL who wrote, and without
@@ -114,7 +139,7 @@ pub(super) fn proof(cx: &Context<'_>, table: &ObjectName, column: &Column, not_v
 
 /// The check as the server spells it: without quotes that are not needed.
 pub(super) fn in_model(check: &Check, column: &str) -> Check {
-    Check { expr: schemadiff::model::expr::rename_column(&check.expr, column, column), ..check.clone() }
+    Check { expr: expr::rename_column(&check.expr, column, column), ..check.clone() }
 }
 
 /// VALIDATE, SET NOT NULL, and the proof goes. Each in a transaction of its own: what scans must not hold a strong lock.

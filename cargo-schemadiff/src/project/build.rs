@@ -142,7 +142,7 @@ fn arguments(selection: &CrateSelection, package: &Package, target: &Target) -> 
 
 fn build(selection: &CrateSelection, package: &Package, target: &Target) -> Result<Artifacts> {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    let mut child = Command::new(&cargo)
+    let mut child = cargo_command(&cargo)
         .args(arguments(selection, package, target))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -167,6 +167,23 @@ fn build(selection: &CrateSelection, package: &Package, target: &Target) -> Resu
     Err(Error::new(Kind::Project, "SD0304", format!("package `{}` does not compile", package.name))
         .cause(cause.trim_end())
         .help("mend it until `cargo build` works; a schema is read from what compiles"))
+}
+
+/// Cargo without what a `cargo run` around this process says about the tool's own package. Build scripts look at those
+/// variables (ring's does): with them, everything above such a crate would be compiled anew at each change between the
+/// two ways of calling.
+pub fn cargo_command(cargo: &Path) -> Command {
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        let of_a_package = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+                || matches!(name, "CARGO_CRATE_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR")
+        });
+        if of_a_package {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn no_cargo(cargo: &Path, error: &std::io::Error) -> Error {

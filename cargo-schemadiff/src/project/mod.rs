@@ -11,7 +11,7 @@ use schemadiff::artifact::{LowerError, TableDecl};
 use crate::{Error, Kind};
 
 pub use artifact::read_artifact;
-pub use build::build_and_read;
+pub use build::{build_and_read, cargo_command};
 
 /// What to build, as cargo's own options say it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The load: clients that sign up, change names, order and look things up, until they are told to stop.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io::Read, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::{io::AsyncReadExt, sync::watch};
+use tokio::sync::watch;
 
 use crate::{Journal, Result, ServeArgs, Stats, journal::Entry, stats::Event};
 
@@ -97,13 +97,16 @@ pub async fn run(load: impl Load, args: &ServeArgs, version: &str, waited: Durat
 }
 
 async fn asked_to_stop() {
-    let input_closed = async {
+    let (closed, input_closed) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read of standard input cannot be taken back, and must not hold up the end of the process.
+    std::thread::spawn(move || {
         let mut buffer = [0; 64];
         // An end of file and an error both mean that nobody is there any more.
-        while tokio::io::stdin().read(&mut buffer).await.is_ok_and(|n| n > 0) {}
-    };
+        while std::io::stdin().read(&mut buffer).is_ok_and(|n| n > 0) {}
+        closed.send(())
+    });
     tokio::select! {
-        () = input_closed => {}
+        _ = input_closed => {}
         () = terminated() => {}
         _ = tokio::signal::ctrl_c() => {}
     }

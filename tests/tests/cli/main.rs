@@ -1,6 +1,9 @@
 //! The program as its users run it: arguments in, text and exit code out, real servers behind it.
 
 mod bad_input;
+mod demo;
+mod interruption;
 mod migrations;
+mod output;
 mod sides;
 mod support;

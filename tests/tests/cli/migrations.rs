@@ -1,1 +1,254 @@
-use super::support as _;
+//! `new`, `check`, `apply`, `status`, `abort` with a real crate, on both engines.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::{Project, Run, finish, snapshot, workspace};
+
+/// A crate with one table in a directory of its own. Its builds share a target directory and the workspace's versions,
+/// so that little is compiled twice.
+struct Notes {
+    project: Project,
+    database: TestDatabase,
+}
+
+const FIRST: &str = "#[column(unique)] title: String,";
+const SECOND: &str = "#[column(renamed_from = \"title\", unique)] headline: String,
+    #[column(backfill = \"lower(title)\")] search_key: String,";
+
+impl Notes {
+    fn new(dialect: Dialect) -> Self {
+        let notes = Self { project: Project::empty(), database: TestDatabase::new(dialect) };
+        let runtime = workspace().join("runtime");
+        // A name of its own: programs of one name would overwrite each other in the shared target directory.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("notes-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+             [dependencies]\nschemadiff = {{ path = \"{}\" }}\n",
+            runtime.display()
+        );
+        notes.project.write("Cargo.toml", &manifest);
+        std::fs::copy(workspace().join("Cargo.lock"), notes.project.path().join("Cargo.lock")).unwrap();
+        notes.project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", notes.database.url));
+        notes.declare(FIRST);
+        notes
+    }
+
+    fn declare(&self, fields: &str) {
+        let code = format!(
+            "#[derive(schemadiff::Table)]\n#[table(name = \"notes\")]\n#[allow(dead_code)]\nstruct Note {{\n    \
+             #[column(primary_key, identity)] id: i64,\n    {fields}\n}}\n\nfn main() {{}}\n"
+        );
+        self.project.write("src/main.rs", &code);
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        let mut command = self.project.command(args);
+        command.env("CARGO_TARGET_DIR", workspace().join("target/cli-tests"));
+        finish(command)
+    }
+
+    fn plans(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.project.path().join("migrations")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path().join("plan.toml"));
+        let mut plans: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
+        plans.sort();
+        plans
+    }
+
+    async fn count(&self, condition: &str) -> Option<String> {
+        self.database.text(&format!("SELECT count(*) || '' FROM notes WHERE {condition}")).await
+    }
+}
+
+const ENGINES: [Dialect; 2] = [Dialect::Sqlite, Dialect::Postgres];
+
+#[tokio::test]
+async fn from_the_first_struct_to_the_end_of_contract() {
+    for dialect in ENGINES {
+        let notes = Notes::new(dialect);
+        let run = notes.run(&["new", "initial"]).expect(0);
+        assert!(run.out.contains("create table `notes`") && run.out.contains("wrote"), "{run:#?}");
+        notes.run(&["check"]).expect(0);
+        assert!(notes.run(&["new", "again"]).expect(0).out.contains("nothing to write"));
+        assert_eq!(notes.plans().len(), 1);
+
+        notes.run(&["apply"]).expect(0);
+        notes.run(&["diff", "--exit-code"]).expect(0);
+        assert!(notes.run(&["apply"]).expect(0).out.contains("nothing to do"));
+        notes.database.execute("INSERT INTO notes (title) VALUES ('One'), ('Two')").await;
+
+        notes.declare(SECOND);
+        let run = notes.run(&["check"]).expect(1);
+        assert!(run.out.contains("SD0436") && run.out.contains("notes.headline"), "{run:#?}");
+        notes.run(&["diff", "--exit-code"]).expect(1);
+        let json = notes.run(&["new", "headline", "--json"]).expect(0).json();
+        let steps = json["plan"]["step"].as_array().unwrap();
+        let phases: Vec<&str> = steps.iter().map(|s| s["phase"].as_str().unwrap()).collect();
+        assert!(["expand", "backfill", "contract"].iter().all(|phase| phases.contains(phase)), "{phases:?}");
+        notes.run(&["check"]).expect(0);
+
+        notes.run(&["apply", "--until", "backfill"]).expect(0);
+        assert_eq!(notes.count("search_key = lower(title)").await.as_deref(), Some("2"));
+        let run = notes.run(&["status"]).expect(0);
+        assert!(run.out.contains("running") && run.out.contains("contract"), "{run:#?}");
+        let json = notes.run(&["status", "--json"]).expect(0).json();
+        assert_eq!(json["status"]["migrations"][0]["state"], "done");
+        assert_eq!(json["status"]["migrations"][1]["state"], "running");
+
+        // Back to the start, and forward again to the end.
+        notes.run(&["abort"]).expect(0);
+        assert_eq!(notes.count("title IN ('One', 'Two')").await.as_deref(), Some("2"));
+        notes.run(&["abort"]).expect_error("SD0640");
+        notes.run(&["apply"]).expect(0);
+        assert!(notes.run(&["diff", "--exit-code"]).expect(0).out.contains("no differences"));
+        assert_eq!(notes.count("search_key = lower(headline)").await.as_deref(), Some("2"));
+        let json = notes.run(&["status", "--json"]).expect(0).json();
+        assert_eq!(json["status"]["migrations"][1]["state"], "done");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_drifted_is_not_touched() {
+    for dialect in ENGINES {
+        let project = Project::empty();
+        let database = TestDatabase::new(dialect);
+        project.write("one.toml", &snapshot(dialect.as_str(), &[("users", &["email"])]));
+        project.write("two.toml", &snapshot(dialect.as_str(), &[("users", &["email", "note"])]));
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+        project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+        project.run(&["apply"]).expect(0);
+        project.run(&["new", "note", "--to", "file:two.toml"]).expect(0);
+        database.execute("ALTER TABLE users ADD COLUMN by_hand text").await;
+        let run = project.run(&["apply"]).expect_error("SD0745");
+        assert!(run.err.contains("users.by_hand"), "{run:#?}");
+        assert_eq!(project.run(&["apply", "--json"]).expect(7).json()["error"]["code"], "SD0745");
+        // A table of somebody else is no drift.
+        database.execute("ALTER TABLE users DROP COLUMN by_hand").await;
+        database.execute("CREATE TABLE somebody_elses (id bigint)").await;
+        project.run(&["apply"]).expect(0);
+    }
+}
+
+#[test]
+fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
+    let project = Project::empty();
+    let database = TestDatabase::new(Dialect::Sqlite);
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.write("two.toml", &snapshot("sqlite", &[("users", &["email", "note"])]));
+    project.write("three.toml", &snapshot("sqlite", &[("users", &["email", "body"])]));
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+    project.run(&["apply"]).expect_error("SD0438");
+    project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+    let plans = || {
+        let entries = std::fs::read_dir(project.path().join("migrations")).unwrap();
+        let mut dirs: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+        dirs.sort();
+        dirs
+    };
+    let first = plans()[0].join("plan.toml");
+    let text = std::fs::read_to_string(&first).unwrap();
+
+    std::fs::write(
+        &first,
+        text.replace("\\\"email\\\" TEXT", "\\\"email\\\" BLOB").replace("\"email\" TEXT", "\"email\" BLOB"),
+    )
+    .unwrap();
+    project.run(&["apply"]).expect_error("SD0423");
+    std::fs::write(&first, &text[..text.len() / 2]).unwrap();
+    let run = project.run(&["apply"]).expect(4);
+    assert!(run.err.contains("SD0421") || run.err.contains("SD0423"), "{run:#?}");
+    project.run(&["new", "more", "--to", "file:two.toml"]).expect(4);
+    std::fs::write(&first, text.replacen("format = 1", "format = 7", 1)).unwrap();
+    project.run(&["apply"]).expect_error("SD0422");
+    std::fs::write(&first, &text).unwrap();
+
+    // Two branches, one parent.
+    let lock = project.read("migrations/schemadiff.lock");
+    project.run(&["new", "note", "--to", "file:two.toml"]).expect(0);
+    let theirs = plans()[1].clone();
+    let aside = project.path().join("aside");
+    std::fs::rename(&theirs, &aside).unwrap();
+    project.write("migrations/schemadiff.lock", &lock);
+    project.run(&["new", "body", "--to", "file:three.toml"]).expect(0);
+    std::fs::rename(&aside, &theirs).unwrap();
+    let run = project.run(&["apply"]).expect_error("SD0425");
+    assert!(run.err.contains("note") && run.err.contains("body"), "{run:#?}");
+    let json = project.run(&["check", "--json"]).expect(1).json();
+    assert_eq!(json["findings"][0]["code"], "SD0425");
+}
+
+#[test]
+fn what_new_refuses_leaves_no_file() {
+    let notes = Notes::new(Dialect::Sqlite);
+    notes.run(&["new", "../escape"]).expect_error("SD0213");
+    notes.run(&["new", "initial"]).expect(0);
+    let lock = notes.project.read("migrations/schemadiff.lock");
+    let refused = [
+        ("body: String, #[column(unique)] title: String,", "SD0606"),
+        ("", "SD0602"),
+        ("headline: String,", "SD0601"),
+        ("title: Nonsense,", "SD0304"),
+        (&SECOND.replace("lower(title)", "lower(headline)"), "SD0614"),
+    ];
+    for (fields, code) in refused {
+        notes.declare(fields);
+        notes.run(&["new", "refused"]).expect_error(code);
+    }
+    notes.project.write("src/main.rs", "fn main() {}\n");
+    notes.run(&["new", "refused"]).expect_error("SD0305");
+    assert_eq!(notes.plans().len(), 1);
+    assert_eq!(notes.project.read("migrations/schemadiff.lock"), lock);
+    notes.declare("");
+    let run = notes.run(&["new", "dropped", "--allow-drop", "notes.title"]).expect(0);
+    assert!(run.out.contains("data is lost"), "{run:#?}");
+    assert!(std::fs::read_to_string(&notes.plans()[1]).unwrap().contains("notes.title"), "the drop is on record");
+}
+
+#[test]
+fn a_plan_for_postgres_needs_a_server_and_says_so() {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email"])]));
+    let args = ["new", "initial", "--from", "empty", "--to", "file:one.toml"];
+    project.run(&args).expect_error("SD0216");
+    let database = TestDatabase::new(Dialect::Postgres);
+    project.run(&[&args[..], &["--database-url", &database.url]].concat()).expect(0);
+}
+
+#[tokio::test]
+async fn whoever_may_not_make_a_scratch_database_is_told_which_right_is_missing() {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email"])]));
+    let database = TestDatabase::new(Dialect::Postgres);
+    let role = format!("no_rights_{}", std::process::id());
+    database.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+    let url = database.url.replace("postgres://postgres@", &format!("postgres://{role}@"));
+    let args = ["new", "initial", "--from", "empty", "--to", "file:one.toml", "--database-url", &url];
+    let run = project.run(&args).expect_error("SD0507");
+    assert!(run.err.contains("CREATEDB"), "{run:#?}");
+    assert!(!project.path().join("migrations").exists());
+    database.execute(&format!("DROP ROLE {role}")).await;
+}
+
+#[test]
+fn names_of_every_kind_go_there_and_back() {
+    let long = "x".repeat(60);
+    let names = ["with space", "select", "quo\"te", "tick'; DROP TABLE users; --", "Ümläut", &long];
+    for (dialect, name) in ENGINES.into_iter().flat_map(|dialect| names.map(|name| (dialect, name))) {
+        let project = Project::empty();
+        let text = snapshot(dialect.as_str(), &[("users", &["email"])]);
+        let quoted = name.replace('"', "\\\"");
+        project.write("one.toml", &text.replace("name = \"email\"", &format!("name = \"{quoted}\"")));
+        let database = TestDatabase::new(dialect);
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+        project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+        project.run(&["apply"]).expect(0);
+        project.run(&["diff", "--to", "file:one.toml", "--exit-code"]).expect(0);
+    }
+}

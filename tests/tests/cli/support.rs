@@ -112,7 +112,7 @@ pub fn program() -> &'static Path {
 
 /// Builds a program of the workspace and says where it is.
 pub fn build(package: &str, bin: &str) -> PathBuf {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = cargo_schemadiff::project::cargo_command(Path::new(env!("CARGO")));
     command.current_dir(workspace()).args(["build", "--quiet", "--locked", "--message-format=json-render-diagnostics"]);
     let output = command.args(["--package", package, "--bin", bin]).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{bin} does not build");

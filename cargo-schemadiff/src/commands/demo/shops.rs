@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, project::cargo_command};
 
 const PACKAGE: &str = "shop";
 
@@ -121,7 +121,7 @@ fn find_source() -> Result<PathBuf> {
 
 async fn build(source: &Path, release: bool) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&cargo);
+    let mut command = Command::from(cargo_command(Path::new(&cargo)));
     command.args(["build", "--quiet", "--bins", "--message-format=json-render-diagnostics", "--manifest-path"]);
     command.arg(source.join("Cargo.toml")).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
     if release {
