@@ -87,6 +87,10 @@ pub enum Envelope {
 }
 
 /// What a step does.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a plan has a handful of steps; a box would be in the way of everyone who reads one"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
