@@ -188,7 +188,7 @@ async fn a_new_version_brings_the_database_there_and_contracts_when_the_old_one_
 
         old.kill();
         let since = Instant::now();
-        while recorder.of("migration_finished").len() < 1 {
+        while recorder.of("migration_finished").is_empty() {
             assert!(since.elapsed() < Duration::from_secs(20));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

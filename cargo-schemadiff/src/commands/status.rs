@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context) -> Result<Outcome> {
     let url = context.config.require_database_url()?;
     let dir = context.config.dir();
     // In a production image there are no files: the ledger then speaks for itself.
-    let migrations = dir.join(LOCK_FILE).is_file().then(|| embed::Migrations::load(&dir)).transpose()?;
+    let migrations = if dir.join(LOCK_FILE).is_file() { Some(embed::Migrations::load(&dir)?) } else { None };
     let status = admin::status(&url, migrations.as_ref()).await?;
     context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
     context.report.say(render(&status))?;

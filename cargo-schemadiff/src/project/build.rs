@@ -215,11 +215,12 @@ fn messages(stdout: impl Read) -> Result<(Artifacts, Vec<String>)> {
             Message::CompilerArtifact(artifact) => {
                 artifacts.0.entry(artifact.package_id.clone()).or_default().push(artifact);
             }
-            Message::CompilerMessage(said) if said.message.level == DiagnosticLevel::Error => {
-                // rustc ends with a summary that has no place in the source.
-                if !said.message.spans.is_empty() || said.message.code.is_some() {
-                    diagnostics.extend(said.message.rendered);
-                }
+            // rustc ends with a summary that has no place in the source.
+            Message::CompilerMessage(said)
+                if said.message.level == DiagnosticLevel::Error
+                    && (!said.message.spans.is_empty() || said.message.code.is_some()) =>
+            {
+                diagnostics.extend(said.message.rendered);
             }
             _ => {}
         }

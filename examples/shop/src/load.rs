@@ -158,7 +158,7 @@ impl<L: Load> Client<L> {
 
     /// One operation. What fails is in the statistics already; what succeeds is noted.
     async fn operation(&self, round: u64, customer: &mut Option<Known>) -> Result<()> {
-        let Some(Known { id, email, name }) = customer.clone().filter(|_| round % 40 != 0) else {
+        let Some(Known { id, email, name }) = customer.clone().filter(|_| !round.is_multiple_of(40)) else {
             let email = format!("{}-{round}@shop.example", self.name);
             let name = format!("Customer {round} of {}", self.name);
             if let Ok(id) = self.load.sign_up(&self.stats, &email, &name).await {
