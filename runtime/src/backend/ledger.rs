@@ -149,7 +149,8 @@ pub async fn begin_migration<B: Backend>(
     Ok(())
 }
 
-/// A step's begin outside its own transaction.
+/// A step's begin outside its own transaction. From here on the database is in one of two states, so whoever read the
+/// ledger before has to read it again: no version may register that would be served by the first of them alone.
 ///
 /// # Errors
 /// When the server fails.
@@ -160,7 +161,13 @@ pub async fn step_running<B: Backend>(db: &mut B, migration: &str, step: &Step) 
         B::SQL.table("step"),
         B::SQL.now,
     );
-    db.run(&sql, &[Some(migration), Some(&step.id)]).await.map(drop)
+    db.run(&sql, &[Some(migration), Some(&step.id)]).await?;
+    new_epoch(db).await
+}
+
+async fn new_epoch<B: Backend>(db: &mut B) -> DbResult<()> {
+    let sql = format!("UPDATE {} SET epoch = epoch + 1", B::SQL.table("meta"));
+    db.run(&sql, &[]).await.map(drop)
 }
 
 /// A step's end; `how` is `done` or `undone`.
@@ -176,8 +183,7 @@ pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how
          WHERE migration = $1 AND id = $2",
     );
     db.run(&sql, &[Some(migration), Some(step), Some(how)]).await?;
-    let sql = format!("UPDATE {} SET epoch = epoch + 1", B::SQL.table("meta"));
-    db.run(&sql, &[]).await.map(drop)
+    new_epoch(db).await
 }
 
 /// Notes a failure, so that `status` can show it.

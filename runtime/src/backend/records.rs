@@ -17,7 +17,7 @@ pub const LEDGER_FORMAT: i64 = 1;
 pub struct Ledger {
     /// [`LEDGER_FORMAT`] of the writer.
     pub format: i64,
-    /// Grows with every step that is done or undone: a registration is valid for one epoch.
+    /// Grows with every step that is begun, done or undone: a registration is valid for one epoch.
     pub epoch: i64,
     /// The server's clock, milliseconds since 1970.
     pub now_ms: i64,

@@ -1,0 +1,135 @@
+//! All that can happen in small deployments, searched through: deploys, crashes, pauses, broken connections, rollbacks,
+//! aborts and migrators that die at every point, with every decision made by the runtime's own functions.
+
+mod acts;
+mod properties;
+mod story;
+mod world;
+
+use std::{collections::HashMap, time::Instant};
+
+use acts::{ALL, Deployment, Rules};
+use properties::{FENCED, ONCE, SERVED, UNROBBED};
+use schemadiff::lockstep::Evidence;
+use stateright::{Checker, HasDiscoveries, Model};
+use world::World;
+
+const FIRST: usize = 0;
+const SECOND: usize = 1;
+const THIRD: usize = 2;
+/// A migrator that knows the plans of the first two versions, and one that knows them all.
+const TWO: usize = 2;
+const THREE: usize = 3;
+
+/// Searches everything; fails on a broken property, and when there was less to search than there should be.
+fn holds(name: &str, model: Deployment, at_least: usize) {
+    let began = Instant::now();
+    let checker = model.checker().spawn_bfs().join();
+    let found = checker.unique_state_count();
+    let (depth, took) = (checker.max_depth(), began.elapsed());
+    println!("{name}: {found} states, {} acts, depth {depth}, {took:.1?}", checker.state_count());
+    checker.assert_properties();
+    assert!(checker.is_done());
+    assert!(found >= at_least, "{name}: {found} states are fewer than {at_least}: the search has lost something");
+}
+
+/// Whether `goal` can still be reached from every state there is.
+fn always_possible(name: &str, model: &Deployment, goal: impl Fn(&World) -> bool) {
+    let mut numbers: HashMap<World, usize> = HashMap::new();
+    let mut worlds = model.init_states();
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); worlds.len()];
+    numbers.extend(worlds.iter().cloned().enumerate().map(|(n, world)| (world, n)));
+    let mut at = 0;
+    while at < worlds.len() {
+        for next in model.next_states(&worlds[at]) {
+            let number = *numbers.entry(next).or_insert_with_key(|next| {
+                worlds.push(next.clone());
+                before.push(Vec::new());
+                worlds.len() - 1
+            });
+            before[number].push(at);
+        }
+        at += 1;
+    }
+    let mut reaches: Vec<bool> = worlds.iter().map(&goal).collect();
+    let mut open: Vec<usize> = (0..worlds.len()).filter(|n| reaches[*n]).collect();
+    assert!(!open.is_empty(), "{name}: never");
+    while let Some(number) = open.pop() {
+        for &earlier in &before[number] {
+            if !std::mem::replace(&mut reaches[earlier], true) {
+                open.push(earlier);
+            }
+        }
+    }
+    println!("{name}: looked at from each of {} states", worlds.len());
+    if let Some(stuck) = reaches.iter().position(|reaches| !reaches) {
+        let many = reaches.iter().filter(|reaches| !**reaches).count();
+        panic!("{name}: no more from {many} states, the first of them {:#?}", worlds[stuck]);
+    }
+}
+
+fn newest_runs(model: &Deployment, world: &World) -> bool {
+    let newest = *model.versions.last().unwrap();
+    world.all_done() && world.instances.iter().zip(&model.versions).any(|(i, v)| *v == newest && i.connected())
+}
+
+/// The search must find a way to break `property` when part of the protocol is left out.
+fn breaks(property: &'static str, model: Deployment) {
+    let checker = model.checker().finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    let path = checker.discovery(property).unwrap_or_else(|| panic!("nothing breaks: {property}"));
+    println!("{property}: broken by {:?}", path.into_actions());
+}
+
+fn side_by_side() -> Deployment {
+    Deployment::new(Evidence::Lock, &[FIRST, FIRST, SECOND, SECOND], &[TWO, TWO], 0)
+}
+
+fn two_instances() -> Deployment {
+    Deployment::new(Evidence::Lock, &[FIRST, SECOND], &[TWO, TWO], 0)
+}
+
+fn with_an_abort(evidence: Evidence) -> Deployment {
+    Deployment::new(evidence, &[FIRST, SECOND], &[TWO, TWO], 1)
+}
+
+fn three_versions() -> Deployment {
+    Deployment::new(Evidence::Lock, &[FIRST, SECOND, THIRD], &[TWO, THREE], 0)
+}
+
+#[test]
+fn two_versions_side_by_side() {
+    holds("two versions side by side", side_by_side(), 36_000);
+    let model = Deployment::new(Evidence::Lock, &[FIRST, FIRST, SECOND], &[TWO, TWO], 0);
+    always_possible("two versions side by side, the newest runs at the end", &model, |w| newest_runs(&model, w));
+}
+
+#[test]
+fn an_abort_in_between() {
+    holds("an abort in between", with_an_abort(Evidence::Lock), 7_000);
+    // The migration can be applied again. A version whose instances were gone when it was taken back stays retired.
+    let model = with_an_abort(Evidence::Lock);
+    always_possible("an abort in between, all is done at the end", &model, World::all_done);
+}
+
+#[test]
+fn processes_as_evidence() {
+    holds("processes as evidence", with_an_abort(Evidence::Process), 2_500);
+}
+
+#[test]
+fn three_versions_and_two_migrations_under_way() {
+    holds("three versions", three_versions(), 5_500);
+    let model = three_versions();
+    always_possible("three versions, the newest runs at the end", &model, |w| newest_runs(&model, w));
+}
+
+#[test]
+fn what_is_left_out_is_missed() {
+    breaks(SERVED, two_instances().with(Rules { gate: false, ..ALL }));
+    breaks(UNROBBED, two_instances().with(Rules { gate: false, ..ALL }));
+    breaks(SERVED, two_instances().with(Rules { fence: false, ..ALL }));
+    breaks(FENCED, two_instances().with(Rules { hook: false, ..ALL }));
+    breaks(SERVED, with_an_abort(Evidence::Process).with(Rules { epoch: false, ..ALL }));
+    breaks(SERVED, three_versions().with(Rules { epoch_at_begin: false, ..ALL }));
+    breaks(ONCE, two_instances().with(Rules { probe: false, ..ALL }));
+}
