@@ -1,6 +1,6 @@
 //! Derive macros of schemadiff. Use them through the `schemadiff` crate, which re-exports them.
 //!
-//! `#[derive(Table)]` goes through four stages: the attributes are read ([`table`]'s `attrs`, and `neighbours` for those
+//! `#[derive(Table)]` goes through four stages: the attributes are read (`attrs` in `table`, and `neighbours` for those
 //! of sqlx and Diesel), names and keys are resolved and checked (`resolve`), and code is written (`expand`). Mistakes are
 //! collected on the way, each at its own token; when there are any, a stub takes the place of the code, so that nothing
 //! else fails because of them.

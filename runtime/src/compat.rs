@@ -28,15 +28,27 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Column, CompatView, IdentityKind, ObjectName, Schema, Table};
 
 /// Why a schema is not served.
+///
+/// Names are the code's: `table` is the name by which the code reaches the table (that of a compatibility view, if it
+/// goes through one), and `column` the name in it, or in the table itself where the code does not know the column.
+/// `columns` are a key's parts, joined by commas, and after `WHERE` the condition of a partial one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "reason")]
+#[allow(missing_docs, reason = "table, column and columns mean the same everywhere and are explained once")]
 pub enum Reason {
     /// The table is not there.
     NoTable { table: ObjectName },
     /// The column is not there.
     NoColumn { table: ObjectName, column: String },
     /// The column has another type.
-    OtherType { table: ObjectName, column: String, declared: String, actual: String },
+    OtherType {
+        table: ObjectName,
+        column: String,
+        /// The type that the code declares, with its collation if it has one.
+        declared: String,
+        /// The type that the column has, written likewise.
+        actual: String,
+    },
     /// The column may hold NULL, the code cannot read it.
     MayBeNull { table: ObjectName, column: String },
     /// Rows from before the column do not hold their value yet: the backfill has not ended.
@@ -50,11 +62,25 @@ pub enum Reason {
     /// The engine no longer gives the column the value that the code leaves to it.
     NoLongerFilled { table: ObjectName, column: String },
     /// The enumerated type lacks a label that the code may write.
-    NoEnumValue { enumeration: ObjectName, value: String },
+    NoEnumValue {
+        /// The type.
+        enumeration: ObjectName,
+        /// The label that it lacks.
+        value: String,
+    },
     /// The enumerated type holds a label that the code cannot read.
-    UnknownEnumValue { enumeration: ObjectName, value: String },
+    UnknownEnumValue {
+        /// The type.
+        enumeration: ObjectName,
+        /// The label that the code does not know.
+        value: String,
+    },
     /// A constraint that the code does not declare may refuse what it writes.
-    Constrained { table: ObjectName, constraint: String },
+    Constrained {
+        table: ObjectName,
+        /// Its name in the database.
+        constraint: String,
+    },
     /// A unique key that the code declares is not there: its `ON CONFLICT` fails.
     NoUniqueKey { table: ObjectName, columns: String },
     /// A trigger that fills a column unknown to the code goes: its writes would leave that column empty.

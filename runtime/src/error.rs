@@ -11,42 +11,88 @@ use crate::{
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something was not done.
+///
+/// The fields that come up again and again mean the same everywhere:
+///
+/// - `id` and `migration` are the id of a migration, `step` is the id of a step within it;
+/// - `app` and `version` are the application and the version that wanted to run;
+/// - `cause` is what went wrong underneath, in the words of the system, the server or the parser;
+/// - `code` is the error code that the engine gave (an SQLSTATE, or SQLite's extended result code), empty without one;
+/// - `problem` completes a sentence that begins with the migration's id;
+/// - `reasons` are what the version lacks in the database, `holders` the live versions that a step would break, and
+///   `blockers` the sessions whose locks are in the way, as far as they could be found out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the fields that recur mean the same everywhere and are explained once")]
 pub enum Error {
     /// The directory, its lock file or a plan cannot be read.
     #[error("cannot read {path}: {cause}")]
-    Unreadable { path: String, cause: String },
+    Unreadable {
+        /// The file or directory.
+        path: String,
+        cause: String,
+    },
     /// A plan is cut off or is no plan.
     #[error("migration {id} cannot be read, it is cut off or was edited into something else: {cause}")]
     PlanMalformed { id: String, cause: String },
     /// A plan or the lock file is of a newer format.
     #[error("{what} has format {found}, this version reads up to {newest}")]
-    FormatTooNew { what: String, found: u32, newest: u32 },
+    FormatTooNew {
+        /// Which file: a migration by its id, or the lock file.
+        what: String,
+        /// The format number in it.
+        found: u32,
+        /// The newest format number that this version reads.
+        newest: u32,
+    },
     /// A plan was edited.
     #[error("the steps of migration {id} are not the ones its checksum was made for: it was edited by hand")]
     PlanEdited { id: String },
     /// Two migrations follow the same one.
     #[error("two migrations follow {parent}: {first} and {second}")]
-    TwoChildren { parent: String, first: String, second: String },
+    TwoChildren {
+        /// The id of the migration that both follow, or "the empty schema".
+        parent: String,
+        /// The one whose id sorts first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// A migration's parent is not there, or the directory has another name than the plan.
     #[error("migration {id} {problem}")]
     BrokenChain { id: String, problem: String },
     /// The lock file belongs to another set of migrations.
     #[error("schemadiff.lock ends with {head}, the migrations end with {newest}")]
-    LockHead { head: String, newest: String },
+    LockHead {
+        /// The id of the migration that the lock file ends with, or "no migration".
+        head: String,
+        /// The id of the newest migration that is there, or "no migration".
+        newest: String,
+    },
     /// The lock file cannot be used.
     #[error("schemadiff.lock cannot be read: {cause}")]
     LockMalformed { cause: String },
     /// The migrations are for another engine.
     #[error("the migrations are written for {plans}, the database is {database}")]
-    OtherDialect { plans: Dialect, database: Dialect },
+    OtherDialect {
+        /// The engine that the migrations are written for.
+        plans: Dialect,
+        /// The engine of the database, or of the lock file that stands for it.
+        database: Dialect,
+    },
     /// The database applied another version of a migration.
     #[error("migration {id} was changed after it had been applied to this database")]
     HistoryRewritten { id: String },
     /// The database went another way.
     #[error("this database applied {applied} after {parent}, these migrations continue with {ours}")]
-    HistoryForked { parent: String, applied: String, ours: String },
+    HistoryForked {
+        /// The id of the last migration that both have, or "the empty schema".
+        parent: String,
+        /// The id of the migration that the database applied after it.
+        applied: String,
+        /// The id of the one that follows it here.
+        ours: String,
+    },
 
     /// The structs of this program are no schema.
     #[error("the structs of this program declare no schema: {cause}")]
@@ -56,29 +102,63 @@ pub enum Error {
     Address,
     /// The engine's driver was not compiled in.
     #[error("this program was built without support for {dialect}")]
-    EngineMissing { dialect: Dialect },
+    EngineMissing {
+        /// The engine of the address; the feature that it needs has the same name.
+        dialect: Dialect,
+    },
     /// No connection.
     #[error("cannot connect to {address}: {cause}")]
-    Connect { address: String, cause: String },
+    Connect {
+        /// Where to, without the password.
+        address: String,
+        cause: String,
+    },
     /// A ledger of a newer schemadiff.
     #[error("the ledger in this database has format {found}, this version knows up to {newest}")]
-    LedgerTooNew { found: i64, newest: i64 },
+    LedgerTooNew {
+        /// The format number of the ledger.
+        found: i64,
+        /// The newest format number that this version knows.
+        newest: i64,
+    },
     /// A right is missing.
     #[error("no right to {action}: {cause}")]
-    Forbidden { action: String, cause: String, grant: String },
+    Forbidden {
+        /// What was to be done; an infinitive.
+        action: String,
+        cause: String,
+        /// What gives the right: the GRANT statements, or what to change about the file.
+        grant: String,
+    },
     /// The server failed.
     #[error("the database failed to {doing}: {cause}")]
-    Database { doing: String, code: String, cause: String },
+    Database {
+        /// What it was to do; an infinitive.
+        doing: String,
+        code: String,
+        cause: String,
+    },
 
     /// This version was retired.
     #[error("{app} {version} is retired in this database since step {step} of migration {migration}: {reason}")]
-    Retired { app: String, version: String, migration: String, step: String, reason: String },
+    Retired {
+        app: String,
+        version: String,
+        migration: String,
+        step: String,
+        /// What the version lacks since then, in words.
+        reason: String,
+    },
     /// The database does not serve this code and nothing that is known would change that.
     #[error("the database does not serve {app} {version}: {}", list(reasons))]
     NotServed { app: String, version: String, reasons: Vec<Reason> },
     /// Abort after contract has begun.
     #[error("migration {id} cannot be taken back: its contract phase has begun with step {step}")]
-    AbortAfterContract { id: String, step: String },
+    AbortAfterContract {
+        id: String,
+        /// The id of the contract step that has begun.
+        step: String,
+    },
     /// A step that loses data when it is taken back.
     #[error("migration {id} cannot be taken back: step {step} has no way back")]
     NotUndoable { id: String, step: String },
@@ -87,23 +167,52 @@ pub enum Error {
     NothingToAbort { id: String, problem: String },
     /// The database is not where the plan begins.
     #[error("migration {id} begins at schema {expected}, this database is at {found}")]
-    WrongStart { id: String, expected: String, found: String },
+    WrongStart {
+        id: String,
+        /// The fingerprint of the schema that the migrations count on, shortened.
+        expected: String,
+        /// The fingerprint of the schema that the database is at, shortened.
+        found: String,
+    },
 
     /// A statement failed.
     #[error("step {step} of migration {migration} failed: {cause}")]
-    StepFailed { migration: String, step: String, statement: String, code: String, cause: String },
+    StepFailed {
+        migration: String,
+        step: String,
+        /// The SQL of the statement.
+        statement: String,
+        code: String,
+        cause: String,
+    },
     /// The locks could not be had.
     #[error("step {step} of migration {migration} did not get its locks in {attempts} attempts{}", by(blockers))]
-    LockNotHad { migration: String, step: String, attempts: u32, blockers: Vec<Blocker> },
+    LockNotHad {
+        migration: String,
+        step: String,
+        /// How often it was tried.
+        attempts: u32,
+        blockers: Vec<Blocker>,
+    },
     /// Rows stayed unfilled.
     #[error("step {step} of migration {migration} ended with {remaining} rows not filled")]
-    BackfillIncomplete { migration: String, step: String, remaining: u64 },
+    BackfillIncomplete {
+        migration: String,
+        step: String,
+        /// The number of rows that are still to be filled.
+        remaining: u64,
+    },
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
     /// A rebuild left rows without their parents.
     #[error("step {step} of migration {migration} would leave {violations} rows without the row they refer to")]
-    ForeignKeys { migration: String, step: String, violations: u64 },
+    ForeignKeys {
+        migration: String,
+        step: String,
+        /// The number of rows whose parent row is missing.
+        violations: u64,
+    },
     /// Somebody else took over.
     #[error("another process has taken over the migrations of this database")]
     LostWork,
@@ -113,7 +222,10 @@ pub enum Error {
     GateClosed { migration: String, step: String, holders: Vec<Holder> },
     /// Another process migrates and the deadline passed.
     #[error("another process is migrating this database: {holder}")]
-    WorkerBusy { holder: String },
+    WorkerBusy {
+        /// The process, in words.
+        holder: String,
+    },
     /// The state did not come to serve this version before the deadline.
     #[error("the database did not come to serve {app} {version} in time: {}", list(reasons))]
     NotServedInTime { app: String, version: String, reasons: Vec<Reason> },

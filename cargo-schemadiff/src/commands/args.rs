@@ -24,8 +24,11 @@ Exit codes: 0 equal or done, 1 differences (check, diff --exit-code), 2 and abov
 #[command(name = "cargo-schemadiff", bin_name = "cargo schemadiff", version, about, after_help = AFTER_HELP)]
 #[command(propagate_version = true, max_term_width = 120)]
 pub struct Cli {
+    // clap ignores the doc comment of a flattened or a subcommand field: none of these comes up in a help text.
+    /// What every subcommand understands.
     #[command(flatten)]
     pub global: GlobalArgs,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -63,6 +66,7 @@ pub struct DiffArgs {
     /// Exit with 1 when there are differences
     #[arg(long)]
     pub exit_code: bool,
+    /// What the user says about the change.
     #[command(flatten)]
     pub intent: IntentArgs,
 }
@@ -92,6 +96,7 @@ pub struct NewArgs {
     /// Show the plan, prove it, write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// What the user says about the change.
     #[command(flatten)]
     pub intent: IntentArgs,
 }

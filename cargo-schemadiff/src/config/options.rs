@@ -30,6 +30,7 @@ pub struct GlobalArgs {
     /// Colour
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Color,
+    /// Which package and target the crate side is.
     #[command(flatten)]
     pub project: ProjectArgs,
 }

@@ -37,7 +37,11 @@ impl Renamable {
 /// One difference. Tables go by their desired name everywhere but in [`Change::RenameTable`], which comes before all
 /// others of its table. A pair of `before` and `after` reads: only `after` = it is added, only `before` = it is
 /// dropped, both = it is replaced.
+///
+/// `table` is the table that the changed thing belongs to, or the whole table where one comes or goes; `name` is the
+/// changed thing's own name. `backfill` is an SQL expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "table, name, before and after mean the same everywhere and are explained once")]
 pub enum Change {
     /// An enumerated type is created, dropped, or changed in its labels or comment.
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
@@ -46,11 +50,25 @@ pub enum Change {
     /// A table is dropped; acknowledged by name.
     DropTable { table: Box<Table> },
     /// A table is renamed.
-    RenameTable { from: ObjectName, to: ObjectName },
+    RenameTable {
+        /// Its current name.
+        from: ObjectName,
+        /// Its desired name.
+        to: ObjectName,
+    },
     /// A column is added; `backfill` says how existing rows get a value.
-    AddColumn { table: ObjectName, column: Column, backfill: Option<String> },
+    AddColumn {
+        table: ObjectName,
+        /// The new column.
+        column: Column,
+        backfill: Option<String>,
+    },
     /// A column is dropped; acknowledged by name.
-    DropColumn { table: ObjectName, column: Column },
+    DropColumn {
+        table: ObjectName,
+        /// The column as it is now.
+        column: Column,
+    },
     /// A column is renamed, and may change otherwise too.
     RenameColumn { table: ObjectName, before: Column, after: Column },
     /// A column keeps its name and changes; `backfill` fills rows that hold NULL when it becomes NOT NULL.
@@ -66,15 +84,31 @@ pub enum Change {
     /// An index.
     Index { table: ObjectName, name: String, before: Option<Index>, after: Option<Index> },
     /// Only the name of an index or a constraint differs.
-    Rename { table: ObjectName, kind: Renamable, from: String, to: String },
+    Rename {
+        table: ObjectName,
+        /// What is renamed.
+        kind: Renamable,
+        /// Its current name.
+        from: String,
+        /// Its desired name.
+        to: String,
+    },
     /// The comment on a table.
     TableComment { table: ObjectName, before: Option<String>, after: Option<String> },
     /// The options of a table.
     TableOptions { table: ObjectName, before: TableOptions, after: TableOptions },
     /// A sync trigger that an unfinished migration left behind.
-    DropSync { table: ObjectName, name: String, sync: Sync },
+    DropSync {
+        table: ObjectName,
+        name: String,
+        /// The trigger as it is now.
+        sync: Sync,
+    },
     /// A compatibility view that an unfinished migration left behind.
-    DropCompatView { view: CompatView },
+    DropCompatView {
+        /// The view as it is now.
+        view: CompatView,
+    },
 }
 
 impl Change {

@@ -34,9 +34,23 @@ pub enum Decision<'a> {
     /// Nothing is left to do.
     Finished,
     /// This step, after these versions have been retired in the same act.
-    Run { plan: &'a Plan, step: &'a Step, retire: Vec<Retired> },
+    Run {
+        /// The migration.
+        plan: &'a Plan,
+        /// The step of it.
+        step: &'a Step,
+        /// Versions that the step breaks and that nobody runs.
+        retire: Vec<Retired>,
+    },
     /// This step waits for live versions.
-    Closed { plan: &'a Plan, step: &'a Step, holders: Vec<Holder> },
+    Closed {
+        /// The migration.
+        plan: &'a Plan,
+        /// The step of it.
+        step: &'a Step,
+        /// Who is alive and would break; never empty.
+        holders: Vec<Holder>,
+    },
 }
 
 /// Whether a step may run.
@@ -251,8 +265,13 @@ impl Touched {
 pub enum Boot {
     /// The database serves it, and there is nothing to expand or to fill.
     Start,
-    /// Steps are waiting. `served` says whether the database serves it already, `reasons` why not.
-    Work { until: Phase, reasons: Vec<Reason> },
+    /// Steps are waiting.
+    Work {
+        /// The last phase that has to be carried out before the version can start.
+        until: Phase,
+        /// Why the database does not serve it yet; empty when it does already.
+        reasons: Vec<Reason>,
+    },
     /// It must not run.
     Refused(Error),
 }

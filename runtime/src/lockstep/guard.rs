@@ -35,9 +35,15 @@ pub enum Ready {
     /// Registered, and served by the database.
     Yes,
     /// The ledger cannot be reached; connections that are open go on.
-    Unreachable { cause: String },
+    Unreachable {
+        /// What the last attempt to reach it ended with.
+        cause: String,
+    },
     /// This version must not run any more: end the process.
-    Refused { reason: String },
+    Refused {
+        /// The error that says so, in words: retired, or no longer served.
+        reason: String,
+    },
 }
 
 /// A running instance in lockstep with the database. Keep it for as long as the process uses the database; call

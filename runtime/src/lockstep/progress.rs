@@ -8,39 +8,109 @@ use crate::{
 };
 
 /// Something happened.
+///
+/// `migration` is the id of a migration, `step` the id of a step within it. Names that end in `_ms` are milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "migration and step mean the same everywhere and are explained once")]
 pub enum Event<'a> {
     /// The ledger was created.
     LedgerCreated,
     /// Another process works; this one waits for it.
-    WorkerBusy { holder: &'a str },
+    WorkerBusy {
+        /// The other process, in words.
+        holder: &'a str,
+    },
     /// A step begins.
-    StepStarted { migration: &'a str, step: &'a str, title: &'a str, phase: Phase, position: usize, of: usize },
+    StepStarted {
+        migration: &'a str,
+        step: &'a str,
+        /// What it does, for people.
+        title: &'a str,
+        /// The phase it belongs to.
+        phase: Phase,
+        /// Its place among the steps of its migration, from 1.
+        position: usize,
+        /// The number of steps of its migration.
+        of: usize,
+    },
     /// A step's work was there already: a crash came between the work and its record.
     StepFound { migration: &'a str, step: &'a str },
     /// A step is done.
-    StepFinished { migration: &'a str, step: &'a str, phase: Phase, elapsed_ms: u64, rows: u64 },
+    StepFinished {
+        migration: &'a str,
+        step: &'a str,
+        /// The phase it belongs to.
+        phase: Phase,
+        /// How long it took, waiting for locks included.
+        elapsed_ms: u64,
+        /// Rows that a backfill changed in this run; 0 for other steps.
+        rows: u64,
+    },
     /// A step has been taken back.
-    StepUndone { migration: &'a str, step: &'a str, elapsed_ms: u64 },
+    StepUndone {
+        migration: &'a str,
+        step: &'a str,
+        /// How long it took, waiting for locks included.
+        elapsed_ms: u64,
+    },
     /// A step did not get its locks and is tried again after a pause.
-    Retrying { migration: &'a str, step: &'a str, attempt: u32, pause_ms: u64, cause: &'a str, blockers: &'a [Blocker] },
+    Retrying {
+        migration: &'a str,
+        step: &'a str,
+        /// Which attempt failed, from 1.
+        attempt: u32,
+        /// The pause until the next one.
+        pause_ms: u64,
+        /// What the server said.
+        cause: &'a str,
+        /// The sessions that were in the way, as far as they could be found out.
+        blockers: &'a [Blocker],
+    },
     /// A concurrent index build will wait for these transactions.
-    OldTransactions { migration: &'a str, step: &'a str, transactions: &'a [Blocker] },
-    /// A batch is done. `total` is the number of rows that waited when it began, when it is known; `rows` have been
-    /// filled since then, `per_second` in this run.
-    Backfill { migration: &'a str, step: &'a str, rows: u64, total: Option<u64>, per_second: f64 },
+    OldTransactions {
+        migration: &'a str,
+        step: &'a str,
+        /// The sessions they are open in; never empty.
+        transactions: &'a [Blocker],
+    },
+    /// A batch of a backfill is done.
+    Backfill {
+        migration: &'a str,
+        step: &'a str,
+        /// Rows filled since the backfill began, earlier runs included.
+        rows: u64,
+        /// Rows that waited when it began, where that is known.
+        total: Option<u64>,
+        /// Rows filled per second, in this run alone.
+        per_second: f64,
+    },
     /// Live versions hold a step back.
-    GateClosed { migration: &'a str, step: &'a str, holders: &'a [Holder] },
+    GateClosed {
+        migration: &'a str,
+        step: &'a str,
+        /// The live versions that the step would break.
+        holders: &'a [Holder],
+    },
     /// A version has been left behind: it will be refused from now on.
-    VersionRetired { migration: &'a str, step: &'a str, app: &'a str, version: &'a str },
+    VersionRetired {
+        migration: &'a str,
+        step: &'a str,
+        /// The application.
+        app: &'a str,
+        /// Its version.
+        version: &'a str,
+    },
     /// All steps of a migration are done.
     MigrationFinished { migration: &'a str },
     /// A migration has been taken back.
     MigrationAborted { migration: &'a str },
     /// The database does not serve this version yet; somebody else works, or the gate is closed.
-    WaitingToBeServed { reasons: &'a [String] },
+    WaitingToBeServed {
+        /// What the version lacks in the database, in words.
+        reasons: &'a [String],
+    },
 }
 
 /// Is told what happens. Called often and from inside the work: return at once.

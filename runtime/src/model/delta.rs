@@ -13,8 +13,12 @@ use super::{
 ///
 /// Deltas come only from [`between`], so the planner never writes one by hand and cannot forget one.
 /// `before` makes a delta invertible, and makes applying it to the wrong schema an error.
+///
+/// `table` is the table that the part belongs to, `name` the part's own name; a part without a name is the only one of
+/// its kind in its table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "every variant is table, name, before and after, which are explained once")]
 pub enum Delta {
     /// A whole table came or went.
     Table { name: ObjectName, before: Option<Box<Table>>, after: Option<Box<Table>> },
