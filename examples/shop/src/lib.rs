@@ -3,6 +3,8 @@
 //! A version's models, statements and migrations are in its own binary (`src/bin/shop-v1`, `src/bin/shop-v2`): in real
 //! life the two are two commits of one service.
 
+#![allow(missing_docs, reason = "an example to run and to read, whose fields say what they are")]
+
 mod database;
 mod journal;
 mod load;
