@@ -293,11 +293,11 @@ fn always(column: &Column) -> bool {
     column.identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Always)
 }
 
-/// A column that a trigger fills all alone holds NULL until it is filled, and code that says so may read that: it is the
-/// code of before a column becomes NOT NULL. One of a pair holds what the other one holds, and NULL would be wrong.
+/// Rows may still lack the column's value. Code that has read the column as nullable all along may go on while it becomes
+/// NOT NULL; of a new column even a nullable one would be a wrong answer.
 fn awaits_backfill(base: &Table, column: &str, may_be_null: bool) -> bool {
-    let paired = base.syncs.values().any(|s| s.fills.len() > 1 && s.fills.iter().any(|c| c == column));
-    base.awaits_backfill(column) && (paired || !may_be_null)
+    let there_before = base.syncs.values().any(|s| s.there_before.iter().any(|c| c == column));
+    base.awaits_backfill(column) && !(there_before && may_be_null)
 }
 
 fn type_text(column: &Column) -> String {

@@ -88,7 +88,7 @@ prop_compose! {
             columns: vec!["a".into()], include: vec![], nulls_not_distinct: false, deferrable: Default::default(), comment: None,
         })).into_iter().collect();
         let syncs = sync
-            .then(|| ("s".to_owned(), Sync { fills: vec!["a".into()], filled: vec![] }))
+            .then(|| ("s".to_owned(), Sync { fills: vec!["a".into()], ..Sync::default() }))
             .into_iter()
             .collect();
         Table { columns, primary_key, uniques, checks, foreign_keys, indexes, syncs, comment, ..Table::new(name) }

@@ -259,7 +259,7 @@ async fn numbering_goes_on_where_it_was_through_every_change_of_form() {
         step.push("COMMIT".to_owned());
         c.run(&step).await.unwrap();
         let seen = c.introspect(&Scope::default()).await.unwrap().schema;
-        assert_eq!(seen.tables[&t].columns, [after.clone()], "{form:?}");
+        assert_eq!(seen.tables[&t].columns, std::slice::from_ref(&after), "{form:?}");
         assert_eq!(seen.opaque, [], "no sequence is left over");
         if form.is_some() {
             assert_eq!(

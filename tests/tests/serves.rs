@@ -62,7 +62,8 @@ fn what_the_code_does_not_know_must_fill_itself() {
         assert_eq!(serves(&state(harmless), &code), Ok(()));
     }
     let synced = with(state(column("email", "text")), |t| {
-        t.syncs.insert("s".into(), Sync { fills: vec!["email".into()], filled: vec!["email".into()] });
+        t.syncs
+            .insert("s".into(), Sync { fills: vec!["email".into()], filled: vec!["email".into()], ..Sync::default() });
     });
     assert_eq!(serves(&synced, &code), Ok(()));
 }
@@ -88,7 +89,10 @@ fn a_synced_column_serves_its_readers_when_the_backfill_has_ended() {
     let state = |filled: &[&str]| {
         with(users(vec![nullable("display_name", "text"), nullable("fullname", "text")]), |t| {
             let filled = filled.iter().map(ToString::to_string).collect();
-            t.syncs.insert("s".into(), Sync { fills: vec!["fullname".into(), "display_name".into()], filled });
+            t.syncs.insert(
+                "s".into(),
+                Sync { fills: vec!["fullname".into(), "display_name".into()], filled, ..Sync::default() },
+            );
         })
     };
     assert_eq!(refusals(&state(&["fullname"]), &code), ["column `users.display_name` is not filled for all rows yet"]);
@@ -157,4 +161,17 @@ fn an_enum_needs_every_label_the_code_may_write() {
     );
     let strict = strictly_serves(&mood(&["sad", "ok"]), &mood(&["sad"])).unwrap_err();
     assert_eq!(strict[0].to_string(), "type `mood` has the value 'ok', the code cannot read it");
+}
+
+#[test]
+fn a_trigger_on_a_column_that_was_there_before_stops_no_reader_of_its_nulls() {
+    let state = |there_before: Vec<String>| {
+        with(users(vec![nullable("nick", "text")]), |t| {
+            t.syncs.insert("s".into(), Sync { fills: vec!["nick".into()], there_before, ..Sync::default() });
+        })
+    };
+    let (old_code, new_code) = (users(vec![nullable("nick", "text")]), users(vec![column("nick", "text")]));
+    assert_eq!(serves(&state(vec!["nick".into()]), &old_code), Ok(()));
+    assert!(serves(&state(vec!["nick".into()]), &new_code).is_err());
+    assert!(serves(&state(vec![]), &old_code).is_err(), "a new column is read when it is filled");
 }

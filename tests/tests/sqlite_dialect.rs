@@ -564,7 +564,7 @@ fn statements_are_as_reviewed() {
         key: vec!["id".into()],
         columns: after.columns.iter().map(|c| c.name.clone()).collect(),
     };
-    after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), filled: vec![] });
+    after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), ..Default::default() });
     let trigger = Opaque {
         kind: "trigger".into(),
         name: "users.audit".into(),

@@ -93,7 +93,8 @@ fn create(cx: &Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
         None => format!("add `{table}.{}` and fill it for writers that do not know it", column.name),
     };
     let proof = proof_needed(cx, column).then(|| proof(cx, table, column, true));
-    let sync = Sync { fills: spec.fills(), filled: old.map(|c| c.name.clone()).into_iter().collect() };
+    let filled = old.map(|c| c.name.clone()).into_iter().collect();
+    let sync = Sync { fills: spec.fills(), filled, ..Sync::default() };
     let loosened = old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none());
 
     let effect = {

@@ -374,7 +374,7 @@ pub struct IndexPart {
 }
 
 /// A sync trigger of a running migration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sync {
     /// Columns that get a value from the trigger when a statement gives none.
@@ -384,13 +384,17 @@ pub struct Sync {
     /// [`Sync::structure`] is what a comparison with a server looks at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filled: Vec<String>,
+    /// Those of `fills` that were there, with NULLs, before the trigger (a column that becomes NOT NULL): code that reads
+    /// them as nullable goes on as before, while code that knows no NULL waits for the backfill. Ledger knowledge too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub there_before: Vec<String>,
 }
 
 impl Sync {
     /// The part that a server can show.
     #[must_use]
     pub fn structure(&self) -> Self {
-        Self { fills: self.fills.clone(), filled: Vec::new() }
+        Self { fills: self.fills.clone(), ..Self::default() }
     }
 }
 

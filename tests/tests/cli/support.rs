@@ -118,9 +118,9 @@ pub fn build(package: &str, bin: &str) -> PathBuf {
     assert!(output.status.success(), "{bin} does not build");
     let text = String::from_utf8(output.stdout).unwrap();
     let artifacts = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let executables =
+    let mut executables =
         artifacts.filter(|a| a["target"]["name"] == bin).filter_map(|a| Some(PathBuf::from(a["executable"].as_str()?)));
-    executables.last().unwrap()
+    executables.next_back().unwrap()
 }
 
 /// A small schema as a snapshot file.

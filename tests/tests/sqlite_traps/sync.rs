@@ -203,7 +203,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
     let mut base = synced(0, false, rename, &[]).await;
     let spec = rename(&["id"]);
     let table = base.table("t").await;
-    let expected = Sync { fills: vec!["old".into(), "new".into()], filled: vec![] };
+    let expected = Sync { fills: vec!["old".into(), "new".into()], ..Sync::default() };
     assert_eq!(table.syncs, BTreeMap::from([(spec.name.clone(), expected)]));
     assert_eq!(base.read().await.opaque, []);
 

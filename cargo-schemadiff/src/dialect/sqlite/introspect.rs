@@ -115,7 +115,7 @@ fn trigger(entry: &Entry, entries: &[Entry], schema: &mut Schema) {
         let whole =
             sync::trigger_names(name).iter().all(|n| entries.iter().any(|e| e.kind == "trigger" && e.name == *n));
         if let Some(table) = schema.tables.get_mut(&table).filter(|_| whole) {
-            table.syncs.insert(name.to_owned(), Sync { fills, filled: Vec::new() });
+            table.syncs.insert(name.to_owned(), Sync { fills, ..Sync::default() });
             return;
         }
     }

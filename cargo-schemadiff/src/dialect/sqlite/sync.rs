@@ -140,10 +140,13 @@ impl Texts {
             None => self.fill(&format!("({old_side}) AND NOT ({new_side}) AND {apart}")),
         };
         let back = self.flow_back(&format!("NOT ({old_side}) AND {new_side} AND {apart}"));
-        // A row that no backfill has reached was touched for some other reason.
-        let fill = self.fill(&format!(
-            "NOT ({old_side}) AND NOT ({new_side}) AND NEW.{new} IS NULL AND {new} IS NULL AND ({forward}) IS NOT NULL"
-        ));
+        let empty = format!("NEW.{new} IS NULL AND {new} IS NULL AND ({forward}) IS NOT NULL");
+        let fill = match self.back {
+            // A row that no backfill has reached was touched for some other reason.
+            Some(_) => self.fill(&format!("NOT ({old_side}) AND NOT ({new_side}) AND {empty}")),
+            // Nobody may leave it empty, also not old code that says NULL in so many words.
+            None => self.fill(&empty),
+        };
         [follow].into_iter().chain(back).chain([fill]).collect()
     }
 }

@@ -100,7 +100,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         key: cx.key(table)?.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
     };
-    let sync = Sync { fills: spec.fills(), filled: Vec::new() };
+    let sync = Sync { fills: spec.fills(), there_before: spec.fills(), ..Sync::default() };
     let id = slug(&["fill-nulls", &table.to_string(), &column.name]);
     let title = format!("fill `{table}.{}` where a writer leaves it NULL", column.name);
     let step = Proto::new(rank::COLUMN, id, title, table)

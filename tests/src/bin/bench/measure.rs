@@ -42,6 +42,7 @@ pub fn rounds(contenders: &[Contender], rounds: usize) -> Vec<Seen> {
     seen
 }
 
+#[allow(clippy::zombie_processes, reason = "`wait` reaps it with wait4, which also tells its peak memory")]
 fn once(contender: &Contender) -> (Duration, i64) {
     let mut command = (contender.command)();
     let output = tempfile::NamedTempFile::new().expect("a temporary file");
