@@ -112,6 +112,16 @@ impl Texts {
         }
     }
 
+    /// The row's former value was the one that follows from its former sources.
+    fn was_derived(&self) -> String {
+        let Self { new, forward, .. } = self;
+        let old_row = self.sources.iter().map(|c| format!("OLD.{c} AS {c}")).collect::<Vec<_>>().join(", ");
+        match old_row.is_empty() {
+            true => "1".to_owned(),
+            false => format!("OLD.{new} COLLATE BINARY IS (SELECT ({forward}) FROM (SELECT {old_row}))"),
+        }
+    }
+
     fn new_changed(&self) -> String {
         format!("NEW.{0} COLLATE BINARY IS NOT OLD.{0}", self.new)
     }
@@ -137,7 +147,8 @@ impl Texts {
         // column itself keeps its value.
         let follow = match self.back {
             Some(_) => self.fill(&format!("({old_side}) AND {apart}")),
-            None => self.fill(&format!("({old_side}) AND NOT ({new_side}) AND {apart}")),
+            // Only a value that came from the sources follows them: what new code chose stays.
+            None => self.fill(&format!("({old_side}) AND NOT ({new_side}) AND {} AND {apart}", self.was_derived())),
         };
         let back = self.flow_back(&format!("NOT ({old_side}) AND {new_side} AND {apart}"));
         let empty = format!("NEW.{new} IS NULL AND {new} IS NULL AND ({forward}) IS NOT NULL");
