@@ -7,6 +7,7 @@ use schemadiff::model::{
 use super::{
     expr,
     lexer::{ident, literal},
+    render::default_name,
 };
 
 /// A quoted name, with its schema where it has one (an attached database).
@@ -45,7 +46,12 @@ pub(super) fn table_sql(table: &Table, as_name: &ObjectName) -> String {
         lines.push(format!("CONSTRAINT {} CHECK ({})", ident(constraint), check.expr));
     }
     for (constraint, key) in &table.foreign_keys {
-        lines.push(format!("CONSTRAINT {} {}", ident(constraint), foreign_key_sql(key)));
+        let columns: Vec<&str> = key.columns.iter().map(String::as_str).collect();
+        // A name that says no more than the table's is left to introspection: written down, it would stay behind when the
+        // table is renamed, and SQLite can rename no constraint.
+        let named = *constraint != default_name(&table.name.name, &columns, "fkey");
+        let name = if named { format!("CONSTRAINT {} ", ident(constraint)) } else { String::new() };
+        lines.push(format!("{name}{}", foreign_key_sql(key)));
     }
     let options: Vec<_> = [(table.options.strict, "STRICT"), (table.options.without_rowid, "WITHOUT ROWID")]
         .iter()
