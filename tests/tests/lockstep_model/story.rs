@@ -107,7 +107,11 @@ fn tables() -> Plan {
 fn rename() -> Plan {
     let before = first_code();
     let pair = vec!["fullname".to_owned(), "name".to_owned()];
-    let sync = |filled: &[&str]| Sync { fills: pair.clone(), filled: filled.iter().map(|&f| f.to_owned()).collect() };
+    let sync = |filled: &[&str]| Sync {
+        fills: pair.clone(),
+        filled: filled.iter().map(|&f| f.to_owned()).collect(),
+        ..Sync::default()
+    };
 
     let mut both = before.clone();
     let t = both.tables.get_mut(&users()).unwrap();
