@@ -140,12 +140,14 @@ pub enum Error {
     },
 
     /// This version was retired.
-    #[error("{app} {version} is retired in this database since step {step} of migration {migration}: {reason}")]
+    #[error("{app} {version} is retired in this database since step {step} of migration {migration} was {}: {reason}", done_or_undone(*taken_back))]
     Retired {
         app: String,
         version: String,
         migration: String,
         step: String,
+        /// Whether that step was taken back by an abort, not carried out.
+        taken_back: bool,
         /// What the version lacks since then, in words.
         reason: String,
     },
@@ -315,7 +317,13 @@ impl Error {
             Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
             Self::Forbidden { grant, .. } => vec![grant.clone()],
             Self::Database { .. } => one("see the server's log"),
-            Self::Retired { .. } => one("deploy a newer version; the database has left what this one needs"),
+            Self::Retired { taken_back: false, .. } => {
+                one("deploy a newer version; the database has left what this one needs")
+            }
+            Self::Retired { migration, .. } => vec![
+                format!("apply {migration} again with `cargo schemadiff apply`; the version may run when that step is done"),
+                "or deploy a version that does not need it".to_owned(),
+            ],
             Self::NotServed { .. } => vec![
                 "deploy a version whose schema fits, or apply its migrations".to_owned(),
                 "see `cargo schemadiff status` for what this database has applied".to_owned(),
@@ -336,6 +344,10 @@ impl Error {
             Self::Interrupted => one("apply again to go on"),
         }
     }
+}
+
+const fn done_or_undone(taken_back: bool) -> &'static str {
+    if taken_back { "taken back" } else { "carried out" }
 }
 
 fn list(reasons: &[Reason]) -> String {

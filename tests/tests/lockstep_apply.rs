@@ -4,16 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use schemadiff::{
     Error,
+    backend::Process,
     lockstep::{
         NoProgress, Retry,
         admin::{ApplyOptions, ApplyReport, abort, apply, status},
     },
     model::Dialect,
-    plan::{Action, Envelope, Phase},
+    plan::{Action, Envelope, Phase, Plan},
 };
 use schemadiff_tests::{
     engine::TestDatabase,
-    lockstep::{FIRST, INDEX, Recorder, SECOND, first, migrations, second, step, users_with},
+    lockstep::{FIRST, INDEX, Recorder, SECOND, first, migrations, old_code, plan, second, step, users_with},
 };
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::watch;
@@ -98,6 +99,116 @@ async fn abort_takes_the_steps_back_until_contract_begins() {
         let followed = abort(&db.url, &all, FIRST, &options, Arc::new(NoProgress)).await.unwrap_err();
         assert_eq!(followed.code(), "SD0654", "{followed}");
     }
+}
+
+/// A migration of `users` that adds a column, and takes about a second for it.
+fn slow(dialect: Dialect, id: &str, parent: &str, columns: &[&str], more: &str) -> Plan {
+    let wait = match dialect {
+        Dialect::Sqlite => {
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) \
+                            SELECT max(i) FROM n"
+        }
+        _ => "SELECT pg_sleep(1)",
+    };
+    let add = format!("ALTER TABLE users ADD COLUMN {more} text");
+    let drop = format!("ALTER TABLE users DROP COLUMN {more}");
+    let mut add = step("01-add", Phase::Expand, Envelope::Transaction, vec![add, wait.to_owned()], vec![drop]);
+    add.statement_timeout_ms = 60_000;
+    let after = users_with(dialect, &[columns, &[more]].concat());
+    plan(dialect, id, Some(parent), &users_with(dialect, columns), vec![(add, after)])
+}
+
+#[tokio::test]
+async fn an_abort_that_waited_for_the_work_sees_what_was_applied_meanwhile() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let (b, c) = ("20260103000000_b", "20260104000000_c");
+        let third = slow(dialect, c, b, &["fullname", "b"], "c");
+        let plans = [first(dialect), slow(dialect, b, FIRST, &["fullname"], "b"), third];
+        run(&db, &plans[..2], ApplyOptions::default()).await.unwrap();
+
+        let (recorder, all) = (Recorder::default(), migrations(dialect, &plans));
+        let (url, progress) = (db.url.clone(), recorder.shared());
+        let going = tokio::spawn(async move { apply(&url, &all, &ApplyOptions::default(), progress).await });
+        while recorder.of("step_started").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let patient = ApplyOptions { wait: Some(Duration::from_secs(30)), ..ApplyOptions::default() };
+        let known = migrations(dialect, &plans[..2]);
+        let error = abort(&db.url, &known, b, &patient, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!(error.code(), "SD0654", "{error}");
+        assert!(error.to_string().contains(c), "{error}");
+        going.await.unwrap().unwrap();
+        db.execute("SELECT b, c FROM users").await;
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_was_taken_back_may_be_written_anew() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+        let all = migrations(dialect, &plans);
+        abort(&db.url, &all, SECOND, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+
+        let mut other = slow(dialect, SECOND, FIRST, &["fullname"], "nickname");
+        other.steps[0].id = "01-another".to_owned();
+        other.checksum = other.compute_checksum();
+        let plans = [first(dialect), other];
+        run(&db, &plans, ApplyOptions::default()).await.unwrap();
+        let seen = status(&db.url, Some(&migrations(dialect, &plans))).await.unwrap();
+        assert_eq!(seen.migrations[1].state, "done", "the steps of then are not waited for: {seen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_gives_no_sign_of_life_is_dead_though_its_process_runs() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+    // What stays when the file was too busy for a service to take its name away again.
+    let process = serde_json::to_string(&Process::current()).unwrap();
+    let left = |age: u32| {
+        let then = format!("strftime('%Y-%m-%d %H:%M:%f', 'now', '-{age} seconds')");
+        format!("INSERT OR REPLACE INTO _schemadiff_worker VALUES (1, 'another', 'shop', '{process}', {then}, {then})")
+    };
+    db.execute(&left(5)).await;
+    let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "SD0851", "{error}");
+    db.execute(&left(31)).await;
+    run(&db, &plans, ApplyOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_gives_signs_of_life_while_it_waits() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    let all = migrations(dialect, &plans);
+    run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+    let old = schemadiff::Lockstep::builder("shop", migrations(dialect, &plans[..1]))
+        .database_url(&db.url)
+        .schema(old_code(dialect))
+        .start()
+        .await
+        .unwrap();
+    let grace = Duration::from_millis(600);
+    let recorder = Recorder::default();
+    let (url, progress) = (db.url.clone(), recorder.shared());
+    let waiting = tokio::spawn(async move {
+        let options = ApplyOptions { wait: Some(Duration::from_secs(60)), grace, ..ApplyOptions::default() };
+        apply(&url, &all, &options, progress).await
+    });
+    while recorder.of("gate_closed").is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(grace * 3).await;
+    let error = run(&db, &plans, ApplyOptions { grace, ..ApplyOptions::default() }).await.unwrap_err();
+    assert_eq!(error.code(), "SD0851", "{error}");
+    old.shutdown().await;
+    waiting.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use schemadiff::{
         state,
     },
     model::{Column, Dialect, Fingerprint, ObjectName, Schema, Table},
-    plan::{Envelope, Phase, Plan, Snapshot},
+    plan::{Envelope, Phase, Plan, Snapshot, Way},
 };
 use schemadiff_tests::lockstep::{
     FIRST, SECOND, first, lock, migrations, new_code, old_code, plan, second, step, users_with,
@@ -139,7 +139,7 @@ fn who_lives_decides_whether_contract_begins() {
     let mut retired = at_contract.clone();
     let (app, version) = ("shop".to_owned(), FIRST.to_owned());
     let (migration, step, reason) = (SECOND.to_owned(), CONTRACT.to_owned(), "gone".to_owned());
-    retired.retired.push(Retired { app, version, migration, step, reason, at_ms: 0 });
+    retired.retired.push(Retired { app, version, migration, step, way: Way::Forward, reason, at_ms: 0 });
     assert_eq!(decide(&plans, &retired, &[old()], Phase::Contract), run, "a retired version holds nothing");
 }
 

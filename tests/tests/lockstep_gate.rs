@@ -308,10 +308,46 @@ async fn a_file_refuses_connections_of_a_retired_version() {
     let options = || SqlitePoolOptions::new().acquire_timeout(Duration::from_millis(500)).after_connect(old.hook());
     options().connect(&db.url).await.unwrap().close().await;
     db.execute(&format!(
-        "INSERT INTO _schemadiff_retired VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'gone', '2026-01-01 00:00:00')"
+        "INSERT INTO _schemadiff_retired VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'forward', 'gone', '2026-01-01 00:00:00')"
     ))
     .await;
     assert!(options().connect(&db.url).await.is_err());
     assert!(matches!(old.ready().await, Ready::Refused { .. }));
     old.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_version_left_behind_by_an_abort_runs_again_when_its_migration_does() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let all = migrations(dialect, &plans);
+        let filled = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        let again = async |progress| apply(&db.url, &all, &filled, progress).await.unwrap();
+        again(Arc::new(NoProgress)).await;
+        let start = async || {
+            let new = Lockstep::builder("shop", all.clone()).database_url(&db.url).schema(new_code(dialect));
+            new.role(Role::WaitOnly).wait_deadline(Duration::ZERO).start().await
+        };
+        start().await.unwrap().shutdown().await;
+
+        abort(&db.url, &all, SECOND, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        let error = start().await.unwrap_err();
+        assert_eq!(error.code(), "SD0650", "{error}");
+        assert!(error.to_string().contains("was taken back"), "{error}");
+        assert!(error.help()[0].contains(SECOND), "{:?}", error.help());
+
+        // Half of the way is not enough: the step that was taken back first is the one it needs.
+        let half = ApplyOptions { until: Phase::Expand, ..ApplyOptions::default() };
+        apply(&db.url, &all, &half, Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(start().await.unwrap_err().code(), "SD0650");
+        let recorder = Recorder::default();
+        again(recorder.shared()).await;
+        assert_eq!(recorder.of("version_readmitted").len(), 1);
+        start().await.unwrap().shutdown().await;
+        // What contract leaves behind stays behind.
+        apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        assert!(status(&db.url, Some(&all)).await.unwrap().retired.iter().all(|r| r.version == FIRST));
+        start().await.unwrap().shutdown().await;
+    }
 }

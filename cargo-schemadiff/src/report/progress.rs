@@ -158,6 +158,9 @@ impl Progress for Terminal {
             Event::VersionRetired { app, version, .. } => {
                 self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));
             }
+            Event::VersionReadmitted { app, version } => {
+                self.line(now, &format!("  {app} {version} is served again and will not be refused any longer"));
+            }
             Event::MigrationFinished { migration } => {
                 now.clear();
                 self.line(now, &format!("  {} {migration}", paint(style::GOOD, "done    ")));

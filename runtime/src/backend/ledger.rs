@@ -2,9 +2,10 @@
 //!
 //! Parameters are text and are cast where the column is no text; times are the server's.
 
-use super::{Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Ledger, Process, Retired, Worker};
+use super::{Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Ledger, Process, Retired, StepState, Worker};
 use crate::{
     error::{Error, Result},
+    model::Schema,
     plan::{Plan, Step},
 };
 
@@ -89,7 +90,7 @@ fn read_sql<B: Backend>(known: &str) -> String {
     ));
     let retired = q.json(&format!(
         "(SELECT {array} FROM (SELECT {object}('app', r.app, 'version', r.version, 'migration', r.migration, \
-         'step', r.step, 'reason', r.reason, 'at_ms', {}) AS j FROM {} r ORDER BY r.at) z)",
+         'step', r.step, 'way', r.way, 'reason', r.reason, 'at_ms', {}) AS j FROM {} r ORDER BY r.at) z)",
         q.ms("r.at"),
         q.table("retired"),
     ));
@@ -115,12 +116,21 @@ pub async fn begin_migration<B: Backend>(
     let q = B::SQL;
     let (before, after, ordinal) = (plan.before.as_str(), plan.after.as_str(), ordinal.to_string());
     let host = format!(" on {}", Process::current().host);
+    // Its steps may have been written anew since it was taken back: those of then would never end.
+    let sql = format!(
+        "DELETE FROM {} WHERE migration = $1 AND EXISTS (SELECT 1 FROM {} g WHERE g.id = $1 AND g.state = 'aborted')",
+        q.table("step"),
+        q.table("migration"),
+    );
+    db.run(&sql, &[Some(&plan.id)]).await?;
     let sql = format!(
         "INSERT INTO {} (id, parent, app, ordinal, checksum, plan, before_fingerprint, after_fingerprint, state, \
          started_at, applied_by) \
          VALUES ($1, $2, $3, CAST($4 AS integer), $5, $6, $7, $8, 'running', {}, {} || $9) \
          ON CONFLICT (id) DO UPDATE SET state = 'running', checksum = excluded.checksum, plan = excluded.plan, \
-         finished_at = NULL",
+         parent = excluded.parent, ordinal = excluded.ordinal, before_fingerprint = excluded.before_fingerprint, \
+         after_fingerprint = excluded.after_fingerprint, started_at = excluded.started_at, \
+         applied_by = excluded.applied_by, finished_at = NULL",
         q.table("migration"),
         q.now,
         q.user,
@@ -170,11 +180,11 @@ async fn new_epoch<B: Backend>(db: &mut B) -> DbResult<()> {
     db.run(&sql, &[]).await.map(drop)
 }
 
-/// A step's end; `how` is `done` or `undone`.
+/// A step's end, done or undone.
 ///
 /// # Errors
 /// When the server fails.
-pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how: &str) -> DbResult<()> {
+pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how: StepState) -> DbResult<()> {
     let (table, now) = (B::SQL.table("step"), B::SQL.now);
     let sql = format!(
         "UPDATE {table} SET state = $3, started_at = coalesce(started_at, {now}), finished_at = {now}, \
@@ -182,7 +192,7 @@ pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how
          rows_done = CASE WHEN $3 = 'undone' THEN 0 ELSE rows_done END \
          WHERE migration = $1 AND id = $2",
     );
-    db.run(&sql, &[Some(migration), Some(step), Some(how)]).await?;
+    db.run(&sql, &[Some(migration), Some(step), Some(how.as_str())]).await?;
     new_epoch(db).await
 }
 
@@ -210,16 +220,15 @@ pub async fn batch<B: Backend>(db: &mut B, migration: &str, step: &str, cursor: 
     db.run(&sql, &[Some(migration), Some(step), Some(cursor), Some(&changed.to_string())]).await.map(drop)
 }
 
-/// Marks the migration as done when all its steps are; as aborted when none is left.
+/// Marks the migration as done when all its steps are.
 ///
 /// # Errors
 /// When the server fails.
 pub async fn settle_migration<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
     let (table, steps, now) = (B::SQL.table("migration"), B::SQL.table("step"), B::SQL.now);
-    let rest = |of: &str| format!("NOT EXISTS (SELECT 1 FROM {steps} s WHERE s.migration = $1 AND s.state {of})");
     let sql = format!(
-        "UPDATE {table} SET state = 'done', finished_at = {now} WHERE id = $1 AND state <> 'done' AND {}",
-        rest("<> 'done'")
+        "UPDATE {table} SET state = 'done', finished_at = {now} WHERE id = $1 AND state <> 'done' \
+         AND NOT EXISTS (SELECT 1 FROM {steps} s WHERE s.migration = $1 AND s.state <> 'done')"
     );
     db.run(&sql, &[Some(migration)]).await.map(drop)
 }
@@ -253,14 +262,34 @@ pub async fn migration_aborted<B: Backend>(db: &mut B, migration: &str) -> DbRes
 /// When the server fails.
 pub async fn retire<B: Backend>(db: &mut B, retired: &Retired) -> DbResult<()> {
     let sql = format!(
-        "INSERT INTO {} (app, version, migration, step, reason, at) VALUES ($1, $2, $3, $4, $5, {}) \
+        "INSERT INTO {} (app, version, migration, step, way, reason, at) VALUES ($1, $2, $3, $4, $5, $6, {}) \
          ON CONFLICT (app, version) DO NOTHING",
         B::SQL.table("retired"),
         B::SQL.now
     );
     let r = retired;
-    let params = [&r.app, &r.version, &r.migration, &r.step, &r.reason].map(|text| Some(text.as_str()));
+    let params = [r.app.as_str(), &r.version, &r.migration, &r.step, r.way.as_str(), &r.reason].map(Some);
     db.run(&sql, &params).await.map(drop)
+}
+
+/// A version need not be refused any longer.
+///
+/// # Errors
+/// When the server fails.
+pub async fn readmit<B: Backend>(db: &mut B, app: &str, version: &str) -> DbResult<()> {
+    let sql = format!("DELETE FROM {} WHERE app = $1 AND version = $2", B::SQL.table("retired"));
+    db.run(&sql, &[Some(app), Some(version)]).await.map(drop)
+}
+
+/// The schemas that the leases of a version declare, retired or not.
+///
+/// # Errors
+/// When the server fails.
+pub async fn schemas_of<B: Backend>(db: &mut B, app: &str, version: &str) -> DbResult<Vec<Schema>> {
+    let sql = format!("SELECT CAST(schema AS text) FROM {} WHERE app = $1 AND version = $2", B::SQL.table("lease"));
+    let rows = db.rows(&sql, &[Some(app), Some(version)]).await?;
+    let texts = rows.into_iter().filter_map(|mut row| row.pop().flatten());
+    texts.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the schema of a lease", e))).collect()
 }
 
 /// The process that carries out migrations, if one says so.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Process;
 use crate::{
     model::{Fingerprint, Schema},
-    plan::Phase,
+    plan::{Phase, Way},
     waiting::Evidence,
 };
 
@@ -82,6 +82,26 @@ pub enum StepState {
     Undone,
 }
 
+impl StepState {
+    /// The state of a step that has gone this way.
+    pub const fn after(way: Way) -> Self {
+        match way {
+            Way::Forward => Self::Done,
+            Way::Back => Self::Undone,
+        }
+    }
+
+    /// As the ledger writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Undone => "undone",
+        }
+    }
+}
+
 /// A step in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {
@@ -142,6 +162,8 @@ pub struct Retired {
     pub migration: String,
     /// The step that did.
     pub step: String,
+    /// Whether that step was carried out, or taken back by an abort.
+    pub way: Way,
     /// In words.
     pub reason: String,
     /// When.

@@ -18,7 +18,7 @@ use super::{
     status,
 };
 use crate::{
-    backend::{Backend, MigrationState},
+    backend::Backend,
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -239,22 +239,9 @@ async fn abort_on<B: Backend>(
     let mut ctx = context(Arc::clone(&history), options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
     let mut db = open::<B>(url, &ctx).await?;
+    // What cannot be taken back is said at once, not after waiting for somebody who works.
     let ledger = ctx.ledger(&mut db).await?.unwrap_or_default();
-    match ledger.migration(id).map(|row| row.state) {
-        None | Some(MigrationState::Aborted) => return Err(nothing("has not been applied to this database")),
-        Some(MigrationState::Done) => {
-            // Done without a contract phase: everything it did can still be taken back when nobody needs it.
-            if let Some(step) = plan.phase(Phase::Contract).next() {
-                return Err(Error::AbortAfterContract { id: id.to_owned(), step: step.id.clone() });
-            }
-        }
-        Some(MigrationState::Running) => decide::next_back(&plan, &ledger).map(drop)?,
-    }
-    let later =
-        ledger.migrations.iter().find(|row| row.parent.as_deref() == Some(id) && row.state != MigrationState::Aborted);
-    if let Some(later) = later {
-        return Err(nothing(&format!("is followed by {}, which has to be taken back first", later.id)));
-    }
+    decide::may_abort(&plan, &ledger)?;
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let result = work.abort(&plan).await;
     work.give_back().await;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::state::{self, contradiction};
 use crate::{
-    backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
+    backend::{Identity, Lease, Ledger, MigrationRow, MigrationState, Retired, StepState},
     compat::{Reason, breaks, serves},
     embed::History,
     error::{Error, Result},
     model::{ObjectName, Schema},
-    plan::{Phase, Plan, Snapshot, Step},
+    plan::{Phase, Plan, Snapshot, Step, Way},
     waiting::{Evidence, Holder},
 };
 
@@ -113,7 +113,7 @@ pub fn gate(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Re
             later.apply_to(&mut after).map_err(|e| contradiction(&plan.id, later, &e))?;
         }
     }
-    Ok(between(world, current, &after, &plan.id, &step.id))
+    Ok(between(world, current, &after, (&plan.id, &step.id, Way::Forward)))
 }
 
 /// Whether taking this step back may run in this state: the gate turned round.
@@ -126,11 +126,32 @@ pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) 
     for earlier in plan.steps.iter().rev().filter(|s| is_done(world.ledger, plan, s)) {
         earlier.revert_on(&mut after).map_err(|e| contradiction(&plan.id, earlier, &e))?;
     }
-    Ok(between(world, current, &after, &plan.id, &step.id))
+    Ok(between(world, current, &after, (&plan.id, &step.id, Way::Back)))
+}
+
+/// Whether a retired version need not be refused any longer: the step that left it behind has gone the other way since,
+/// and the database serves again all that its leases declare. Tables that nobody here knows are not looked at: they are
+/// another service's, and no step of ours has taken them away.
+///
+/// # Errors
+/// When plans and ledger contradict each other.
+pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Result<bool> {
+    let turned = StepState::after(retired.way.reversed());
+    if world.ledger.step_state(&retired.migration, &retired.step) != turned {
+        return Ok(false);
+    }
+    let states = state::possible(world.snapshot, world.plans, world.ledger)?;
+    let is_known = |name: &ObjectName| {
+        world.snapshot.schema.tables.contains_key(name) || states.iter().any(|s| s.tables.contains_key(name))
+    };
+    Ok(declared
+        .iter()
+        .map(|code| code.restricted_to(is_known))
+        .all(|code| states.iter().all(|state| serves(state, &code).is_ok())))
 }
 
 /// Who would miss something in `after` that it has in `current`.
-fn between(world: &World<'_>, current: &Schema, after: &Schema, migration: &str, step: &str) -> Gate {
+fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step, way): (&str, &str, Way)) -> Gate {
     let mut holders = Vec::new();
     let mut retire: Vec<Retired> = Vec::new();
     for lease in world.leases {
@@ -150,6 +171,7 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, migration: &str,
                 version: version.clone(),
                 migration: migration.to_owned(),
                 step: step.to_owned(),
+                way,
                 reason: reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
                 at_ms: world.ledger.now_ms,
             });
@@ -312,6 +334,7 @@ pub fn refusal(retired: &Retired) -> Error {
         version: retired.version.clone(),
         migration: retired.migration.clone(),
         step: retired.step.clone(),
+        taken_back: retired.way == Way::Back,
         reason: retired.reason.clone(),
     }
 }
@@ -370,6 +393,29 @@ pub fn pending(history: &History, ledger: &Ledger) -> Result<Vec<Plan>> {
         .filter(|e| ledger.migration(&e.head.id).is_none_or(|row| row.state != MigrationState::Done))
         .map(|entry| entry.plan())
         .collect()
+}
+
+/// Whether a migration may be taken back at all, as far as its place in the history says.
+///
+/// # Errors
+/// When it has not been applied, is followed by another one, or has begun its contract phase.
+pub fn may_abort(plan: &Plan, ledger: &Ledger) -> Result<()> {
+    let nothing = |problem: String| Err(Error::NothingToAbort { id: plan.id.clone(), problem });
+    match ledger.migration(&plan.id).map(|row| row.state) {
+        None | Some(MigrationState::Aborted) => return nothing("has not been applied to this database".to_owned()),
+        Some(MigrationState::Done) => {
+            // Done without a contract phase: everything it did can still be taken back when nobody needs it.
+            if let Some(step) = plan.phase(Phase::Contract).next() {
+                return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });
+            }
+        }
+        Some(MigrationState::Running) => next_back(plan, ledger).map(drop)?,
+    }
+    let follows = |row: &&MigrationRow| row.parent.as_deref() == Some(&plan.id) && row.state != MigrationState::Aborted;
+    match ledger.migrations.iter().find(follows) {
+        Some(later) => nothing(format!("is followed by {}, which has to be taken back first", later.id)),
+        None => Ok(()),
+    }
 }
 
 /// The next step to take back, newest first; none when none is left.

@@ -9,28 +9,10 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, ErrorClass, Timeouts, ledger},
+    backend::{Backend, ErrorClass, StepState, Timeouts, ledger},
     error::{Error, Result},
-    plan::{Action, Envelope, Plan, Step},
+    plan::{Action, Envelope, Plan, Step, Way},
 };
-
-/// In which direction a step is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Its statements.
-    Forward,
-    /// Its undo statements.
-    Back,
-}
-
-impl Way {
-    fn state(self) -> &'static str {
-        match self {
-            Self::Forward => "done",
-            Self::Back => "undone",
-        }
-    }
-}
 
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,10 +237,11 @@ async fn within<B: Backend>(
     if way == Way::Back {
         ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
     }
-    ledger::step_ended(db, &plan.id, &step.id, way.state()).await.map_err(Failed::from)?;
+    ledger::step_ended(db, &plan.id, &step.id, StepState::after(way)).await.map_err(Failed::from)?;
     if way == Way::Forward {
         ledger::settle_migration(db, &plan.id).await.map_err(Failed::from)?;
     }
+    gate::readmit(db, ctx).await.map_err(Problem::Other)?;
     Ok(Attempt::Done)
 }
 

@@ -4,13 +4,12 @@ use super::{
     Event, Holder,
     context::Context,
     decide::{self, Gate},
-    execute::Way,
     state,
 };
 use crate::{
     backend::{Backend, StepState, ledger},
     error::{Error, Result},
-    plan::{Plan, Step},
+    plan::{Plan, Step, Way},
 };
 
 /// What the gate said inside the transaction.
@@ -37,11 +36,7 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
         return Ok(Pass::Lost);
     }
     let Some(now) = ctx.ledger(db).await? else { return Ok(Pass::Lost) };
-    let (from, already) = match way {
-        Way::Forward => (now.step_state(&plan.id, &step.id), StepState::Done),
-        Way::Back => (now.step_state(&plan.id, &step.id), StepState::Undone),
-    };
-    if from == already {
+    if now.step_state(&plan.id, &step.id) == StepState::after(way) {
         return Ok(Pass::Already);
     }
     if way == Way::Forward
@@ -70,6 +65,25 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
         ctx.tell(&Event::VersionRetired { migration: &plan.id, step: &step.id, app, version });
     }
     Ok(Pass::Open)
+}
+
+/// Within the transaction that records a step's end: versions that an earlier step left behind and that the database serves
+/// again are not refused any longer. No epoch and no lock is needed: whoever registers asks the database anew.
+pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context) -> Result<()> {
+    let failed = |e| ledger::explain::<B>("look at the retired versions", e);
+    let Some(now) = ctx.ledger(db).await? else { return Ok(()) };
+    if now.retired.is_empty() {
+        return Ok(());
+    }
+    let plans = decide::pending(&ctx.history, &now)?;
+    for retired in &now.retired {
+        let declared = ledger::schemas_of(db, &retired.app, &retired.version).await.map_err(failed)?;
+        if decide::returns(&ctx.world(&plans, &now, &[]), retired, &declared)? {
+            ledger::readmit(db, &retired.app, &retired.version).await.map_err(failed)?;
+            ctx.tell(&Event::VersionReadmitted { app: &retired.app, version: &retired.version });
+        }
+    }
+    Ok(())
 }
 
 async fn begin<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -> Result<()> {

@@ -102,6 +102,13 @@ pub enum Event<'a> {
         /// Its version.
         version: &'a str,
     },
+    /// A version that an abort left behind is served again: it is not refused any longer.
+    VersionReadmitted {
+        /// The application.
+        app: &'a str,
+        /// Its version.
+        version: &'a str,
+    },
     /// All steps of a migration are done.
     MigrationFinished { migration: &'a str },
     /// A migration has been taken back.

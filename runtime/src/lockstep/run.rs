@@ -6,19 +6,58 @@ use super::{
     Event, Holder,
     context::Context,
     decide::{self, Decision},
-    execute::{self, Outcome, Way},
+    execute::{self, Outcome},
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, StepState, Timeouts, ledger},
+    backend::{Backend, DbResult, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
-    plan::{Phase, Plan, Step},
+    plan::{Phase, Plan, Step, Way},
 };
 
 /// A connection that holds the work of this database.
 pub(super) struct Work<B: Backend> {
     db: B,
     ctx: Context,
+    /// Signs of life, where the row is all that others see of this process.
+    _beat: Option<Beat>,
+}
+
+/// A task that ends when this is dropped.
+struct Beat(tokio::task::JoinHandle<()>);
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Beat {
+    /// On a connection of its own: the other one may be busy for hours with one statement.
+    fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
+        let (target, token, every) = (db.connected_to().clone(), ctx.token.clone(), ctx.grace / 3);
+        Self(tokio::spawn(async move {
+            let mut own: Option<B> = None;
+            loop {
+                tokio::time::sleep(every).await;
+                let mut beat = match own.take() {
+                    Some(beat) => beat,
+                    None => match B::connect(&target).await {
+                        Ok(beat) => beat,
+                        Err(error) => {
+                            tracing::debug!(%error, "no sign of life could be sent");
+                            continue;
+                        }
+                    },
+                };
+                match ledger::still_working(&mut beat, &token).await {
+                    Ok(_) => own = Some(beat),
+                    // A long transaction of this process's own holds the row or the file: then nobody can take over either.
+                    Err(error) => tracing::debug!(%error, "no sign of life could be sent"),
+                }
+            }
+        }))
+    }
 }
 
 /// How far a run came.
@@ -64,17 +103,16 @@ impl<B: Backend> Work<B> {
         if !B::SESSION_LOCKS
             && let Some(holder) = ledger::worker(&mut db).await.map_err(failed)?
             && holder.token != ctx.token
+            && works(&holder, ctx)
         {
-            let grace_ms = i64::try_from(ctx.grace.as_millis()).unwrap_or(i64::MAX);
-            if holder.process.runs().unwrap_or(holder.heartbeat_age_ms <= grace_ms) {
-                db.rollback().await;
-                let holder = holder.describe();
-                return Ok(Err((db, holder)));
-            }
+            db.rollback().await;
+            let holder = holder.describe();
+            return Ok(Err((db, holder)));
         }
         ledger::set_worker(&mut db, &ctx.token, &ctx.app).await.map_err(failed)?;
         db.commit().await.map_err(failed)?;
-        Ok(Ok(Self { db, ctx: ctx.clone() }))
+        let beat = (!B::SESSION_LOCKS).then(|| Beat::start(&db, ctx));
+        Ok(Ok(Self { db, ctx: ctx.clone(), _beat: beat }))
     }
 
     /// Takes the work, waiting for another process until `deadline`.
@@ -100,7 +138,7 @@ impl<B: Backend> Work<B> {
     /// Gives the work back and closes the connection.
     pub(super) async fn give_back(mut self) {
         if let Err(error) = ledger::clear_worker(&mut self.db, &self.ctx.token).await {
-            tracing::debug!(%error, "the worker's row stays; it counts for nothing without its process");
+            tracing::debug!(%error, "the worker's row stays; it counts for nothing without its signs of life");
         }
         self.db.release_work_lock().await;
         self.db.close().await;
@@ -172,11 +210,13 @@ impl<B: Backend> Work<B> {
             .collect())
     }
 
-    /// Takes the steps of a migration back, newest first.
+    /// Takes the steps of a migration back, newest first. Whether it may be taken back is asked while the work is held, so
+    /// that no later migration begins in between.
     pub(super) async fn abort(&mut self, plan: &Plan) -> Result<Option<Advance>> {
         loop {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
+            decide::may_abort(plan, &now)?;
             let Some(step) = decide::next_back(plan, &now)? else { break };
             let began = Instant::now();
             match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).await? {
@@ -189,11 +229,56 @@ impl<B: Backend> Work<B> {
                 }
             }
         }
-        let done = ledger::migration_aborted(&mut self.db, &plan.id).await;
-        done.map_err(|e| ledger::explain::<B>("record the abort", e))?;
+        self.record_abort(plan).await?;
         self.ctx.tell(&Event::MigrationAborted { migration: &plan.id });
         Ok(None)
     }
+}
+
+impl<B: Backend> Work<B> {
+    /// In a transaction that another process's work waits for, and only while this process is the one that works.
+    async fn record_abort(&mut self, plan: &Plan) -> Result<()> {
+        let failed = |e| ledger::explain::<B>("record the abort", e);
+        let began = Instant::now();
+        let mut attempt = 1;
+        loop {
+            match self.try_record_abort(plan).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(Error::LostWork),
+                Err(e) if e.class.is_transient() && self.ctx.retry.allows(attempt, began.elapsed()) => {
+                    self.ctx.stop.sleep(self.ctx.retry.pause(attempt)).await?;
+                    attempt += 1;
+                }
+                Err(e) => return Err(failed(e)),
+            }
+        }
+    }
+
+    async fn try_record_abort(&mut self, plan: &Plan) -> DbResult<bool> {
+        self.db.begin(Timeouts::LEDGER).await?;
+        let within = async {
+            let mine = ledger::still_working(&mut self.db, &self.ctx.token).await?;
+            if mine {
+                ledger::migration_aborted(&mut self.db, &plan.id).await?;
+            }
+            Ok(mine)
+        };
+        match within.await {
+            Ok(true) => self.db.commit().await.map(|()| true),
+            other => {
+                self.db.rollback().await;
+                other
+            }
+        }
+    }
+}
+
+/// Whether another process that wrote itself down still works. Where it writes signs of life, silence means that it does
+/// not: its process may go on with something else, and could not take its row away. One that was only paused is told so
+/// by its next transaction.
+fn works(worker: &Worker, ctx: &Context) -> bool {
+    let grace_ms = i64::try_from(ctx.grace.as_millis()).unwrap_or(i64::MAX);
+    worker.process.runs() != Some(false) && worker.heartbeat_age_ms <= grace_ms
 }
 
 async fn who<B: Backend>(db: &mut B) -> String {

@@ -39,6 +39,34 @@ impl std::fmt::Display for Phase {
     }
 }
 
+/// In which direction a step is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Its statements.
+    Forward,
+    /// Its undo statements.
+    Back,
+}
+
+impl Way {
+    /// As the ledger writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Back => "back",
+        }
+    }
+
+    /// The other one.
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Forward => Self::Back,
+            Self::Back => Self::Forward,
+        }
+    }
+}
+
 /// A migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,20 +3,21 @@
 use std::{collections::HashMap, fmt, hash::Hash, sync::Mutex};
 
 use schemadiff::{
+    backend::Retired,
     compat::{breaks, serves},
     lockstep::{
         Evidence, decide,
         decide::{Boot, Decision, Gate},
         state,
     },
-    plan::{Action, Envelope, Phase, Step},
+    plan::{Action, Envelope, Phase, Step, Way},
 };
 use stateright::{Model, Property};
 
 use super::{
     properties,
     story::Story,
-    world::{self, Aim, GRACE, Instance, Mark, Migrator, Records, Row, Way, World},
+    world::{self, Aim, GRACE, Instance, Mark, Migrator, Records, Row, World},
 };
 
 /// Parts of the protocol that a test can leave out, to see that the search notices.
@@ -34,9 +35,12 @@ pub struct Rules {
     pub epoch_at_begin: bool,
     /// Work outside a transaction looks first whether it has been done.
     pub probe: bool,
+    /// Versions that an abort left behind return when they are served again, not before.
+    pub served_again: bool,
 }
 
-pub const ALL: Rules = Rules { gate: true, fence: true, hook: true, epoch: true, epoch_at_begin: true, probe: true };
+pub const ALL: Rules =
+    Rules { gate: true, fence: true, hook: true, epoch: true, epoch_at_begin: true, probe: true, served_again: true };
 
 /// Answers by question. The functions asked are pure, and parsing plans over and over is what would take the time.
 struct Memo<Q, A>(Mutex<HashMap<Q, A>>);
@@ -80,6 +84,7 @@ pub struct Deployment {
     nexts: Memo<(usize, Records, Vec<Instance>), Next>,
     backs: Memo<(usize, Records), Option<Option<usize>>>,
     gates: Memo<(usize, Records, Vec<Instance>, Way, usize), Answer>,
+    returns: Memo<(usize, Records), Vec<usize>>,
     served: Memo<(Vec<bool>, usize), bool>,
     robs: Memo<(Vec<bool>, usize, usize), bool>,
 }
@@ -98,6 +103,7 @@ impl Deployment {
             nexts: Memo::new(),
             backs: Memo::new(),
             gates: Memo::new(),
+            returns: Memo::new(),
             served: Memo::new(),
             robs: Memo::new(),
         }
@@ -187,6 +193,17 @@ impl Deployment {
         })
     }
 
+    /// Versions that need not be refused any longer.
+    fn returns(&self, known: usize, records: &Records) -> Vec<usize> {
+        self.returns.of((known, records.clone()), |_| {
+            let returns = |(version, retired): &(usize, Retired)| {
+                let declared = [self.story.codes[*version].clone()];
+                self.asked(known, records, &[], |world| decide::returns(world, retired, &declared).unwrap())
+            };
+            world::retired(&self.story, records).filter(returns).map(|(version, _)| version).collect()
+        })
+    }
+
     /// Whether code of the version runs against what is there in truth.
     pub fn is_served(&self, world: &World, version: usize) -> bool {
         let question = (world.there.clone(), version);
@@ -214,7 +231,9 @@ impl Deployment {
             world.records.rows[at.plan] = Row::Running;
         }
         match self.gate(self.migrators[m], world, way, step) {
-            Ok(retire) if self.rules.fence => retire.iter().for_each(|&v| world.records.retired[v] = true),
+            Ok(retire) if self.rules.fence => {
+                retire.iter().for_each(|&v| world.records.retired[v] = Some((way, step)));
+            }
             Err(_) if self.rules.gate => return None,
             _ => {}
         }
@@ -237,7 +256,7 @@ impl Deployment {
         } else {
             Self::work(world, way, step);
         }
-        self.end(world, way, step);
+        self.end(world, m, way, step);
         Some(Migrator::Holding(aim))
     }
 
@@ -248,7 +267,7 @@ impl Deployment {
     }
 
     /// The record of a step's end.
-    fn end(&self, world: &mut World, way: Way, step: usize) {
+    fn end(&self, world: &mut World, m: usize, way: Way, step: usize) {
         let (at, _) = self.story.steps().nth(step).unwrap();
         let records = &mut world.records;
         records.marks[step] = if way == Way::Forward { Mark::Done } else { Mark::Undone };
@@ -258,6 +277,13 @@ impl Deployment {
         } else if way == Way::Back && records.rows[at.plan] == Row::Done {
             records.rows[at.plan] = Row::Running;
         }
+        let returns = if self.rules.served_again {
+            self.returns(self.migrators[m], &world.records)
+        } else {
+            let turned = |gone: &Option<(Way, usize)>| gone.is_some_and(|(gone, _)| gone != way);
+            (0..self.story.plans.len()).filter(|v| turned(&world.records.retired[*v])).collect()
+        };
+        returns.into_iter().for_each(|version| world.records.retired[version] = None);
         if self.rules.epoch {
             world.moved_on();
         }
@@ -299,14 +325,14 @@ impl Deployment {
                     Self::work(world, way, step);
                 }
                 if of.envelope == Envelope::Long {
-                    self.end(world, way, step);
+                    self.end(world, m, way, step);
                     Migrator::Holding(aim)
                 } else {
                     Migrator::Worked(aim, step)
                 }
             }
             Migrator::Worked(aim, step) => {
-                self.end(world, aim.way(), step);
+                self.end(world, m, aim.way(), step);
                 Migrator::Holding(aim)
             }
         })
@@ -414,7 +440,7 @@ impl Model for Deployment {
 
     fn next_state(&self, last: &World, act: Act) -> Option<World> {
         let mut world = last.clone();
-        let retired = |i: usize| self.rules.hook && last.records.retired[self.versions[i]];
+        let retired = |i: usize| self.rules.hook && last.records.retired[self.versions[i]].is_some();
         match act {
             Act::Boot(i) => {
                 if !self.boots(self.versions[i], &world.records) {

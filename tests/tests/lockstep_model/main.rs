@@ -106,9 +106,12 @@ fn two_versions_side_by_side() {
 #[test]
 fn an_abort_in_between() {
     holds("an abort in between", with_an_abort(Evidence::Lock), 7_000);
-    // The migration can be applied again. A version whose instances were gone when it was taken back stays retired.
-    let model = with_an_abort(Evidence::Lock);
-    always_possible("an abort in between, all is done at the end", &model, World::all_done);
+    // The migration can be applied again, and a version whose instances were gone when it was taken back runs again.
+    for evidence in [Evidence::Lock, Evidence::Process] {
+        let model = with_an_abort(evidence);
+        let name = format!("an abort in between, the newest runs at the end ({evidence:?})");
+        always_possible(&name, &model, |w| newest_runs(&model, w));
+    }
 }
 
 #[test]
@@ -131,5 +134,7 @@ fn what_is_left_out_is_missed() {
     breaks(FENCED, two_instances().with(Rules { hook: false, ..ALL }));
     breaks(SERVED, with_an_abort(Evidence::Process).with(Rules { epoch: false, ..ALL }));
     breaks(SERVED, three_versions().with(Rules { epoch_at_begin: false, ..ALL }));
+    let too_early = Rules { served_again: false, ..ALL };
+    breaks(SERVED, with_an_abort(Evidence::Lock).with(too_early));
     breaks(ONCE, two_instances().with(Rules { probe: false, ..ALL }));
 }

@@ -18,7 +18,9 @@ const NAMED: &str = "a closed gate names living versions, an open end has nothin
 pub fn all() -> Vec<Property<Deployment>> {
     vec![
         Property::always(SERVED, |model, world| connected(model, world).all(|version| model.is_served(world, version))),
-        Property::always(FENCED, |model, world| connected(model, world).all(|version| !world.records.retired[version])),
+        Property::always(FENCED, |model, world| {
+            connected(model, world).all(|version| world.records.retired[version].is_none())
+        }),
         Property::always(UNROBBED, |_, world: &World| !world.robbed),
         Property::always(ONCE, |_, world: &World| !world.doubled),
         Property::always(TRUE, is_true),
@@ -34,7 +36,7 @@ pub fn all() -> Vec<Property<Deployment>> {
                 .instances
                 .iter()
                 .zip(&model.versions)
-                .any(|(i, v)| matches!(i, Instance::Cut | Instance::Crashed) && world.records.retired[*v])
+                .any(|(i, v)| matches!(i, Instance::Cut | Instance::Crashed) && world.records.retired[*v].is_some())
         }),
         Property::sometimes("the contract waits for a paused process", |model: &Deployment, world: &World| {
             world.instances.contains(&Instance::Paused)

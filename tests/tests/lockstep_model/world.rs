@@ -6,6 +6,7 @@ use schemadiff::{
     },
     lockstep::Evidence,
     model::{Fingerprint, Schema},
+    plan::Way,
 };
 
 use super::story::{At, Story};
@@ -14,13 +15,6 @@ pub const APP: &str = "shop";
 pub const GRACE: i64 = 30_000;
 /// How long ago the last heartbeat of whoever cannot send one was.
 const LONG_AGO: i64 = GRACE * 9;
-
-/// Which way a step is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Way {
-    Forward,
-    Back,
-}
 
 /// An instance of some version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,8 +101,8 @@ pub struct Records {
     pub rows: Vec<Row>,
     /// Of all steps, in order.
     pub marks: Vec<Mark>,
-    /// Versions.
-    pub retired: Vec<bool>,
+    /// Versions that are left behind: by which step, and which way it went.
+    pub retired: Vec<Option<(Way, usize)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -135,7 +129,7 @@ impl World {
         let records = Records {
             rows: rows.collect(),
             marks: all().map(|at| if old(at) { Mark::Done } else { Mark::Pending }).collect(),
-            retired: vec![false; story.plans.len()],
+            retired: vec![None; story.plans.len()],
         };
         Self {
             records,
@@ -220,17 +214,19 @@ pub fn ledger(story: &Story, records: &Records, known: usize) -> Ledger {
             steps,
         }
     });
-    let gone = records.retired.iter().enumerate().filter(|(_, gone)| **gone);
-    let retired = gone.map(|(version, _)| Retired {
-        app: APP.to_owned(),
-        version: story.plans[version].id.clone(),
-        migration: String::new(),
-        step: String::new(),
-        reason: String::new(),
-        at_ms: 0,
-    });
-    let (migrations, retired) = (migrations.collect(), retired.collect());
+    let (migrations, retired) = (migrations.collect(), retired(story, records).map(|(_, retired)| retired).collect());
     Ledger { format: LEDGER_FORMAT, epoch: 1, now_ms: 1_000_000, migrations, retired }
+}
+
+/// Versions that are left behind, as the ledger has them.
+pub fn retired(story: &Story, records: &Records) -> impl Iterator<Item = (usize, Retired)> {
+    let gone = records.retired.iter().enumerate().filter_map(|(version, gone)| Some((version, (*gone)?)));
+    gone.map(|(version, (way, step))| {
+        let (at, step) = story.steps().nth(step).unwrap();
+        let (migration, step) = (story.plans[at.plan].id.clone(), step.id.clone());
+        let (app, of) = (APP.to_owned(), story.plans[version].id.clone());
+        (version, Retired { app, version: of, migration, step, way, reason: String::new(), at_ms: 0 })
+    })
 }
 
 pub fn identity(story: &Story, version: usize) -> Identity {

@@ -27,7 +27,8 @@ const TABLES: &[&str] = &[
         started_at timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL, ended_at timestamptz,
         evidence text NOT NULL, session_pid int, session_start timestamptz)",
     "CREATE TABLE IF NOT EXISTS schemadiff.retired (
-        app text NOT NULL, version text NOT NULL, migration text NOT NULL, step text NOT NULL, reason text NOT NULL,
+        app text NOT NULL, version text NOT NULL, migration text NOT NULL, step text NOT NULL,
+        way text NOT NULL CHECK (way IN ('forward', 'back')), reason text NOT NULL,
         at timestamptz NOT NULL, PRIMARY KEY (app, version))",
     "CREATE TABLE IF NOT EXISTS schemadiff.worker (
         one int PRIMARY KEY CHECK (one = 1), token text NOT NULL, app text NOT NULL, process json NOT NULL,
@@ -45,7 +46,7 @@ const TABLES: &[&str] = &[
      BEGIN
         IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;
         SELECT json_build_object('app', r.app, 'version', r.version, 'migration', r.migration, 'step', r.step,
-            'reason', r.reason, 'at_ms', (extract(epoch FROM r.at) * 1000)::bigint)::text INTO found_reason
+            'way', r.way, 'reason', r.reason, 'at_ms', (extract(epoch FROM r.at) * 1000)::bigint)::text INTO found_reason
         FROM schemadiff.retired r WHERE r.app = enter.app AND r.version = enter.version;
         IF found_reason IS NULL THEN RETURN 'ok'; END IF;
         PERFORM pg_advisory_unlock_shared(schemadiff.version_key(enter.app, enter.version));

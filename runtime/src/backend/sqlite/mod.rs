@@ -9,6 +9,11 @@ pub use session::Sqlite;
 
 use super::{Registered, Retired};
 
+/// Whether and why a version is retired.
+const RETIRED: &str = "SELECT CAST(json_object('app', app, 'version', version, 'migration', migration, 'step', step, \
+    'way', way, 'reason', reason, 'at_ms', CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)) AS TEXT) \
+    FROM _schemadiff_retired WHERE app = $1 AND version = $2";
+
 /// Asks whether the version may run. The process itself is the evidence that it does.
 ///
 /// # Errors
@@ -18,19 +23,9 @@ pub(crate) async fn enter(
     app: &str,
     version: &str,
 ) -> Result<Registered, sqlx::Error> {
-    let found: Option<(String, String, String, i64)> = sqlx::query_as(
-        "SELECT migration, step, reason, CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER) \
-         FROM _schemadiff_retired WHERE app = $1 AND version = $2",
-    )
-    .bind(app.to_owned())
-    .bind(version.to_owned())
-    .fetch_optional(connection)
-    .await?;
-    Ok(match found {
-        None => Registered::Yes,
-        Some((migration, step, reason, at_ms)) => {
-            let (app, version) = (app.to_owned(), version.to_owned());
-            Registered::Retired(Retired { app, version, migration, step, reason, at_ms })
-        }
-    })
+    let found: Option<String> =
+        sqlx::query_scalar(RETIRED).bind(app.to_owned()).bind(version.to_owned()).fetch_optional(connection).await?;
+    let Some(text) = found else { return Ok(Registered::Yes) };
+    let retired: Retired = serde_json::from_str(&text).map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
+    Ok(Registered::Retired(retired))
 }

@@ -25,7 +25,8 @@ const TABLES: &[&str] = &[
         fingerprint TEXT NOT NULL, schema TEXT NOT NULL, process TEXT NOT NULL, revision TEXT,
         started_at TEXT NOT NULL, heartbeat_at TEXT NOT NULL, ended_at TEXT, evidence TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS _schemadiff_retired (
-        app TEXT NOT NULL, version TEXT NOT NULL, migration TEXT NOT NULL, step TEXT NOT NULL, reason TEXT NOT NULL,
+        app TEXT NOT NULL, version TEXT NOT NULL, migration TEXT NOT NULL, step TEXT NOT NULL,
+        way TEXT NOT NULL CHECK (way IN ('forward', 'back')), reason TEXT NOT NULL,
         at TEXT NOT NULL, PRIMARY KEY (app, version))",
     "CREATE TABLE IF NOT EXISTS _schemadiff_worker (
         one INTEGER PRIMARY KEY CHECK (one = 1), token TEXT NOT NULL, app TEXT NOT NULL, process TEXT NOT NULL,

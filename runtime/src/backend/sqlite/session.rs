@@ -49,10 +49,7 @@ impl Sqlite {
 
     /// Why the version is retired, if it is.
     pub(super) async fn retired(&mut self, app: &str, version: &str) -> DbResult<Option<Retired>> {
-        let sql = "SELECT CAST(json_object('app', app, 'version', version, 'migration', migration, 'step', step, \
-                   'reason', reason, 'at_ms', CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)) AS TEXT) \
-                   FROM _schemadiff_retired WHERE app = $1 AND version = $2";
-        let rows = self.rows(sql, &[Some(app), Some(version)]).await?;
+        let rows = self.rows(super::RETIRED, &[Some(app), Some(version)]).await?;
         let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
         text.map(|text| {
             serde_json::from_str(&text).map_err(|e| DbError {
