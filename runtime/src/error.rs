@@ -113,6 +113,16 @@ pub enum Error {
         address: String,
         cause: String,
     },
+    /// A server that is not supported.
+    #[error("the server of {address} is too old: it is version {found}, schemadiff needs {oldest} or newer")]
+    ServerTooOld {
+        /// Where it is, without the password.
+        address: String,
+        /// Its major version.
+        found: u32,
+        /// The oldest one that will do.
+        oldest: u32,
+    },
     /// A ledger of a newer schemadiff.
     #[error("the ledger in this database has format {found}, this version knows up to {newest}")]
     LedgerTooNew {
@@ -261,6 +271,7 @@ impl Error {
             Self::LedgerTooNew { .. } => "SD0551",
             Self::Forbidden { .. } => "SD0552",
             Self::Database { .. } => "SD0553",
+            Self::ServerTooOld { .. } => "SD0554",
             Self::Address => "SD0250",
             Self::EngineMissing { .. } => "SD0251",
             Self::Retired { .. } => "SD0650",
@@ -314,6 +325,12 @@ impl Error {
             Self::OwnSchema { .. } => one("run `cargo schemadiff check`, it names each mistake"),
             Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
             Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
+            Self::Connect { address, .. } if address.starts_with("sqlite:") => vec![
+                "check the path and the rights on it; it is taken from the current directory unless it starts with /".to_owned(),
+                "to begin with an empty database: `cargo schemadiff apply` makes the file, and so does `?mode=rwc` after the path"
+                    .to_owned(),
+            ],
+            Self::ServerTooOld { .. } => one("upgrade the server"),
             Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
             Self::Forbidden { grant, .. } => vec![grant.clone()],
             Self::Database { .. } => one("see the server's log"),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Outcome,
-    apply::{app, progress, stop_on_interruption},
+    apply::{app, progress, stop_on_interruption, stopped_at},
     args::AbortArgs,
     context::Context,
 };
@@ -28,7 +28,9 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
         None => under_way(&url, &migrations).await?,
     };
     let options = ApplyOptions { app: app(context), stop: Some(stop_on_interruption()), ..ApplyOptions::default() };
-    admin::abort(&url, &migrations, &id, &options, progress(context)).await?;
+    if let Err(error) = admin::abort(&url, &migrations, &id, &options, progress(context)).await {
+        return Err(stopped_at(error, &url, &migrations).await);
+    }
     context.report.json(&json!({ "format": JSON_FORMAT, "command": "abort", "aborted": id }))?;
     if !context.report.quiet {
         context.report.say(format!("{}\n", paint(style::GOOD, format!("{id} was taken back"))))?;

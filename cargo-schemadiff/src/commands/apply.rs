@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use schemadiff::{
+    backend::StepState,
     embed,
     lockstep::{
-        NoProgress, Progress,
+        NoProgress, Progress, Status,
         admin::{self, ApplyOptions, ApplyReport},
     },
 };
@@ -14,9 +15,11 @@ use tokio::sync::watch;
 
 use super::{Outcome, args::ApplyArgs, context::Context, drift, interruption};
 use crate::{
-    Result,
+    Error, Result,
+    dialect::Connection,
     migrations::Migrations,
-    report::{JSON_FORMAT, paint, progress::Terminal, style},
+    report::{JSON_FORMAT, count, paint, progress::Terminal, style},
+    side::redact,
 };
 
 pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
@@ -26,6 +29,9 @@ pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> 
     let ours = Migrations::read(&dir)?;
     ours.require_any()?;
     let migrations = embed::Migrations::load(&dir)?;
+    if Connection::create_if_missing(&url)? && !context.report.quiet && !context.report.json {
+        context.report.say(format!("{}\n", paint(style::ACCENT, format!("made a new database: {}", redact(&url)))))?;
+    }
     drift::refuse(context, &url, &ours, &migrations).await?;
     let options = ApplyOptions {
         until: args.until.into(),
@@ -34,12 +40,44 @@ pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> 
         stop: Some(stop_on_interruption()),
         ..ApplyOptions::default()
     };
-    let report = admin::apply(&url, &migrations, &options, progress(context)).await?;
+    let report = match admin::apply(&url, &migrations, &options, progress(context)).await {
+        Ok(report) => report,
+        Err(error) => return Err(stopped_at(error, &url, &migrations).await),
+    };
     context.report.json(&json!({ "format": JSON_FORMAT, "command": "apply", "report": report }))?;
     if !context.report.quiet {
         context.report.say(summary(&report))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Whoever stopped it wants to know in one line how far it came.
+pub(super) async fn stopped_at(error: schemadiff::Error, url: &str, migrations: &embed::Migrations) -> Error {
+    let interrupted = matches!(error, schemadiff::Error::Interrupted);
+    let error = Error::from(error);
+    if !interrupted {
+        return error;
+    }
+    match admin::status(url, Some(migrations)).await {
+        Ok(status) => error.cause(progress_line(&status)),
+        Err(_) => error,
+    }
+}
+
+fn progress_line(status: &Status) -> String {
+    let Some(migration) = status.migrations.iter().find(|m| m.state == "running") else {
+        let done = status.migrations.iter().filter(|m| m.state == "done").count();
+        return format!("no migration is under way: {done} of {} are done", status.migrations.len());
+    };
+    let done = migration.steps.iter().filter(|s| s.state == StepState::Done).count();
+    let mut line = format!("{}: {done} of {} steps are done", migration.id, migration.steps.len());
+    if let Some(step) = migration.steps.iter().find(|s| s.state == StepState::Running) {
+        line.push_str(&format!(", {} has begun", step.id));
+        if let (Ok(rows @ 1..), Some(total)) = (u64::try_from(step.rows), step.total) {
+            line.push_str(&format!(" ({} of {} rows)", count(rows), count(total)));
+        }
+    }
+    line
 }
 
 fn summary(report: &ApplyReport) -> String {

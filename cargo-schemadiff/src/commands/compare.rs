@@ -10,7 +10,7 @@ use schemadiff::{
 use super::{args::IntentArgs, code, context::Context};
 use crate::{
     Result,
-    dialect::{Connection, Introspection, TableSize, normalize_statically},
+    dialect::{Connection, Introspection, TableSize, check_names, normalize_statically},
     diff::{self, Change, DiffOptions, Hints},
     migrations::{Migrations, Sources, read_snapshot, source_differences, with_lock_spelling},
     side::Side,
@@ -89,6 +89,7 @@ pub async fn compare(
     // What the starting side intends was intended before it was written: only the other side's renames are news.
     found.hints = Hints::default();
     let mut desired = found.schema(dialect, read_to, migrations)?;
+    check_names(dialect, &desired)?;
     let mut connection = found.connection.take();
     if connection.is_none() && spelling == Spelling::BestEffort && (from.is_code() || to.is_code()) {
         connection = speller(context, dialect).await?;

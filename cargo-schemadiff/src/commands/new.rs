@@ -1,6 +1,6 @@
 //! `cargo schemadiff new`: plans, proves on a scratch database, writes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemadiff::{
     model::{Dialect, Fingerprint, Schema, between},
@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     let id = new_id(&args.name, parent.as_deref())?;
     let from = args.from.clone().unwrap_or(Side::Lock);
     let to = args.to.clone().unwrap_or(Side::Crate);
-    begin(context, &dir, &migrations, &from, &to)?;
+    let begun = begin(context, &dir, &migrations, &from, &to)?;
     let mut comparison = compare(context, &from, &to, &args.intent, &migrations, Spelling::BestEffort).await?;
     starts_at_the_head(&migrations, &comparison)?;
     let mut server = server(context, &mut comparison).await?;
@@ -52,6 +52,9 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     prove_it(context, &comparison, &plan, &mut server).await?;
     let lock = lock_after(&comparison, &plan);
     let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };
+    if let (Some(begun), true) = (begun, written.is_some()) {
+        begun.keep();
+    }
     let around =
         Surroundings { sizes: Some(&comparison.sizes), opaque: &comparison.opaque, unmanaged: &comparison.unmanaged };
     context.report.json(&json!({
@@ -74,12 +77,37 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// The empty lock file of a first migration. Dropped before the migration is written (an error, Ctrl-C, nothing to write), it
+/// takes the file away again, and the directory with it if that was not there.
+struct Begun {
+    lock: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+impl Begun {
+    /// The migration is written.
+    fn keep(mut self) {
+        self.lock = None;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        // What cannot be removed is an empty lock file, which the next run begins with.
+        let _ = std::fs::remove_file(lock);
+        if let Some(directory) = &self.directory {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+}
+
 /// A crate that embeds its migrations compiles only when there is a lock file, so the first migration begins with an
 /// empty one.
-fn begin(context: &Context, dir: &Path, migrations: &Migrations, from: &Side, to: &Side) -> Result<()> {
+fn begin(context: &Context, dir: &Path, migrations: &Migrations, from: &Side, to: &Side) -> Result<Option<Begun>> {
     let crates = [from, to].contains(&&Side::Crate);
     if !crates || migrations.lock.is_some() || !migrations.plans.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let known = |side: &Side| match side {
         Side::Database(url) => dialect_of(url).ok(),
@@ -88,7 +116,9 @@ fn begin(context: &Context, dir: &Path, migrations: &Migrations, from: &Side, to
     let dialect = context.dialect(&[(from, known(from)), (to, known(to))], migrations)?;
     let empty =
         Snapshot { format: SNAPSHOT_FORMAT, dialect, head: None, sources: Sources::new(), schema: Schema::default() };
-    write_atomically(&dir.join(LOCK_FILE), &snapshot_text(&empty)?)
+    let (lock, directory) = (dir.join(LOCK_FILE), (!dir.exists()).then(|| dir.to_owned()));
+    write_atomically(&lock, &snapshot_text(&empty)?)?;
+    Ok(Some(Begun { lock: Some(lock), directory }))
 }
 
 /// A migration starts where the one before it ends, or the chain breaks.

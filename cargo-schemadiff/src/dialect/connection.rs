@@ -68,6 +68,17 @@ impl Connection {
         }
     }
 
+    /// Makes the database where an address names one that an empty file is enough for; true when it was not there.
+    ///
+    /// # Errors
+    /// [`Kind::Database`] when it cannot be made.
+    pub fn create_if_missing(url: &str) -> Result<bool> {
+        match dialect_of(url)? {
+            Dialect::Sqlite => sqlite::connect::create_file(url),
+            Dialect::Postgres | Dialect::Mysql => Ok(false),
+        }
+    }
+
     /// The server behind it.
     pub fn server(&self) -> &ServerInfo {
         match self {

@@ -275,6 +275,17 @@ pub fn normalize_statically(dialect: Dialect, desired: &mut Schema) {
     }
 }
 
+/// Refuses names that the engine would cut off without a word, wherever they come from.
+///
+/// # Errors
+/// [`Kind::Project`] with the first such name.
+pub fn check_names(dialect: Dialect, desired: &Schema) -> crate::Result<()> {
+    match dialect {
+        Dialect::Postgres => postgres::normalize::identifiers(desired),
+        Dialect::Sqlite | Dialect::Mysql => Ok(()),
+    }
+}
+
 /// Takes over from `current` what is no difference on this engine but would look like one: on SQLite the names of indexes
 /// and constraints with equal definitions, whether a unique index came as a constraint, and type names of one affinity.
 /// [`Connection::normalize`] does it too; a comparison without a server (with the lock file) needs it by itself.

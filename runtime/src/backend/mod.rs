@@ -19,6 +19,8 @@ pub use records::{
     Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, StepRow, StepState, Worker,
 };
 
+use tokio::sync::watch;
+
 use crate::{error::Result, model::Dialect, waiting::Blocker};
 
 /// What a failed statement means for the executor.
@@ -165,6 +167,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn connected_to(&self) -> &Self::Target;
     /// A text literal.
     fn literal(text: &str) -> String;
+    /// From now on, a statement that runs when `stop` becomes true is cancelled ([`ErrorClass::Cancelled`]). What is begun
+    /// afterwards is not: something has to be tidied up.
+    fn stop_when(&mut self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send;
     /// Says good-bye.
     fn close(self) -> impl Future<Output = ()> + Send;
 

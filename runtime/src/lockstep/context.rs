@@ -25,6 +25,10 @@ impl Stop {
         Self(Some(receiver))
     }
 
+    pub(super) fn receiver(&self) -> Option<watch::Receiver<bool>> {
+        self.0.clone()
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.0.as_ref().is_some_and(|r| *r.borrow()) { Err(Error::Interrupted) } else { Ok(()) }
     }

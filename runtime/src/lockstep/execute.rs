@@ -65,6 +65,9 @@ pub(super) async fn step<B: Backend>(
         Envelope::Rebuild => {
             let target = db.connected_to().clone();
             let mut own = B::connect_for_rebuild(&target).await?;
+            if let Some(stop) = ctx.stop.receiver() {
+                own.stop_when(stop).await;
+            }
             let outcome = transaction(&mut own, ctx, plan, step, way, Part::Whole).await;
             own.close().await;
             outcome
@@ -124,12 +127,18 @@ async fn transaction<B: Backend>(
                 attempt += 1;
             }
             Err(Problem::Statement(failed)) => {
+                was_stopped(ctx, &failed)?;
                 note(db, plan, step, &failed.error.to_string()).await;
                 return Err(failed.explain::<B>(plan, step));
             }
             Err(Problem::Other(error)) => return Err(error),
         }
     }
+}
+
+/// A statement that was cancelled because somebody said so has not failed.
+fn was_stopped(ctx: &Context, failed: &Failed) -> Result<()> {
+    if failed.error.class == ErrorClass::Cancelled { ctx.stop.check() } else { Ok(()) }
 }
 
 fn lock_not_had<B: Backend>(db: &mut B, plan: &Plan, step: &Step, attempts: u32) -> Error {
@@ -276,6 +285,7 @@ async fn concurrently<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, st
             Ok(false) => return Err(Error::NotDone { migration: plan.id.clone(), step: step.id.clone() }),
             Err(failed) => {
                 clean_up(db, step).await;
+                was_stopped(ctx, &failed)?;
                 note(db, plan, step, &failed.error.to_string()).await;
                 if !failed.error.class.is_transient() {
                     return Err(failed.explain::<B>(plan, step));

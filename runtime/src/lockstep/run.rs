@@ -111,6 +111,9 @@ impl<B: Backend> Work<B> {
         }
         ledger::set_worker(&mut db, &ctx.token, &ctx.app).await.map_err(failed)?;
         db.commit().await.map_err(failed)?;
+        if let Some(stop) = ctx.stop.receiver() {
+            db.stop_when(stop).await;
+        }
         let beat = (!B::SESSION_LOCKS).then(|| Beat::start(&db, ctx));
         Ok(Ok(Self { db, ctx: ctx.clone(), _beat: beat }))
     }

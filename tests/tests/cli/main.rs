@@ -5,5 +5,7 @@ mod demo;
 mod interruption;
 mod migrations;
 mod output;
+mod servers;
 mod sides;
+mod structs;
 mod support;

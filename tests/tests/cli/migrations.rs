@@ -12,9 +12,9 @@ use super::support::{Project, Run, finish, snapshot, workspace};
 
 /// A crate with one table in a directory of its own. Its builds share a target directory and the workspace's versions,
 /// so that little is compiled twice.
-struct Notes {
-    project: Project,
-    database: TestDatabase,
+pub struct Notes {
+    pub project: Project,
+    pub database: TestDatabase,
 }
 
 const FIRST: &str = "#[column(unique)] title: String,";
@@ -22,7 +22,7 @@ const SECOND: &str = "#[column(renamed_from = \"title\", unique)] headline: Stri
     #[column(backfill = \"lower(title)\")] search_key: String,";
 
 impl Notes {
-    fn new(dialect: Dialect) -> Self {
+    pub fn new(dialect: Dialect) -> Self {
         let notes = Self { project: Project::empty(), database: TestDatabase::new(dialect) };
         let runtime = workspace().join("runtime");
         // A name of its own: programs of one name would overwrite each other in the shared target directory.
@@ -40,7 +40,7 @@ impl Notes {
         notes
     }
 
-    fn declare(&self, fields: &str) {
+    pub fn declare(&self, fields: &str) {
         let code = format!(
             "#[derive(schemadiff::Table)]\n#[table(name = \"notes\")]\n#[allow(dead_code)]\nstruct Note {{\n    \
              #[column(primary_key, identity)] id: i64,\n    {fields}\n}}\n\nfn main() {{}}\n"
@@ -48,13 +48,13 @@ impl Notes {
         self.project.write("src/main.rs", &code);
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub fn run(&self, args: &[&str]) -> Run {
         let mut command = self.project.command(args);
         command.env("CARGO_TARGET_DIR", workspace().join("target/cli-tests"));
         finish(command)
     }
 
-    fn plans(&self) -> Vec<PathBuf> {
+    pub fn plans(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.project.path().join("migrations")).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path().join("plan.toml"));
         let mut plans: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();

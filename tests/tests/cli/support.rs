@@ -1,6 +1,7 @@
 //! Runs the built program in a directory of its own.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -66,6 +67,23 @@ impl Project {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Every file with its content, to see that nothing was lost.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        fn collect(dir: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    collect(&path, found);
+                } else {
+                    found.insert(path.clone(), std::fs::read(path).unwrap());
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        collect(self.path(), &mut found);
+        found
     }
 
     /// Reads a file.

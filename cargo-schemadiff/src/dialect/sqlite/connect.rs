@@ -113,6 +113,31 @@ fn file_name(url: &str) -> String {
     rest.split('?').next().unwrap_or(rest).to_owned()
 }
 
+/// Makes the file of a new database; true when it was not there. Its directory must be, or the path is mistyped.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_file(url: &str) -> Result<bool> {
+    let Ok(options) = SqliteConnectOptions::from_str(url) else { return Ok(false) };
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    if in_memory || url.contains("mode=ro") && !url.contains("mode=rw") || url.contains("immutable") {
+        return Ok(false);
+    }
+    let path = options.get_filename();
+    // An empty file is an empty database.
+    match std::fs::File::create_new(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(Error::new(
+            Kind::Database,
+            "SD0549",
+            format!("cannot create the SQLite database {}", path.display()),
+        )
+        .cause(e)
+        .help("check the path; it is taken from the current directory unless it starts with /, and its directory must be there")),
+    }
+}
+
 fn check_file(path: &Path) -> Result<()> {
     let shown = path.display();
     let cannot = |code, cause: &str| {
@@ -123,7 +148,7 @@ fn check_file(path: &Path) -> Result<()> {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(cannot("SD0540", "there is no such file")
             .help("check the path; it is taken from the current directory unless it starts with /")
-            .help(format!("to start with an empty database: sqlite3 {shown} 'VACUUM'"))),
+            .help("to begin with an empty database: `cargo schemadiff apply` makes the file")),
         Err(e) => Err(cannot("SD0542", &e.to_string()).help("check the rights on the file and its directories")),
     }
 }

@@ -7,7 +7,6 @@ use crate::{
 };
 
 const TABLES: &[&str] = &[
-    "CREATE SCHEMA IF NOT EXISTS schemadiff",
     "CREATE TABLE IF NOT EXISTS schemadiff.meta (
         one int PRIMARY KEY CHECK (one = 1), format bigint NOT NULL, epoch bigint NOT NULL,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
@@ -109,6 +108,10 @@ async fn create_once(db: &mut Postgres) -> Result<bool, DbError> {
 async fn create_within(db: &mut Postgres) -> Result<bool, DbError> {
     if !db.is_true(&format!("SELECT pg_try_advisory_xact_lock({})", super::CREATE_KEY)).await? {
         return Ok(false);
+    }
+    // IF NOT EXISTS asks for the right on the database also where somebody has made the schema for this user.
+    if !db.is_true("SELECT to_regnamespace('schemadiff') IS NOT NULL").await? {
+        db.execute("CREATE SCHEMA schemadiff").await?;
     }
     for sql in TABLES {
         db.execute(sql).await?;

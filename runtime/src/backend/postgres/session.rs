@@ -7,6 +7,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgRow},
 };
 
+use tokio::sync::watch;
+
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
 use crate::{
     backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
@@ -18,6 +20,9 @@ use crate::{
 /// A statement that takes longer than this may be waiting for a lock: somebody looks.
 const WATCH_AFTER: Duration = Duration::from_millis(40);
 
+/// The oldest server that is supported.
+const OLDEST: u32 = 140_000;
+
 /// One connection.
 pub struct Postgres {
     connection: PgConnection,
@@ -25,6 +30,7 @@ pub struct Postgres {
     /// Server process of this connection, asked for when it is first needed.
     pid: Option<i32>,
     watcher: Watcher,
+    stop: Option<watch::Receiver<bool>>,
 }
 
 fn milliseconds(duration: Duration) -> u128 {
@@ -99,7 +105,11 @@ impl Backend for Postgres {
         };
         let connection =
             target.connect().await.map_err(|e| Error::Connect { address: address(), cause: e.to_string() })?;
-        Ok(Self { connection, options: target.clone(), pid: None, watcher: Watcher::new(target) })
+        // A server that does not say what it is may still be one that is new enough.
+        if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
+            return Err(Error::ServerTooOld { address: address(), found: found / 10_000, oldest: OLDEST / 10_000 });
+        }
+        Ok(Self { connection, options: target.clone(), pid: None, watcher: Watcher::new(target), stop: None })
     }
 
     async fn connect_for_rebuild(target: &PgConnectOptions) -> Result<Self> {
@@ -113,6 +123,10 @@ impl Backend for Postgres {
     fn literal(text: &str) -> String {
         let quoted = text.replace('\'', "''");
         if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    }
+
+    async fn stop_when(&mut self, stop: watch::Receiver<bool>) {
+        self.stop = Some(stop);
     }
 
     async fn close(self) {
@@ -153,7 +167,7 @@ impl Backend for Postgres {
 
     async fn execute(&mut self, sql: &str) -> DbResult<u64> {
         let pid = self.pid().await?;
-        let Self { connection, watcher, .. } = self;
+        let Self { connection, watcher, stop, .. } = self;
         watcher.seen.clear();
         let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
         tokio::pin!(running);
@@ -161,7 +175,10 @@ impl Backend for Postgres {
             Ok(result) => result,
             Err(_) => tokio::select! {
                 result = &mut running => result,
-                () = watcher.watch(pid) => return Err(classify(&sqlx::Error::WorkerCrashed)),
+                () = watcher.watch_until(pid, stop.as_mut()) => {
+                    watcher.cancel(pid).await;
+                    running.await
+                }
             },
         };
         result.map(|done| done.rows_affected()).map_err(|e| classify(&e))

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
+use tokio::sync::watch;
+
 use crate::waiting::Blocker;
 
 const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
@@ -49,8 +51,44 @@ impl Watcher {
         Self { options: options.clone(), connection: None, seen: Vec::new() }
     }
 
+    /// Looks again and again at what `pid` waits for, until somebody says stop. Who had said so before is not heard again.
+    pub(super) async fn watch_until(&mut self, pid: i32, stop: Option<&mut watch::Receiver<bool>>) {
+        let told = async {
+            let heard = match stop {
+                Some(stop) if !*stop.borrow() => stop.wait_for(|stop| *stop).await.is_ok(),
+                _ => false,
+            };
+            if !heard {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = self.watch(pid) => {}
+            () = told => {}
+        }
+    }
+
+    /// Ends the statement that `pid` runs.
+    pub(super) async fn cancel(&mut self, pid: i32) {
+        let cancelled = async {
+            let connection = self.connection().await?;
+            sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(connection).await
+        };
+        if let Err(error) = cancelled.await {
+            tracing::debug!(%error, "a statement could not be cancelled, it goes on to its end");
+            self.connection = None;
+        }
+    }
+
+    async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            none => Ok(none.insert(self.options.connect().await?)),
+        }
+    }
+
     /// Looks again and again at what `pid` waits for; never returns. Dropping it is the way to end it.
-    pub(super) async fn watch(&mut self, pid: i32) {
+    async fn watch(&mut self, pid: i32) {
         let mut pause = Duration::from_millis(50);
         loop {
             match self.look(pid).await {
@@ -68,10 +106,7 @@ impl Watcher {
     }
 
     async fn look(&mut self, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.options.connect().await?),
-        };
+        let connection = self.connection().await?;
         let sql = format!(
             "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1)) ORDER BY a.xact_start"
         );

@@ -1,11 +1,19 @@
 //! One connection to a SQLite file.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
+
+use tokio::sync::watch;
 
 use super::{errors::classify, leases, schema};
 use crate::{
@@ -18,12 +26,18 @@ use crate::{
 /// Longest wait for the file's write lock where the step sets none.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Instructions of SQLite's machine between two looks at whether a statement shall be cancelled: some microseconds.
+const STEPS_BETWEEN: i32 = 10_000;
+
 /// One connection.
 pub struct Sqlite {
     connection: SqliteConnection,
     options: SqliteConnectOptions,
     /// Opened for rebuilds: pragmas are put back when it is closed.
     for_rebuild: bool,
+    stop: Option<watch::Receiver<bool>>,
+    /// A statement runs that may be cancelled.
+    may_cancel: Arc<AtomicBool>,
 }
 
 fn texts(row: &SqliteRow) -> DbResult<TextRow> {
@@ -44,7 +58,7 @@ impl Sqlite {
         let address = || format!("sqlite:{}", options.get_filename().display());
         let refused = |cause: String| Error::Connect { address: address(), cause };
         let connection = options.connect().await.map_err(|e| refused(e.to_string()))?;
-        Ok(Self { connection, options: options.clone(), for_rebuild })
+        Ok(Self { connection, options: options.clone(), for_rebuild, stop: None, may_cancel: Arc::default() })
     }
 
     /// Why the version is retired, if it is.
@@ -121,6 +135,19 @@ impl Backend for Sqlite {
         format!("'{}'", text.replace('\'', "''"))
     }
 
+    async fn stop_when(&mut self, stop: watch::Receiver<bool>) {
+        let (told, may_cancel) = (stop.clone(), Arc::clone(&self.may_cancel));
+        match self.connection.lock_handle().await {
+            Ok(mut handle) => {
+                handle.set_progress_handler(STEPS_BETWEEN, move || {
+                    !(may_cancel.load(Ordering::Relaxed) && *told.borrow())
+                });
+                self.stop = Some(stop);
+            }
+            Err(error) => tracing::debug!(%error, "statements here end by themselves only"),
+        }
+    }
+
     async fn close(mut self) {
         if self.for_rebuild {
             for pragma in ["PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"] {
@@ -154,7 +181,11 @@ impl Backend for Sqlite {
     }
 
     async fn execute(&mut self, sql: &str) -> DbResult<u64> {
-        self.raw(sql).await
+        let may_cancel = self.stop.as_ref().is_some_and(|stop| !*stop.borrow());
+        self.may_cancel.store(may_cancel, Ordering::Relaxed);
+        let done = self.raw(sql).await;
+        self.may_cancel.store(false, Ordering::Relaxed);
+        done
     }
 
     async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
