@@ -22,7 +22,8 @@ pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations:
     if expected.is_empty() {
         return Ok(());
     }
-    let found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
+    let mut found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
+    without_half_made(&mut found, &expected);
     let mut first = None;
     for state in &expected {
         let (state, found) = comparable(state, &found, ours);
@@ -35,6 +36,21 @@ pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations:
         .cause(first_differences(&first.unwrap_or_default(), "in the database"))
         .help("take the change back in the database")
         .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`"))
+}
+
+/// What a concurrent build or drop leaves when it is cut short, or shows while it goes on, is neither there nor away: the
+/// next attempt begins with removing it.
+fn without_half_made(found: &mut Schema, expected: &[Schema]) {
+    let has = |state: &Schema, table: &ObjectName, index: &str| {
+        state.tables.get(table).is_some_and(|table| table.indexes.contains_key(index))
+    };
+    for (name, table) in &mut found.tables {
+        table.indexes.retain(|index, definition| {
+            let is_under_way =
+                expected.iter().any(|s| has(s, name, index)) && !expected.iter().all(|s| has(s, name, index));
+            !(definition.invalid && is_under_way)
+        });
+    }
 }
 
 /// The states that the database may be in: one, or two while a step is on record as begun. None when that cannot be

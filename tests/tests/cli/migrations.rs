@@ -136,8 +136,8 @@ async fn a_database_that_drifted_is_not_touched() {
     }
 }
 
-#[test]
-fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
+#[tokio::test]
+async fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
     let project = Project::empty();
     let database = TestDatabase::new(Dialect::Sqlite);
     project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
@@ -182,6 +182,9 @@ fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
     assert!(run.err.contains("note") && run.err.contains("body"), "{run:#?}");
     let json = project.run(&["check", "--json"]).expect(1).json();
     assert_eq!(json["findings"][0]["code"], "SD0425");
+    // Not even the ledger was made, whatever was wrong.
+    let made = "SELECT count(*) || '' FROM sqlite_schema";
+    assert_eq!(database.text(made).await.as_deref(), Some("0"));
 }
 
 #[test]

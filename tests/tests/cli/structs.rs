@@ -62,7 +62,6 @@ async fn a_name_of_eighty_characters_from_a_file() {
     project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
     project.write("long.toml", &snapshot("postgres", &[("users", &[&long])]));
     let run = project.run(&["new", "initial", "--to", "file:long.toml"]).expect_error("SD0351");
-
     assert!(run.err.contains(&long) && run.err.contains("63"), "{run:#?}");
     assert!(!project.path().join("migrations").exists());
     let made = "SELECT count(*) || '' FROM pg_class WHERE relname = 'users'";
