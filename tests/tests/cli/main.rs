@@ -3,6 +3,7 @@
 mod bad_input;
 mod demo;
 mod interruption;
+mod kills;
 mod migrations;
 mod output;
 mod servers;

@@ -1,6 +1,7 @@
 //! A process of its own for tests: carries migrations out, or runs as an instance of a service.
 //!
 //! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
+//! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, before anything else happens.
 //! `lockstep_worker serve URL DIR APP SCHEMA_FILE` prints `ready` when it serves, then uses the database until it is ended.
 
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -25,19 +26,38 @@ impl Progress for Lines {
     }
 }
 
+/// Kills the process at the first event of a kind.
+struct Mortal(String);
+
+impl Progress for Mortal {
+    fn event(&self, event: &Event<'_>) {
+        Lines.event(event);
+        if serde_json::to_value(event).unwrap()["event"] == self.0.as_str() {
+            let pid = std::process::id().to_string();
+            std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+async fn carry_out(url: &str, dir: &str, progress: Arc<dyn Progress>) {
+    let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    let migrations = Migrations::load(dir).unwrap();
+    if let Err(error) = apply(url, &migrations, &options, progress).await {
+        eprintln!("{}: {error}", error.code());
+        std::process::exit(error.exit_code().into());
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["apply", url, dir] => {
-            let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
-            let migrations = Migrations::load(dir).unwrap();
-            if let Err(error) = apply(url, &migrations, &options, Arc::new(Lines)).await {
-                eprintln!("{}: {error}", error.code());
-                std::process::exit(error.exit_code().into());
-            }
-        }
+        ["apply", url, dir] => carry_out(url, dir, Arc::new(Lines)).await,
+        ["die", url, dir, kind] => carry_out(url, dir, Arc::new(Mortal((*kind).to_owned()))).await,
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
         _ => panic!("apply URL DIR, or serve URL DIR APP SCHEMA_FILE"),
     }
