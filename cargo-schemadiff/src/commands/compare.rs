@@ -9,7 +9,7 @@ use schemadiff::{
 
 use super::{args::IntentArgs, code, context::Context};
 use crate::{
-    Result,
+    Error, Kind, Result,
     dialect::{Connection, Introspection, TableSize, check_names, normalize_statically},
     diff::{self, Change, DiffOptions, Hints},
     migrations::{Migrations, Sources, read_snapshot, source_differences, with_lock_spelling},
@@ -81,8 +81,9 @@ pub async fn compare(
     migrations: &Migrations,
     spelling: Spelling,
 ) -> Result<Comparison> {
-    let read_from = read(context, from, migrations).await?;
-    let read_to = read(context, to, migrations).await?;
+    // At the same time: a server's catalogue comes while cargo builds or a file is parsed.
+    let (read_from, read_to) = tokio::join!(read(context, from, migrations), read(context, to, migrations));
+    let (read_from, read_to) = (read_from?, read_to?);
     let dialect = context.dialect(&[(from, read_from.dialect()), (to, read_to.dialect())], migrations)?;
     let mut found = Found::default();
     let mut current = found.schema(dialect, read_from, migrations)?;
@@ -184,15 +185,26 @@ async fn read(context: &Context, side: &Side, migrations: &Migrations) -> Result
             None => Read::Empty,
         },
         Side::File(path) => {
-            let snapshot = read_snapshot(path)?;
+            let path = path.clone();
+            let snapshot = blocking(move || read_snapshot(&path)).await?;
             Read::Schema(snapshot.dialect, snapshot.schema)
         }
-        Side::Crate | Side::Artifact(_) => Read::Code(code::read(context, side)?),
+        Side::Crate | Side::Artifact(_) => {
+            let (context, side) = (context.clone(), side.clone());
+            Read::Code(blocking(move || code::read(&context, &side)).await?)
+        }
         Side::Database(url) => {
             let mut connection = Connection::open(url).await?;
             let introspection = connection.introspect(&context.scope()).await?;
             Read::Database(Box::new((connection, introspection)))
         }
+    })
+}
+
+/// Work that waits for no server, beside what does.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+        Err(Error::new(Kind::Internal, "SD0938", "a side could not be read").cause(e).help("please report this"))
     })
 }
 

@@ -51,17 +51,22 @@ fn parse(path: &Path, text: &str) -> Result<Snapshot> {
                 "after a merge: solve the conflict by taking one side, then make the other migration again with `new`",
             )
     };
-    let head: Head = toml::from_str(text).map_err(malformed)?;
-    if head.format > SNAPSHOT_FORMAT {
+    // The whole text first: what is read every time is parsed once. The head alone says why the rest cannot be read.
+    let read = toml::from_str::<Snapshot>(text);
+    let format = match &read {
+        Ok(snapshot) => snapshot.format,
+        Err(_) => toml::from_str::<Head>(text).map_err(malformed)?.format,
+    };
+    if format > SNAPSHOT_FORMAT {
         return Err(Error::new(
             Kind::Migrations,
             "SD0433",
             format!("{} was written by a newer schemadiff", path.display()),
         )
-        .cause(format!("it has format {}, this version reads up to {SNAPSHOT_FORMAT}", head.format))
+        .cause(format!("it has format {format}, this version reads up to {SNAPSHOT_FORMAT}"))
         .help("update schemadiff"));
     }
-    toml::from_str(text).map_err(malformed)
+    read.map_err(malformed)
 }
 
 /// The text of a snapshot, the same for equal snapshots.

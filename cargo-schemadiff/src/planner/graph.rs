@@ -30,6 +30,13 @@ pub(super) struct Placed {
     pub deltas: Vec<Delta>,
 }
 
+impl Placed {
+    /// The tables and compatibility views that it touches.
+    pub fn names(&self) -> BTreeSet<ObjectName> {
+        names([&self.before, &self.after])
+    }
+}
+
 /// Orders the steps, and leads `state` from the first state to the last.
 pub(super) fn schedule(protos: Vec<Proto>, state: &mut Schema, old_code: &Schema) -> Result<Vec<Placed>> {
     let mut graph = Graph::new(protos, old_code);
@@ -122,8 +129,7 @@ impl<'c> Graph<'c> {
     }
 
     fn survives(&self, before: &Schema, after: &Schema) -> bool {
-        let names: BTreeSet<_> =
-            [before, after].iter().flat_map(|s| s.tables.keys().chain(s.compat_views.keys())).cloned().collect();
+        let names = names([before, after]);
         compat::breaks(before, after, &restrict(self.old_code, &names)).is_empty()
     }
 
@@ -183,7 +189,12 @@ fn touched(protos: &[Proto], state: &Schema) -> BTreeSet<ObjectName> {
     names
 }
 
-fn restrict(schema: &Schema, names: &BTreeSet<ObjectName>) -> Schema {
+fn names(schemas: [&Schema; 2]) -> BTreeSet<ObjectName> {
+    schemas.iter().flat_map(|s| s.tables.keys().chain(s.compat_views.keys())).cloned().collect()
+}
+
+/// The named tables and compatibility views, and the views on these tables.
+pub(super) fn restrict(schema: &Schema, names: &BTreeSet<ObjectName>) -> Schema {
     let mut part = schema.restricted_to(|name| names.contains(name));
     part.compat_views.retain(|name, view| names.contains(name) || names.contains(&view.table));
     part

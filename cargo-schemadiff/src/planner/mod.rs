@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{Fingerprint, ObjectName, Schema, between},
+    model::{self, Fingerprint, ObjectName, Schema, between},
     plan::{PLAN_FORMAT, Phase, Plan},
 };
 
@@ -128,7 +128,7 @@ fn used_drops(changes: &[Change]) -> Vec<String> {
 }
 
 fn arrived(state: &Schema, desired: &Schema) -> Result<()> {
-    if Fingerprint::of(state) == Fingerprint::of(desired) {
+    if model::same(state, desired) {
         return Ok(());
     }
     Err(Error::new(Kind::Internal, "SD0901", "the plan does not lead to the desired schema")
@@ -153,7 +153,10 @@ fn overlap_gap(
     desired: &Schema,
     placed: &[Placed],
 ) -> Result<Option<Vec<compat::Reason>>> {
-    let broken = compat::breaks(managed, before_contract, managed);
+    // What no step touches cannot break.
+    let touched: BTreeSet<_> = placed.iter().flat_map(Placed::names).collect();
+    let part = graph::restrict(managed, &touched);
+    let broken = compat::breaks(&part, &graph::restrict(before_contract, &touched), &part);
     if !broken.is_empty() {
         return Err(Error::new(Kind::Internal, "SD0904", "expand would break the running version")
             .cause(hazard::no_overlap::words(&broken))

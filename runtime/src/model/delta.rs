@@ -102,7 +102,7 @@ impl Delta {
         match self {
             Self::Table { name, before, after } => {
                 // Steps that were taken back leave columns in another order than the one they came in.
-                if schema.tables.get(name).map(by_column_name) != before.as_deref().map(by_column_name) {
+                if schema.tables.get(name).map(Table::by_column_name) != before.as_deref().map(Table::by_column_name) {
                     return Err(wrong(format!("table `{name}`")));
                 }
                 match after {
@@ -158,12 +158,6 @@ impl Delta {
             }
         }
     }
-}
-
-fn by_column_name(table: &Table) -> Table {
-    let mut table = table.clone();
-    table.columns.sort_by(|a, b| a.name.cmp(&b.name));
-    table
 }
 
 fn table_mut<'s>(schema: &'s mut Schema, name: &ObjectName) -> Result<&'s mut Table, DeltaError> {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use delta::{Delta, DeltaError, between};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, same};
 pub use name::ObjectName;
 pub use table::{
     Check, Column, Deferrable, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart, NullsOrder,

@@ -45,6 +45,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// Puts the columns into the order of their names: their order cannot be changed on a server and is no difference.
+    pub fn sort_columns(&mut self) {
+        self.columns.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// The table with its columns in the order of their names.
+    pub(super) fn by_column_name(&self) -> Self {
+        let mut table = self.clone();
+        table.sort_columns();
+        table
+    }
+
     /// A table with nothing in it.
     pub fn new(name: ObjectName) -> Self {
         Self {

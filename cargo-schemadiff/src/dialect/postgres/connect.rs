@@ -120,17 +120,30 @@ pub(super) fn words(error: &sqlx::Error) -> String {
 /// Runs statements in one message of the simple protocol: one round trip, and every value comes as text.
 /// One list of rows for each statement.
 pub(super) async fn fetch(connection: &mut PgConnection, sql: &str) -> Result<Vec<Vec<PgRow>>, sqlx::Error> {
-    use futures_util::TryStreamExt as _;
     let mut results = Vec::new();
-    let mut rows = Vec::new();
+    fetch_each(connection, sql, |_, rows| results.push(rows)).await?;
+    Ok(results)
+}
+
+/// As [`fetch`], and `take` gets the rows of each statement with the statement's position as soon as they are all there.
+pub(super) async fn fetch_each(
+    connection: &mut PgConnection,
+    sql: &str,
+    mut take: impl FnMut(usize, Vec<PgRow>),
+) -> Result<(), sqlx::Error> {
+    use futures_util::TryStreamExt as _;
+    let (mut statement, mut rows) = (0, Vec::new());
     let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
     while let Some(item) = stream.try_next().await? {
         match item {
             Either::Right(row) => rows.push(row),
-            Either::Left(_) => results.push(std::mem::take(&mut rows)),
+            Either::Left(_) => {
+                take(statement, std::mem::take(&mut rows));
+                statement += 1;
+            }
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 /// A value of [`fetch`].

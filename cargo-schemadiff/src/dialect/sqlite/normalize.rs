@@ -242,7 +242,7 @@ pub async fn with_server(_client: &mut Client, desired: &mut Schema, current: &S
 fn same(a: &Table, b: &Table) -> bool {
     let bare = |table: &Table| {
         let mut bare = Table { syncs: BTreeMap::new(), ..table.clone() };
-        bare.columns.sort_by(|a, b| a.name.cmp(&b.name));
+        bare.sort_columns();
         bare
     };
     bare(a) == bare(b)

@@ -96,7 +96,7 @@ pub fn run() {
     });
     let folder = tempfile::tempdir().expect("a folder");
     let snapshot = folder.path().join("desired.toml");
-    let made = command(tool(), &["snapshot", "--of", &new.url, "--output", &snapshot.display().to_string()])()
+    let made = command(tool(), &["snapshot", "--from", &new.url, "--output", &snapshot.display().to_string()])()
         .status()
         .expect("the tool starts");
     assert!(made.success(), "no snapshot");
@@ -120,9 +120,11 @@ pub fn run() {
         },
     ];
     if installed("migra") {
+        // SQLAlchemy knows the scheme under its long name alone.
+        let long = |url: &str| url.replacen("postgres://", "postgresql://", 1);
         contenders.push(Contender {
             name: "migra, two databases",
-            command: command("migra", &["--unsafe", &old.url, &new.url]),
+            command: command("migra", &["--unsafe", &long(&old.url), &long(&new.url)]),
             success: &[0, 2],
         });
     }

@@ -7,13 +7,13 @@ mod row;
 mod sql;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use schemadiff::model::{Opaque, Schema};
+use schemadiff::model::{ObjectName, Opaque, Schema};
 use sqlx::{PgConnection, postgres::PgRow};
 
-use self::{indexes::Words, sql::Where};
-use super::connect::{Client, fetch, words};
+use self::{constraints::Owned, indexes::Words, row::Oid, sql::Where, tables::Relation};
+use super::connect::{Client, fetch, fetch_each, words};
 use crate::{
     Error, Kind, Result,
     dialect::{Introspection, Scope, TableSize},
@@ -40,17 +40,17 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
     let server = client.server().clone();
     let queries = queries(Where::Users, server.version);
     let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {queries}; COMMIT");
-    let results = match fetch(&mut client.connection, &sql).await {
-        Ok(results) => results,
-        Err(error) => {
-            // The transaction is broken already; what matters is the first error.
-            let _ = fetch(&mut client.connection, "ROLLBACK").await;
-            return Err(Error::new(Kind::Database, "SD0510", "cannot read the catalogue").cause(words(&error)));
-        }
-    };
-    let (mut schema, mut sizes) = assemble(results.get(1..).unwrap_or_default());
+    let mut assembly = Assembly::default();
+    // The first answer is that of BEGIN.
+    let read = fetch_each(&mut client.connection, &sql, |at, rows| assembly.take(at.checked_sub(1), &rows)).await;
+    if let Err(error) = read {
+        // The transaction is broken already; what matters is the first error.
+        let _ = fetch(&mut client.connection, "ROLLBACK").await;
+        return Err(Error::new(Kind::Database, "SD0510", "cannot read the catalogue").cause(words(&error)));
+    }
+    let (mut schema, mut sizes) = assembly.finish();
     if !scope.schemas.is_empty() {
-        let wanted = |name: &schemadiff::model::ObjectName| {
+        let wanted = |name: &ObjectName| {
             scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"))
         };
         schema.tables.retain(|name, _| wanted(name));
@@ -64,18 +64,21 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
 
 /// Reads this session's temporary tables, as if they were in the default schema.
 pub(super) async fn temporary(connection: &mut PgConnection, version: u32) -> Result<Schema, sqlx::Error> {
-    let results = fetch(connection, &queries(Where::Temporary, version)).await?;
-    Ok(assemble(&results).0)
+    let mut assembly = Assembly::default();
+    let queries = queries(Where::Temporary, version);
+    fetch_each(connection, &queries, |at, rows| assembly.take(Some(at), &rows)).await?;
+    Ok(assembly.finish().0)
 }
 
+/// In the order in which [`Assembly::take`] expects the answers.
 fn queries(scope: Where, version: u32) -> String {
     [
+        sql::INDEX_WORDS.to_owned(),
         sql::tables(scope),
         sql::columns(scope),
         sql::sequences(scope),
         sql::constraints(scope, version),
         sql::indexes(scope, version),
-        sql::INDEX_WORDS.to_owned(),
         sql::enums(scope),
         sql::views_and_triggers(scope),
         sql::unsupported(scope),
@@ -83,31 +86,50 @@ fn queries(scope: Where, version: u32) -> String {
     .join(";\n")
 }
 
-/// Puts the answers together.
-fn assemble(results: &[Vec<PgRow>]) -> (Schema, BTreeMap<schemadiff::model::ObjectName, TableSize>) {
-    let answer = |at: usize| results.get(at).map(Vec::as_slice).unwrap_or_default();
-    let (mut schema, mut sizes, mut found) = (Schema::default(), BTreeMap::new(), Found::default());
-    let words = Words::new(answer(5));
-    let mut relations = tables::relations(answer(0), &mut found);
-    tables::columns(answer(1), &mut relations, &words.collations);
-    tables::sequences(answer(2), &mut relations, &mut found);
-    let owned = constraints::constraints(answer(3), &mut relations, &mut found);
-    indexes::indexes(answer(4), &mut relations, &owned, &words);
-    schema.enums = objects::enums(answer(6));
-    objects::views_and_triggers(answer(7), &mut relations, &mut schema, &mut found);
-    objects::unsupported(answer(8), &mut found);
+/// The answers, put together as they come: the rows of one are gone before those of the next are there, which keeps the
+/// memory for a big catalogue near that of the schema itself.
+#[derive(Default)]
+struct Assembly {
+    words: Words,
+    relations: HashMap<Oid, Relation>,
+    owned: Owned,
+    schema: Schema,
+    found: Found,
+}
 
-    for relation in relations.into_values() {
-        let name = relation.table.name.clone();
-        if let Some((kind, reason)) = relation.unsupported {
-            let schema = name.schema.as_deref().unwrap_or("public");
-            found.leave_alone(kind, format!("{schema}.{}", name.name), reason);
-        } else {
-            sizes.insert(name.clone(), relation.size);
-            schema.tables.insert(name, relation.table);
+impl Assembly {
+    /// Takes the answer to one of [`queries`].
+    fn take(&mut self, at: Option<usize>, rows: &[PgRow]) {
+        let Self { words, relations, owned, schema, found } = self;
+        match at {
+            Some(0) => *words = Words::new(rows),
+            Some(1) => *relations = tables::relations(rows, found),
+            Some(2) => tables::columns(rows, relations, &words.collations),
+            Some(3) => tables::sequences(rows, relations, found),
+            Some(4) => *owned = constraints::constraints(rows, relations, found),
+            Some(5) => indexes::indexes(rows, relations, owned, words),
+            Some(6) => schema.enums = objects::enums(rows),
+            Some(7) => objects::views_and_triggers(rows, relations, schema, found),
+            Some(8) => objects::unsupported(rows, found),
+            // BEGIN and COMMIT answer without rows.
+            _ => {}
         }
     }
-    found.opaque.sort();
-    schema.opaque = found.opaque;
-    (schema, sizes)
+
+    fn finish(self) -> (Schema, BTreeMap<ObjectName, TableSize>) {
+        let (mut schema, mut found, mut sizes) = (self.schema, self.found, BTreeMap::new());
+        for relation in self.relations.into_values() {
+            let name = relation.table.name.clone();
+            if let Some((kind, reason)) = relation.unsupported {
+                let schema = name.schema.as_deref().unwrap_or("public");
+                found.leave_alone(kind, format!("{schema}.{}", name.name), reason);
+            } else {
+                sizes.insert(name.clone(), relation.size);
+                schema.tables.insert(name, relation.table);
+            }
+        }
+        found.opaque.sort();
+        schema.opaque = found.opaque;
+        (schema, sizes)
+    }
 }
