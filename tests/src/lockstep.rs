@@ -47,7 +47,7 @@ pub fn users_with(dialect: Dialect, columns: &[&str]) -> Schema {
     table.columns.push(column("id", key_type(dialect), false));
     table.columns.extend(columns.iter().map(|name| column(name, text(dialect), true)));
     table.primary_key = Some(PrimaryKey { columns: vec!["id".to_owned()], name: None });
-    Schema { tables: [(users(), table)].into(), ..Schema::default() }
+    Schema { tables: [(users(), table.into())].into(), ..Schema::default() }
 }
 
 /// What the version before the second migration uses.

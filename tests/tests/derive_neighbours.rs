@@ -258,7 +258,7 @@ async fn default_names_are_those_that_a_real_server_gives() {
     }))
     .expect("a declaration");
     let lowered = lower(&[decl], Dialect::Postgres).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let table = lowered.schema.tables.into_values().next().expect("the table");
+    let table = lowered.schema.tables.into_values().next().expect("the table").into_inner();
     let mut ours: Vec<String> = table.primary_key.into_iter().filter_map(|key| key.name).collect();
     ours.extend(table.uniques.into_keys().chain(table.checks.into_keys()));
     ours.extend(table.foreign_keys.into_keys().chain(table.indexes.into_keys()));

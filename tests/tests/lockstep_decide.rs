@@ -117,7 +117,7 @@ fn who_lives_decides_whether_contract_begins() {
     let billing = lease("billing", "b1", users_with(DIALECT, &["fullname"]));
     let reports = lease("reports", "r1", users_with(DIALECT, &[]));
     let mut elsewhere = lease("else", "e1", users_with(DIALECT, &[]));
-    elsewhere.identity.schema.tables.insert(ObjectName::new("theirs"), Table::new(ObjectName::new("theirs")));
+    elsewhere.identity.schema.tables.insert(ObjectName::new("theirs"), Table::new(ObjectName::new("theirs")).into());
     let cases: &[(&str, Vec<Lease>, &str)] = &[
         ("nobody runs", vec![], &run),
         ("the old version has a connection", vec![old()], &waits),
@@ -169,7 +169,7 @@ fn a_later_migration_goes_on_beside_a_closed_gate_unless_it_touches_the_same_tab
 
     let mut with_orders = after.clone();
     let orders = ObjectName::new("orders");
-    with_orders.tables.insert(orders.clone(), Table::new(orders));
+    with_orders.tables.insert(orders.clone(), Table::new(orders).into());
     let apart = step("01-create-orders", Phase::Expand, Envelope::Transaction, Vec::new(), Vec::new());
     let apart = plan(DIALECT, "20260103000000_orders", Some(SECOND), &after, vec![(apart, with_orders)]);
     let three = [plans[0].clone(), plans[1].clone(), apart];

@@ -101,7 +101,7 @@ prop_compose! {
         enums in prop::collection::vec((object_name(), prop::collection::vec("[a-z]{1,4}", 0..3)), 0..2),
     ) -> Schema {
         Schema {
-            tables: tables.into_iter().map(|t| (t.name.clone(), t)).collect(),
+            tables: tables.into_iter().map(|t| (t.name.clone(), t.into())).collect(),
             enums: enums
                 .into_iter()
                 .map(|(name, values)| (name.clone(), EnumType { name, values, comment: None }))

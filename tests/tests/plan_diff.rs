@@ -60,7 +60,7 @@ prop_compose! {
     ) -> Schema {
         let mood = labels.map(|values| EnumType { name: ObjectName::new("mood"), values, comment: None });
         Schema {
-            tables: tables.into_iter().map(|t| (t.name.clone(), t)).collect(),
+            tables: tables.into_iter().map(|t| (t.name.clone(), t.into())).collect(),
             enums: mood.into_iter().map(|e| (e.name.clone(), e)).collect(),
             ..Schema::default()
         }
@@ -138,7 +138,7 @@ fn users(columns: &[(&str, &str)]) -> Table {
 }
 
 fn schema_of(tables: impl IntoIterator<Item = Table>) -> Schema {
-    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t)).collect(), ..Schema::default() }
+    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t.into())).collect(), ..Schema::default() }
 }
 
 fn allow(names: &[&str]) -> DiffOptions {

@@ -42,7 +42,7 @@ fn declared() -> Schema {
     other.name = ObjectName::in_schema(Some("app"), "orders");
     let mood = EnumType { name: ObjectName::new("mood"), values: vec!["old".into(), "new".into()], comment: None };
     Schema {
-        tables: [(orders.name.clone(), orders), (other.name.clone(), other)].into(),
+        tables: [(orders.name.clone(), orders.into()), (other.name.clone(), other.into())].into(),
         enums: [(mood.name.clone(), mood)].into(),
         ..Schema::default()
     }
@@ -177,15 +177,15 @@ async fn what_needs_no_server_is_spelled_right() {
         table.columns.push(with_default(&format!("c{at}"), ty, default));
         sql.push(format!("c{at} {ty} DEFAULT {default}"));
     }
-    let mut desired = Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() };
+    let mut desired = Schema { tables: [(table.name.clone(), table.into())].into(), ..Schema::default() };
     normalize_statically(Dialect::Postgres, &mut desired);
     // One column at a time, so that none is sent because of another.
     let mut alone = Vec::new();
     for column in desired.tables.values().flat_map(|t| &t.columns) {
         let one = Table { columns: vec![column.clone()], ..Table::new(ObjectName::new("t")) };
-        let mut one = Schema { tables: [(one.name.clone(), one)].into(), ..Schema::default() };
+        let mut one = Schema { tables: [(one.name.clone(), one.into())].into(), ..Schema::default() };
         connection.normalize(&mut one, &Schema::default()).await.unwrap();
-        alone.extend(one.tables.into_values().flat_map(|t| t.columns));
+        alone.extend(one.tables.into_values().flat_map(|t| t.into_inner().columns));
     }
     database.execute(&format!("CREATE TABLE t ({})", sql.join(", "))).await;
     let actual = connection.introspect(&Scope::default()).await.unwrap().schema;

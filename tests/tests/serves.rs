@@ -15,7 +15,7 @@ fn nullable(name: &str, ty: &str) -> Column {
 
 fn users(columns: Vec<Column>) -> Schema {
     let table = Table { columns, ..Table::new(ObjectName::new("users")) };
-    Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() }
+    Schema { tables: [(table.name.clone(), table.into())].into(), ..Schema::default() }
 }
 
 fn with(mut schema: Schema, change: impl FnOnce(&mut Table)) -> Schema {
@@ -120,7 +120,7 @@ fn a_compatibility_view_stands_in_for_a_renamed_table() {
         let columns = columns.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
         let view = CompatView { name: ObjectName::new("users"), table: accounts.clone(), columns };
         Schema {
-            tables: [(accounts.clone(), table.clone())].into(),
+            tables: [(accounts.clone(), table.clone().into())].into(),
             compat_views: [(view.name.clone(), view)].into(),
             ..Schema::default()
         }

@@ -48,7 +48,7 @@ impl Base {
 }
 
 fn schema(tables: impl IntoIterator<Item = Table>) -> Schema {
-    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t)).collect(), ..Schema::default() }
+    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t.into())).collect(), ..Schema::default() }
 }
 
 fn column(name: &str, ty: &str) -> Column {

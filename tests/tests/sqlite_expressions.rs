@@ -11,7 +11,7 @@ fn normal(expr: &str) -> String {
     let check = Check { expr: expr.to_owned(), not_valid: false, no_inherit: false, comment: None };
     table.checks.insert("c".into(), check);
     let mut schema = Schema::default();
-    schema.tables.insert(table.name.clone(), table);
+    schema.tables.insert(table.name.clone(), table.into());
     normalize_statically(Dialect::Sqlite, &mut schema);
     schema.tables[&ObjectName::new("t")].checks["c"].expr.clone()
 }

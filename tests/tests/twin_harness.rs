@@ -18,7 +18,7 @@ fn people(extra: &[Column]) -> Schema {
     table.columns.extend(extra.iter().cloned());
     table.primary_key = Some(PrimaryKey { name: Some("people_pkey".into()), columns: vec!["id".into()] });
     let mut schema = Schema::default();
-    schema.tables.insert(table.name.clone(), table);
+    schema.tables.insert(table.name.clone(), table.into());
     schema
 }
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use schemadiff::model::{
-    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Sync, Table, TableOptions,
-    Unique,
+    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared, Sync, Table,
+    TableOptions, Unique,
 };
 
 use super::hints::column_name;
@@ -46,9 +46,9 @@ pub enum Change {
     /// An enumerated type is created, dropped, or changed in its labels or comment.
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
     /// A table is created, with everything on it.
-    CreateTable { table: Box<Table> },
+    CreateTable { table: Shared<Table> },
     /// A table is dropped; acknowledged by name.
-    DropTable { table: Box<Table> },
+    DropTable { table: Shared<Table> },
     /// A table is renamed.
     RenameTable {
         /// Its current name.
@@ -139,7 +139,7 @@ impl Change {
     pub fn apply_to(&self, schema: &mut Schema) {
         match self {
             Self::Enum { name, after, .. } => put(&mut schema.enums, name, after.as_ref()),
-            Self::CreateTable { table } => put(&mut schema.tables, &table.name, Some(&**table)),
+            Self::CreateTable { table } => put(&mut schema.tables, &table.name, Some(table)),
             Self::DropTable { table } => put(&mut schema.tables, &table.name, None),
             Self::RenameTable { from, to } => rename_table(schema, from, to),
             Self::DropCompatView { view } => put(&mut schema.compat_views, &view.name, None),

@@ -1,6 +1,6 @@
 //! What a diff may not decide by itself, collected so that the user answers everything in one go.
 
-use schemadiff::model::{Column, ObjectName, Table};
+use schemadiff::model::{Column, ObjectName, Shared, Table};
 
 use super::{DiffOptions, hints::column_name};
 use crate::{Error, Kind, Result};
@@ -26,7 +26,7 @@ impl<'o> Questions<'o> {
     }
 
     /// Drops of tables against additions of tables.
-    pub(super) fn tables(&mut self, added: &[&Table], dropped: &[&Table]) {
+    pub(super) fn tables(&mut self, added: &[&Shared<Table>], dropped: &[&Shared<Table>]) {
         for old in dropped {
             let name = old.name.to_string();
             if self.options.allowed_drops.contains(&name) {

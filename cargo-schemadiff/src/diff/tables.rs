@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemadiff::model::{Column, ObjectName, Schema, Table};
+use schemadiff::model::{Column, ObjectName, Schema, Shared, Table};
 
 use super::{Change, Hints, Renamable, hints::column_name, questions::Questions};
 use crate::{Error, Kind, Result};
@@ -38,17 +38,17 @@ pub(super) fn changes(
     changes: &mut Vec<Change>,
 ) -> Result<()> {
     let added: Vec<_> = desired.tables.values().filter(|t| !base.tables.contains_key(&t.name)).collect();
-    let gone = |t: &&Table| !desired.tables.contains_key(&t.name) && managed(&t.name);
+    let gone = |t: &&Shared<Table>| !desired.tables.contains_key(&t.name) && managed(&t.name);
     let dropped: Vec<_> = base.tables.values().filter(gone).collect();
     questions.tables(&added, &dropped);
 
-    changes.extend(added.iter().map(|t| Change::CreateTable { table: Box::new((*t).clone()) }));
+    changes.extend(added.iter().map(|t| Change::CreateTable { table: (*t).clone() }));
     for after in desired.tables.values() {
         if let Some(before) = base.tables.get(&after.name) {
             table(before, after, hints, questions, changes)?;
         }
     }
-    changes.extend(dropped.iter().map(|t| Change::DropTable { table: Box::new((*t).clone()) }));
+    changes.extend(dropped.iter().map(|t| Change::DropTable { table: (*t).clone() }));
     Ok(())
 }
 

@@ -185,7 +185,7 @@ mod tests {
             comment: None,
         };
         table.indexes.insert("users_idx".into(), index);
-        Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() }
+        Schema { tables: [(table.name.clone(), table.into())].into(), ..Schema::default() }
     }
 
     #[test]

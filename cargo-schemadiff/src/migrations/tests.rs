@@ -11,7 +11,7 @@ fn schema(tables: &[&str]) -> Schema {
     let tables = tables.iter().map(|name| {
         let mut table = Table::new(ObjectName::new(*name));
         table.columns.push(Column::new("id", "INTEGER"));
-        (table.name.clone(), table)
+        (table.name.clone(), table.into())
     });
     Schema { tables: tables.collect(), ..Schema::default() }
 }

@@ -146,7 +146,7 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
 }
 
 fn table_of<'s>(schema: &'s Schema, name: &ObjectName) -> Option<&'s Table> {
-    schema.tables.get(name)
+    schema.table(name)
 }
 
 fn dependents(context: &Context<'_>, before: &Table, after: &Table) -> Dependents {

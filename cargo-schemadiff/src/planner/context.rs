@@ -86,12 +86,12 @@ impl<'a> Context<'a> {
 
     /// The table before the plan, under its desired name.
     pub fn before(&self, table: &ObjectName) -> Option<&Table> {
-        self.base.tables.get(table)
+        self.base.table(table)
     }
 
     /// The table after the plan.
     pub fn after(&self, table: &ObjectName) -> Option<&'a Table> {
-        self.request.desired.tables.get(table)
+        self.request.desired.table(table)
     }
 
     /// Estimated rows; `None` when not known.

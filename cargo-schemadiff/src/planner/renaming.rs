@@ -1,6 +1,6 @@
 //! Renaming a column in place, in the model: everything that names it follows, as it does on the servers.
 
-use schemadiff::model::{Column, Identity, Index, ObjectName, Schema, Table, expr};
+use schemadiff::model::{Column, Identity, Index, ObjectName, Schema, Shared, Table, expr};
 
 use super::context::Context;
 
@@ -70,7 +70,7 @@ pub(super) fn rename_all(columns: &mut [String], from: &str, to: &str) {
 
 /// Tables with foreign keys to this one.
 pub(super) fn referencing(schema: &Schema, table: &ObjectName) -> Vec<ObjectName> {
-    let references = |t: &&Table| t.foreign_keys.values().any(|key| key.ref_table == *table);
+    let references = |t: &&Shared<Table>| t.foreign_keys.values().any(|key| key.ref_table == *table);
     schema.tables.values().filter(references).map(|t| t.name.clone()).collect()
 }
 

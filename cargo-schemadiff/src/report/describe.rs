@@ -96,7 +96,7 @@ mod tests {
         let with = |columns: &[Column]| {
             let mut table = Table::new(ObjectName::new("users"));
             table.columns = columns.to_vec();
-            Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() }
+            Schema { tables: [(table.name.clone(), table.into())].into(), ..Schema::default() }
         };
         let lock = with(&[Column::new("id", "bigint"), Column::new("email", "text")]);
         let code = with(&[Column::new("id", "integer"), Column::new("mail", "text")]);

@@ -64,7 +64,7 @@ pub fn lower(tables: &[TableDecl], dialect: Dialect) -> Result<Lowered, Vec<Lowe
     lowering.names.reserve(&decls, dialect);
     for (name, decl) in &decls {
         let table = lowering.table(name, decl);
-        lowering.out.schema.tables.insert(name.clone(), table);
+        lowering.out.schema.tables.insert(name.clone(), table.into());
         lowering.hints(name, decl);
     }
     for (name, decl) in &decls {

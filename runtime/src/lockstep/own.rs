@@ -50,7 +50,7 @@ mod tests {
     fn one_column(ty: &str) -> Schema {
         let mut table = Table::new(ObjectName::new("users"));
         table.columns.push(Column::new("name", ty));
-        Schema { tables: [(table.name.clone(), table)].into(), ..Schema::default() }
+        Schema { tables: [(table.name.clone(), table.into())].into(), ..Schema::default() }
     }
 
     fn lock(source: &str) -> Snapshot {

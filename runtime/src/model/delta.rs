@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Sync, Table, TableOptions,
-    Unique,
+    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared, Sync, Table,
+    TableOptions, Unique,
 };
 
 /// One part of a schema before and after a step; `None` is "not there".
@@ -21,7 +21,7 @@ use super::{
 #[allow(missing_docs, reason = "every variant is table, name, before and after, which are explained once")]
 pub enum Delta {
     /// A whole table came or went.
-    Table { name: ObjectName, before: Option<Box<Table>>, after: Option<Box<Table>> },
+    Table { name: ObjectName, before: Option<Shared<Table>>, after: Option<Shared<Table>> },
     /// A column.
     Column { table: ObjectName, name: String, before: Option<Column>, after: Option<Column> },
     /// The primary key.
@@ -102,11 +102,11 @@ impl Delta {
         match self {
             Self::Table { name, before, after } => {
                 // Steps that were taken back leave columns in another order than the one they came in.
-                if schema.tables.get(name).map(Table::by_column_name) != before.as_deref().map(Table::by_column_name) {
+                if !same_table(schema.tables.get(name), before.as_ref()) {
                     return Err(wrong(format!("table `{name}`")));
                 }
                 match after {
-                    Some(table) => drop(schema.tables.insert(name.clone(), (**table).clone())),
+                    Some(table) => drop(schema.tables.insert(name.clone(), table.clone())),
                     None => drop(schema.tables.remove(name)),
                 }
                 Ok(())
@@ -160,8 +160,16 @@ impl Delta {
     }
 }
 
+fn same_table(a: Option<&Shared<Table>>, b: Option<&Shared<Table>>) -> bool {
+    a == b || a.map(|table| table.by_column_name()) == b.map(|table| table.by_column_name())
+}
+
 fn table_mut<'s>(schema: &'s mut Schema, name: &ObjectName) -> Result<&'s mut Table, DeltaError> {
-    schema.tables.get_mut(name).ok_or_else(|| DeltaError { object: format!("table `{name}`") })
+    schema
+        .tables
+        .get_mut(name)
+        .map(|table| &mut **table)
+        .ok_or_else(|| DeltaError { object: format!("table `{name}`") })
 }
 
 fn set<T: PartialEq + Clone>(slot: &mut T, before: &T, after: &T) -> Result<(), ()> {
@@ -210,7 +218,7 @@ pub fn between(before: &Schema, after: &Schema) -> Vec<Delta> {
     for (name, old, new) in changed(&before.tables, &after.tables) {
         match (old, new) {
             (Some(old), Some(new)) => table_deltas(&old, &new, &mut deltas),
-            (old, new) => deltas.push(Delta::Table { name, before: old.map(Box::new), after: new.map(Box::new) }),
+            (before, after) => deltas.push(Delta::Table { name, before, after }),
         }
     }
     for (name, before, after) in changed(&before.compat_views, &after.compat_views) {

@@ -5,7 +5,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Schema, Table};
+use super::{Schema, Shared, Table};
 
 /// SHA-256 over the canonical form of a schema: ordered JSON without opaque objects, with columns by name.
 ///
@@ -19,7 +19,11 @@ impl Fingerprint {
     pub fn of(schema: &Schema) -> Self {
         let mut canonical = schema.clone();
         canonical.opaque.clear();
-        canonical.tables.values_mut().for_each(Table::sort_columns);
+        for table in canonical.tables.values_mut() {
+            if !table.columns.is_sorted_by(|a, b| a.name <= b.name) {
+                table.sort_columns();
+            }
+        }
         let mut hasher = Hasher(Sha256::new());
         // The model holds only strings, booleans and ordered maps with string keys: serialization cannot fail.
         let _ = serde_json::to_writer(&mut hasher, &canonical);
@@ -41,7 +45,7 @@ impl Fingerprint {
 pub fn same(a: &Schema, b: &Schema) -> bool {
     // Taken apart, so that a new part of a schema does not compile before it is compared here.
     let Schema { tables, enums, compat_views, opaque: _ } = a;
-    let same_table = |(a, b): (&Table, &Table)| a == b || a.by_column_name() == b.by_column_name();
+    let same_table = |(a, b): (&Shared<Table>, &Shared<Table>)| a == b || a.by_column_name() == b.by_column_name();
     tables.keys().eq(b.tables.keys())
         && tables.values().zip(b.tables.values()).all(same_table)
         && *enums == b.enums

@@ -8,6 +8,7 @@ mod delta;
 pub mod expr;
 mod fingerprint;
 mod name;
+mod shared;
 mod table;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use delta::{Delta, DeltaError, between};
 pub use fingerprint::{Fingerprint, same};
 pub use name::ObjectName;
+pub use shared::Shared;
 pub use table::{
     Check, Column, Deferrable, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart, NullsOrder,
     PrimaryKey, SortOrder, Sync, Table, TableOptions, Unique,
@@ -57,7 +59,7 @@ impl std::fmt::Display for Dialect {
 pub struct Schema {
     /// Tables by name.
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
-    pub tables: BTreeMap<ObjectName, Table>,
+    pub tables: BTreeMap<ObjectName, Shared<Table>>,
     /// Enumerated types by name; only on engines that have them.
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
     pub enums: BTreeMap<ObjectName, EnumType>,
@@ -72,7 +74,7 @@ pub struct Schema {
 impl Schema {
     /// The table of that name.
     pub fn table(&self, name: &ObjectName) -> Option<&Table> {
-        self.tables.get(name)
+        self.tables.get(name).map(|table| &**table)
     }
 
     /// The column of that table.

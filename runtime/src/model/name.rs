@@ -128,6 +128,12 @@ pub(crate) trait Named {
     fn object_name(&self) -> &ObjectName;
 }
 
+impl<T: Named> Named for super::Shared<T> {
+    fn object_name(&self) -> &ObjectName {
+        (**self).object_name()
+    }
+}
+
 /// Serializes a map of named objects as the list of its values, so that no name is written twice.
 pub(crate) mod as_list {
     use super::*;

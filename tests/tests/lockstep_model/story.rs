@@ -78,7 +78,7 @@ fn index(schema: &mut Schema, name: &str, column: &str) {
 }
 
 fn with(tables: Vec<Table>) -> Schema {
-    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t)).collect(), ..Schema::default() }
+    Schema { tables: tables.into_iter().map(|t| (t.name.clone(), t.into())).collect(), ..Schema::default() }
 }
 
 fn first_code() -> Schema {

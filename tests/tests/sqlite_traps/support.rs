@@ -50,7 +50,7 @@ impl Base {
     }
 
     pub async fn table(&mut self, name: &str) -> Table {
-        self.read().await.tables[&ObjectName::new(name)].clone()
+        self.read().await.tables[&ObjectName::new(name)].clone().into_inner()
     }
 
     /// Everything on the table that a rebuild must make again.

@@ -26,7 +26,7 @@ use crate::{
 /// When the file cannot be read.
 pub async fn introspect(client: &mut Client, _scope: &Scope) -> Result<Introspection> {
     let schema = read(client).await?;
-    let sizes = sizes::sizes(client, schema.tables.values()).await?;
+    let sizes = sizes::sizes(client, schema.tables.values().map(|table| &**table)).await?;
     Ok(Introspection { schema, sizes, server: client.server().clone() })
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn read(client: &mut Client) -> Result<Schema> {
             table(entry, &entries, &witnesses)
         };
         match reason {
-            Ok(table) => drop(schema.tables.insert(table.name.clone(), table)),
+            Ok(table) => drop(schema.tables.insert(table.name.clone(), table.into())),
             Err(reason) => schema.opaque.push(opaque("table", entry, &reason)),
         }
     }

@@ -213,10 +213,10 @@ pub async fn with_server(_client: &mut Client, desired: &mut Schema, current: &S
     if desired.tables.iter().all(|(name, table)| current.tables.get(name).is_some_and(|there| same(table, there))) {
         return Ok(());
     }
-    desired.tables.values().try_for_each(has_what_is_asked)?;
+    desired.tables.values().try_for_each(|table| has_what_is_asked(table))?;
     let mut memory = connect::private_memory().await?;
     for table in desired.tables.values() {
-        let alone = Table { name: ObjectName::new(&table.name.name), ..table.clone() };
+        let alone = Table { name: ObjectName::new(&table.name.name), ..table.clone().into_inner() };
         for statement in Sqlite.create_table(&alone) {
             memory.run(&[statement]).await.map_err(|e| refused(&table.name, &e))?;
         }
@@ -231,7 +231,7 @@ pub async fn with_server(_client: &mut Client, desired: &mut Schema, current: &S
         if let Some(created) = read.tables.get(&ObjectName::new(&name.name)) {
             let kept = table.clone();
             *table = created.clone();
-            (table.name, table.syncs) = (kept.name, kept.syncs);
+            (table.name, table.syncs) = (kept.name.clone(), kept.syncs.clone());
         }
     }
     adopt(desired, current);

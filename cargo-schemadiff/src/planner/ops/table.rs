@@ -35,7 +35,9 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
         Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
             .sql(sql)
             .undo(cx.ddl.drop_table(&name))
-            .effect(move |schema: &mut Schema| std::mem::drop(schema.tables.insert(bare.name.clone(), bare.clone())))
+            .effect(move |schema: &mut Schema| {
+                std::mem::drop(schema.tables.insert(bare.name.clone(), bare.clone().into()))
+            })
             .tag(tag::table(&name))
             .tag(tag::keys(&name))
             .after(tag::TYPES);

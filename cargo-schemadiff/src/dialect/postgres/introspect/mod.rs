@@ -50,9 +50,7 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
     }
     let (mut schema, mut sizes) = assembly.finish();
     if !scope.schemas.is_empty() {
-        let wanted = |name: &ObjectName| {
-            scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"))
-        };
+        let wanted = |name: &ObjectName| scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"));
         schema.tables.retain(|name, _| wanted(name));
         schema.enums.retain(|name, _| wanted(name));
         schema.compat_views.retain(|name, _| wanted(name));
@@ -125,7 +123,7 @@ impl Assembly {
                 found.leave_alone(kind, format!("{schema}.{}", name.name), reason);
             } else {
                 sizes.insert(name.clone(), relation.size);
-                schema.tables.insert(name, relation.table);
+                schema.tables.insert(name, relation.table.into());
             }
         }
         found.opaque.sort();
