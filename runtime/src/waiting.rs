@@ -49,6 +49,17 @@ pub enum Evidence {
     Process,
 }
 
+impl Evidence {
+    /// As the ledger writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Heartbeat => "heartbeat",
+            Self::Process => "process",
+        }
+    }
+}
+
 /// A live version that a step would break.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {

@@ -172,7 +172,9 @@ async fn a_worker_that_gives_no_sign_of_life_is_dead_though_its_process_runs() {
     let process = serde_json::to_string(&Process::current()).unwrap();
     let left = |age: u32| {
         let then = format!("strftime('%Y-%m-%d %H:%M:%f', 'now', '-{age} seconds')");
-        format!("INSERT OR REPLACE INTO _schemadiff_worker VALUES (1, 'another', 'shop', '{process}', {then}, {then})")
+        format!(
+            "INSERT OR REPLACE INTO _schemadiff_worker VALUES (1, 'another', 'shop', '{process}', 'process', {then}, {then})"
+        )
     };
     db.execute(&left(5)).await;
     let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();

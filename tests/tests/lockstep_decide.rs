@@ -109,7 +109,8 @@ fn who_lives_decides_whether_contract_begins() {
     let at_contract = ledger(&[(&plans[0], 1), (&plans[1], 3)]);
     let mut gone = old();
     gone.version_connected = false;
-    let beat = |age, ended| Lease { evidence: Evidence::Heartbeat, heartbeat_age_ms: age, ended, ..old() };
+    let beat = |age, ended| Lease { evidence: Evidence::Heartbeat, heartbeat_age_ms: age, ended, ..gone.clone() };
+    let direct = Lease { evidence: Evidence::Heartbeat, heartbeat_age_ms: GRACE * 9, ..old() };
     let process = |runs, age| Lease { evidence: Evidence::Process, process_runs: runs, heartbeat_age_ms: age, ..old() };
     let waits = format!("{CONTRACT} waits for shop {FIRST}");
     let without = format!("run {CONTRACT} without shop {FIRST}");
@@ -126,6 +127,7 @@ fn who_lives_decides_whether_contract_begins() {
         ("the new version does not mind", vec![new()], &run),
         ("a heartbeat within the grace time", vec![beat(GRACE, false)], &waits),
         ("a heartbeat after it", vec![beat(GRACE + 1, false)], &without),
+        ("a heartbeat after it, but a connection that needs no pooler", vec![direct], &waits),
         ("it said good-bye", vec![beat(0, true)], &without),
         ("its process runs, paused for longer than the grace time", vec![process(Some(true), GRACE * 9)], &waits),
         ("its process is gone", vec![process(Some(false), 0)], &without),

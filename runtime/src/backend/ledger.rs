@@ -300,7 +300,7 @@ pub async fn worker<B: Backend>(db: &mut B) -> DbResult<Option<Worker>> {
     let q = B::SQL;
     let sql = format!(
         "SELECT CAST({object}('token', w.token, 'app', w.app, 'since_ms', {since}, 'heartbeat_age_ms', {now} - {beat}, \
-         'process', {process}) AS text) FROM {table} w",
+         'process', {process}, 'evidence', w.evidence) AS text) FROM {table} w",
         object = q.object,
         since = q.ms("w.since"),
         now = q.ms(q.now),
@@ -322,11 +322,13 @@ pub async fn set_worker<B: Backend>(db: &mut B, token: &str, app: &str) -> DbRes
     let process = serde_json::to_string(&Process::current()).unwrap_or_default();
     let process_sql = if B::SESSION_LOCKS { "CAST($3 AS json)" } else { "$3" };
     let sql = format!(
-        "INSERT INTO {table} (one, token, app, process, since, heartbeat_at) VALUES (1, $1, $2, {process_sql}, {now}, {now}) \
+        "INSERT INTO {table} (one, token, app, process, evidence, since, heartbeat_at) \
+         VALUES (1, $1, $2, {process_sql}, $4, {now}, {now}) \
          ON CONFLICT (one) DO UPDATE SET token = excluded.token, app = excluded.app, process = excluded.process, \
-         since = excluded.since, heartbeat_at = excluded.heartbeat_at",
+         evidence = excluded.evidence, since = excluded.since, heartbeat_at = excluded.heartbeat_at",
     );
-    db.run(&sql, &[Some(token), Some(app), Some(&process)]).await.map(drop)
+    let evidence = db.evidence().as_str();
+    db.run(&sql, &[Some(token), Some(app), Some(&process), Some(evidence)]).await.map(drop)
 }
 
 /// Whether this process is still the one that works; a sign of life, and a row lock that holds a successor off until the
@@ -348,12 +350,16 @@ pub async fn clear_worker<B: Backend>(db: &mut B, token: &str) -> DbResult<()> {
     db.run(&sql, &[Some(token)]).await.map(drop)
 }
 
-/// A lease's sign of life; false when the lease is not there.
+/// A lease's sign of life; false when the lease is not there, or its version has been retired.
 ///
 /// # Errors
 /// When the server fails.
 pub async fn heartbeat<B: Backend>(db: &mut B, instance: &str) -> DbResult<bool> {
-    let sql = format!("UPDATE {} SET heartbeat_at = {} WHERE instance = $1", B::SQL.table("lease"), B::SQL.now);
+    let (lease, now, retired) = (B::SQL.table("lease"), B::SQL.now, B::SQL.table("retired"));
+    let sql = format!(
+        "UPDATE {lease} SET heartbeat_at = {now} WHERE instance = $1 AND NOT EXISTS \
+         (SELECT 1 FROM {retired} r WHERE r.app = {lease}.app AND r.version = {lease}.version)"
+    );
     Ok(db.run(&sql, &[Some(instance)]).await? == 1)
 }
 

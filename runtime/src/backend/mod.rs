@@ -21,7 +21,11 @@ pub use records::{
 
 use tokio::sync::watch;
 
-use crate::{error::Result, model::Dialect, waiting::Blocker};
+use crate::{
+    error::Result,
+    model::Dialect,
+    waiting::{Blocker, Evidence},
+};
 
 /// What a failed statement means for the executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +155,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     const DIALECT: Dialect;
     /// See [`LedgerSql`].
     const SQL: LedgerSql;
-    /// Whether locks live and die with a connection; where not, rows with a process and a heartbeat stand in.
+    /// Whether the engine has locks that live and die with a connection; where not, rows with a process and a heartbeat
+    /// stand in.
     const SESSION_LOCKS: bool;
 
     /// Parses an address.
@@ -199,7 +204,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
     /// Creates the ledger unless it is there; safe against others who do the same at the same time.
     fn create_ledger(&mut self) -> impl Future<Output = Result<()>> + Send;
-    /// Takes the engine's lock for the one process that works, without waiting. The worker row is the ledger's business.
+    /// Whether this connection has a session of its own on the server, so that locks can live and die with it. A pooler that
+    /// lends sessions for one transaction each takes that away. Known from [`Backend::try_work_lock`] and
+    /// [`Backend::register`] on.
+    fn evidence(&self) -> Evidence;
+    /// Inside a transaction: takes the lock for the one process that works, without waiting; where there are no locks of a
+    /// session, only against those who have such. The worker row is the ledger's business.
     fn try_work_lock(&mut self) -> impl Future<Output = DbResult<bool>> + Send;
     /// Gives it back.
     fn release_work_lock(&mut self) -> impl Future<Output = ()> + Send;

@@ -224,6 +224,8 @@ pub struct Worker {
     pub app: String,
     /// Process.
     pub process: Process,
+    /// What proves that it works: a lock of its session, or its signs of life.
+    pub evidence: Evidence,
     /// Since when.
     pub since_ms: i64,
     /// Age of its last sign of life.

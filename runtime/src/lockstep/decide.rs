@@ -164,7 +164,7 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step
             continue;
         }
         if is_alive(lease, world.grace_ms) {
-            holders.push(holder(lease, world.ledger.now_ms, reasons));
+            holders.push(holder(lease, world, reasons));
         } else if !retire.iter().any(|r| r.app == *app && r.version == *version) {
             retire.push(Retired {
                 app: app.clone(),
@@ -188,25 +188,31 @@ fn news(current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
 
 /// Whether the instance, or any connection of its version, is alive.
 pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
-    let fresh = !lease.ended && lease.heartbeat_age_ms <= grace_ms;
+    let fresh = is_fresh(lease, grace_ms);
     match lease.evidence {
         // Its locks die with its connections, whatever the clock says.
         Evidence::Lock => lease.version_connected,
-        Evidence::Heartbeat => fresh,
+        // Other connections of its version may not go through a pooler: theirs prove life as everybody's.
+        Evidence::Heartbeat => fresh || lease.version_connected,
         Evidence::Process => !lease.ended && lease.process_runs.unwrap_or(fresh),
     }
+}
+
+fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
+    !lease.ended && lease.heartbeat_age_ms <= grace_ms
 }
 
 /// Whether this very instance is alive, as opposed to another one of its version.
 pub fn instance_is_alive(lease: &Lease, grace_ms: i64) -> bool {
     match lease.evidence {
         Evidence::Lock => lease.keeper_connected && !lease.ended,
-        _ => is_alive(lease, grace_ms),
+        Evidence::Heartbeat => is_fresh(lease, grace_ms),
+        Evidence::Process => is_alive(lease, grace_ms),
     }
 }
 
-fn holder(lease: &Lease, now_ms: i64, reasons: Vec<Reason>) -> (bool, Holder) {
-    let itself = lease.evidence != Evidence::Lock || (lease.keeper_connected && !lease.ended);
+fn holder(lease: &Lease, world: &World<'_>, reasons: Vec<Reason>) -> (bool, Holder) {
+    let itself = instance_is_alive(lease, world.grace_ms);
     let holder = Holder {
         app: lease.identity.app.clone(),
         version: lease.identity.version.clone(),
@@ -214,7 +220,7 @@ fn holder(lease: &Lease, now_ms: i64, reasons: Vec<Reason>) -> (bool, Holder) {
         host: lease.process.host.clone(),
         pid: lease.process.pid,
         since_ms: lease.started_ms,
-        for_ms: now_ms - lease.started_ms,
+        for_ms: world.ledger.now_ms - lease.started_ms,
         evidence: lease.evidence,
         connections: lease.connections,
         reasons,

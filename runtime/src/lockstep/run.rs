@@ -13,6 +13,7 @@ use crate::{
     backend::{Backend, DbResult, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
     plan::{Phase, Plan, Step, Way},
+    waiting::Evidence,
 };
 
 /// A connection that holds the work of this database.
@@ -88,24 +89,26 @@ impl<B: Backend> Work<B> {
     /// Tries to take the work once. `Err` of the inner result is the connection back, and who works.
     pub(super) async fn try_take(mut db: B, ctx: &Context) -> Result<Result<Self, (B, String)>> {
         let failed = |e| ledger::explain::<B>("take the work", e);
-        if !db.try_work_lock().await.map_err(failed)? {
-            let holder = who::<B>(&mut db).await;
-            return Ok(Err((db, holder)));
-        }
         match db.begin(Timeouts::LEDGER).await {
             Ok(()) => {}
             Err(e) if e.class.is_transient() => {
-                db.release_work_lock().await;
                 return Ok(Err((db, "another process writes to the database".to_owned())));
             }
             Err(e) => return Err(failed(e)),
         }
-        if !B::SESSION_LOCKS
-            && let Some(holder) = ledger::worker(&mut db).await.map_err(failed)?
+        if !db.try_work_lock().await.map_err(failed)? {
+            db.rollback().await;
+            let holder = who::<B>(&mut db).await;
+            return Ok(Err((db, holder)));
+        }
+        // One whose evidence is a lock does not work any more: the lock was free.
+        if let Some(holder) = ledger::worker(&mut db).await.map_err(failed)?
+            && holder.evidence != Evidence::Lock
             && holder.token != ctx.token
             && works(&holder, ctx)
         {
             db.rollback().await;
+            db.release_work_lock().await;
             let holder = holder.describe();
             return Ok(Err((db, holder)));
         }
@@ -114,7 +117,7 @@ impl<B: Backend> Work<B> {
         if let Some(stop) = ctx.stop.receiver() {
             db.stop_when(stop).await;
         }
-        let beat = (!B::SESSION_LOCKS).then(|| Beat::start(&db, ctx));
+        let beat = (db.evidence() != Evidence::Lock).then(|| Beat::start(&db, ctx));
         Ok(Ok(Self { db, ctx: ctx.clone(), _beat: beat }))
     }
 

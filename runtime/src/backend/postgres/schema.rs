@@ -31,24 +31,40 @@ const TABLES: &[&str] = &[
         at timestamptz NOT NULL, PRIMARY KEY (app, version))",
     "CREATE TABLE IF NOT EXISTS schemadiff.worker (
         one int PRIMARY KEY CHECK (one = 1), token text NOT NULL, app text NOT NULL, process json NOT NULL,
-        since timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL)",
+        evidence text NOT NULL, since timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL)",
     // One advisory key for each version of each application; equal on every server of the major version.
     "CREATE OR REPLACE FUNCTION schemadiff.version_key(app text, version text) RETURNS bigint
      LANGUAGE sql IMMUTABLE AS $$
         SELECT pg_catalog.hashtextextended('schemadiff ' || pg_catalog.length(app) || ' ' || app || ' ' || version, 7)
      $$",
+    // Whether this client has the session for itself. What it sent when it connected stands in the session as the client's
+    // setting; a pooler gives its clients sessions that it opened itself, and sets these two where they differ.
+    "CREATE OR REPLACE FUNCTION schemadiff.session_is_own() RETURNS boolean
+     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+        SELECT count(*) = 2 FROM pg_settings WHERE name IN ('DateStyle', 'client_encoding') AND source = 'client'
+     $$",
     // What a connection asks when it is opened. The lock comes first and the look at `retired` after it, each with a
-    // snapshot of its own: the gate holds the key exclusively while it retires a version.
+    // snapshot of its own: the gate holds the key exclusively while it retires a version. A lock that a pooler would pass on
+    // from client to client proves nothing: then the heartbeats of the version's instances have to.
     "CREATE OR REPLACE FUNCTION schemadiff.enter(app text, version text) RETURNS text
      LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-     DECLARE found_reason text;
+     DECLARE found_reason text; own boolean;
      BEGIN
-        IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;
+        own := schemadiff.session_is_own();
+        IF own THEN
+            IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;
+        ELSIF NOT pg_try_advisory_xact_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy';
+        END IF;
         SELECT json_build_object('app', r.app, 'version', r.version, 'migration', r.migration, 'step', r.step,
             'way', r.way, 'reason', r.reason, 'at_ms', (extract(epoch FROM r.at) * 1000)::bigint)::text INTO found_reason
         FROM schemadiff.retired r WHERE r.app = enter.app AND r.version = enter.version;
-        IF found_reason IS NULL THEN RETURN 'ok'; END IF;
-        PERFORM pg_advisory_unlock_shared(schemadiff.version_key(enter.app, enter.version));
+        IF found_reason IS NULL AND own THEN RETURN 'ok'; END IF;
+        IF found_reason IS NULL THEN
+            UPDATE schemadiff.lease l SET evidence = 'heartbeat'
+            WHERE l.app = enter.app AND l.version = enter.version AND l.evidence = 'lock' AND l.ended_at IS NULL;
+            RETURN 'pooled';
+        END IF;
+        IF own THEN PERFORM pg_advisory_unlock_shared(schemadiff.version_key(enter.app, enter.version)); END IF;
         RETURN found_reason;
      END $$",
 ];
@@ -65,7 +81,7 @@ fn register_function() -> String {
             IF NOT pg_try_advisory_xact_lock_shared({GATE_KEY}) THEN RETURN 'busy'; END IF;
             IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
             entered := schemadiff.enter(register.app, register.version);
-            IF entered <> 'ok' THEN RETURN entered; END IF;
+            IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
             DELETE FROM schemadiff.lease l WHERE l.app = register.app AND l.version = register.version
                 AND l.fingerprint = register.fingerprint AND l.instance <> register.instance
                 AND (l.ended_at IS NOT NULL OR l.heartbeat_at < clock_timestamp() - interval '1 day');
@@ -73,11 +89,12 @@ fn register_function() -> String {
                 started_at, heartbeat_at, evidence, session_pid, session_start)
             VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,
                 register.schema, register.process, register.revision, clock_timestamp(), clock_timestamp(),
-                register.evidence, pg_backend_pid(),
+                CASE entered WHEN 'pooled' THEN 'heartbeat' ELSE register.evidence END, pg_backend_pid(),
                 (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()))
             ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL,
-                session_pid = excluded.session_pid, session_start = excluded.session_start;
-            RETURN 'ok';
+                session_pid = excluded.session_pid, session_start = excluded.session_start,
+                evidence = CASE excluded.evidence WHEN 'heartbeat' THEN 'heartbeat' ELSE l.evidence END;
+            RETURN entered;
          END $$"
     )
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, ValueRef as _,
-    postgres::{PgConnectOptions, PgRow},
+    postgres::{PgArguments, PgConnectOptions, PgRow},
+    query::Query,
 };
 
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use crate::{
     backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
-    waiting::Blocker,
+    waiting::{Blocker, Evidence},
 };
 
 /// A statement that takes longer than this may be waiting for a lock: somebody looks.
@@ -31,6 +32,9 @@ pub struct Postgres {
     pid: Option<i32>,
     watcher: Watcher,
     stop: Option<watch::Receiver<bool>>,
+    /// Whether the session on the server is this connection's own; none as long as nobody has asked.
+    own_session: Option<bool>,
+    in_transaction: bool,
 }
 
 fn milliseconds(duration: Duration) -> u128 {
@@ -67,13 +71,60 @@ impl Postgres {
         if let Some(pid) = self.pid {
             return Ok(pid);
         }
-        let pid = sqlx::query_scalar("SELECT pg_backend_pid()")
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(|e| classify(&e))?;
+        let row = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(&mut self.connection).await;
+        let pid = row.and_then(|row| row.try_get(0)).map_err(|e| classify(&e))?;
         self.pid = Some(pid);
         Ok(pid)
     }
+
+    pub(super) fn knows_session(&mut self, own: bool) {
+        self.own_session = Some(own);
+    }
+
+    /// The server process that the next statement runs in, where it can be known before: behind a pooler, one transaction
+    /// has one, and the next statement after it any.
+    async fn known_pid(&mut self) -> DbResult<Option<i32>> {
+        if self.own_session == Some(true) || self.in_transaction { self.pid().await.map(Some) } else { Ok(None) }
+    }
+
+    async fn simple(&mut self, sql: &str) -> DbResult<()> {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+    }
+
+    /// A statement with parameters is more than one message, and a pooler may send the second one to another session, unless
+    /// all are in one transaction. True when one had to be begun.
+    async fn begin_for_parameters(&mut self) -> DbResult<bool> {
+        if self.in_transaction || self.own_session == Some(true) {
+            return Ok(false);
+        }
+        self.simple("BEGIN").await.map(|()| true)
+    }
+
+    async fn end_for_parameters<T>(&mut self, begun: bool, result: DbResult<T>) -> DbResult<T> {
+        match (begun, result) {
+            (true, Ok(value)) => self.simple("COMMIT").await.map(|()| value),
+            (true, Err(error)) => {
+                self.rollback().await;
+                Err(error)
+            }
+            (false, result) => result,
+        }
+    }
+
+    /// Whether the server lets this client keep its session. A pooler's sessions are none of a client's own.
+    async fn ask_for_session(&mut self) -> DbResult<()> {
+        if self.own_session.is_none() {
+            let own = self.is_true("SELECT schemadiff.session_is_own()").await?;
+            self.own_session = Some(own);
+        }
+        Ok(())
+    }
+}
+
+/// Not kept as prepared statements: behind a pooler their names would belong to sessions of others.
+fn bound<'q>(sql: &'q str, params: &[Option<&str>]) -> Query<'q, sqlx::Postgres, PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    params.iter().fold(query, |query, param| query.bind(param.map(ToOwned::to_owned)))
 }
 
 impl Backend for Postgres {
@@ -94,6 +145,8 @@ impl Backend for Postgres {
 
     fn target(url: &str) -> Result<PgConnectOptions> {
         let options: PgConnectOptions = url.parse().map_err(|_| Error::Address)?;
+        // One more parameter that PgBouncer refuses unless it is told to ignore it; nothing here reads a float.
+        let options = options.extra_float_digits(None);
         let named = options.get_application_name().is_some();
         Ok(if named { options } else { options.application_name("schemadiff") })
     }
@@ -109,7 +162,15 @@ impl Backend for Postgres {
         if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
             return Err(Error::ServerTooOld { address: address(), found: found / 10_000, oldest: OLDEST / 10_000 });
         }
-        Ok(Self { connection, options: target.clone(), pid: None, watcher: Watcher::new(target), stop: None })
+        Ok(Self {
+            connection,
+            options: target.clone(),
+            pid: None,
+            watcher: Watcher::new(target),
+            stop: None,
+            own_session: None,
+            in_transaction: false,
+        })
     }
 
     async fn connect_for_rebuild(target: &PgConnectOptions) -> Result<Self> {
@@ -143,34 +204,47 @@ impl Backend for Postgres {
             milliseconds(timeouts.lock),
             milliseconds(timeouts.statement)
         );
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+        if self.own_session != Some(true) {
+            self.pid = None;
+        }
+        self.simple(&sql).await?;
+        self.in_transaction = true;
+        Ok(())
     }
 
     async fn commit(&mut self) -> DbResult<()> {
-        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+        self.in_transaction = false;
+        self.simple("COMMIT").await
     }
 
     async fn rollback(&mut self) {
+        self.in_transaction = false;
         if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await {
             tracing::debug!(%error, "rolling back failed");
         }
     }
 
     async fn session_timeouts(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        if self.own_session == Some(false) {
+            return Ok(()); // they would stay with whoever gets the session next
+        }
         let sql = format!(
             "SET lock_timeout = {}; SET statement_timeout = {}",
             milliseconds(timeouts.lock),
             milliseconds(timeouts.statement)
         );
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+        self.simple(&sql).await
     }
 
     async fn execute(&mut self, sql: &str) -> DbResult<u64> {
-        let pid = self.pid().await?;
+        let pid = self.known_pid().await?;
         let Self { connection, watcher, stop, .. } = self;
         watcher.seen.clear();
         let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
         tokio::pin!(running);
+        let Some(pid) = pid else {
+            return running.await.map(|done| done.rows_affected()).map_err(|e| classify(&e));
+        };
         let result = match tokio::time::timeout(WATCH_AFTER, &mut running).await {
             Ok(result) => result,
             Err(_) => tokio::select! {
@@ -185,12 +259,10 @@ impl Backend for Postgres {
     }
 
     async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for param in params {
-            query = query.bind(param.map(ToOwned::to_owned));
-        }
-        let done = query.execute(&mut self.connection).await.map_err(|e| classify(&e))?;
-        Ok(done.rows_affected())
+        let begun = self.begin_for_parameters().await?;
+        let done = bound(sql, params).execute(&mut self.connection).await;
+        let done = done.map(|done| done.rows_affected()).map_err(|e| classify(&e));
+        self.end_for_parameters(begun, done).await
     }
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
@@ -198,12 +270,10 @@ impl Backend for Postgres {
             let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await;
             return rows.map_err(|e| classify(&e))?.iter().map(plain_texts).collect();
         }
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for param in params {
-            query = query.bind(param.map(ToOwned::to_owned));
-        }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(|e| classify(&e))?;
-        rows.iter().map(texts).collect()
+        let begun = self.begin_for_parameters().await?;
+        let rows = bound(sql, params).fetch_all(&mut self.connection).await;
+        let rows = rows.map_err(|e| classify(&e)).and_then(|rows| rows.iter().map(texts).collect());
+        self.end_for_parameters(begun, rows).await
     }
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
@@ -231,11 +301,23 @@ impl Backend for Postgres {
         schema::create(self).await
     }
 
+    fn evidence(&self) -> Evidence {
+        if self.own_session == Some(false) { Evidence::Heartbeat } else { Evidence::Lock }
+    }
+
     async fn try_work_lock(&mut self) -> DbResult<bool> {
-        self.is_true(&format!("SELECT pg_try_advisory_lock({WORK_KEY})")).await
+        self.ask_for_session().await?;
+        let function = match self.evidence() {
+            Evidence::Lock => "pg_try_advisory_lock",
+            Evidence::Heartbeat | Evidence::Process => "pg_try_advisory_xact_lock",
+        };
+        self.is_true(&format!("SELECT {function}({WORK_KEY})")).await
     }
 
     async fn release_work_lock(&mut self) {
+        if self.evidence() != Evidence::Lock {
+            return;
+        }
         if let Err(error) = self.is_true(&format!("SELECT pg_advisory_unlock({WORK_KEY})")).await {
             tracing::debug!(%error, "giving back the lock of the worker failed, the server does it with the connection");
         }
@@ -260,6 +342,9 @@ impl Backend for Postgres {
     }
 
     async fn leave(&mut self, app: &str, version: &str) {
+        if self.evidence() != Evidence::Lock {
+            return;
+        }
         let sql = "SELECT CAST(pg_advisory_unlock_shared(schemadiff.version_key($1, $2)) AS text)";
         if let Err(error) = self.rows(sql, &[Some(app), Some(version)]).await {
             tracing::debug!(%error, "giving back the version's lock failed, the server does it with the connection");

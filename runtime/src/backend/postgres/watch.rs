@@ -34,7 +34,7 @@ pub(super) async fn old_transactions(connection: &mut PgConnection) -> Result<Ve
         "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() \
          AND a.xact_start < clock_timestamp() - interval '5 s' ORDER BY a.xact_start"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
     Ok(blockers(&rows))
 }
 
@@ -72,7 +72,7 @@ impl Watcher {
     pub(super) async fn cancel(&mut self, pid: i32) {
         let cancelled = async {
             let connection = self.connection().await?;
-            sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(connection).await
+            sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_cancel_backend({pid})"))).execute(connection).await
         };
         if let Err(error) = cancelled.await {
             tracing::debug!(%error, "a statement could not be cancelled, it goes on to its end");
@@ -108,9 +108,9 @@ impl Watcher {
     async fn look(&mut self, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {
         let connection = self.connection().await?;
         let sql = format!(
-            "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1)) ORDER BY a.xact_start"
+            "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids({pid})) ORDER BY a.xact_start"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(pid).fetch_all(connection).await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
         Ok(blockers(&rows))
     }
 }

@@ -69,7 +69,6 @@ async fn register_within(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult
     let ordinal = identity.ordinal.to_string();
     let schema = serde_json::to_string(&identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
-    let evidence = serde_json::to_value(lease.evidence).ok();
     let params = [
         Some(lease.instance.as_str()),
         Some(&identity.app),
@@ -79,7 +78,7 @@ async fn register_within(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult
         Some(&schema),
         Some(&process),
         lease.revision.as_deref(),
-        evidence.as_ref().and_then(|e| e.as_str()),
+        Some(lease.evidence.as_str()),
     ];
     db.run(sql, &params).await?;
     Ok(Registered::Yes)

@@ -30,7 +30,7 @@ const TABLES: &[&str] = &[
         at TEXT NOT NULL, PRIMARY KEY (app, version))",
     "CREATE TABLE IF NOT EXISTS _schemadiff_worker (
         one INTEGER PRIMARY KEY CHECK (one = 1), token TEXT NOT NULL, app TEXT NOT NULL, process TEXT NOT NULL,
-        since TEXT NOT NULL, heartbeat_at TEXT NOT NULL)",
+        evidence TEXT NOT NULL, since TEXT NOT NULL, heartbeat_at TEXT NOT NULL)",
 ];
 
 /// Creates what is missing, in one write transaction.

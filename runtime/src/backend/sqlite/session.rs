@@ -20,7 +20,7 @@ use crate::{
     backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
-    waiting::Blocker,
+    waiting::{Blocker, Evidence},
 };
 
 /// Longest wait for the file's write lock where the step sets none.
@@ -248,6 +248,10 @@ impl Backend for Sqlite {
 
     async fn create_ledger(&mut self) -> Result<()> {
         schema::create(self).await
+    }
+
+    fn evidence(&self) -> Evidence {
+        Evidence::Process
     }
 
     async fn try_work_lock(&mut self) -> DbResult<bool> {

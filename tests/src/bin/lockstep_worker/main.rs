@@ -14,7 +14,11 @@ use schemadiff::{
         admin::{ApplyOptions, apply},
     },
 };
-use sqlx::{Executor as _, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use sqlx::{
+    Executor as _,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::SqlitePoolOptions,
+};
 
 struct Lines;
 
@@ -65,7 +69,9 @@ async fn main() {
 
 async fn serve(url: &str, dir: &str, app: &str, schema: &str) {
     let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let heartbeat = std::env::var("LOCKSTEP_HEARTBEAT_MS").map_or(10_000, |ms| ms.parse().unwrap());
     let started = Lockstep::builder(app, Migrations::load(dir).unwrap())
+        .heartbeat(Duration::from_millis(heartbeat))
         .database_url(url)
         .schema(schema)
         .contract(Contract::Manual)
@@ -88,7 +94,10 @@ async fn serve(url: &str, dir: &str, app: &str, schema: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    let pool = PgPoolOptions::new().max_connections(2).after_connect(lockstep.hook()).connect(url).await.unwrap();
+    // PgBouncer refuses the parameter unless it is told to ignore it.
+    let options = url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None);
+    let pool = PgPoolOptions::new().max_connections(2).after_connect(lockstep.hook()).connect_with(options);
+    let pool = pool.await.unwrap();
     println!("ready");
     loop {
         pool.execute("SELECT count(*) FROM users").await.unwrap();
