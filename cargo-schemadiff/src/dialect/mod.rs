@@ -278,7 +278,7 @@ pub fn normalize_statically(dialect: Dialect, desired: &mut Schema) {
 /// Refuses names that the engine would cut off without a word, wherever they come from.
 ///
 /// # Errors
-/// [`Kind::Project`] with the first such name.
+/// [`crate::error::Kind::Project`] with the first such name.
 pub fn check_names(dialect: Dialect, desired: &Schema) -> crate::Result<()> {
     match dialect {
         Dialect::Postgres => postgres::normalize::identifiers(desired),
