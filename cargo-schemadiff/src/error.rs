@@ -62,6 +62,9 @@ pub struct Error {
     pub cause: Option<String>,
     /// What to do, imperative; several lines are several ways out.
     pub help: Vec<String>,
+    /// The server found fault with the rows that the statement met, not with the statement: a value that does not convert, a
+    /// constraint that a row violates.
+    pub about_rows: bool,
 }
 
 /// Result of everything in this crate.
@@ -70,13 +73,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without cause and help yet.
     pub fn new(kind: Kind, code: &'static str, effect: impl Into<String>) -> Self {
-        Self { kind, code, effect: effect.into(), cause: None, help: Vec::new() }
+        Self { kind, code, effect: effect.into(), cause: None, help: Vec::new(), about_rows: false }
     }
 
     /// With the reason, usually another error's text.
     #[must_use]
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Says whether the rows are at fault.
+    #[must_use]
+    pub const fn about_rows(mut self, about_rows: bool) -> Self {
+        self.about_rows = about_rows;
         self
     }
 
@@ -129,6 +139,6 @@ impl From<schemadiff::Error> for Error {
             Some((effect, cause)) => (effect.to_owned(), Some(cause.to_owned())),
             None => (text, None),
         };
-        Self { kind, code: error.code(), effect, cause, help: error.help() }
+        Self { kind, code: error.code(), effect, cause, help: error.help(), about_rows: false }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod engine;
 pub mod fixture;
+pub mod golden;
 pub mod histories;
 pub mod lockstep;
 pub mod twin;

@@ -137,6 +137,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         locks: vec![],
         rewrites: false,
         scans: false,
+        rebuilds_indexes: false,
         hazards: vec![],
         lock_timeout_ms: 200,
         statement_timeout_ms: 5000,

@@ -6,11 +6,7 @@
 //! a database with the rows of `seed.sql` it ends with an empty diff, and `verify.sql` returns true.
 //! `SCHEMADIFF_BLESS=1` writes the golden files anew; `SCHEMADIFF_CASE=name` runs one case.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use cargo_schemadiff::{
     dialect::{Connection, Scope, TableSize, ddl},
@@ -23,7 +19,10 @@ use schemadiff::{
     model::{Dialect, ObjectName, Schema},
     plan::{Phase, Plan},
 };
-use schemadiff_tests::engine::TestDatabase;
+use schemadiff_tests::{
+    engine::TestDatabase,
+    golden::{cases, name_of, text_of},
+};
 
 /// `case.toml`.
 #[derive(Debug, Default, serde::Deserialize)]
@@ -37,21 +36,6 @@ struct Case {
     backfills: BTreeMap<String, String>,
     /// Estimated rows by table.
     rows: BTreeMap<String, u64>,
-}
-
-fn cases() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    cases.sort();
-    match std::env::var("SCHEMADIFF_CASE") {
-        Ok(one) => cases.into_iter().filter(|p| p.ends_with(&one)).collect(),
-        Err(_) => cases,
-    }
-}
-
-fn text_of(case: &Path, stem: &str, dialect: Dialect, extension: &str) -> Option<String> {
-    let own = case.join(format!("{stem}.{dialect}.{extension}"));
-    fs::read_to_string(own).or_else(|_| fs::read_to_string(case.join(format!("{stem}.{extension}")))).ok()
 }
 
 #[tokio::test]
@@ -75,7 +59,7 @@ async fn all(dialect: Dialect) {
         };
         ran += 1;
         if let Err(failure) = one(&case, dialect, &before, &after).await {
-            failures.push(format!("== {} on {dialect}\n{failure}", case.file_name().unwrap().to_string_lossy()));
+            failures.push(format!("== {} on {dialect}\n{failure}", name_of(&case)));
         }
     }
     assert!(ran > 0, "no case for {dialect}");
@@ -109,7 +93,7 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
     let sizes: BTreeMap<ObjectName, TableSize> =
         told.rows.iter().map(|(t, rows)| (t.parse().unwrap(), TableSize { rows: *rows, bytes: rows * 100 })).collect();
     let ddl = ddl(dialect, connection.server().version).unwrap();
-    let id = format!("20260102030405_{}", case.file_name().unwrap().to_string_lossy());
+    let id = format!("20260102030405_{}", name_of(case));
     let request = PlanRequest {
         current: &current,
         desired: &desired,

@@ -41,6 +41,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         locks: Vec::new(),
         rewrites: false,
         scans: false,
+        rebuilds_indexes: false,
         hazards: Vec::new(),
         lock_timeout_ms: 500,
         statement_timeout_ms: 5000,

@@ -4,6 +4,7 @@
 //! asks for a dialect's name.
 
 pub mod postgres;
+pub mod sample;
 pub mod sqlite;
 
 mod connection;

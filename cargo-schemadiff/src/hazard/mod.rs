@@ -14,6 +14,7 @@ pub mod no_overlap;
 pub mod null_too_early;
 pub mod opaque_dependents;
 pub mod out_of_range;
+pub mod rebuilds_indexes;
 pub mod rebuilds_table;
 pub mod result_shape;
 pub mod rewrites_table;
@@ -23,7 +24,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 17] = [
+pub const CODES: [&str; 18] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -41,6 +42,7 @@ pub const CODES: [&str; 17] = [
     out_of_range::CODE,
     builds_index::CODE,
     view_limits::CODE,
+    rebuilds_indexes::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

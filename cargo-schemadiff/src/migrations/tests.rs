@@ -27,6 +27,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         locks: vec![],
         rewrites: false,
         scans: false,
+        rebuilds_indexes: false,
         hazards: vec![],
         lock_timeout_ms: 500,
         statement_timeout_ms: 0,

@@ -58,6 +58,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         locks: locks(placed, context),
         rewrites: placed.protos.iter().any(|p| p.rewrites),
         scans: placed.protos.iter().any(|p| p.scans),
+        rebuilds_indexes: placed.protos.iter().any(|p| p.rebuilds_indexes),
         hazards,
         lock_timeout_ms,
         statement_timeout_ms,

@@ -156,6 +156,7 @@ impl<'a> Context<'a> {
             let mut proto = Proto::new(rank::BACKFILL, slug, format!("fill {list} for the rows that exist"), &table)
                 .envelope(Envelope::Batches)
                 .locks(self.ddl.locks("backfill", &table, &[]))
+                .scans()
                 .effect(on(&table, move |t| {
                     for (sync, column) in &filled {
                         if let Some(sync) = t.syncs.get_mut(sync).filter(|s| !s.filled.contains(column)) {

@@ -45,6 +45,7 @@ pub(super) struct Proto {
     pub locks: Vec<Lock>,
     pub rewrites: bool,
     pub scans: bool,
+    pub rebuilds_indexes: bool,
     pub hazards: Vec<Hazard>,
     /// Hazards that only exist when the step has to wait for contract.
     pub contract_hazards: Vec<Hazard>,
@@ -91,6 +92,7 @@ impl Proto {
             locks: Vec::new(),
             rewrites: false,
             scans: false,
+            rebuilds_indexes: false,
             hazards: Vec::new(),
             contract_hazards: Vec::new(),
             done_when: None,
@@ -198,6 +200,11 @@ impl Proto {
 
     pub fn scans(mut self) -> Self {
         self.scans = true;
+        self
+    }
+
+    pub fn rebuilds_indexes(mut self) -> Self {
+        self.rebuilds_indexes = true;
         self
     }
 

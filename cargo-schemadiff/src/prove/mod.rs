@@ -4,6 +4,7 @@
 
 mod compare;
 pub mod execute;
+pub mod seed;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -139,6 +139,9 @@ fn how(step: &Step) -> String {
     if step.rewrites {
         text.push_str("; rewrites the table");
     }
+    if step.rebuilds_indexes {
+        text.push_str("; rebuilds indexes of the table");
+    }
     if step.scans {
         text.push_str("; reads the whole table");
     }

@@ -233,6 +233,9 @@ pub struct Step {
     /// Whether a table is read as a whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scans: bool,
+    /// Whether indexes that are there are built anew while the table is locked, although the table itself is not rewritten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilds_indexes: bool,
     /// Dangers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hazards: Vec<Hazard>,

@@ -1,6 +1,7 @@
 //! Values: always carried as the text that the server itself would show, bound and decoded as service code would.
 
-use schemadiff::model::{Column, Dialect};
+pub use cargo_schemadiff::dialect::sample::generate;
+use schemadiff::model::Dialect;
 
 /// A value in the server's own text form; `None` is NULL.
 pub type Value = Option<String>;
@@ -50,64 +51,6 @@ impl Kind {
             _ => Self::Other,
         }
     }
-}
-
-/// A value for a column that differs for every `seq`, as far as the type has room for it.
-pub fn generate(dialect: Dialect, column: &Column, labels: Option<&[String]>, seq: u64) -> String {
-    if let Some(labels) = labels.filter(|labels| !labels.is_empty()) {
-        return labels[seq as usize % labels.len()].clone();
-    }
-    let ty = column.ty.to_ascii_lowercase();
-    let base = ty.split('(').next().unwrap_or_default().trim();
-    let room: Option<usize> =
-        ty.split_once('(').and_then(|(_, rest)| rest.split([')', ',']).next()?.trim().parse().ok());
-    let text = || {
-        let text = format!("{}-{seq}", column.name.chars().next().unwrap_or('x'));
-        match room {
-            Some(room) if text.len() > room => base36(seq, room),
-            _ => text,
-        }
-    };
-    let (day, second) = (seq % 28 + 1, seq % 60);
-    match (dialect, base) {
-        _ if ty.ends_with("[]") => match ty.split(['(', '[']).next().unwrap_or_default() {
-            "text" | "character varying" => format!("{{{}}}", text()),
-            "smallint" | "integer" | "bigint" | "numeric" => format!("{{{}}}", seq % 30_000),
-            _ => "{}".to_owned(),
-        },
-        (_, "smallint") => (seq % 30_000).to_string(),
-        (_, "integer" | "bigint" | "int") => seq.to_string(),
-        (Dialect::Sqlite, "boolean" | "bool") => (seq % 2).to_string(),
-        (_, "boolean") => if seq.is_multiple_of(2) { "true" } else { "false" }.to_owned(),
-        (_, "double precision" | "real" | "float" | "double") => format!("{}.5", seq % 100_000),
-        (Dialect::Postgres, "numeric") => match ty.split_once(',') {
-            Some((_, scale)) => {
-                let scale: usize = scale.trim_end_matches(')').trim().parse().unwrap_or(0);
-                if scale == 0 { (seq % 1000).to_string() } else { format!("{}.{}", seq % 1000, "5".repeat(scale)) }
-            }
-            None => seq.to_string(),
-        },
-        (Dialect::Postgres, "date") => format!("2024-02-{day:02}"),
-        (Dialect::Postgres, _) if base.starts_with("timestamp with time zone") || base == "timestamptz" => {
-            format!("2024-02-{day:02} 10:00:{second:02}+00")
-        }
-        (Dialect::Postgres, _) if base.starts_with("timestamp") => format!("2024-02-{day:02} 10:00:{second:02}"),
-        (Dialect::Postgres, "uuid") => format!("00000000-0000-4000-8000-{seq:012x}"),
-        (Dialect::Postgres, "json" | "jsonb") => format!("{{\"n\": {seq}}}"),
-        (Dialect::Postgres, "bytea") => format!("\\x{seq:012x}"),
-        (Dialect::Postgres, "inet") => format!("10.0.{}.{}/32", seq / 250 % 250, seq % 250 + 1),
-        (Dialect::Postgres, "interval") => format!("00:{:02}:{second:02}", seq / 60 % 60),
-        _ => text(),
-    }
-}
-
-fn base36(mut number: u64, room: usize) -> String {
-    let mut digits = Vec::new();
-    while number > 0 || digits.is_empty() {
-        digits.push(char::from_digit((number % 36) as u32, 36).unwrap_or('0'));
-        number /= 36;
-    }
-    digits.into_iter().take(room).collect()
 }
 
 /// The value of a default that is a plain constant; `None` when it is anything else.

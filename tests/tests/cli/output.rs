@@ -22,6 +22,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         locks: vec![],
         rewrites: false,
         scans: false,
+        rebuilds_indexes: false,
         hazards: vec![],
         lock_timeout_ms: 0,
         statement_timeout_ms: 0,
@@ -64,6 +65,7 @@ fn plan() -> Plan {
             }],
             undoable: false,
             scans: true,
+            rebuilds_indexes: false,
             ..step("03-drop-name", Phase::Contract, Envelope::Rebuild, drop)
         },
     ];

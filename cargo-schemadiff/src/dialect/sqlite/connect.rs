@@ -200,7 +200,14 @@ fn failed(error: &sqlx::Error, statement: &str, file: &str) -> Error {
     known_failure(error, file).unwrap_or_else(|| {
         Error::new(Kind::Database, "SD0547", format!("a statement failed on {file}: {}", words(error)))
             .cause(statement.trim())
+            .about_rows(is_about_rows(error))
     })
+}
+
+/// SQLITE_CONSTRAINT (which RAISE in a trigger gives too) and SQLITE_MISMATCH.
+fn is_about_rows(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 19 | 20))
 }
 
 /// What SQLite said, without sqlx's words around it.

@@ -88,14 +88,26 @@ pub(super) fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, check: &
 }
 
 fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &Check, after: Vec<String>) {
+    let step = validation(cx, table, name, unproven)
+        .hazard([hazard::fails_on_rows::hazard(&format!("`{}`", unproven.expr), table)])
+        .after_all(after);
+    cx.push(step);
+}
+
+/// Proves a check again that the rows have never ceased to fulfil.
+pub(super) fn validate_kept(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &Check, after: String) {
+    let step = validation(cx, table, name, unproven).after(after);
+    cx.push(step);
+}
+
+fn validation(cx: &Context<'_>, table: &ObjectName, name: &str, unproven: &Check) -> Proto {
     let id = slug(&["validate", name]);
-    let step = Proto::new(rank::CONSTRAINT, &id, format!("prove check `{name}` for the rows of `{table}`"), table)
+    Proto::new(rank::CONSTRAINT, &id, format!("prove check `{name}` for the rows of `{table}`"), table)
         .envelope(Envelope::Long)
         .sql(cx.ddl.validate(table, name))
         .undo(super::super::synced::revalidate(cx, table, name, unproven))
         .locks(cx.ddl.locks("validate", table, &[]))
         .scans()
-        .hazard([hazard::fails_on_rows::hazard(&format!("`{}`", unproven.expr), table)])
         .effect({
             let name = name.to_owned();
             on(table, move |t| {
@@ -106,8 +118,6 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &Che
         })
         .tag(tag::adds(table))
         .tag(tag::step(&id))
-        .after_all(after);
-    cx.push(step);
 }
 
 fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check, after: &Check) {

@@ -1,7 +1,9 @@
 //! Change a column's type or collation under its name. Code that was compiled for one type cannot use the other, so the
 //! versions do not overlap; what is left to choose is how long the change takes in contract.
 //!
-//! - Catalogue only, or a small table, or a column that cannot be doubled: one ALTER in contract.
+//! - Catalogue only, or a small table, or a column that cannot be doubled: one ALTER in contract. Where the server would read
+//!   the table again for a check on the column, the check goes before it in the same transaction, comes back for new writes,
+//!   and is proven for the rows afterwards.
 //! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
 //!   and a swap of names in contract, which takes milliseconds.
 
@@ -25,10 +27,43 @@ pub(super) fn decide(cx: &mut Context<'_>, table: &ObjectName, before: &Column, 
     if before.ty == after.ty && before.collation == after.collation {
         return;
     }
-    let rewrites = cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite;
-    let worth_it = cx.caps.alter_column && rewrites && !cx.is_small(table) && can_be_doubled(cx, table, before, after);
+    let costly = cost(cx, table, before, after) != Cost::Catalogue;
+    let worth_it = cx.caps.alter_column && costly && !cx.is_small(table) && can_be_doubled(cx, table, before, after);
     let how = if worth_it { Retype::Shadow(temporary(&after.name)) } else { Retype::InPlace };
     cx.retypes.insert((table.clone(), after.name.clone()), how);
+}
+
+/// What one ALTER does under its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cost {
+    /// Next to nothing.
+    Catalogue,
+    /// It builds indexes anew.
+    Indexes,
+    /// It writes the table anew, and with it all indexes.
+    Table,
+}
+
+/// The server keeps an index over the bare column when the values stay as they are; it builds anew what is sorted otherwise,
+/// and what holds an expression or a condition over the column.
+fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Cost {
+    if cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite {
+        return Cost::Table;
+    }
+    let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return Cost::Catalogue };
+    let name = &before.name;
+    let in_text = |index: &Index| {
+        let texts = index.parts.iter().filter_map(|part| part.expr.as_ref()).chain(&index.predicate);
+        texts.into_iter().any(|text| expr::mentions(text, name))
+    };
+    let sorted_anew = before.collation != after.collation;
+    let has = |columns: &[String]| sorted_anew && columns.contains(name);
+    let rebuilt =
+        |index: &Index| in_text(index) || sorted_anew && index.parts.iter().any(|p| p.column.as_ref() == Some(name));
+    let any = t.indexes.iter().any(|(n, index)| desired.indexes.contains_key(n) && rebuilt(index))
+        || t.uniques.values().any(|unique| has(&unique.columns))
+        || t.primary_key.as_ref().is_some_and(|key| has(&key.columns));
+    if any { Cost::Indexes } else { Cost::Catalogue }
 }
 
 fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
@@ -107,9 +142,13 @@ impl Members {
 /// One ALTER in contract.
 pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
     let full = format!("`{table}.{}`", after.name);
-    let rewrites = cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite;
+    let cost = cost(cx, table, before, after);
+    let checks = if cost == Cost::Table { Vec::new() } else { read_again(cx, table, &after.name) };
     // The old default may not convert; the new one is in the new type anyway.
     let mut sql = Vec::new();
+    for (name, _) in &checks {
+        sql.extend(cx.ddl.drop_constraint(table, name));
+    }
     if before.default.is_some() {
         sql.extend(cx.ddl.alter_default(table, &after.name, None));
     }
@@ -119,13 +158,18 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
     {
         sql.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
     }
+    for (name, check) in &checks {
+        sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
+        sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+    }
     let keys = cx.before(table).into_iter().flat_map(|t| t.foreign_keys.values()).map(|k| k.ref_table.clone());
     let others: Vec<_> = keys.chain(referencing(&cx.base, table)).collect();
     let others: Vec<_> = others.iter().collect();
     let id = slug(&["retype", &table.to_string(), &after.name]);
     let title = format!("change the type of {full} from {} to {}", before.ty, after.ty);
     let column = after.clone();
-    let mut step = Proto::new(rank::COLUMN, id, title, table)
+    let names: Vec<String> = checks.iter().map(|(name, _)| name.clone()).collect();
+    let mut step = Proto::new(rank::COLUMN, &id, title, table)
         .sql(sql)
         .no_undo()
         .locks(cx.ddl.locks("alter_type", table, &others))
@@ -137,18 +181,44 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
                     slot.default.clone_from(&column.default);
                 }
             }
+            for name in &names {
+                if let Some(check) = t.checks.get_mut(name) {
+                    check.not_valid = true;
+                }
+            }
         }))
         .tag(tag::filled(table, &after.name))
+        .tag(tag::step(&id))
         .tag(tag::TYPES_FREE)
         .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
         .hazard(cx.opaque_hazard(table, &full));
-    if rewrites {
-        step = step.rewrites();
-        if !cx.is_small(table) {
-            step = step.hazard([hazard::rewrites_table::hazard(table, cx.rows(table))]);
-        }
-    }
+    let size = cx.rows(table);
+    let large = |hazard| (!cx.is_small(table)).then_some(hazard);
+    step = match cost {
+        Cost::Table => step.rewrites().hazard(large(hazard::rewrites_table::hazard(table, size))),
+        Cost::Indexes => step.rebuilds_indexes().scans().hazard(large(hazard::rebuilds_indexes::hazard(table, size))),
+        Cost::Catalogue => step,
+    };
     cx.push(step);
+    for (name, check) in checks {
+        check::validate_kept(cx, table, &name, &unproven(&check), tag::step(&id));
+    }
+}
+
+/// The checks over a column that stay as they are: the server would read all rows again for each.
+fn read_again(cx: &Context<'_>, table: &ObjectName, column: &str) -> Vec<(String, Check)> {
+    let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return Vec::new() };
+    let stays = |(name, check): &(&String, &Check)| {
+        !check.not_valid
+            && expr::mentions(&check.expr, column)
+            && desired.checks.get(*name).is_some_and(|c| c.expr == check.expr)
+    };
+    let pairs = t.checks.iter().filter(stays).map(|(name, check)| (name.clone(), check.clone()));
+    if cx.caps.not_valid { pairs.collect() } else { Vec::new() }
+}
+
+fn unproven(check: &Check) -> Check {
+    Check { not_valid: true, ..check.clone() }
 }
 
 /// The synced column, copies of everything on it, and the swap.

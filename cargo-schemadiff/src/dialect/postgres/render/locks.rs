@@ -41,7 +41,8 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         | "rename_index"
         | "alter_options"
         | "comment_on_table"
-        | "comment_on_column" => (Some(SHARE_UPDATE_EXCLUSIVE), None),
+        | "comment_on_column"
+        | "comment_on_index" => (Some(SHARE_UPDATE_EXCLUSIVE), None),
         "backfill" => (Some(ROW_EXCLUSIVE), None),
         "comment_on_constraint" | "create_compat_view" => (Some(ACCESS_SHARE), None),
         _ => (None, None),

@@ -1,0 +1,270 @@
+//! A few made-up rows for every table, so that what only runs when there is a row (a trigger, the expression of a
+//! backfill) runs in the proof.
+//!
+//! Parents come before children. A row that the table refuses is made again in other shapes: without what may be left
+//! out, with the literals that its checks mention, with values of common forms. A table that takes none of them stays
+//! empty, and the reason is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::model::{Column, ForeignKey, ObjectName, Schema, Table, expr};
+
+use crate::dialect::{
+    Connection, Ddl,
+    sample::{SHAPES, generate, literal},
+};
+
+/// How often a row is made anew before the table counts as one that takes none.
+const ATTEMPTS: usize = 80;
+
+/// What became of the tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// Rows that were inserted, by table.
+    pub rows: BTreeMap<ObjectName, u64>,
+    /// Tables that took no row, with the reason in the server's words.
+    pub empty: BTreeMap<ObjectName, String>,
+}
+
+/// Inserts `rows` rows into every table of the schema, by the names and columns that the schema says. `first` is the number
+/// of the first row: rows of different numbers differ wherever their types have room for it. `may_be_null` says which of the
+/// nullable columns may be left NULL in some rows.
+pub async fn seed(
+    db: &mut Connection,
+    ddl: &dyn Ddl,
+    schema: &Schema,
+    (first, rows): (u64, u64),
+    may_be_null: &(dyn Fn(&ObjectName, &str) -> bool + Sync),
+) -> Seeded {
+    let mut seeded = Seeded::default();
+    for table in parents_first(schema) {
+        let maker = Maker { ddl, schema, table, may_be_null };
+        let mut failure = None;
+        for seq in first..first + rows {
+            match maker.insert(db, seq).await {
+                Ok(()) => *seeded.rows.entry(table.name.clone()).or_default() += 1,
+                Err(reason) => failure = failure.or(Some(reason)),
+            }
+        }
+        if let (Some(reason), None) = (failure, seeded.rows.get(&table.name)) {
+            seeded.empty.insert(table.name.clone(), maker.explain(&seeded, reason));
+        }
+    }
+    seeded
+}
+
+/// Referenced tables before those that must reference them. What may be NULL waits for nobody.
+fn parents_first(schema: &Schema) -> Vec<&Table> {
+    let mut placed: BTreeSet<&ObjectName> = BTreeSet::new();
+    let mut order = Vec::new();
+    let mut waiting: Vec<&Table> = schema.tables.values().map(|t| &**t).collect();
+    for wants_all in [true, false] {
+        loop {
+            let is_ready = |t: &&Table| {
+                let needed = |key: &&ForeignKey| key.ref_table != t.name && schema.tables.contains_key(&key.ref_table);
+                let wanted = |key: &&ForeignKey| wants_all || needs_parent(t, key);
+                t.foreign_keys.values().filter(needed).filter(wanted).all(|key| placed.contains(&key.ref_table))
+            };
+            let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_ready);
+            waiting = rest;
+            if ready.is_empty() {
+                break;
+            }
+            placed.extend(ready.iter().map(|t| &t.name));
+            order.extend(ready);
+        }
+    }
+    order.extend(waiting); // a circle that nothing opens: they are tried, and explained
+    order
+}
+
+fn needs_parent(table: &Table, key: &ForeignKey) -> bool {
+    key.columns.iter().all(|c| table.column(c).is_some_and(|c| !c.nullable))
+}
+
+struct Maker<'m> {
+    ddl: &'m dyn Ddl,
+    schema: &'m Schema,
+    table: &'m Table,
+    may_be_null: &'m (dyn Fn(&ObjectName, &str) -> bool + Sync),
+}
+
+/// What stands for a column in an INSERT.
+enum Cell {
+    LeftOut,
+    Sql(String),
+}
+
+impl Maker<'_> {
+    async fn insert(&self, db: &mut Connection, seq: u64) -> Result<(), String> {
+        let mut tried = BTreeSet::new();
+        let mut failure = String::new();
+        for attempt in 0..ATTEMPTS {
+            let sql = self.statement(seq, attempt);
+            if !tried.insert(sql.clone()) {
+                continue;
+            }
+            match db.run(&[sql]).await {
+                Ok(()) => return Ok(()),
+                // The first one is about the most natural row.
+                Err(error) if attempt == 0 => failure = error.cause.unwrap_or(error.effect),
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+
+    fn explain(&self, seeded: &Seeded, reason: String) -> String {
+        let orphan = self.table.foreign_keys.values().find(|key| {
+            needs_parent(self.table, key)
+                && key.ref_table != self.table.name
+                && !seeded.rows.contains_key(&key.ref_table)
+        });
+        match orphan {
+            Some(key) => format!("each row needs one of `{}`, which has none", key.ref_table),
+            None => reason.lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn statement(&self, seq: u64, attempt: usize) -> String {
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for (at, column) in self.table.columns.iter().enumerate() {
+            if let Cell::Sql(value) = self.cell(column, seq, attempt, at) {
+                names.push(self.ddl.ident(&column.name));
+                values.push(value);
+            }
+        }
+        let table = self.ddl.name(&self.table.name);
+        if names.is_empty() {
+            return format!("INSERT INTO {table} DEFAULT VALUES");
+        }
+        format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
+    }
+
+    fn cell(&self, column: &Column, seq: u64, attempt: usize, at: usize) -> Cell {
+        if column.generated.is_some() || column.identity.is_some() {
+            return Cell::LeftOut;
+        }
+        if let Some(value) = self.parents_value(column, seq) {
+            return Cell::Sql(value);
+        }
+        let minimal = attempt == 1;
+        let omit_now = minimal || seq % 3 == 1 && attempt == 0;
+        if column.nullable && omit_now && (self.may_be_null)(&self.table.name, &column.name) {
+            return Cell::Sql("NULL".to_owned());
+        }
+        if column.default.is_some() && omit_now {
+            return Cell::LeftOut;
+        }
+        let dialect = self.ddl.dialect();
+        let natural = generate(dialect, column, self.labels(column), seq);
+        let pool = self.pool(column);
+        // Attempt 0 and 1 keep to what the type asks for, unless a check names values.
+        let value = match attempt {
+            _ if pool.is_empty() && attempt < ATTEMPTS / 2 => natural,
+            0 | 1 => pool.get(pick(seq, pool.len())).cloned().unwrap_or(natural),
+            _ => {
+                // Each column walks through its values at a pace of its own, so that pairs of columns meet in many ways.
+                let step = attempt as u64 * (2 * at as u64 + 1) + seq;
+                let shapes = if attempt < ATTEMPTS / 2 { &[][..] } else { SHAPES };
+                let all: Vec<&str> =
+                    pool.iter().map(String::as_str).chain([natural.as_str()]).chain(shapes.iter().copied()).collect();
+                all[pick(step, all.len())].to_owned()
+            }
+        };
+        Cell::Sql(literal(self.ddl, column, &value))
+    }
+
+    fn labels(&self, column: &Column) -> Option<&[String]> {
+        let plain = |name: &ObjectName| {
+            [name.to_string(), self.ddl.ident(&name.name), name.name.clone()].contains(&column.ty)
+                || self.ddl.name(name) == column.ty
+        };
+        self.schema.enums.iter().find(|(name, _)| plain(name)).map(|(_, e)| e.values.as_slice())
+    }
+
+    /// The values that the checks on a column mention, and their neighbours.
+    fn pool(&self, column: &Column) -> Vec<String> {
+        let checks = self.table.checks.values().filter(|check| expr::mentions(&check.expr, &column.name));
+        let mut pool: Vec<String> = checks.flat_map(|check| literals(&check.expr)).collect();
+        let neighbours: Vec<String> = pool
+            .iter()
+            .filter_map(|text| text.parse::<i64>().ok())
+            .flat_map(|number| [number.saturating_add(1), number.saturating_sub(1)])
+            .map(|number| number.to_string())
+            .collect();
+        pool.extend(neighbours);
+        pool
+    }
+
+    /// A value of the row that the column references, chosen by the row's number; the same row for all columns of a key.
+    fn parents_value(&self, column: &Column, seq: u64) -> Option<String> {
+        let (key, at) = self.table.foreign_keys.values().find_map(|key| {
+            let at = key.columns.iter().position(|c| *c == column.name)?;
+            Some((key, at))
+        })?;
+        if !self.schema.tables.contains_key(&key.ref_table) {
+            return None;
+        }
+        let parent = self.ddl.name(&key.ref_table);
+        let columns: Vec<String> = key.ref_columns.iter().map(|c| self.ddl.ident(c)).collect();
+        let wanted = &columns[at];
+        let order = columns.join(", ");
+        // The last of the first few, so that a small table is walked through and a row is found whenever there is one.
+        let some = format!(
+            "(SELECT {wanted} FROM (SELECT {order} FROM {parent} WHERE {wanted} IS NOT NULL ORDER BY {order} LIMIT {}) AS few \
+             ORDER BY {} LIMIT 1)",
+            seq % 5 + 1,
+            columns.iter().map(|c| format!("{c} DESC")).collect::<Vec<_>>().join(", "),
+        );
+        let own = (key.ref_table == self.table.name && !column.nullable).then(|| {
+            let referenced = self.table.column(&key.ref_columns[at])?;
+            Some(literal(self.ddl, referenced, &generate(self.ddl.dialect(), referenced, None, seq)))
+        });
+        match own.flatten() {
+            Some(own) => Some(format!("coalesce({some}, {own})")),
+            None => Some(some),
+        }
+    }
+}
+
+fn pick(number: u64, len: usize) -> usize {
+    usize::try_from(number % (len.max(1) as u64)).unwrap_or_default()
+}
+
+/// The texts and numbers in an expression.
+fn literals(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    let mut in_name = false;
+    while let Some(first) = rest.chars().next() {
+        let len = match first {
+            '\'' => {
+                let end = rest[1..].find('\'').map_or(rest.len(), |at| at + 1);
+                found.push(rest[1..end].to_owned());
+                (end + 1).min(rest.len())
+            }
+            '"' => rest[1..].find('"').map_or(rest.len(), |at| at + 2),
+            c if c.is_ascii_digit() && !in_name => {
+                let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+                found.push(rest[..end].to_owned());
+                end
+            }
+            c => c.len_utf8(),
+        };
+        in_name = first.is_alphabetic() || first == '_' || in_name && first.is_ascii_digit();
+        rest = &rest[len..];
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literals;
+
+    #[test]
+    fn the_literals_of_a_check_are_found() {
+        assert_eq!(literals("(kind = ANY (ARRAY['a'::text, 'b c'::text]))"), ["a", "b c"]);
+        assert_eq!(literals("price2 > 10 AND \"x 5\" <= 2.5"), ["10", "2.5"]);
+    }
+}
