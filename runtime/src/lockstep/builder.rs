@@ -22,7 +22,7 @@ use super::{
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Identity, Lease, Ledger},
+    backend::{Backend, Basis, Identity, Lease, Ledger, settled},
     compat::Reason,
     embed::{History, Migrations},
     error::{Error, Result},
@@ -259,9 +259,11 @@ struct Booting<'b, B: Backend> {
 }
 
 impl<B: Backend> Booting<'_, B> {
-    /// Two round trips when there is nothing to do: the ledger, and the registration. The second result says whether steps
-    /// are left.
+    /// One round trip when there is nothing to do. The second result says whether steps are left.
     async fn until_registered(&mut self, mut db: B, deadline: Instant) -> Result<(B, bool)> {
+        if self.registered_unread(&mut db).await? {
+            return Ok((db, false));
+        }
         let identity = &self.lease.identity;
         loop {
             let Some(ledger) = self.ledger(&mut db, deadline).await? else { continue };
@@ -271,7 +273,7 @@ impl<B: Backend> Booting<'_, B> {
             let reasons = match boot {
                 Boot::Refused(error) => return Err(error),
                 Boot::Start => {
-                    if lease::register(&mut db, self.lease, ledger.epoch).await? {
+                    if lease::register(&mut db, self.lease, Basis::Epoch(ledger.epoch)).await? {
                         return Ok((db, !plans.is_empty()));
                     }
                     continue;
@@ -286,10 +288,20 @@ impl<B: Backend> Booting<'_, B> {
             };
             // Somebody else works, or the gate is closed. Where the database serves this version already, that can go on
             // beside it.
-            if reasons.is_empty() && lease::register(&mut db, self.lease, ledger.epoch).await? {
+            if reasons.is_empty() && lease::register(&mut db, self.lease, Basis::Epoch(ledger.epoch)).await? {
                 return Ok((db, true));
             }
             self.wait(reasons, deadline).await?;
+        }
+    }
+
+    /// Most starts find every migration done. So that is decided first, and the registration holds if the ledger says just
+    /// that; if not, nothing has happened, and the ledger is read.
+    async fn registered_unread(&self, db: &mut B) -> Result<bool> {
+        let ledger = self.ctx.all_done();
+        match decide::boot(&self.ctx.world(&[], &ledger, &[]), &self.lease.identity)? {
+            Boot::Start => lease::register(db, self.lease, Basis::Settled(&settled(ledger.migrations.iter()))).await,
+            Boot::Work { .. } | Boot::Refused(_) => Ok(false),
         }
     }
 

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::{Event, Progress, Retry, decide::World};
 use crate::{
-    backend::{Backend, DbError, ErrorClass, Lease, Ledger, ledger},
-    embed::History,
+    backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
+    embed::{Entry, History},
     error::{Error, Result},
     plan::{Plan, Step},
 };
@@ -76,6 +76,26 @@ impl Context {
     pub(super) async fn ledger<B: Backend>(&self, db: &mut B) -> Result<Option<Ledger>> {
         let known: Vec<&str> = self.history.entries().iter().map(|e| e.head.id.as_str()).collect();
         ledger::read(db, &known).await
+    }
+
+    /// The ledger as it is when every migration of the history is done and there is no other. Its times are not known.
+    pub(super) fn all_done(&self) -> Ledger {
+        let done = |entry: &Entry| MigrationRow {
+            id: entry.head.id.clone(),
+            parent: entry.head.parent.clone(),
+            app: self.app.clone(),
+            checksum: entry.head.checksum.clone(),
+            before: entry.head.before.clone(),
+            after: entry.head.after.clone(),
+            state: MigrationState::Done,
+            started_ms: 0,
+            finished_ms: None,
+            applied_by: String::new(),
+            plan: None,
+            steps: Vec::new(),
+        };
+        let migrations = self.history.entries().iter().map(done).collect();
+        Ledger { format: LEDGER_FORMAT, migrations, ..Ledger::default() }
     }
 
     pub(super) fn world<'a>(&'a self, plans: &'a [Plan], ledger: &'a Ledger, leases: &'a [Lease]) -> World<'a> {

@@ -1,7 +1,9 @@
 //! Leases and what the server knows of the sessions behind them.
 
+use sha2::{Digest as _, Sha256};
+
 use super::session::Postgres;
-use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
+use crate::backend::{Backend as _, Basis, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
 
 /// `pg_locks` shows a 64-bit advisory key in two halves.
 const LEASES: &str = "SELECT CAST(json_build_object(
@@ -50,13 +52,22 @@ pub(crate) fn answer(text: &str) -> DbResult<Registered> {
     }
 }
 
+/// As the server's `encode(sha256(…), 'hex')`: a long history need not be sent.
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Literals instead of parameters: a statement with parameters costs a second round trip.
-pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+pub(super) async fn register(db: &mut Postgres, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
     let text = Postgres::literal;
     let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
+    let (epoch, settled) = match basis {
+        Basis::Epoch(epoch) => (epoch.to_string(), "NULL".to_owned()),
+        Basis::Settled(said) => ("NULL".to_owned(), text(&digest(said))),
+    };
     let sql = format!(
-        "SELECT schemadiff.register({epoch}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+        "SELECT schemadiff.register({epoch}, {settled}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
         text(&lease.instance),
         text(&lease.identity.app),
         text(&lease.identity.version),

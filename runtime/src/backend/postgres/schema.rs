@@ -73,13 +73,19 @@ const TABLES: &[&str] = &[
 fn register_function() -> String {
     format!(
         "CREATE OR REPLACE FUNCTION schemadiff.register(
-            epoch bigint, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
+            epoch bigint, settled text, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
             process json, revision text, evidence text) RETURNS text
          LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          DECLARE entered text;
          BEGIN
             IF NOT pg_try_advisory_xact_lock_shared({GATE_KEY}) THEN RETURN 'busy'; END IF;
-            IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
+            IF register.settled IS NULL THEN
+                IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
+            ELSIF register.settled IS DISTINCT FROM (SELECT encode(sha256(convert_to(m.format || chr(10) ||
+                coalesce((SELECT string_agg(x.line, chr(10) ORDER BY x.line COLLATE \"C\") FROM (SELECT
+                    concat_ws(' ', g.id, coalesce(g.parent, '-'), g.checksum, g.after_fingerprint, g.state) AS line
+                    FROM schemadiff.migration g) x), ''), 'UTF8')), 'hex') FROM schemadiff.meta m) THEN RETURN 'changed';
+            END IF;
             entered := schemadiff.enter(register.app, register.version);
             IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
             DELETE FROM schemadiff.lease l WHERE l.app = register.app AND l.version = register.version
@@ -90,7 +96,7 @@ fn register_function() -> String {
             VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,
                 register.schema, register.process, register.revision, clock_timestamp(), clock_timestamp(),
                 CASE entered WHEN 'pooled' THEN 'heartbeat' ELSE register.evidence END, pg_backend_pid(),
-                (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()))
+                (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a))
             ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL,
                 session_pid = excluded.session_pid, session_start = excluded.session_start,
                 evidence = CASE excluded.evidence WHEN 'heartbeat' THEN 'heartbeat' ELSE l.evidence END;

@@ -1,7 +1,7 @@
 //! Leases and the processes behind them.
 
 use super::session::Sqlite;
-use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
+use crate::backend::{Backend as _, Basis, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
 
 const LEASES: &str = "SELECT CAST(json_object(
         'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', json(l.schema),
@@ -32,13 +32,13 @@ pub(super) async fn read(db: &mut Sqlite) -> DbResult<Vec<Lease>> {
 }
 
 /// Registration in one write transaction; the gate's check is one too, and there is one writer.
-pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+pub(super) async fn register(db: &mut Sqlite, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
     match db.begin(Timeouts::LEDGER).await {
         Ok(()) => {}
         Err(e) if e.class == ErrorClass::LockTimeout => return Ok(Registered::Busy),
         Err(e) => return Err(e),
     }
-    let answer = register_within(db, lease, epoch).await;
+    let answer = register_within(db, lease, basis).await;
     match answer {
         Ok(Registered::Yes) => db.commit().await.map(|()| Registered::Yes),
         other => {
@@ -48,8 +48,16 @@ pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbRe
     }
 }
 
-async fn register_within(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult<Registered> {
-    let unchanged = format!("SELECT epoch = {epoch} FROM _schemadiff_meta");
+async fn register_within(db: &mut Sqlite, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
+    let unchanged = match basis {
+        Basis::Epoch(epoch) => format!("SELECT epoch = {epoch} FROM _schemadiff_meta"),
+        Basis::Settled(said) => format!(
+            "SELECT m.format || char(10) || coalesce((SELECT group_concat(x.line, char(10)) FROM (
+                SELECT g.id || ' ' || coalesce(g.parent, '-') || ' ' || g.checksum || ' ' || g.after_fingerprint || ' ' ||
+                    g.state AS line FROM _schemadiff_migration g ORDER BY line) x), '') = {} FROM _schemadiff_meta m",
+            Sqlite::literal(said)
+        ),
+    };
     if !db.is_true(&unchanged).await? {
         return Ok(Registered::Changed);
     }

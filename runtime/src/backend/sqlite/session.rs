@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use super::{errors::classify, leases, schema};
 use crate::{
-    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
+    backend::{
+        Backend, Basis, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
+    },
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence},
@@ -273,8 +275,8 @@ impl Backend for Sqlite {
         leases::read(self).await
     }
 
-    async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
-        leases::register(self, lease, epoch).await
+    async fn register(&mut self, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
+        leases::register(self, lease, basis).await
     }
 
     async fn leave(&mut self, _app: &str, _version: &str) {}

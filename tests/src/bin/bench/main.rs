@@ -1,17 +1,25 @@
 //! Benchmarks: whole commands, interleaved in one run, reported as ratios. `docs/benchmarks.md` says how to read them.
 //!
-//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive`
+//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start`
 
 mod derive;
 mod diff;
 mod measure;
+mod start;
 
 fn main() -> std::process::ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("diff") => diff::run(),
         Some("derive") => derive::run(),
+        Some("start") => start::run(),
+        // One contender of `start`, in a process of its own.
+        Some("start-once") => {
+            let args: Vec<String> = std::env::args().skip(2).collect();
+            let [tool, url, dir] = args.as_slice() else { return std::process::ExitCode::from(2) };
+            start::once(tool, url, std::path::Path::new(dir));
+        }
         _ => {
-            eprintln!("usage: bench diff | bench derive");
+            eprintln!("usage: bench diff | bench derive | bench start");
             return std::process::ExitCode::from(2);
         }
     }
