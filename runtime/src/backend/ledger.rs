@@ -2,7 +2,9 @@
 //!
 //! Parameters are text and are cast where the column is no text; times are the server's.
 
-use super::{Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Ledger, Process, Retired, StepState, Worker};
+use super::{
+    Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Ledger, Process, Retired, StepState, Worker,
+};
 use crate::{
     error::{Error, Result},
     model::Schema,
@@ -361,6 +363,24 @@ pub async fn heartbeat<B: Backend>(db: &mut B, instance: &str) -> DbResult<bool>
          (SELECT 1 FROM {retired} r WHERE r.app = {lease}.app AND r.version = {lease}.version)"
     );
     Ok(db.run(&sql, &[Some(instance)]).await? == 1)
+}
+
+/// Sweeps away what earlier instances of the same code left: leases that ended, or were silent for a day. What such a
+/// lease knows, the schema of connections that may outlive it, this one says as well.
+///
+/// # Errors
+/// When the server fails.
+pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
+    let q = B::SQL;
+    let sql = format!(
+        "DELETE FROM {} WHERE app = $1 AND version = $2 AND fingerprint = $3 AND instance <> $4 \
+         AND (ended_at IS NOT NULL OR {} - {} > 86400000)",
+        q.table("lease"),
+        q.ms(q.now),
+        q.ms("heartbeat_at"),
+    );
+    let by = [&lease.identity.app, &lease.identity.version, lease.fingerprint.as_str(), &lease.instance];
+    db.run(&sql, &by.map(|text: &str| Some(text))).await
 }
 
 /// A lease's good-bye. The row stays: it knows the schema of connections that may outlive it.

@@ -105,19 +105,11 @@ pub enum Registered {
     Retired(Retired),
 }
 
-/// What a registration rests on: it counts only while that is so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis<'a> {
-    /// The ledger has not changed since this epoch of it was read.
-    Epoch(i64),
-    /// The ledger says just this: see [`settled`]. It need not have been read.
-    Settled(&'a str),
-}
-
 /// What a ledger says in which these migrations are done and nothing else is: the format, then a line for each row in
 /// the order of the ids' bytes. Each engine makes the same of its rows.
-pub fn settled<'a>(rows: impl Iterator<Item = &'a MigrationRow>) -> String {
+pub fn settled(rows: &[MigrationRow]) -> String {
     let mut lines: Vec<String> = rows
+        .iter()
         .map(|m| format!("{} {} {} {} done", m.id, m.parent.as_deref().unwrap_or("-"), m.checksum, m.after))
         .collect();
     lines.sort_unstable();
@@ -239,8 +231,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn claim_version(&mut self, app: &str, version: &str) -> impl Future<Output = DbResult<bool>> + Send;
     /// All leases with what the server knows of their lives.
     fn leases(&mut self) -> impl Future<Output = DbResult<Vec<Lease>>> + Send;
-    /// Registers a lease on this connection, in one act against the gate, while what it rests on is so.
-    fn register(&mut self, lease: &Lease, basis: Basis<'_>) -> impl Future<Output = DbResult<Registered>> + Send;
+    /// Registers a lease on this connection, in one act against the gate and in one round trip, where the ledger says just
+    /// this (see [`settled`]), the version is not retired and the session is the client's own. Otherwise nothing happens,
+    /// and [`Backend::register`] is the way.
+    fn register_settled(&mut self, lease: &Lease, said: &str) -> impl Future<Output = DbResult<bool>> + Send;
+    /// Registers a lease on this connection, in one act against the gate, unless the ledger's epoch is another one.
+    fn register(&mut self, lease: &Lease, epoch: i64) -> impl Future<Output = DbResult<Registered>> + Send;
     /// Gives back what [`Backend::register`] locked on this connection.
     fn leave(&mut self, app: &str, version: &str) -> impl Future<Output = ()> + Send;
 }

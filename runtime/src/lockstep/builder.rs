@@ -22,7 +22,7 @@ use super::{
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Basis, Identity, Lease, Ledger, settled},
+    backend::{Backend, Identity, Lease, Ledger, settled},
     compat::Reason,
     embed::{History, Migrations},
     error::{Error, Result},
@@ -206,11 +206,21 @@ impl Builder {
     }
 
     async fn start_on<B: Backend>(self, url: String) -> Result<Lockstep> {
-        let history = self.migrations.history()?;
+        let target = B::target(&url)?;
+        // The migrations are read while the server makes a session.
+        let migrations = self.migrations.clone();
+        let reading = tokio::task::spawn_blocking(move || migrations.history());
+        let (connected, history) = tokio::join!(B::connect(&target), reading);
+        let history = match history {
+            Ok(history) => history?,
+            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
+            Err(_runtime_ends) => return Err(Error::Interrupted),
+        };
         let plans = history.snapshot().dialect;
         if plans != B::DIALECT {
             return Err(Error::OtherDialect { plans, database: B::DIALECT });
         }
+        let keeper = connected?;
         let identity = self.identity(&history, B::DIALECT)?;
         let (stop, stopped) = watch::channel(false);
         let ctx = Context {
@@ -224,8 +234,6 @@ impl Builder {
             pause: self.pause,
         };
         let lease = lease::mine::<B>(identity, self.revision.clone());
-        let target = B::target(&url)?;
-        let keeper = B::connect(&target).await?;
         let mut boot = Booting {
             target: &target,
             ctx: ctx.clone(),
@@ -273,7 +281,7 @@ impl<B: Backend> Booting<'_, B> {
             let reasons = match boot {
                 Boot::Refused(error) => return Err(error),
                 Boot::Start => {
-                    if lease::register(&mut db, self.lease, Basis::Epoch(ledger.epoch)).await? {
+                    if lease::register(&mut db, self.lease, ledger.epoch).await? {
                         return Ok((db, !plans.is_empty()));
                     }
                     continue;
@@ -288,7 +296,7 @@ impl<B: Backend> Booting<'_, B> {
             };
             // Somebody else works, or the gate is closed. Where the database serves this version already, that can go on
             // beside it.
-            if reasons.is_empty() && lease::register(&mut db, self.lease, Basis::Epoch(ledger.epoch)).await? {
+            if reasons.is_empty() && lease::register(&mut db, self.lease, ledger.epoch).await? {
                 return Ok((db, true));
             }
             self.wait(reasons, deadline).await?;
@@ -300,7 +308,7 @@ impl<B: Backend> Booting<'_, B> {
     async fn registered_unread(&self, db: &mut B) -> Result<bool> {
         let ledger = self.ctx.all_done();
         match decide::boot(&self.ctx.world(&[], &ledger, &[]), &self.lease.identity)? {
-            Boot::Start => lease::register(db, self.lease, Basis::Settled(&settled(ledger.migrations.iter()))).await,
+            Boot::Start => lease::register_settled(db, self.lease, &settled(&ledger.migrations)).await,
             Boot::Work { .. } | Boot::Refused(_) => Ok(false),
         }
     }

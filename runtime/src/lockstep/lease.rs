@@ -11,7 +11,7 @@ use super::{
     retry::{jittered, random_name},
 };
 use crate::{
-    backend::{Backend, Basis, ErrorClass, Identity, Lease, Process, Registered, ledger},
+    backend::{Backend, ErrorClass, Identity, Lease, Process, Registered, ledger},
     error::{Error, Result},
     model::Fingerprint,
     waiting::Evidence,
@@ -42,14 +42,17 @@ pub(super) fn mine<B: Backend>(identity: Identity, revision: Option<String>) -> 
     }
 }
 
-/// Registers once; false when the ledger has to be read, again or at all.
-pub(super) async fn register<B: Backend>(db: &mut B, lease: &Lease, basis: Basis<'_>) -> Result<bool> {
-    let answer = match db.register(lease, basis).await {
-        // Nobody has looked whether there is a ledger.
-        Err(e) if e.class == ErrorClass::Missing && matches!(basis, Basis::Settled(_)) => return Ok(false),
-        answer => answer.map_err(|e| ledger::explain::<B>("register this instance", e))?,
-    };
-    match answer {
+/// Registers without having read the ledger, which has to say just this; false when it does not, or is not there.
+pub(super) async fn register_settled<B: Backend>(db: &mut B, lease: &Lease, said: &str) -> Result<bool> {
+    match db.register_settled(lease, said).await {
+        Err(e) if e.class == ErrorClass::Missing => Ok(false),
+        answer => answer.map_err(|e| ledger::explain::<B>("register this instance", e)),
+    }
+}
+
+/// Registers once; false when the ledger has to be read again.
+pub(super) async fn register<B: Backend>(db: &mut B, lease: &Lease, epoch: i64) -> Result<bool> {
+    match db.register(lease, epoch).await.map_err(|e| ledger::explain::<B>("register this instance", e))? {
         Registered::Yes => Ok(true),
         Registered::Changed => Ok(false),
         Registered::Busy => {
@@ -69,6 +72,7 @@ pub(super) async fn keep<B: Backend>(
     mut stop: watch::Receiver<bool>,
     refusal: Arc<Mutex<Refusal>>,
 ) {
+    let mut swept = false;
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
@@ -76,6 +80,10 @@ pub(super) async fn keep<B: Backend>(
                 drop(told);
                 break;
             }
+        }
+        // Not at the start, which has better things to do.
+        if !swept {
+            swept = ledger::sweep(&mut db, &lease).await.is_ok();
         }
         match ledger::heartbeat(&mut db, &lease.instance).await {
             Ok(true) => reachable(&refusal).await,
@@ -125,7 +133,7 @@ async fn again<B: Backend>(target: B::Target, ctx: &Context, lease: &Lease) -> R
             let (app, version) = (lease.identity.app.clone(), lease.identity.version.clone());
             return Err(Error::NotServed { app, version, reasons: served });
         }
-        if register(&mut db, lease, Basis::Epoch(ledger.epoch)).await? {
+        if register(&mut db, lease, ledger.epoch).await? {
             return Ok(db);
         }
     }

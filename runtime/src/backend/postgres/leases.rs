@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::session::Postgres;
-use crate::backend::{Backend as _, Basis, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
+use super::{GATE_KEY, session::Postgres};
+use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
 
 /// `pg_locks` shows a 64-bit advisory key in two halves.
 const LEASES: &str = "SELECT CAST(json_build_object(
@@ -57,17 +57,13 @@ fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Literals instead of parameters: a statement with parameters costs a second round trip.
-pub(super) async fn register(db: &mut Postgres, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
+/// The values of a lease that a client sends, as literals: a statement with parameters costs a second round trip.
+fn values(lease: &Lease) -> DbResult<String> {
     let text = Postgres::literal;
     let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
-    let (epoch, settled) = match basis {
-        Basis::Epoch(epoch) => (epoch.to_string(), "NULL".to_owned()),
-        Basis::Settled(said) => ("NULL".to_owned(), text(&digest(said))),
-    };
-    let sql = format!(
-        "SELECT schemadiff.register({epoch}, {settled}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+    Ok(format!(
+        "{}, {}, {}, {}, {}, {}, {}, {}, {}",
         text(&lease.instance),
         text(&lease.identity.app),
         text(&lease.identity.version),
@@ -77,9 +73,48 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, basis: Basis<'_>)
         text(&process),
         lease.revision.as_deref().map_or_else(|| "NULL".to_owned(), text),
         text(lease.evidence.as_str()),
-    );
+    ))
+}
+
+pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+    let sql = format!("SELECT schemadiff.register({epoch}, {})", values(lease)?);
     let rows = db.rows(&sql, &[]).await?;
     let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten()).unwrap_or_default();
     db.knows_session(text == "ok");
     answer(&text)
+}
+
+/// Not a function of the ledger: a start with nothing to do would pay more for loading PL/pgSQL than for all the rest.
+///
+/// Both statements are one message, so one transaction. The first one shares the gate, which nobody who retires a version
+/// can then have; the second one looks at what others have committed until then. The version's lock is the last condition,
+/// so that it is not taken in vain.
+pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &str) -> DbResult<bool> {
+    let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
+    let sql = format!(
+        "SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
+         INSERT INTO schemadiff.lease (instance, app, version, ordinal, fingerprint, schema, process, revision, evidence,
+             started_at, heartbeat_at, session_pid, session_start)
+         SELECT {}, clock_timestamp(), clock_timestamp(), pg_backend_pid(),
+             (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a)
+         FROM schemadiff.meta m
+         WHERE CASE
+             WHEN current_setting('schemadiff.gate') = 'true' AND schemadiff.session_is_own()
+                 AND NOT EXISTS (SELECT FROM schemadiff.retired r WHERE r.app = {app} AND r.version = {version})
+                 AND {} = (SELECT encode(sha256(convert_to(m.format || chr(10) ||
+                     coalesce(string_agg(x.line, chr(10) ORDER BY x.line COLLATE \"C\"), ''), 'UTF8')), 'hex')
+                     FROM (SELECT concat_ws(' ', g.id, coalesce(g.parent, '-'), g.checksum, g.after_fingerprint, g.state)
+                         AS line FROM schemadiff.migration g) x)
+             THEN pg_try_advisory_lock_shared(schemadiff.version_key({app}, {version}))
+             ELSE false END
+         RETURNING instance",
+        values(lease)?,
+        Postgres::literal(&digest(said)),
+    );
+    // One row answers the first statement; another one, the second.
+    let registered = db.rows(&sql, &[]).await?.len() == 2;
+    if registered {
+        db.knows_session(true);
+    }
+    Ok(registered)
 }

@@ -41,7 +41,8 @@ const TABLES: &[&str] = &[
     // setting; a pooler gives its clients sessions that it opened itself, and sets these two where they differ.
     "CREATE OR REPLACE FUNCTION schemadiff.session_is_own() RETURNS boolean
      LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-        SELECT count(*) = 2 FROM pg_settings WHERE name IN ('DateStyle', 'client_encoding') AND source = 'client'
+        SELECT count(*) = 2 FROM pg_show_all_settings() s
+        WHERE s.name IN ('DateStyle', 'client_encoding') AND s.source = 'client'
      $$",
     // What a connection asks when it is opened. The lock comes first and the look at `retired` after it, each with a
     // snapshot of its own: the gate holds the key exclusively while it retires a version. A lock that a pooler would pass on
@@ -73,24 +74,15 @@ const TABLES: &[&str] = &[
 fn register_function() -> String {
     format!(
         "CREATE OR REPLACE FUNCTION schemadiff.register(
-            epoch bigint, settled text, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
+            epoch bigint, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
             process json, revision text, evidence text) RETURNS text
          LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          DECLARE entered text;
          BEGIN
             IF NOT pg_try_advisory_xact_lock_shared({GATE_KEY}) THEN RETURN 'busy'; END IF;
-            IF register.settled IS NULL THEN
-                IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
-            ELSIF register.settled IS DISTINCT FROM (SELECT encode(sha256(convert_to(m.format || chr(10) ||
-                coalesce((SELECT string_agg(x.line, chr(10) ORDER BY x.line COLLATE \"C\") FROM (SELECT
-                    concat_ws(' ', g.id, coalesce(g.parent, '-'), g.checksum, g.after_fingerprint, g.state) AS line
-                    FROM schemadiff.migration g) x), ''), 'UTF8')), 'hex') FROM schemadiff.meta m) THEN RETURN 'changed';
-            END IF;
+            IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
             entered := schemadiff.enter(register.app, register.version);
             IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
-            DELETE FROM schemadiff.lease l WHERE l.app = register.app AND l.version = register.version
-                AND l.fingerprint = register.fingerprint AND l.instance <> register.instance
-                AND (l.ended_at IS NOT NULL OR l.heartbeat_at < clock_timestamp() - interval '1 day');
             INSERT INTO schemadiff.lease AS l (instance, app, version, ordinal, fingerprint, schema, process, revision,
                 started_at, heartbeat_at, evidence, session_pid, session_start)
             VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,

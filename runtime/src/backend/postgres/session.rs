@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
 use crate::{
-    backend::{Backend, Basis, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
+    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence},
@@ -337,8 +337,12 @@ impl Backend for Postgres {
         leases::read(self).await
     }
 
-    async fn register(&mut self, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
-        leases::register(self, lease, basis).await
+    async fn register_settled(&mut self, lease: &Lease, said: &str) -> DbResult<bool> {
+        leases::register_settled(self, lease, said).await
+    }
+
+    async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+        leases::register(self, lease, epoch).await
     }
 
     async fn leave(&mut self, app: &str, version: &str) {

@@ -1,7 +1,7 @@
 //! Leases and the processes behind them.
 
 use super::session::Sqlite;
-use crate::backend::{Backend as _, Basis, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
+use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
 
 const LEASES: &str = "SELECT CAST(json_object(
         'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', json(l.schema),
@@ -31,14 +31,28 @@ pub(super) async fn read(db: &mut Sqlite) -> DbResult<Vec<Lease>> {
         .collect()
 }
 
+pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+    register_where(db, lease, &format!("SELECT epoch = {epoch} FROM _schemadiff_meta")).await
+}
+
+pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, said: &str) -> DbResult<bool> {
+    let unchanged = format!(
+        "SELECT m.format || char(10) || coalesce((SELECT group_concat(x.line, char(10)) FROM (
+            SELECT g.id || ' ' || coalesce(g.parent, '-') || ' ' || g.checksum || ' ' || g.after_fingerprint || ' ' ||
+                g.state AS line FROM _schemadiff_migration g ORDER BY line) x), '') = {} FROM _schemadiff_meta m",
+        Sqlite::literal(said)
+    );
+    Ok(register_where(db, lease, &unchanged).await? == Registered::Yes)
+}
+
 /// Registration in one write transaction; the gate's check is one too, and there is one writer.
-pub(super) async fn register(db: &mut Sqlite, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
+async fn register_where(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbResult<Registered> {
     match db.begin(Timeouts::LEDGER).await {
         Ok(()) => {}
         Err(e) if e.class == ErrorClass::LockTimeout => return Ok(Registered::Busy),
         Err(e) => return Err(e),
     }
-    let answer = register_within(db, lease, basis).await;
+    let answer = register_within(db, lease, unchanged).await;
     match answer {
         Ok(Registered::Yes) => db.commit().await.map(|()| Registered::Yes),
         other => {
@@ -48,28 +62,15 @@ pub(super) async fn register(db: &mut Sqlite, lease: &Lease, basis: Basis<'_>) -
     }
 }
 
-async fn register_within(db: &mut Sqlite, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
-    let unchanged = match basis {
-        Basis::Epoch(epoch) => format!("SELECT epoch = {epoch} FROM _schemadiff_meta"),
-        Basis::Settled(said) => format!(
-            "SELECT m.format || char(10) || coalesce((SELECT group_concat(x.line, char(10)) FROM (
-                SELECT g.id || ' ' || coalesce(g.parent, '-') || ' ' || g.checksum || ' ' || g.after_fingerprint || ' ' ||
-                    g.state AS line FROM _schemadiff_migration g ORDER BY line) x), '') = {} FROM _schemadiff_meta m",
-            Sqlite::literal(said)
-        ),
-    };
-    if !db.is_true(&unchanged).await? {
+async fn register_within(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbResult<Registered> {
+    if !db.is_true(unchanged).await? {
         return Ok(Registered::Changed);
     }
     let identity = &lease.identity;
     if let Some(retired) = db.retired(&identity.app, &identity.version).await? {
         return Ok(Registered::Retired(retired));
     }
-    let sweep = "DELETE FROM _schemadiff_lease WHERE app = $1 AND version = $2 AND fingerprint = $3 AND instance <> $4 \
-                 AND (ended_at IS NOT NULL OR julianday('now') - julianday(heartbeat_at) > 1)";
     let fingerprint = lease.fingerprint.as_str();
-    let by = [Some(identity.app.as_str()), Some(&identity.version), Some(fingerprint), Some(&lease.instance)];
-    db.run(sweep, &by).await?;
     let sql = "INSERT INTO _schemadiff_lease (instance, app, version, ordinal, fingerprint, schema, process, revision, \
                started_at, heartbeat_at, evidence) VALUES ($1, $2, $3, CAST($4 AS INTEGER), $5, $6, $7, $8, \
                strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'), $9) \

@@ -17,9 +17,7 @@ use tokio::sync::watch;
 
 use super::{errors::classify, leases, schema};
 use crate::{
-    backend::{
-        Backend, Basis, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
-    },
+    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence},
@@ -275,8 +273,12 @@ impl Backend for Sqlite {
         leases::read(self).await
     }
 
-    async fn register(&mut self, lease: &Lease, basis: Basis<'_>) -> DbResult<Registered> {
-        leases::register(self, lease, basis).await
+    async fn register_settled(&mut self, lease: &Lease, said: &str) -> DbResult<bool> {
+        leases::register_settled(self, lease, said).await
+    }
+
+    async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
+        leases::register(self, lease, epoch).await
     }
 
     async fn leave(&mut self, _app: &str, _version: &str) {}
