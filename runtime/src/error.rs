@@ -207,13 +207,55 @@ pub enum Error {
         blockers: Vec<Blocker>,
     },
     /// Rows stayed unfilled.
-    #[error("step {step} of migration {migration} ended with {remaining} rows not filled")]
+    #[error("step {step} of migration {migration} ended with {remaining} rows not filled{}", such_as(keys))]
     BackfillIncomplete {
         migration: String,
         step: String,
         /// The number of rows that are still to be filled.
         remaining: u64,
+        /// The keys of some of them.
+        keys: Vec<String>,
     },
+    /// One row cannot be filled.
+    #[error("step {step} of migration {migration} cannot fill the row of {table} with {key}: {cause}")]
+    BackfillRow {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        /// The row's key.
+        key: String,
+        cause: String,
+    },
+    /// The expression gives NULL for a column that is to become NOT NULL.
+    #[error(
+        "step {step} of migration {migration} gives NULL to a column of {table} that is to be NOT NULL{}",
+        such_as(keys)
+    )]
+    BackfillNull {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        /// The number of rows that are still to be filled.
+        remaining: u64,
+        /// The keys of some of them.
+        keys: Vec<String>,
+    },
+    /// What is to be filled is gone.
+    #[error(
+        "step {step} of migration {migration} finds no longer what it fills, {table} was changed or dropped: {cause}"
+    )]
+    BackfillTarget {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        cause: String,
+    },
+    /// The disk is full.
+    #[error("step {step} of migration {migration} stopped because the database has no space left: {cause}")]
+    NoSpace { migration: String, step: String, code: String, cause: String },
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
@@ -286,6 +328,10 @@ impl Error {
             Self::NotDone { .. } => "SD0753",
             Self::ForeignKeys { .. } => "SD0754",
             Self::LostWork => "SD0755",
+            Self::BackfillRow { .. } => "SD0756",
+            Self::BackfillNull { .. } => "SD0757",
+            Self::BackfillTarget { .. } => "SD0758",
+            Self::NoSpace { .. } => "SD0759",
             Self::GateClosed { .. } => "SD0850",
             Self::WorkerBusy { .. } => "SD0851",
             Self::NotServedInTime { .. } => "SD0852",
@@ -351,6 +397,21 @@ impl Error {
             Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
             Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
             Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),
+            Self::BackfillRow { .. } => vec![
+                "correct that row and apply again: the rows before it are filled, and it goes on there".to_owned(),
+                "or take the migration back with `cargo schemadiff abort` and write it with another expression; all versions work meanwhile"
+                    .to_owned(),
+            ],
+            Self::BackfillNull { .. } => vec![
+                "give those rows the values that the expression needs, and apply again".to_owned(),
+                "or take the migration back with `cargo schemadiff abort` and write it with another expression, such as coalesce(.., ..)"
+                    .to_owned(),
+            ],
+            Self::BackfillTarget { .. } => vec![
+                "see `cargo schemadiff diff` for what was changed by hand, and take it back; then apply again".to_owned(),
+                "or take the migration back with `cargo schemadiff abort`".to_owned(),
+            ],
+            Self::NoSpace { .. } => one("make room, and apply again: what was filled stays, and it goes on there"),
             Self::NotDone { .. } => one("look at the step's `done_when` query and at what else changes that object"),
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
@@ -369,6 +430,10 @@ const fn done_or_undone(taken_back: bool) -> &'static str {
 
 fn list(reasons: &[Reason]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn such_as(keys: &[String]) -> String {
+    if keys.is_empty() { String::new() } else { format!(", such as those with {}", keys.join("; ")) }
 }
 
 fn by(blockers: &[Blocker]) -> String {

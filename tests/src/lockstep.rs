@@ -145,7 +145,7 @@ pub fn second(dialect: Dialect) -> Plan {
         ddl.drop_column(&users(), "email_key"),
     );
     let key = [KeyColumn { name: "id".to_owned(), ty: key_type(dialect).to_owned() }];
-    let set = [Assignment { column: "email_key".to_owned(), expr: "lower(fullname)".to_owned() }];
+    let set = [Assignment { column: "email_key".to_owned(), expr: "lower(fullname)".to_owned(), not_null: false }];
     let mut backfill = ddl.backfill(&users(), &key, &set, "email_key IS NULL AND fullname IS NOT NULL");
     backfill.batch_size = 100;
     let mut fill = step("02-backfill-users-email_key", Phase::Backfill, Envelope::Batches, Vec::new(), Vec::new());

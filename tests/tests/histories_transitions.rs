@@ -176,8 +176,6 @@ async fn project(name: &str) -> (usize, Vec<String>) {
 const REFUSED: &[(&str, &str)] = &[
     // boolean to an enumerated type: PostgreSQL has no cast, the authors wrote an expression.
     ("20240221124844_multi_stage_build_status", "cannot cast type boolean"),
-    // The table got its primary key later: no key to fill a new column along.
-    ("20241021050229_builds-started-finished", "SD0608"),
     // A new primary key column: every row needs a value of its own, and the tables that refer to it need the same one. The
     // authors wrote that as statements over several tables; a backfill is an expression over one row.
     ("9_add-split-incarnation-id", "23505"),

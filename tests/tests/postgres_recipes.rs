@@ -29,18 +29,17 @@ async fn row(connection: &mut Connection, sql: &str) -> String {
 async fn walk(connection: &mut Connection, backfill: &Backfill, size: u32) -> (u32, u64) {
     let Some(upper) = connection.query_row(&backfill.upper_sql, &[]).await.unwrap() else { return (0, 0) };
     let keys = backfill.key.len();
-    let (mut cursor, mut batches, mut changed) = (Vec::new(), 0, 0);
-    loop {
-        let sql = if cursor.is_empty() { &backfill.first_sql } else { &backfill.batch_sql };
+    let waiting = |row: String| row.parse::<u64>().unwrap();
+    let before = waiting(row(connection, &backfill.remaining_sql).await);
+    let (mut cursor, mut batches) = (vec![None; keys], 0);
+    while cursor != upper {
         let params = [cursor.clone(), upper.clone(), vec![Some(size.to_string())]].concat();
-        let answer = connection.query_row(sql, &params).await.unwrap().unwrap();
-        changed += answer[keys].as_ref().unwrap().parse::<u64>().unwrap();
-        if answer[0].is_none() {
-            return (batches, changed);
-        }
+        let next = connection.query_row(&backfill.batch_sql, &params).await.unwrap().unwrap_or_else(|| upper.clone());
+        connection.query_row(&backfill.update_sql, &[cursor, next.clone()].concat()).await.unwrap();
         batches += 1;
-        cursor = answer[..keys].to_vec();
+        cursor = next;
     }
+    (batches, before - waiting(row(connection, &backfill.remaining_sql).await))
 }
 
 fn renamed(old: &str, new: &str, forward: &str, backward: &str, columns: &[&str]) -> SyncSpec {
@@ -113,8 +112,8 @@ async fn a_lossy_mapping_does_not_destroy_the_old_column_in_a_backfill() {
     c.run(&DDL.create_sync(&cents)).await.unwrap();
     let key = [KeyColumn { name: "id".into(), ty: "integer".into() }];
     let set = [
-        Assignment { column: "short".into(), expr: short.forward.clone() },
-        Assignment { column: "cents".into(), expr: cents.forward.clone() },
+        Assignment { column: "short".into(), expr: short.forward.clone(), not_null: false },
+        Assignment { column: "cents".into(), expr: cents.forward.clone(), not_null: false },
     ];
     let backfill = DDL.backfill(&short.table, &key, &set, "short IS NULL");
     assert_eq!(walk(&mut c, &backfill, 7).await, (15, 100));
@@ -221,7 +220,7 @@ async fn backfills_walk_along_every_kind_of_key() {
         run(&mut c, &format!("CREATE TABLE t ({columns} n int, done int, PRIMARY KEY ({}))", names.join(", "))).await;
         run(&mut c, &format!("INSERT INTO t SELECT {values}, i FROM generate_series(1, 250) i")).await;
         let key: Vec<_> = keys.iter().map(|(n, ty)| KeyColumn { name: (*n).into(), ty: (*ty).into() }).collect();
-        let set = [Assignment { column: "done".into(), expr: "n * 2".into() }];
+        let set = [Assignment { column: "done".into(), expr: "n * 2".into(), not_null: false }];
         let backfill = DDL.backfill(&ObjectName::new("t"), &key, &set, "done IS NULL");
         assert_eq!(row(&mut c, &backfill.remaining_sql).await, "250");
         assert_eq!(walk(&mut c, &backfill, 100).await, (3, 250), "{columns}");

@@ -575,7 +575,7 @@ fn statements_are_as_reviewed() {
     let dependents = Dependents { triggers: vec![trigger], syncs: vec![sync] };
     let copy = [("state".to_owned(), "lower(state)".to_owned())];
     let key = [KeyColumn { name: "id".into(), ty: "INTEGER".into() }];
-    let set = [Assignment { column: "login".into(), expr: "lower(email)".into() }];
+    let set = [Assignment { column: "login".into(), expr: "lower(email)".into(), not_null: false }];
     let backfill = sqlite().backfill(&before.name, &key, &set, "login IS NULL");
     let blob = [KeyColumn { name: "a".into(), ty: "TEXT".into() }, KeyColumn { name: "b".into(), ty: "BLOB".into() }];
     let by_pair = sqlite().backfill(&before.name, &blob, &set, "login IS NULL");
@@ -583,9 +583,9 @@ fn statements_are_as_reviewed() {
         ("create", sqlite().create_table(before)),
         ("rebuild", sqlite().rebuild(before, &after, &copy, &dependents)),
         ("drop sync", sqlite().drop_sync(&before.name, &name)),
-        ("backfill", vec![backfill.upper_sql, backfill.first_sql, backfill.batch_sql]),
-        ("backfill update", vec![backfill.update_sql.unwrap(), backfill.remaining_sql]),
-        ("backfill by a pair", vec![by_pair.batch_sql, by_pair.update_sql.unwrap()]),
+        ("backfill", vec![backfill.upper_sql, backfill.batch_sql]),
+        ("backfill update", vec![backfill.update_sql, backfill.remaining_sql, backfill.left_sql]),
+        ("backfill by a pair", vec![by_pair.batch_sql, by_pair.update_sql]),
     ]
     .map(|(title, statements)| format!("-- {title}\n{};\n", statements.join(";\n")))
     .join("\n");

@@ -167,6 +167,7 @@ fn merged(context: &Context<'_>, fills: &[Fill]) -> (Vec<Assignment>, String) {
         Assignment {
             column: fill.assignment.column.clone(),
             expr: format!("COALESCE({column}, {})", fill.assignment.expr),
+            not_null: fill.assignment.not_null,
         }
     };
     let pending: Vec<_> = fills.iter().map(|fill| format!("({})", fill.pending)).collect();

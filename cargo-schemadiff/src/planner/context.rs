@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    model::{Column, Delta, ObjectName, Schema, Table},
+    model::{Column, Delta, Index, IndexPart, ObjectName, Schema, SortOrder, Table},
     plan::{Assignment, Envelope, Hazard, KeyColumn},
 };
 use sha2::{Digest, Sha256};
@@ -136,7 +136,8 @@ impl<'a> Context<'a> {
             true => format!("{ident} IS NULL AND ({expr}) IS NOT NULL"),
             false => format!("{ident} IS NULL"),
         };
-        let fill = Fill { assignment: Assignment { column: column.name.clone(), expr: expr.to_owned() }, pending };
+        let assignment = Assignment { column: column.name.clone(), expr: expr.to_owned(), not_null: !column.nullable };
+        let fill = Fill { assignment, pending };
         let needs = needs.into_iter().collect();
         let pending = PendingFill { fill, cause: self.cause.clone(), sync, needs };
         self.fills.entry(table.clone()).or_default().push(pending);
@@ -180,8 +181,10 @@ impl<'a> Context<'a> {
         let Some(t) = self.before(table) else { return Ok(Vec::new()) };
         let not_null = |columns: &[String]| columns.iter().all(|c| t.column(c).is_some_and(|c| !c.nullable));
         let primary = t.primary_key.iter().map(|key| &key.columns);
-        let unique = t.uniques.values().map(|unique| &unique.columns);
-        match primary.chain(unique).find(|columns| not_null(columns)) {
+        let primary = primary.cloned();
+        let unique = t.uniques.values().map(|unique| unique.columns.clone());
+        let indexed = t.indexes.values().filter_map(walkable);
+        match primary.chain(unique).chain(indexed).find(|columns| not_null(columns)) {
             Some(columns) => {
                 let types = columns.iter().filter_map(|c| t.column(c));
                 Ok(types.map(|c| KeyColumn { name: c.name.clone(), ty: c.ty.clone() }).collect())
@@ -204,6 +207,17 @@ impl<'a> Context<'a> {
             self.request.current.opaque.iter().filter(hangs).map(|o| format!("{} `{}`", o.kind, o.name)).collect();
         (!names.is_empty()).then(|| hazard::opaque_dependents::hazard(what, &names.join(", ")))
     }
+}
+
+/// The columns of a unique index along which rows can be read in the order that ORDER BY gives.
+fn walkable(index: &Index) -> Option<Vec<String>> {
+    let plain = index.unique && !index.invalid && index.predicate.is_none();
+    let ordered = index.method.as_deref().is_none_or(|method| method == "btree");
+    let part = |part: &IndexPart| {
+        let as_the_column = part.order == SortOrder::default() && part.nulls.is_none() && part.opclass.is_none();
+        part.column.clone().filter(|_| as_the_column && part.collation.is_none())
+    };
+    if plain && ordered { index.parts.iter().map(part).collect() } else { None }
 }
 
 /// An effect on one table.

@@ -85,23 +85,21 @@ async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
     let size = Some(backfill.batch_size.to_string());
     let upper = scratch.query_row(&backfill.upper_sql, &[]).await?.unwrap_or_else(|| vec![None; width]);
     let mut cursor: Vec<Option<String>> = vec![None; width];
-    let first: Vec<_> = upper.iter().cloned().chain([size.clone()]).collect();
-    let mut row = scratch.query_row(&backfill.first_sql, &first).await?.unwrap_or_default();
     loop {
-        let next: Vec<Option<String>> = row.iter().take(width).cloned().collect();
-        let ended = next.iter().any(Option::is_none) || next.len() < width;
-        if let Some(update) = &backfill.update_sql {
-            let params: Vec<_> = cursor.iter().chain(&next).cloned().collect();
-            scratch.query_row(update, &params).await?;
+        let params: Vec<_> = cursor.iter().chain(&upper).cloned().chain([size.clone()]).collect();
+        let next = scratch.query_row(&backfill.batch_sql, &params).await?;
+        let next = next.filter(|key| key.iter().all(Option::is_some));
+        let to = next.as_ref().unwrap_or(&upper);
+        let params: Vec<_> = cursor.iter().chain(to).cloned().collect();
+        for sql in [Some(&backfill.update_sql), backfill.skip_locked_sql.as_ref()].into_iter().flatten() {
+            scratch.query_row(sql, &params).await?;
         }
-        let after = if ended { &cursor } else { &next };
-        let params: Vec<_> = after.iter().chain(&upper).cloned().chain([size.clone()]).collect();
-        row = scratch.query_row(&backfill.batch_sql, &params).await?.unwrap_or_default();
-        if ended {
-            break;
+        match next {
+            Some(next) if next != upper => cursor = next,
+            _ => break,
         }
-        cursor = next;
     }
+    scratch.query_row(&backfill.left_sql, &[]).await?;
     let remaining = scratch.query_row(&backfill.remaining_sql, &[]).await?;
     match remaining.and_then(|row| row.into_iter().next().flatten()).as_deref() {
         Some("0") => Ok(()),

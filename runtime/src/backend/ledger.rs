@@ -343,6 +343,18 @@ pub async fn still_working<B: Backend>(db: &mut B, token: &str) -> DbResult<bool
     Ok(db.run(&sql, &[Some(token)]).await? == 1)
 }
 
+/// As [`still_working`]; `several` workers of one process hold the row together, and give no sign of life by it.
+///
+/// # Errors
+/// When the server fails.
+pub async fn still_working_beside_others<B: Backend>(db: &mut B, token: &str, several: bool) -> DbResult<bool> {
+    if !several || !B::SESSION_LOCKS {
+        return still_working(db, token).await;
+    }
+    let sql = format!("SELECT token FROM {} WHERE token = $1 FOR SHARE", B::SQL.table("worker"));
+    Ok(!db.rows(&sql, &[Some(token)]).await?.is_empty())
+}
+
 /// Takes this process's name away again.
 ///
 /// # Errors

@@ -42,7 +42,11 @@ pub enum ErrorClass {
     Missing,
     /// The connection is gone.
     Connection,
-    /// Anything else: a mistake in the plan or in the data.
+    /// A value that cannot be computed or stored: a constraint, a division by zero, an exception that a trigger raised.
+    Data,
+    /// The disk is full.
+    Full,
+    /// Anything else: a mistake in the plan.
     Other,
 }
 
@@ -191,6 +195,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
     /// Begins a transaction that will write.
     fn begin(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send;
+    /// Begins the transaction of one batch of a backfill. It is read by its key whatever the statistics say, and where a
+    /// commit can be quick and be lost in a crash, it is: the cursor is lost with it.
+    fn begin_batch(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send {
+        self.begin(timeouts)
+    }
     /// Commits.
     fn commit(&mut self) -> impl Future<Output = DbResult<()>> + Send;
     /// Rolls back; an error here is the connection's and shows with the next statement.

@@ -40,6 +40,8 @@ pub struct ApplyOptions {
     pub grace: Duration,
     /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
     pub pause: f64,
+    /// Connections that fill at the same time, on engines with more than one writer.
+    pub parallel: u32,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -53,6 +55,7 @@ impl Default for ApplyOptions {
             retry: Retry::default(),
             grace: super::lease::GRACE,
             pause: 1.0,
+            parallel: 1,
             stop: None,
         }
     }
@@ -140,6 +143,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         retry: options.retry,
         grace: options.grace,
         pause: options.pause,
+        parallel: options.parallel,
     }
 }
 

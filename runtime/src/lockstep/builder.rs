@@ -232,6 +232,7 @@ impl Builder {
             retry: self.retry,
             grace: self.grace,
             pause: self.pause,
+            parallel: 1,
         };
         let lease = lease::mine::<B>(identity, self.revision.clone());
         let mut boot = Booting {

@@ -65,6 +65,8 @@ pub(super) struct Context {
     pub(super) grace: Duration,
     /// Times the default pause between batches.
     pub(super) pause: f64,
+    /// Workers of one backfill.
+    pub(super) parallel: u32,
 }
 
 impl Context {

@@ -1,5 +1,6 @@
 //! A migration: ordered steps in three phases, as it is reviewed, stored and carried out.
 
+mod backfill;
 mod file;
 mod snapshot;
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema};
 
+pub use backfill::{Assignment, Backfill, KeyColumn};
 pub use file::{PLAN_FORMAT, PlanFileError};
 pub use snapshot::{SNAPSHOT_FORMAT, Snapshot};
 
@@ -126,64 +128,6 @@ pub enum Action {
     Sql(Vec<String>),
     /// A backfill.
     Backfill(Backfill),
-}
-
-/// A column of the key that a backfill walks along.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyColumn {
-    /// Column name.
-    pub name: String,
-    /// Its type, in the server's spelling: cursors are kept as text and cast back.
-    #[serde(rename = "type")]
-    pub ty: String,
-}
-
-/// One assignment of a backfill.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Assignment {
-    /// The column that is filled.
-    pub column: String,
-    /// An expression over the row's other columns.
-    pub expr: String,
-}
-
-/// A backfill: which rows, in which order, get which values.
-///
-/// All parameters and results are text, so that one executor serves every key type:
-/// `upper_sql` returns one row with one text per key column (no row: the table is empty).
-/// `batch_sql` takes `$1..$k` = cursor (exclusive), `$k+1..$2k` = upper bound (inclusive), `$2k+1` = batch size as text,
-/// and returns one row: the next cursor's `k` texts (NULL when no row was left) and the number of changed rows as text.
-/// `first_sql` is `batch_sql` without a cursor: `$1..$k` = upper bound, `$k+1` = batch size.
-/// `remaining_sql` returns, as text, how many rows still wait to be filled; 0 at the end, or the step has failed.
-/// SQLite numbers parameters `?1`, ... in the same order. On SQLite `batch_sql` and `first_sql` hold two statements
-/// with the same parameters, the UPDATE and the SELECT of the next cursor, kept apart in `update_sql` / `batch_sql`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Backfill {
-    /// The table.
-    pub table: ObjectName,
-    /// Key columns, in order. The key is unique and NOT NULL.
-    pub key: Vec<KeyColumn>,
-    /// What is assigned.
-    pub set: Vec<Assignment>,
-    /// Which rows still wait, as a condition.
-    pub pending: String,
-    /// Rows in the first batch; the executor adapts it to the time a batch takes.
-    pub batch_size: u32,
-    /// See the type's documentation.
-    pub upper_sql: String,
-    /// See the type's documentation.
-    pub first_sql: String,
-    /// See the type's documentation.
-    pub batch_sql: String,
-    /// Only on engines without data-modifying CTEs: the UPDATE for one batch. `$1..$k` = lower bound (exclusive) or NULLs,
-    /// `$k+1..$2k` = the batch's last key (inclusive). It runs after `batch_sql` has found the last key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_sql: Option<String>,
-    /// See the type's documentation.
-    pub remaining_sql: String,
 }
 
 /// A lock that a step takes.

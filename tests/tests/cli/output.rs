@@ -39,14 +39,15 @@ fn plan() -> Plan {
     let backfill = Backfill {
         table: users.clone(),
         key: vec![KeyColumn { name: "id".into(), ty: "bigint".into() }],
-        set: vec![Assignment { column: "display_name".into(), expr: "name".into() }],
+        set: vec![Assignment { column: "display_name".into(), expr: "name".into(), not_null: false }],
         pending: "display_name IS NULL".into(),
         batch_size: 1000,
         upper_sql: String::new(),
-        first_sql: String::new(),
         batch_sql: String::new(),
-        update_sql: None,
+        update_sql: String::new(),
+        skip_locked_sql: None,
         remaining_sql: String::new(),
+        left_sql: String::new(),
     };
     let sql = Action::Sql(vec!["ALTER TABLE users\n  ADD COLUMN display_name text".into()]);
     let drop = Action::Sql(vec!["ALTER TABLE users DROP COLUMN name;".into()]);

@@ -97,19 +97,31 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
             fitting(&keys).map(|fits| format!(" WHERE {fits}")).unwrap_or_default(),
             list(&keys, |key| format!("{} DESC", key.column))
         ),
-        first_sql: next_key(&from, &keys, &range(&keys, "<=", 1), width + 1),
         batch_sql: {
-            let rows = format!("{} AND {}", range(&keys, ">", 1), range(&keys, "<=", width + 1));
+            let rows = format!("{} AND {}", above_or_all(&keys), range(&keys, "<=", width + 1));
             next_key(&from, &keys, &rows, 2 * width + 1)
         },
-        update_sql: Some(format!(
+        update_sql: format!(
             "UPDATE {from} SET {} WHERE {} AND {} AND ({pending})",
             assignments.join(", "),
             above_or_all(&keys),
             range(&keys, "<=", width + 1)
-        )),
+        ),
+        skip_locked_sql: None,
         remaining_sql: format!("SELECT CAST(count(*) AS TEXT) FROM {from} WHERE {pending}"),
+        left_sql: format!(
+            "SELECT {}, CAST({} AS TEXT) AS _null FROM {from} WHERE {pending} ORDER BY _null DESC LIMIT 5",
+            list(&keys, |key| format!("quote({})", key.column)),
+            null_for_not_null(set)
+        ),
     }
+}
+
+fn null_for_not_null(set: &[Assignment]) -> String {
+    let required = set.iter().filter(|a| a.not_null);
+    let conditions: Vec<_> =
+        required.map(|a| format!("({} IS NULL AND ({}) IS NULL)", ident(&a.column), a.expr)).collect();
+    if conditions.is_empty() { "0".to_owned() } else { format!("({})", conditions.join(" OR ")) }
 }
 
 /// A condition for rows whose key a cursor can hold.
@@ -156,9 +168,7 @@ fn next_key(from: &str, keys: &[Key], rows: &str, size_parameter: usize) -> Stri
     let encoded = list(keys, Key::encoded);
     let rows = fitting(keys).map_or_else(|| rows.to_owned(), |fits| format!("{rows} AND {fits}"));
     format!(
-        "WITH _batch AS MATERIALIZED (SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS _n FROM {from} \
-         WHERE {rows} ORDER BY {columns} LIMIT CAST(?{size_parameter} AS INTEGER)) \
-         SELECT {encoded}, CAST(coalesce(_n, 0) AS TEXT) FROM (SELECT 1) \
-         LEFT JOIN (SELECT * FROM _batch ORDER BY _n DESC LIMIT 1)"
+        "SELECT {encoded} FROM {from} WHERE {rows} ORDER BY {columns} \
+         LIMIT 1 OFFSET CAST(?{size_parameter} AS INTEGER) - 1"
     )
 }

@@ -23,6 +23,10 @@ fn class_of(code: &str) -> ErrorClass {
         "42501" => ErrorClass::Forbidden,
         "42P01" | "3F000" | "42703" | "42883" => ErrorClass::Missing,
         "57P01" | "57P02" | "57P03" | "25P03" => ErrorClass::Connection,
+        "53100" => ErrorClass::Full,
+        _ if ["21", "22", "23", "2F", "38", "39", "44", "P0"].iter().any(|class| code.starts_with(class)) => {
+            ErrorClass::Data
+        }
         _ if code.starts_with("08") => ErrorClass::Connection,
         _ => ErrorClass::Other,
     }

@@ -111,6 +111,22 @@ impl Postgres {
         }
     }
 
+    async fn begin_with(&mut self, timeouts: Timeouts, settings: &str) -> DbResult<()> {
+        // A process that is paused inside a transaction must not keep its locks.
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = 30000{settings}",
+            milliseconds(timeouts.lock),
+            milliseconds(timeouts.statement)
+        );
+        if self.own_session != Some(true) {
+            self.pid = None;
+        }
+        self.simple(&sql).await?;
+        self.in_transaction = true;
+        Ok(())
+    }
+
     /// Whether the server lets this client keep its session. A pooler's sessions are none of a client's own.
     async fn ask_for_session(&mut self) -> DbResult<()> {
         if self.own_session.is_none() {
@@ -118,6 +134,28 @@ impl Postgres {
             self.own_session = Some(own);
         }
         Ok(())
+    }
+}
+
+/// Runs a statement; when it takes long, somebody looks what it waits for, and cancels it when told to stop.
+async fn watched<F: Future>(
+    running: F,
+    pid: Option<i32>,
+    watcher: &mut Watcher,
+    stop: Option<&mut watch::Receiver<bool>>,
+) -> F::Output {
+    watcher.seen.clear();
+    tokio::pin!(running);
+    let Some(pid) = pid else { return running.await };
+    match tokio::time::timeout(WATCH_AFTER, &mut running).await {
+        Ok(result) => result,
+        Err(_) => tokio::select! {
+            result = &mut running => result,
+            () = watcher.watch_until(pid, stop) => {
+                watcher.cancel(pid).await;
+                running.await
+            }
+        },
     }
 }
 
@@ -197,19 +235,12 @@ impl Backend for Postgres {
     }
 
     async fn begin(&mut self, timeouts: Timeouts) -> DbResult<()> {
-        // A process that is paused inside a transaction must not keep its locks.
-        let sql = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = 30000",
-            milliseconds(timeouts.lock),
-            milliseconds(timeouts.statement)
-        );
-        if self.own_session != Some(true) {
-            self.pid = None;
-        }
-        self.simple(&sql).await?;
-        self.in_transaction = true;
-        Ok(())
+        self.begin_with(timeouts, "").await
+    }
+
+    async fn begin_batch(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        let settings = "; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+        self.begin_with(timeouts, settings).await
     }
 
     async fn commit(&mut self) -> DbResult<()> {
@@ -239,28 +270,16 @@ impl Backend for Postgres {
     async fn execute(&mut self, sql: &str) -> DbResult<u64> {
         let pid = self.known_pid().await?;
         let Self { connection, watcher, stop, .. } = self;
-        watcher.seen.clear();
         let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
-        tokio::pin!(running);
-        let Some(pid) = pid else {
-            return running.await.map(|done| done.rows_affected()).map_err(|e| classify(&e));
-        };
-        let result = match tokio::time::timeout(WATCH_AFTER, &mut running).await {
-            Ok(result) => result,
-            Err(_) => tokio::select! {
-                result = &mut running => result,
-                () = watcher.watch_until(pid, stop.as_mut()) => {
-                    watcher.cancel(pid).await;
-                    running.await
-                }
-            },
-        };
+        let result = watched(running, pid, watcher, stop.as_mut()).await;
         result.map(|done| done.rows_affected()).map_err(|e| classify(&e))
     }
 
     async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
         let begun = self.begin_for_parameters().await?;
-        let done = bound(sql, params).execute(&mut self.connection).await;
+        let pid = if self.own_session == Some(true) { Some(self.pid().await?) } else { None };
+        let Self { connection, watcher, stop, .. } = self;
+        let done = watched(bound(sql, params).execute(connection), pid, watcher, stop.as_mut()).await;
         let done = done.map(|done| done.rows_affected()).map_err(|e| classify(&e));
         self.end_for_parameters(begun, done).await
     }

@@ -1,4 +1,4 @@
-//! Backfill in keyset batches.
+//! Backfill in batches along a key, or along the pages of a table that has none.
 
 use schemadiff::{
     model::ObjectName,
@@ -10,66 +10,153 @@ use super::names::{ident, qualified};
 /// Rows in the first batch; the executor adapts it.
 const FIRST_BATCH: u32 = 1_000;
 
-/// The statements, see [`Backfill`].
-///
-/// Names inside the batch are chosen so that neither the user's expressions nor ORDER BY can take them for columns of
-/// the table: an output column `id::text` is called `id`, and ORDER BY would sort by the text.
+/// Batches of a table without a key are whole pages; so many rows are taken for one.
+const ROWS_PER_PAGE: u32 = 64;
+
+/// The statements, see [`Backfill`]. An empty key walks along `ctid`.
 pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
-    let of_key = |make: &dyn Fn(usize, &KeyColumn) -> String| {
-        key.iter().enumerate().map(|(i, column)| make(i, column)).collect::<Vec<_>>().join(", ")
+    let by_place = [KeyColumn { name: "ctid".to_owned(), ty: "tid".to_owned() }];
+    let (key, walk) = match key.is_empty() {
+        true => (by_place.as_slice(), Walk { table: qualified(table), key: &by_place }),
+        false => (key, Walk { table: qualified(table), key }),
     };
-    let name = qualified(table);
-    let as_text = of_key(&|i, column| format!("{name}.{}::text AS schemadiff_key_{i}", ident(&column.name)));
-    let descending = of_key(&|_, column| format!("{name}.{} DESC", ident(&column.name)));
+    let (upper_sql, batch_sql) = match key[0].ty == "tid" && key.len() == 1 && key[0].name == "ctid" {
+        true => (last_page(&walk.table), pages(&walk.table)),
+        false => (walk.upper(), walk.batch()),
+    };
+    let name = &walk.table;
     Backfill {
         table: table.clone(),
         key: key.to_vec(),
         set: set.to_vec(),
         pending: pending.to_owned(),
         batch_size: FIRST_BATCH,
-        // Not max(): uuid and other types have none.
-        upper_sql: format!("SELECT {as_text} FROM {name} ORDER BY {descending} LIMIT 1"),
-        first_sql: batch(table, key, set, pending, false),
-        batch_sql: batch(table, key, set, pending, true),
-        update_sql: None,
+        upper_sql,
+        batch_sql,
+        update_sql: format!("UPDATE {name} SET {} WHERE {} AND ({pending})", assigned(set), walk.range()),
+        skip_locked_sql: Some(walk.skip_locked(set, pending)),
         remaining_sql: format!("SELECT count(*)::text FROM {name} WHERE ({pending})"),
+        left_sql: format!(
+            "SELECT {}, schemadiff_null::text FROM (SELECT *, {} AS schemadiff_null{} FROM {name} WHERE ({pending})) \
+             AS schemadiff_left ORDER BY schemadiff_null DESC LIMIT 5",
+            walk.list(|_, column| format!("{}::text", column), ", "),
+            null_for_not_null(set),
+            if key[0].name == "ctid" { ", ctid" } else { "" },
+        ),
     }
 }
 
-fn batch(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str, after_cursor: bool) -> String {
-    let name = qualified(table);
-    let list = |make: &dyn Fn(usize, &KeyColumn) -> String, separator: &str| {
-        key.iter().enumerate().map(|(i, column)| make(i, column)).collect::<Vec<_>>().join(separator)
-    };
-    let row = |items: String| if key.len() == 1 { items } else { format!("({items})") };
-    let columns = row(list(&|_, column| ident(&column.name), ", "));
-    // Parameters are text and are cast back; `$1::bigint` alone would make the parameter itself a bigint.
-    let bound = |first: usize| row(list(&|i, column| format!("${}::text::{}", first + i, column.ty), ", "));
-    let (lower, upper_at) =
-        if after_cursor { (format!("{columns} > {} AND ", bound(1)), key.len() + 1) } else { (String::new(), 1) };
-    let size = upper_at + key.len();
-    let selected = list(&|i, column| format!("{} AS schemadiff_key_{i}", ident(&column.name)), ", ");
-    let ordered = list(&|_, column| format!("{name}.{}", ident(&column.name)), ", ");
-    let joined =
-        list(&|i, column| format!("{name}.{} = schemadiff_batch.schemadiff_key_{i}", ident(&column.name)), " AND ");
-    let assigned: Vec<_> = set.iter().map(|a| format!("{} = ({})", ident(&a.column), a.expr)).collect();
-    let last = list(&|i, _| format!("schemadiff_key_{i} DESC"), ", ");
-    let next = list(
-        &|i, _| {
-            format!(
-                "(SELECT schemadiff_key_{i}::text AS next FROM schemadiff_batch ORDER BY {last} LIMIT 1) AS next_{i}"
-            )
-        },
-        ", ",
-    );
+fn assigned(set: &[Assignment]) -> String {
+    set.iter().map(|a| format!("{} = ({})", ident(&a.column), a.expr)).collect::<Vec<_>>().join(", ")
+}
+
+fn null_for_not_null(set: &[Assignment]) -> String {
+    let required = set.iter().filter(|a| a.not_null);
+    let conditions: Vec<_> =
+        required.map(|a| format!("({} IS NULL AND ({}) IS NULL)", ident(&a.column), a.expr)).collect();
+    if conditions.is_empty() { "false".to_owned() } else { format!("({})", conditions.join(" OR ")) }
+}
+
+/// The way along a key.
+struct Walk<'k> {
+    /// Qualified and quoted.
+    table: String,
+    key: &'k [KeyColumn],
+}
+
+impl Walk<'_> {
+    fn list(&self, make: impl Fn(usize, &str) -> String, separator: &str) -> String {
+        let each = self.key.iter().enumerate().map(|(i, column)| make(i, &ident(&column.name)));
+        each.collect::<Vec<_>>().join(separator)
+    }
+
+    fn row(&self, items: String) -> String {
+        if self.key.len() == 1 { items } else { format!("({items})") }
+    }
+
+    fn columns(&self) -> String {
+        self.row(self.list(|_, column| column.to_owned(), ", "))
+    }
+
+    /// The key in the parameters from `first` on. They are text and are cast back; `$1::bigint` alone would make the
+    /// parameter itself a bigint.
+    fn bound(&self, first: usize) -> String {
+        let each = self.key.iter().enumerate().map(|(i, column)| format!("${}::text::{}", first + i, column.ty));
+        self.row(each.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Above the cursor and up to the bound. The server knows the parameters when it plans, and leaves the test for NULL out.
+    fn range(&self) -> String {
+        let columns = self.columns();
+        format!(
+            "($1::text IS NULL OR {columns} > {}) AND {columns} <= {}",
+            self.bound(1),
+            self.bound(self.key.len() + 1)
+        )
+    }
+
+    /// Names that ORDER BY could take for an output column are qualified: `id::text` is called `id`, and the text would
+    /// sort in another order.
+    fn as_text(&self) -> String {
+        self.list(|i, column| format!("{}.{column}::text AS schemadiff_key_{i}", self.table), ", ")
+    }
+
+    /// Not max(): uuid and other types have none.
+    fn upper(&self) -> String {
+        let order = self.list(|_, column| format!("{}.{column} DESC", self.table), ", ");
+        format!("SELECT {} FROM {} ORDER BY {order} LIMIT 1", self.as_text(), self.table)
+    }
+
+    fn batch(&self) -> String {
+        let order = self.list(|_, column| format!("{}.{column}", self.table), ", ");
+        format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY {order} OFFSET ${}::text::bigint - 1 LIMIT 1",
+            self.as_text(),
+            self.table,
+            self.range(),
+            2 * self.key.len() + 1
+        )
+    }
+
+    /// In the order of the key, so that two that lock rows one after the other do not wait for each other in a circle.
+    fn skip_locked(&self, set: &[Assignment], pending: &str) -> String {
+        let table = &self.table;
+        let selected = self.list(|i, column| format!("{column} AS schemadiff_key_{i}"), ", ");
+        let order = self.list(|_, column| format!("{table}.{column}"), ", ");
+        let joined = self.list(|i, column| format!("{table}.{column} = schemadiff_batch.schemadiff_key_{i}"), " AND ");
+        format!(
+            "WITH schemadiff_batch AS (SELECT {selected} FROM {table} WHERE {} AND ({pending}) ORDER BY {order} \
+             FOR NO KEY UPDATE SKIP LOCKED) \
+             UPDATE {table} SET {} FROM schemadiff_batch WHERE {joined} AND ({pending})",
+            self.range(),
+            assigned(set)
+        )
+    }
+}
+
+/// The end of the table's last page. Rows that come later have passed the trigger.
+fn last_page(table: &str) -> String {
     format!(
-        "WITH schemadiff_batch AS (\
-           SELECT {selected} FROM {name} WHERE {lower}{columns} <= {upper} ORDER BY {ordered} LIMIT ${size}::text::bigint \
-           FOR NO KEY UPDATE), \
-         schemadiff_changed AS (\
-           UPDATE {name} SET {assigned} FROM schemadiff_batch WHERE {joined} AND ({pending}) RETURNING 1) \
-         SELECT {next}, (SELECT count(*)::text FROM schemadiff_changed) AS changed",
-        upper = bound(upper_at),
-        assigned = assigned.join(", "),
+        "SELECT format('(%s,65535)', pages - 1) FROM \
+         (SELECT pg_relation_size('{}'::regclass) / current_setting('block_size')::bigint AS pages) AS schemadiff_size \
+         WHERE pages > 0",
+        table.replace('\'', "''")
+    )
+}
+
+/// A batch of few rows ends at a row inside of a page, so that a row that cannot be filled can be found; a larger one ends
+/// with a page. The cursor is at the end of a page, or at a row.
+fn pages(table: &str) -> String {
+    format!(
+        "WITH schemadiff_at AS (SELECT size, upto, after, coalesce((after::text::point)[0]::bigint, -1) \
+           + CASE WHEN coalesce((after::text::point)[1], 65535) = 65535 THEN 1 ELSE 0 END AS page, \
+           (upto::text::point)[0]::bigint AS last_page \
+           FROM (SELECT $1::text::tid AS after, $2::text::tid AS upto, $3::text::bigint AS size) AS schemadiff_parameters) \
+         SELECT CASE WHEN size >= {ROWS_PER_PAGE} \
+           THEN format('(%s,65535)', least(page + size / {ROWS_PER_PAGE} - 1, last_page)) \
+           ELSE coalesce((SELECT {table}.ctid::text FROM {table} \
+             WHERE {table}.ctid > coalesce(after, '(0,0)'::tid) AND {table}.ctid <= format('(%s,65535)', page)::tid \
+             ORDER BY {table}.ctid OFFSET size - 1 LIMIT 1), format('(%s,65535)', page)) END \
+         FROM schemadiff_at WHERE page <= last_page"
     )
 }

@@ -238,6 +238,10 @@ impl Ddl for Postgres {
         }
     }
 
+    fn has_row_identifier(&self) -> bool {
+        true
+    }
+
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::statements(table, key, set, pending)
     }

@@ -71,9 +71,16 @@ fn a_derived_column() {
 fn a_backfill_over_two_key_columns() {
     let key = [("org", "bigint"), ("at", "timestamp with time zone")]
         .map(|(name, ty)| KeyColumn { name: name.into(), ty: ty.into() });
-    let set = [Assignment { column: "key".into(), expr: "lower(email)".into() }];
+    let set = [Assignment { column: "key".into(), expr: "lower(email)".into(), not_null: false }];
     let backfill = DDL.backfill(&users(), &key, &set, "\"key\" IS NULL");
-    let texts = [backfill.upper_sql, backfill.first_sql, backfill.batch_sql, backfill.remaining_sql];
+    let texts = [
+        backfill.upper_sql,
+        backfill.batch_sql,
+        backfill.update_sql,
+        backfill.skip_locked_sql.unwrap_or_default(),
+        backfill.remaining_sql,
+        backfill.left_sql,
+    ];
     insta::assert_snapshot!(texts.join("\n\n"));
 }
 

@@ -1,0 +1,214 @@
+//! Fills existing rows: passes over the table, several workers in one pass where that is asked for, and the count at the
+//! end. `walk` knows how far it is, `worker` carries the batches out.
+
+mod walk;
+mod worker;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::{sync::Mutex, task::JoinSet};
+
+use self::{
+    walk::{Cursor, Walk},
+    worker::Worker,
+};
+use super::{
+    Event,
+    context::{Context, Failed},
+};
+use crate::{
+    backend::{Backend, ErrorClass, TextRow, Timeouts, ledger},
+    error::{Error, Result},
+    plan::{Backfill, Plan, Step},
+};
+
+pub(super) use walk::total_of;
+
+/// Passes over the table: more than one only when rows were locked, or moved behind the cursor, while it went. The last one
+/// waits for locked rows.
+const PASSES: u32 = 5;
+
+/// What the workers of one backfill share.
+struct Job {
+    plan: Plan,
+    step: Step,
+    backfill: Backfill,
+    walk: Mutex<Walk>,
+    /// Rows filled by earlier runs, and by this one.
+    earlier: u64,
+    rows: AtomicU64,
+    began: Instant,
+    /// One worker has failed: the others end after their batch.
+    failed: AtomicBool,
+}
+
+impl Job {
+    fn explain<B: Backend>(&self, failed: Failed) -> Error {
+        let (migration, step) = (self.plan.id.clone(), self.step.id.clone());
+        let table = self.backfill.table.to_string();
+        match failed.error.class {
+            ErrorClass::Full => {
+                Error::NoSpace { migration, step, code: failed.error.code, cause: failed.error.message }
+            }
+            ErrorClass::Missing if failed.statement.is_some() => {
+                Error::BackfillTarget { migration, step, table, cause: failed.error.message }
+            }
+            _ => failed.explain::<B>(&self.plan, &self.step),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    fn tell(&self, ctx: &Context, total: Option<u64>) {
+        let rows = self.rows.load(Ordering::Relaxed);
+        ctx.tell(&Event::Backfill {
+            migration: &self.plan.id,
+            step: &self.step.id,
+            rows: self.earlier + rows,
+            total,
+            per_second: rows as f64 / self.began.elapsed().as_secs_f64().max(0.001),
+        });
+    }
+}
+
+/// Fills until no row waits. Returns the rows changed in this run.
+pub(super) async fn run<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    plan: &Plan,
+    step: &Step,
+    backfill: &Backfill,
+) -> Result<u64> {
+    let (mut cursor, earlier) = stored(db, ctx, plan, step).await?;
+    let job = Arc::new(Job {
+        plan: plan.clone(),
+        step: step.clone(),
+        backfill: backfill.clone(),
+        walk: Mutex::default(),
+        earlier,
+        rows: AtomicU64::new(0),
+        began: Instant::now(),
+        failed: AtomicBool::new(false),
+    });
+    loop {
+        if cursor.upper.is_empty() {
+            let Some(next) = next_pass(db, &job, &cursor).await? else { break };
+            cursor = next;
+        }
+        *job.walk.lock().await = Walk::from(cursor.clone());
+        pass(db, ctx, &job, cursor.pass < PASSES).await?;
+        job.tell(ctx, cursor.total);
+        let remaining = remaining(db, &job).await?;
+        if remaining == 0 {
+            break;
+        }
+        let left = left(db, &job).await?;
+        let (migration, step) = (plan.id.clone(), step.id.clone());
+        if left.iter().any(|row| row.null) {
+            let keys = left.into_iter().filter(|row| row.null).map(|row| row.key).collect();
+            return Err(Error::BackfillNull { migration, step, table: backfill.table.to_string(), remaining, keys });
+        }
+        if cursor.pass >= PASSES {
+            let keys = left.into_iter().map(|row| row.key).collect();
+            return Err(Error::BackfillIncomplete { migration, step, remaining, keys });
+        }
+        ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
+        cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
+    }
+    Ok(job.rows.load(Ordering::Relaxed))
+}
+
+/// One way along the key, by as many workers as were asked for. Every one of them takes the next range when it has done
+/// one, so that none ends early because its part of the table was a small one.
+async fn pass<B: Backend>(db: &mut B, ctx: &mut Context, job: &Arc<Job>, may_skip: bool) -> Result<()> {
+    let mut others = JoinSet::new();
+    // One writer at a time is all that a file takes.
+    let workers = if B::SESSION_LOCKS { ctx.parallel.max(1) } else { 1 };
+    for _ in 1..workers {
+        let (mut own, mut ctx, job) = (B::connect(db.connected_to()).await?, ctx.clone(), Arc::clone(job));
+        others.spawn(async move {
+            let result = Worker::new(&mut own, &mut ctx, &job, may_skip).run().await;
+            own.close().await;
+            result
+        });
+    }
+    let mut result = Worker::new(db, ctx, job, may_skip).run().await;
+    while let Some(other) = others.join_next().await {
+        let other = other.unwrap_or_else(|e| Err(Error::Contradiction { cause: format!("a worker ended early: {e}") }));
+        result = result.and(other);
+    }
+    result
+}
+
+async fn stored<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<(Cursor, u64)> {
+    let ledger = ctx.ledger(db).await?;
+    let row = ledger.as_ref().and_then(|l| l.step(&plan.id, &step.id));
+    let rows = row.and_then(|row| u64::try_from(row.rows_done).ok()).unwrap_or_default();
+    // A cursor of another form is from a version that kept it otherwise: filling is idempotent, begin again.
+    let cursor = row.and_then(|row| Cursor::from_text(row.cursor.as_deref()?)).unwrap_or_default();
+    Ok((cursor, rows))
+}
+
+/// Takes the upper bound, once for each pass, so that inserts cannot outrun it: the trigger that fills them is there. None
+/// when the table is empty.
+async fn next_pass<B: Backend>(db: &mut B, job: &Job, before: &Cursor) -> Result<Option<Cursor>> {
+    let total = match before.total {
+        Some(total) => Some(total),
+        None => Some(remaining(db, job).await?),
+    };
+    let rows = ask(db, job, &job.backfill.upper_sql).await?;
+    let Some(upper) = rows.into_iter().next().filter(|row| row.iter().any(Option::is_some)) else {
+        return Ok(None);
+    };
+    let cursor = Cursor { upper, last: None, pass: before.pass + 1, total };
+    let text = cursor.to_text();
+    let (plan, step) = (&job.plan.id, &job.step.id);
+    ledger::batch(db, plan, step, &text, 0).await.map_err(|e| job.explain::<B>(e.into()))?;
+    Ok(Some(cursor))
+}
+
+/// A query over the whole table: it reads a snapshot and is in nobody's way.
+async fn ask<B: Backend>(db: &mut B, job: &Job, sql: &str) -> Result<Vec<TextRow>> {
+    let none = db.session_timeouts(Timeouts::NONE).await;
+    none.map_err(|e| job.explain::<B>(e.into()))?;
+    db.rows(sql, &[]).await.map_err(Failed::at(sql)).map_err(|e| job.explain::<B>(e))
+}
+
+async fn remaining<B: Backend>(db: &mut B, job: &Job) -> Result<u64> {
+    let rows = ask(db, job, &job.backfill.remaining_sql).await?;
+    let count = rows.first().and_then(|row| row.first()).and_then(|cell| cell.as_deref()?.parse().ok());
+    count.ok_or_else(|| Error::Contradiction {
+        cause: format!("`remaining_sql` of step {} of migration {} gives no number", job.step.id, job.plan.id),
+    })
+}
+
+/// A row that still waits.
+struct Left {
+    key: String,
+    /// An expression gives NULL for a column that is to become NOT NULL.
+    null: bool,
+}
+
+async fn left<B: Backend>(db: &mut B, job: &Job) -> Result<Vec<Left>> {
+    let rows = ask(db, job, &job.backfill.left_sql).await?;
+    Ok(rows
+        .into_iter()
+        .map(|mut row| {
+            let null = row.pop().flatten().is_some_and(|cell| matches!(cell.as_str(), "true" | "1"));
+            Left { key: name_of(&job.backfill, &row), null }
+        })
+        .collect())
+}
+
+/// A row's key, for people.
+fn name_of(backfill: &Backfill, key: &[Option<String>]) -> String {
+    let parts = backfill.key.iter().zip(key);
+    let parts: Vec<_> =
+        parts.map(|(column, value)| format!("{} = {}", column.name, value.as_deref().unwrap_or("NULL"))).collect();
+    parts.join(", ")
+}

@@ -1,0 +1,297 @@
+//! Carries batches out, one transaction each, together with the cursor.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Job, name_of,
+    walk::{Claim, Key},
+};
+use crate::{
+    backend::{Backend, DbError, ErrorClass, Timeouts, ledger},
+    error::{Error, Result},
+    lockstep::{
+        Event,
+        context::{Context, Failed},
+        retry::jittered,
+    },
+};
+
+/// Largest batch.
+const MOST: u32 = 50_000;
+
+/// Marks the loss of the work among database errors.
+const LOST: &str = "lost";
+
+/// One connection that fills.
+pub(super) struct Worker<'w, B: Backend> {
+    db: &'w mut B,
+    ctx: &'w mut Context,
+    job: &'w Job,
+    /// Whether rows that somebody has locked may be left for a later pass.
+    may_skip: bool,
+    /// Rows of the next batch.
+    size: u32,
+    /// The range in work, and how many rows were asked for when it was claimed.
+    claim: Option<(Claim, u32)>,
+    /// The next attempt leaves locked rows out.
+    skip: bool,
+    /// Batches of the present size that have gone well since one failed because of its rows; none when none has.
+    since_trouble: Option<u32>,
+}
+
+impl<'w, B: Backend> Worker<'w, B> {
+    pub fn new(db: &'w mut B, ctx: &'w mut Context, job: &'w Job, may_skip: bool) -> Self {
+        let size = job.backfill.batch_size.clamp(1, MOST);
+        Self { db, ctx, job, may_skip, size, claim: None, skip: false, since_trouble: None }
+    }
+
+    /// Until every range is claimed, and those that this one has claimed are done.
+    pub async fn run(mut self) -> Result<()> {
+        let result = self.batches().await;
+        if result.is_err() {
+            self.job.failed.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    async fn batches(&mut self) -> Result<()> {
+        let (mut began, mut attempt) = (Instant::now(), 1);
+        while !self.job.failed.load(Ordering::Relaxed) {
+            self.ctx.stop.check()?;
+            let sent = Instant::now();
+            match self.attempt().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(total)) => {
+                    self.went_well(sent.elapsed());
+                    self.job.tell(self.ctx, total);
+                    self.gap(sent.elapsed()).await?;
+                    (began, attempt) = (Instant::now(), 1);
+                }
+                Err(failed) => self.went_wrong(failed, began, &mut attempt).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a batch shall take: writers on its rows wait for that long, where there is one writer all of them do.
+    fn target(&self) -> Duration {
+        Duration::from_millis(if B::SESSION_LOCKS { 100 } else { 25 })
+    }
+
+    /// Whoever waits for one of our rows while we wait for one of his is told by the server after a second
+    /// (`deadlock_timeout`) that his statement has failed. So a batch of several rows never holds any for that long.
+    fn timeouts(&self) -> Timeouts {
+        let step = &self.job.step;
+        let or = |ms, default| Duration::from_millis(if ms == 0 { default } else { ms });
+        let (lock, statement) = (or(step.lock_timeout_ms, 1_000), or(step.statement_timeout_ms, 60_000));
+        match B::SESSION_LOCKS {
+            true if self.size > 1 => Timeouts {
+                lock: lock.min(self.target()),
+                statement: statement
+                    .min((self.target() * 6).clamp(Duration::from_millis(100), Duration::from_millis(800))),
+            },
+            true => Timeouts { lock: lock.min(self.target()), statement },
+            false => Timeouts { lock, statement },
+        }
+    }
+
+    /// One batch. None when nothing is left to claim, otherwise the rows that waited in the beginning.
+    async fn attempt(&mut self) -> Result<Option<Option<u64>>, Failed> {
+        self.db.begin_batch(self.timeouts()).await?;
+        match self.within().await {
+            Ok(Some(total)) => Ok(Some(total)),
+            other => {
+                self.db.rollback().await;
+                other
+            }
+        }
+    }
+
+    async fn within(&mut self) -> Result<Option<Option<u64>>, Failed> {
+        if !ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.parallel > 1).await? {
+            let message = "another process has taken over".to_owned();
+            return Err(DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into());
+        }
+        let Some((claim, size)) = self.claimed().await? else { return Ok(None) };
+        let to = match self.size < size {
+            true => end_of_batch(self.db, self.job, claim.at.as_ref(), &claim.to, self.size).await?,
+            false => claim.to.clone(),
+        };
+        let backfill = &self.job.backfill;
+        let sql = match &backfill.skip_locked_sql {
+            Some(gentle) if self.skip => gentle,
+            _ => &backfill.update_sql,
+        };
+        let params = between(backfill.key.len(), claim.at.as_ref(), &to);
+        let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+        let changed = self.db.run(sql, &params).await.map_err(Failed::at(sql))?;
+        // What the others write about themselves meanwhile must not be lost, so they wait for this commit; the row in the
+        // ledger would make them wait for it anyway.
+        let mut walk = self.job.walk.lock().await;
+        let mut after = walk.clone();
+        after.advance(&claim, &to);
+        let text = after.cursor().to_text();
+        ledger::batch(self.db, &self.job.plan.id, &self.job.step.id, &text, changed).await?;
+        self.db.commit().await?;
+        *walk = after;
+        let total = walk.cursor().total;
+        drop(walk);
+        self.job.rows.fetch_add(changed, Ordering::Relaxed);
+        let claim = claim.done_to(to);
+        self.claim = if claim.is_done() { None } else { Some((claim, size)) };
+        Ok(Some(total))
+    }
+
+    /// The range in work, or the next one.
+    async fn claimed(&mut self) -> Result<Option<(Claim, u32)>, Failed> {
+        if let Some(own) = &self.claim {
+            return Ok(Some(own.clone()));
+        }
+        let mut walk = self.job.walk.lock().await;
+        if walk.is_claimed() {
+            return Ok(None);
+        }
+        let upper = walk.cursor().upper.clone();
+        let to = end_of_batch(self.db, self.job, walk.head(), &upper, self.size).await?;
+        let own = (walk.claim(to), self.size);
+        self.claim = Some(own.clone());
+        Ok(Some(own))
+    }
+
+    fn went_well(&mut self, took: Duration) {
+        self.skip = false;
+        match &mut self.since_trouble {
+            // The half that holds the row in question is the next one; two that go well say that it was repaired.
+            Some(well) if *well == 0 => *well = 1,
+            _ => {
+                self.since_trouble = None;
+                self.adapt(took);
+            }
+        }
+    }
+
+    fn adapt(&mut self, took: Duration) {
+        let factor = (self.target().as_secs_f64() / took.as_secs_f64().max(0.001)).clamp(0.5, 2.0);
+        let size = (f64::from(self.size) * factor).clamp(1.0, f64::from(MOST));
+        // Between the two bounds, which are whole numbers of that type.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = size.ceil() as u32;
+        self.size = whole.min(MOST);
+    }
+
+    async fn went_wrong(&mut self, failed: Failed, began: Instant, attempt: &mut u32) -> Result<()> {
+        let class = failed.error.class;
+        if failed.error.code == LOST && class == ErrorClass::Other {
+            return Err(Error::LostWork);
+        }
+        let cancelled = class == ErrorClass::Cancelled;
+        if cancelled && self.size > 1 {
+            self.ctx.stop.check()?;
+            self.size /= 2;
+            return Ok(());
+        }
+        if class.is_transient() || cancelled {
+            if self.may_skip && !self.skip && self.job.backfill.skip_locked_sql.is_some() {
+                self.skip = true;
+                return Ok(());
+            }
+            self.size = (self.size / 2).max(1);
+            if !self.ctx.retry.allows(*attempt, began.elapsed()) {
+                return Err(self.locked(*attempt));
+            }
+            self.pause(*attempt, &failed.error).await?;
+            *attempt += 1;
+            return Ok(());
+        }
+        if class == ErrorClass::Data && failed.statement.is_some() && self.claim.is_some() {
+            if self.size == 1 {
+                return Err(self.name_row(failed).await);
+            }
+            self.size /= 2;
+            self.since_trouble = Some(0);
+            return Ok(());
+        }
+        let error = self.job.explain::<B>(failed);
+        self.note(&error).await;
+        Err(error)
+    }
+
+    /// A batch of one row has failed because of that row.
+    async fn name_row(&mut self, failed: Failed) -> Error {
+        let Some((claim, _)) = self.claim.clone() else { return self.job.explain::<B>(failed) };
+        let found = end_of_batch(self.db, self.job, claim.at.as_ref(), &claim.to, 1).await;
+        let Ok(key) = found else { return self.job.explain::<B>(failed) };
+        let error = Error::BackfillRow {
+            migration: self.job.plan.id.clone(),
+            step: self.job.step.id.clone(),
+            table: self.job.backfill.table.to_string(),
+            key: name_of(&self.job.backfill, &key),
+            cause: failed.error.to_string(),
+        };
+        self.note(&error).await;
+        error
+    }
+
+    /// For `status`; that it cannot be put on record is no further failure.
+    async fn note(&mut self, error: &Error) {
+        let text = error.to_string();
+        if let Err(cause) = ledger::step_failed(self.db, &self.job.plan.id, &self.job.step.id, &text).await {
+            tracing::debug!(%cause, "a failed batch could not be put on record");
+        }
+    }
+
+    fn locked(&mut self, attempts: u32) -> Error {
+        let (migration, step) = (self.job.plan.id.clone(), self.job.step.id.clone());
+        Error::LockNotHad { migration, step, attempts, blockers: self.db.take_blockers() }
+    }
+
+    async fn pause(&mut self, attempt: u32, error: &DbError) -> Result<()> {
+        let pause = self.ctx.retry.pause(attempt);
+        self.ctx.tell(&Event::Retrying {
+            migration: &self.job.plan.id,
+            step: &self.job.step.id,
+            attempt,
+            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            cause: &error.to_string(),
+            blockers: &self.db.take_blockers(),
+        });
+        self.ctx.stop.sleep(pause).await
+    }
+
+    /// Lets the others work for as long as the batch took. Where there is one writer, the others poll for its lock with
+    /// sleeps of up to 100 ms: a shorter gap than that starves them.
+    async fn gap(&mut self, took: Duration) -> Result<()> {
+        let gap = if B::SESSION_LOCKS {
+            jittered(took.min(Duration::from_secs(1)))
+        } else {
+            (took * 2).max(Duration::from_millis(110))
+        };
+        self.ctx.stop.sleep(gap.mul_f64(self.ctx.pause.clamp(0.0, 100.0))).await
+    }
+}
+
+/// The parameters for a range.
+fn between(width: usize, at: Option<&Key>, to: &Key) -> Vec<Option<String>> {
+    let nothing = vec![None; width];
+    at.unwrap_or(&nothing).iter().chain(to).cloned().collect()
+}
+
+/// The last key of a batch of so many rows; the bound itself when fewer are left.
+async fn end_of_batch<B: Backend>(
+    db: &mut B,
+    job: &Job,
+    at: Option<&Key>,
+    bound: &Key,
+    size: u32,
+) -> Result<Key, Failed> {
+    let (sql, width) = (&job.backfill.batch_sql, job.backfill.key.len());
+    let mut params = between(width, at, bound);
+    params.push(Some(size.to_string()));
+    let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+    let rows = db.rows(sql, &params).await.map_err(Failed::at(sql))?;
+    let found = rows.into_iter().next().filter(|key| key.len() == width && key.iter().all(Option::is_some));
+    Ok(found.unwrap_or_else(|| bound.clone()))
+}

@@ -1,0 +1,1 @@
+SELECT (bool_and(label = lower(code)))::text FROM rates

@@ -1,0 +1,1 @@
+SELECT CAST(min(label = lower(code)) AS TEXT) FROM rates

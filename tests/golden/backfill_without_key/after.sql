@@ -1,0 +1,1 @@
+CREATE TABLE events (kind TEXT NOT NULL, note TEXT, label TEXT NOT NULL);

@@ -1,0 +1,1 @@
+INSERT INTO events (kind, note) VALUES ('a', 'same'), ('a', 'same'), ('b', NULL);

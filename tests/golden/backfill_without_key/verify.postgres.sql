@@ -1,0 +1,1 @@
+SELECT (bool_and(label = upper(kind)))::text FROM events

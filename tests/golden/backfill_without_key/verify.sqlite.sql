@@ -1,0 +1,1 @@
+SELECT CAST(min(label = upper(kind)) AS TEXT) FROM events
