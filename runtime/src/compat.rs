@@ -6,7 +6,7 @@
 //! What "served" means, per kind of access a version makes to a table it declares:
 //!
 //! - **read**: the table (or a compatibility view of that name) and every declared column exist, the column's type is
-//!   the declared one, its backfill has ended, and a column that the code reads as never NULL cannot hold NULL: it is
+//!   one that the code can decode ([`types::fit`]), its backfill has ended, and a column that the code reads as never NULL cannot hold NULL: it is
 //!   NOT NULL, or a sync trigger fills it, or a valid check proves it.
 //! - **insert**: every column that the code does not know gets a value by itself (nullable, default, identity,
 //!   generated) or from a sync trigger; no declared ordinary column has become generated.
@@ -20,12 +20,14 @@
 //! gates are answers of `breaks`, boot checks are answers of `serves`.
 
 mod members;
+pub mod types;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Column, CompatView, IdentityKind, ObjectName, Schema, Table};
+use self::types::Fit;
+use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table};
 
 /// Why a schema is not served.
 ///
@@ -42,6 +44,15 @@ pub enum Reason {
     NoColumn { table: ObjectName, column: String },
     /// The column has another type.
     OtherType {
+        table: ObjectName,
+        column: String,
+        /// The type that the code declares, with its collation if it has one.
+        declared: String,
+        /// The type that the column has, written likewise.
+        actual: String,
+    },
+    /// The column has another type, but the code can work with it.
+    NearType {
         table: ObjectName,
         column: String,
         /// The type that the code declares, with its collation if it has one.
@@ -95,6 +106,7 @@ impl Reason {
         !matches!(
             self,
             Self::RefusesNull { .. }
+                | Self::NearType { .. }
                 | Self::UnknownEnumValue { .. }
                 | Self::Constrained { .. }
                 | Self::NoUniqueKey { .. }
@@ -113,6 +125,9 @@ impl fmt::Display for Reason {
             }
             Self::OtherType { table, column, declared, actual } => {
                 write!(f, "column `{table}.{column}` is {actual}, the code expects {declared}")
+            }
+            Self::NearType { table, column, declared, actual } => {
+                write!(f, "column `{table}.{column}` is {actual}, the code says {declared} and can work with it")
             }
             Self::MayBeNull { table, column } => {
                 write!(f, "column `{table}.{column}` may be NULL, the code reads it as never NULL")
@@ -161,8 +176,8 @@ impl fmt::Display for Reason {
 ///
 /// # Errors
 /// All reasons, in order, never an empty list.
-pub fn serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
-    let reasons: Vec<_> = strict_reasons(state, code).into_iter().filter(Reason::prevents_start).collect();
+pub fn serves(dialect: Dialect, state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
+    let reasons: Vec<_> = strict_reasons(dialect, state, code).into_iter().filter(Reason::prevents_start).collect();
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
@@ -170,9 +185,9 @@ pub fn serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
 ///
 /// A new label of an enumerated type is none: the code meets it only when another version writes it, and waiting for the
 /// old version to end would keep the new one from ever starting.
-pub fn breaks(before: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
-    let old = strict_reasons(before, code);
-    let mut reasons = strict_reasons(after, code);
+pub fn breaks(dialect: Dialect, before: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
+    let old = strict_reasons(dialect, before, code);
+    let mut reasons = strict_reasons(dialect, after, code);
     reasons.retain(|r| !matches!(r, Reason::UnknownEnumValue { .. }) && !old.contains(r));
     for declared in code.tables.values() {
         if let (Some(before), Some(after)) = (before.tables.get(&declared.name), after.tables.get(&declared.name)) {
@@ -194,18 +209,18 @@ fn lost_triggers(before: &Table, after: &Table, declared: &Table, reasons: &mut 
 ///
 /// # Errors
 /// All reasons, in order, never an empty list.
-pub fn strictly_serves(state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
-    let reasons = strict_reasons(state, code);
+pub fn strictly_serves(dialect: Dialect, state: &Schema, code: &Schema) -> Result<(), Vec<Reason>> {
+    let reasons = strict_reasons(dialect, state, code);
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
-fn strict_reasons(state: &Schema, code: &Schema) -> Vec<Reason> {
+fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, declared) in &code.tables {
         match (state.tables.get(name), state.compat_views.get(name)) {
-            (Some(actual), _) => through_table(state, actual, declared, &mut reasons),
+            (Some(actual), _) => through_table((dialect, state), actual, declared, &mut reasons),
             (None, Some(view)) => match state.tables.get(&view.table) {
-                Some(base) => through_view(state, view, base, declared, &mut reasons),
+                Some(base) => through_view((dialect, state), view, base, declared, &mut reasons),
                 None => reasons.push(Reason::NoTable { table: name.clone() }),
             },
             (None, None) => reasons.push(Reason::NoTable { table: name.clone() }),
@@ -225,20 +240,27 @@ fn strict_reasons(state: &Schema, code: &Schema) -> Vec<Reason> {
     reasons
 }
 
-fn through_table(state: &Schema, actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+fn through_table((dialect, state): (Dialect, &Schema), actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
     let in_base = |column: &str| Some(column.to_owned());
-    access(actual, &declared.name, declared, in_base, reasons);
+    access(dialect, actual, &declared.name, declared, in_base, reasons);
     members::compare(state, actual, declared, in_base, reasons);
 }
 
-fn through_view(state: &Schema, view: &CompatView, base: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
+fn through_view(
+    (dialect, state): (Dialect, &Schema),
+    view: &CompatView,
+    base: &Table,
+    declared: &Table,
+    reasons: &mut Vec<Reason>,
+) {
     let in_base = |column: &str| view.columns.iter().find(|(seen, _)| seen == column).map(|(_, real)| real.clone());
-    access(base, &view.name, declared, in_base, reasons);
+    access(dialect, base, &view.name, declared, in_base, reasons);
     members::compare(state, base, declared, in_base, reasons);
 }
 
 /// `in_base` translates a column name of the code into one of the base table.
 fn access(
+    dialect: Dialect,
     base: &Table,
     seen_as: &ObjectName,
     declared: &Table,
@@ -253,14 +275,7 @@ fn access(
             continue;
         };
         known.push(actual.name.clone());
-        if actual.ty != column.ty || actual.collation != column.collation {
-            reasons.push(Reason::OtherType {
-                table: table.clone(),
-                column: name.clone(),
-                declared: type_text(column),
-                actual: type_text(actual),
-            });
-        }
+        reasons.extend(other_type(dialect, &table, actual, column));
         if awaits_backfill(base, &actual.name, column.nullable) {
             reasons.push(Reason::NotFilled { table: table.clone(), column: name.clone() });
         } else if actual.nullable
@@ -273,19 +288,42 @@ fn access(
         if !actual.nullable && column.nullable && !base.is_synced(&actual.name) {
             reasons.push(Reason::RefusesNull { table: table.clone(), column: name.clone() });
         }
-        if (actual.generated.is_some() && column.generated.is_none()) || (always(actual) && !always(column)) {
+        let writes = column.generated.is_none() && !always(column);
+        if writes && (actual.generated.is_some() || always(actual)) {
             reasons.push(Reason::NotWritable { table: table.clone(), column: name.clone() });
         }
         let left_to_engine = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
-        if left_to_engine && !column.nullable && !actual.fills_itself() && !base.is_synced(&actual.name) {
+        if left_to_engine && !may_be_left_out(base, actual) {
             reasons.push(Reason::NoLongerFilled { table, column: name });
         }
     }
     for column in &base.columns {
-        if !known.contains(&column.name) && !column.fills_itself() && !base.is_synced(&column.name) {
+        if !known.contains(&column.name) && !may_be_left_out(base, column) {
             reasons.push(Reason::NeedsValue { table: seen_as.clone(), column: column.name.clone() });
         }
     }
+}
+
+fn other_type(dialect: Dialect, table: &ObjectName, actual: &Column, column: &Column) -> Option<Reason> {
+    let (table, name) = (table.clone(), column.name.clone());
+    let (declared, found) = (type_text(column), type_text(actual));
+    let same_order = actual.collation == column.collation;
+    match types::fit(dialect, &actual.ty, &column.ty) {
+        Fit::Same if same_order => None,
+        // SQLite prepares its statements anew by itself; elsewhere a change of collation fails them, as one of type does.
+        Fit::Same | Fit::Decodes if same_order || dialect == Dialect::Sqlite => {
+            Some(Reason::NearType { table, column: name, declared, actual: found })
+        }
+        _ => Some(Reason::OtherType { table, column: name, declared, actual: found }),
+    }
+}
+
+/// Whether an INSERT succeeds that does not name the column. A check may refuse the NULL that it would get, also one that
+/// is not valid for older rows.
+fn may_be_left_out(base: &Table, column: &Column) -> bool {
+    let gets_a_value = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
+    let refuses_null = || base.checks.values().any(|c| is_not_null_check(&c.expr, &column.name));
+    gets_a_value || base.is_synced(&column.name) || (column.nullable && !refuses_null())
 }
 
 /// Whether the engine refuses a value that the code gives.

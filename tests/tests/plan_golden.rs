@@ -157,7 +157,7 @@ fn phases_keep_their_promise(plan: &Plan, current: &Schema, desired: &Schema) ->
             return Err(format!("{} goes back to an earlier phase", step.id));
         }
         if step.phase == Phase::Contract && phase != Phase::Contract {
-            let served = compat::serves(&state, desired).is_ok();
+            let served = compat::serves(plan.dialect, &state, desired).is_ok();
             let admitted = step.hazards.iter().any(|h| h.code == "H002");
             if served == admitted {
                 return Err(format!("new code served: {served}, the plan says otherwise"));
@@ -168,12 +168,12 @@ fn phases_keep_their_promise(plan: &Plan, current: &Schema, desired: &Schema) ->
         let before = state.clone();
         step.apply_to(&mut state).map_err(|e| format!("{}: {e}", step.id))?;
         if step.phase != Phase::Contract {
-            let broken = compat::breaks(&before, &state, current);
+            let broken = compat::breaks(plan.dialect, &before, &state, current);
             if !broken.is_empty() || !step.undoable && !step.id.contains("add-label") {
                 return Err(format!("{} breaks old code or cannot be undone: {broken:?}", step.id));
             }
         } else if overlap == Some(true) {
-            let broken = compat::breaks(&before, &state, desired);
+            let broken = compat::breaks(plan.dialect, &before, &state, desired);
             if !broken.is_empty() {
                 return Err(format!("{} breaks new code: {broken:?}", step.id));
             }

@@ -2,8 +2,13 @@
 
 use schemadiff::{
     compat::{serves, strictly_serves},
-    model::{Check, Column, CompatView, EnumType, Generated, Identity, IdentityKind, ObjectName, Schema, Sync, Table},
+    model::{
+        Check, Column, CompatView, Dialect, EnumType, Generated, Identity, IdentityKind, ObjectName, Schema, Sync,
+        Table,
+    },
 };
+
+const DIALECT: Dialect = Dialect::Postgres;
 
 fn column(name: &str, ty: &str) -> Column {
     Column::new(name, ty)
@@ -24,13 +29,13 @@ fn with(mut schema: Schema, change: impl FnOnce(&mut Table)) -> Schema {
 }
 
 fn refusals(state: &Schema, code: &Schema) -> Vec<String> {
-    serves(state, code).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    serves(DIALECT, state, code).err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn a_schema_serves_its_own_code() {
     let schema = users(vec![column("id", "bigint"), nullable("name", "text")]);
-    assert_eq!(strictly_serves(&schema, &schema), Ok(()));
+    assert_eq!(strictly_serves(DIALECT, &schema, &schema), Ok(()));
 }
 
 #[test]
@@ -59,13 +64,13 @@ fn what_the_code_does_not_know_must_fill_itself() {
         Column { identity: Some(identity), ..column("n", "bigint") },
         Column { generated: Some(Generated { expr: "id".into(), stored: true }), ..column("g", "bigint") },
     ] {
-        assert_eq!(serves(&state(harmless), &code), Ok(()));
+        assert_eq!(serves(DIALECT, &state(harmless), &code), Ok(()));
     }
     let synced = with(state(column("email", "text")), |t| {
         t.syncs
             .insert("s".into(), Sync { fills: vec!["email".into()], filled: vec!["email".into()], ..Sync::default() });
     });
-    assert_eq!(serves(&synced, &code), Ok(()));
+    assert_eq!(serves(DIALECT, &synced, &code), Ok(()));
 }
 
 #[test]
@@ -76,11 +81,14 @@ fn a_null_that_the_code_cannot_read_is_refused_until_something_proves_that_there
 
     let check = |expr: &str, not_valid| Check { expr: expr.into(), not_valid, no_inherit: false, comment: None };
     let with_check = |c: Check| with(state.clone(), |t| drop(t.checks.insert("proof".into(), c)));
-    assert_eq!(serves(&with_check(check("(name IS NOT NULL)", false)), &code), Ok(()));
-    assert_eq!(serves(&with_check(check("\"name\" IS NOT NULL", false)), &code), Ok(()));
-    assert!(serves(&with_check(check("name IS NOT NULL", true)), &code).is_err(), "not validated proves nothing");
-    assert!(serves(&with_check(check("other IS NOT NULL", false)), &code).is_err());
-    assert!(serves(&with_check(check("name IS NOT NULL OR id > 0", false)), &code).is_err());
+    assert_eq!(serves(DIALECT, &with_check(check("(name IS NOT NULL)", false)), &code), Ok(()));
+    assert_eq!(serves(DIALECT, &with_check(check("\"name\" IS NOT NULL", false)), &code), Ok(()));
+    assert!(
+        serves(DIALECT, &with_check(check("name IS NOT NULL", true)), &code).is_err(),
+        "not validated proves nothing"
+    );
+    assert!(serves(DIALECT, &with_check(check("other IS NOT NULL", false)), &code).is_err());
+    assert!(serves(DIALECT, &with_check(check("name IS NOT NULL OR id > 0", false)), &code).is_err());
 }
 
 #[test]
@@ -96,17 +104,17 @@ fn a_synced_column_serves_its_readers_when_the_backfill_has_ended() {
         })
     };
     assert_eq!(refusals(&state(&["fullname"]), &code), ["column `users.display_name` is not filled for all rows yet"]);
-    assert_eq!(serves(&state(&["fullname", "display_name"]), &code), Ok(()));
+    assert_eq!(serves(DIALECT, &state(&["fullname", "display_name"]), &code), Ok(()));
     let old_code = users(vec![nullable("fullname", "text")]);
-    assert_eq!(serves(&state(&["fullname"]), &old_code), Ok(()), "old code never waits for the new column");
+    assert_eq!(serves(DIALECT, &state(&["fullname"]), &old_code), Ok(()), "old code never waits for the new column");
 }
 
 #[test]
 fn code_may_be_deployed_before_a_constraint_is_relaxed() {
     let code = users(vec![nullable("name", "text")]);
     let state = users(vec![column("name", "text")]);
-    assert_eq!(serves(&state, &code), Ok(()));
-    let strict = strictly_serves(&state, &code).unwrap_err();
+    assert_eq!(serves(DIALECT, &state, &code), Ok(()));
+    let strict = strictly_serves(DIALECT, &state, &code).unwrap_err();
     assert_eq!(strict[0].to_string(), "column `users.name` is NOT NULL, the code may write NULL");
 }
 
@@ -125,7 +133,7 @@ fn a_compatibility_view_stands_in_for_a_renamed_table() {
             ..Schema::default()
         }
     };
-    assert_eq!(serves(&view(&[("id", "id"), ("note", "remark")]), &code), Ok(()));
+    assert_eq!(serves(DIALECT, &view(&[("id", "id"), ("note", "remark")]), &code), Ok(()));
     assert_eq!(refusals(&view(&[("id", "id")]), &code), ["column `users.note` does not exist"]);
 }
 
@@ -155,11 +163,11 @@ fn an_enum_needs_every_label_the_code_may_write() {
         ["type `mood` has no value 'ok', the code may write it"]
     );
     assert_eq!(
-        serves(&mood(&["sad", "ok"]), &mood(&["sad"])),
+        serves(DIALECT, &mood(&["sad", "ok"]), &mood(&["sad"])),
         Ok(()),
         "a new label comes before the code that writes it"
     );
-    let strict = strictly_serves(&mood(&["sad", "ok"]), &mood(&["sad"])).unwrap_err();
+    let strict = strictly_serves(DIALECT, &mood(&["sad", "ok"]), &mood(&["sad"])).unwrap_err();
     assert_eq!(strict[0].to_string(), "type `mood` has the value 'ok', the code cannot read it");
 }
 
@@ -171,7 +179,56 @@ fn a_trigger_on_a_column_that_was_there_before_stops_no_reader_of_its_nulls() {
         })
     };
     let (old_code, new_code) = (users(vec![nullable("nick", "text")]), users(vec![column("nick", "text")]));
-    assert_eq!(serves(&state(vec!["nick".into()]), &old_code), Ok(()));
-    assert!(serves(&state(vec!["nick".into()]), &new_code).is_err());
-    assert!(serves(&state(vec![]), &old_code).is_err(), "a new column is read when it is filled");
+    assert_eq!(serves(DIALECT, &state(vec!["nick".into()]), &old_code), Ok(()));
+    assert!(serves(DIALECT, &state(vec!["nick".into()]), &new_code).is_err());
+    assert!(serves(DIALECT, &state(vec![]), &old_code).is_err(), "a new column is read when it is filled");
+}
+
+#[test]
+fn a_type_is_what_the_engine_makes_of_its_name() {
+    let reasons = |dialect, actual: &str, declared: &str| {
+        let (state, code) = (users(vec![column("c", actual)]), users(vec![column("c", declared)]));
+        let texts = |reasons: Vec<_>| reasons.iter().map(ToString::to_string).collect::<Vec<_>>();
+        texts(serves(dialect, &state, &code).err().unwrap_or_default())
+    };
+    let sqlite = [
+        ("INT", "INTEGER"),
+        ("bigint", "INTEGER"),
+        ("BOOLEAN", "INTEGER"),
+        ("DECIMAL(10,2)", "INTEGER"),
+        ("VARCHAR(20)", "TEXT"),
+        ("CLOB", "TEXT"),
+        ("DATETIME", "TEXT"),
+        ("DOUBLE PRECISION", "REAL"),
+        ("", "BLOB"),
+    ];
+    for (actual, declared) in sqlite {
+        assert_eq!(reasons(Dialect::Sqlite, actual, declared), [""; 0], "{actual} for {declared}");
+    }
+    for (actual, declared) in
+        [("TEXT", "INTEGER"), ("INTEGER", "TEXT"), ("DECIMAL", "TEXT"), ("INTEGER", "REAL"), ("ANY", "INTEGER")]
+    {
+        let expected = format!("column `users.c` is {actual}, the code expects {declared}");
+        assert_eq!(reasons(Dialect::Sqlite, actual, declared), [expected]);
+    }
+    for (actual, declared) in
+        [("character varying(20)", "varchar(20)"), ("bigint", "int8"), ("timestamp with time zone", "timestamptz")]
+    {
+        assert_eq!(reasons(Dialect::Postgres, actual, declared), [""; 0], "{actual} for {declared}");
+    }
+    for (actual, declared) in [("character varying(20)", "text"), ("integer", "bigint"), ("numeric(10,2)", "numeric")] {
+        assert_eq!(reasons(Dialect::Postgres, actual, declared).len(), 1, "{actual} for {declared}");
+    }
+}
+
+#[test]
+fn what_code_can_work_with_is_still_a_difference() {
+    let code = users(vec![column("at", "TEXT")]);
+    let state = users(vec![Column { collation: Some("NOCASE".into()), ..column("at", "DATETIME") }]);
+    assert_eq!(serves(Dialect::Sqlite, &state, &code), Ok(()));
+    let strict = strictly_serves(Dialect::Sqlite, &state, &code).unwrap_err();
+    assert_eq!(
+        strict[0].to_string(),
+        "column `users.at` is DATETIME COLLATE NOCASE, the code says TEXT and can work with it"
+    );
 }

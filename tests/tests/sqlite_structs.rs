@@ -83,7 +83,7 @@ async fn structs_become_tables_and_a_second_comparison_is_empty() {
     let there = base.introspect(&Scope::default()).await.unwrap().schema;
     assert_eq!(between(&there, &desired), []);
     assert_eq!(Fingerprint::of(&there), Fingerprint::of(&desired));
-    assert_eq!(serves(&there, &declared()), Ok(()));
+    assert_eq!(serves(Dialect::Sqlite, &there, &declared()), Ok(()));
 
     let purchase = &there.tables[&ObjectName::new("purchase")];
     assert_eq!(purchase.column("id").unwrap().identity.as_ref().unwrap().kind, IdentityKind::ByDefault);

@@ -10,7 +10,7 @@ use schemadiff::{
 use super::{args::IntentArgs, code, context::Context};
 use crate::{
     Error, Kind, Result,
-    dialect::{Connection, Introspection, TableSize, check_names, normalize_statically},
+    dialect::{Connection, Introspection, TableSize, adopt_spelling, check_names, normalize_statically},
     diff::{self, Change, DiffOptions, Hints},
     migrations::{Migrations, Sources, read_snapshot, source_differences, with_lock_spelling},
     side::Side,
@@ -102,6 +102,8 @@ pub async fn compare(
         if to.is_code() {
             server.normalize(&mut desired, &current).await?;
         }
+    } else if to.is_code() {
+        adopt_spelling(dialect, &mut desired, &current);
     }
     let sources = if to.is_code() { source_differences(&found.written_to, &desired)? } else { Sources::new() };
     let mut hints = found.hints;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{Delta, ObjectName, Schema, between},
+    model::{Delta, Dialect, ObjectName, Schema, between},
     plan::Phase,
 };
 
@@ -38,8 +38,13 @@ impl Placed {
 }
 
 /// Orders the steps, and leads `state` from the first state to the last.
-pub(super) fn schedule(protos: Vec<Proto>, state: &mut Schema, old_code: &Schema) -> Result<Vec<Placed>> {
-    let mut graph = Graph::new(protos, old_code);
+pub(super) fn schedule(
+    dialect: Dialect,
+    protos: Vec<Proto>,
+    state: &mut Schema,
+    old_code: &Schema,
+) -> Result<Vec<Placed>> {
+    let mut graph = Graph::new(dialect, protos, old_code);
     let mut placed = Vec::new();
     for phase in [Phase::Expand, Phase::Backfill, Phase::Contract] {
         while let Some(step) = graph.next(phase, state)? {
@@ -68,10 +73,11 @@ struct Graph<'c> {
     deferred: BTreeSet<usize>,
     placed: BTreeSet<usize>,
     old_code: &'c Schema,
+    dialect: Dialect,
 }
 
 impl<'c> Graph<'c> {
-    fn new(protos: Vec<Proto>, old_code: &'c Schema) -> Self {
+    fn new(dialect: Dialect, protos: Vec<Proto>, old_code: &'c Schema) -> Self {
         let mut bearers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, proto) in protos.iter().enumerate() {
             for tag in &proto.tags {
@@ -93,6 +99,7 @@ impl<'c> Graph<'c> {
             deferred: BTreeSet::new(),
             placed: BTreeSet::new(),
             old_code,
+            dialect,
             protos: protos.into_iter().map(Some).collect(),
         }
     }
@@ -130,7 +137,7 @@ impl<'c> Graph<'c> {
 
     fn survives(&self, before: &Schema, after: &Schema) -> bool {
         let names = names([before, after]);
-        compat::breaks(before, after, &restrict(self.old_code, &names)).is_empty()
+        compat::breaks(self.dialect, before, after, &restrict(self.old_code, &names)).is_empty()
     }
 
     /// Places a step, and with a rebuild all other rebuilds of its table that could come now.

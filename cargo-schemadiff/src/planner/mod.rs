@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{self, Fingerprint, ObjectName, Schema, between},
+    model::{self, Dialect, Fingerprint, ObjectName, Schema, between},
     plan::{PLAN_FORMAT, Phase, Plan},
 };
 
@@ -67,12 +67,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
 
     let protos = std::mem::take(&mut context.protos);
     let mut state = managed.clone();
-    let placed = graph::schedule(protos, &mut state, &managed)?;
+    let dialect = request.ddl.dialect();
+    let placed = graph::schedule(dialect, protos, &mut state, &managed)?;
     arrived(&state, request.desired)?;
 
     let mut notes = Vec::new();
     let before_contract = state_before_contract(&managed, &placed)?;
-    let gap = overlap_gap(&managed, &before_contract, request.desired, &placed)?;
+    let gap = overlap_gap(dialect, &managed, &before_contract, request.desired, &placed)?;
     let mut steps = assemble::steps(&context, &placed)?;
     if let Some(reasons) = gap {
         notes.push(format!(
@@ -86,7 +87,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     let mut plan = Plan {
         format: PLAN_FORMAT,
         id: request.id.to_owned(),
-        dialect: request.ddl.dialect(),
+        dialect,
         parent: request.parent.map(str::to_owned),
         before: Fingerprint::of(&managed),
         after: Fingerprint::of(request.desired),
@@ -148,6 +149,7 @@ fn state_before_contract(start: &Schema, placed: &[Placed]) -> Result<Schema> {
 
 /// Why the new version does not run before contract, if it does not. Where it does, it must also live through contract.
 fn overlap_gap(
+    dialect: Dialect,
     managed: &Schema,
     before_contract: &Schema,
     desired: &Schema,
@@ -156,7 +158,7 @@ fn overlap_gap(
     // What no step touches cannot break.
     let touched: BTreeSet<_> = placed.iter().flat_map(Placed::names).collect();
     let part = graph::restrict(managed, &touched);
-    let broken = compat::breaks(&part, &graph::restrict(before_contract, &touched), &part);
+    let broken = compat::breaks(dialect, &part, &graph::restrict(before_contract, &touched), &part);
     if !broken.is_empty() {
         return Err(Error::new(Kind::Internal, "SD0904", "expand would break the running version")
             .cause(hazard::no_overlap::words(&broken))
@@ -165,5 +167,5 @@ fn overlap_gap(
     if !placed.iter().any(|p| p.phase == Phase::Contract) {
         return Ok(None);
     }
-    Ok(compat::serves(before_contract, desired).err())
+    Ok(compat::serves(dialect, before_contract, desired).err())
 }

@@ -8,7 +8,7 @@ use crate::{
     compat::{Reason, breaks, serves},
     embed::History,
     error::{Error, Result},
-    model::{ObjectName, Schema},
+    model::{Dialect, ObjectName, Schema},
     plan::{Phase, Plan, Snapshot, Step, Way},
     waiting::{Evidence, Holder},
 };
@@ -147,7 +147,7 @@ pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Res
     Ok(declared
         .iter()
         .map(|code| code.restricted_to(is_known))
-        .all(|code| states.iter().all(|state| serves(state, &code).is_ok())))
+        .all(|code| states.iter().all(|state| serves(world.snapshot.dialect, state, &code).is_ok())))
 }
 
 /// Who would miss something in `after` that it has in `current`.
@@ -159,7 +159,7 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step
         if world.ledger.retired(app, version).is_some() {
             continue;
         }
-        let reasons = news(current, after, schema);
+        let reasons = news(world.snapshot.dialect, current, after, schema);
         if reasons.is_empty() {
             continue;
         }
@@ -182,8 +182,8 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step
 
 /// What code with this schema would newly miss. What it misses already is not this step's doing: the tables of another
 /// service that these migrations do not know.
-fn news(current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
-    breaks(current, after, code)
+fn news(dialect: Dialect, current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
+    breaks(dialect, current, after, code)
 }
 
 /// Whether the instance, or any connection of its version, is alive.
@@ -314,7 +314,7 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
     }
     let mut reasons = Vec::new();
     for state in state::possible(world.snapshot, world.plans, world.ledger)? {
-        reasons.extend(serves(&state, &me.schema).err().unwrap_or_default());
+        reasons.extend(serves(world.snapshot.dialect, &state, &me.schema).err().unwrap_or_default());
     }
     reasons.sort();
     reasons.dedup();

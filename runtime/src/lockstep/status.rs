@@ -170,7 +170,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         ledger: ledger_exists,
         now_ms: ledger.now_ms,
         migrations: migrations(&ledger, history, plans),
-        versions: versions(&leases, view.0.as_ref(), grace_ms),
+        versions: versions(B::DIALECT, &leases, view.0.as_ref(), grace_ms),
         retired: ledger.retired.clone(),
         worker: worker.filter(|w| w.process.runs() != Some(false)),
         waiting: view.1,
@@ -280,7 +280,7 @@ fn not_begun(step: &crate::plan::Step) -> StepStatus {
     }
 }
 
-fn versions(leases: &[Lease], state: Option<&Schema>, grace_ms: i64) -> Vec<VersionStatus> {
+fn versions(dialect: Dialect, leases: &[Lease], state: Option<&Schema>, grace_ms: i64) -> Vec<VersionStatus> {
     let mut versions: Vec<VersionStatus> = Vec::new();
     for lease in leases.iter().filter(|l| decide::is_alive(l, grace_ms)) {
         let identity = &lease.identity;
@@ -295,7 +295,7 @@ fn versions(leases: &[Lease], state: Option<&Schema>, grace_ms: i64) -> Vec<Vers
                 fingerprint: lease.fingerprint.clone(),
                 evidence: lease.evidence,
                 connections: lease.connections,
-                reasons: state.and_then(|s| serves(s, &identity.schema).err()).unwrap_or_default(),
+                reasons: state.and_then(|s| serves(dialect, s, &identity.schema).err()).unwrap_or_default(),
                 instances: Vec::new(),
             });
             versions.len() - 1

@@ -185,7 +185,7 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     run.forward(&mut execution, scenario.plan.steps.len()).await;
     execution.finish().await;
     run.stop(Version::Old).await;
-    if serves(&run.state, &scenario.new).is_ok() {
+    if serves(db.dialect, &run.state, &scenario.new).is_ok() {
         run.start(Version::New).await;
         run.load("after the last step").await;
     }
@@ -314,7 +314,7 @@ impl<'a> Run<'a> {
 
     /// A plan that only removes things serves the new version before its first step.
     async fn both_from_the_start(&mut self) {
-        if serves(&self.state, &self.scenario.new).is_ok() {
+        if serves(self.db.dialect, &self.state, &self.scenario.new).is_ok() {
             self.start(Version::New).await;
             self.report.steps_with_both.push("the start".into());
             self.load("before the first step, both versions").await;
@@ -337,11 +337,11 @@ impl<'a> Run<'a> {
             let mut after = self.state.clone();
             step.apply_to(&mut after).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
             if step.phase != Phase::Contract
-                && let Err(reasons) = serves(&after, &self.scenario.old)
+                && let Err(reasons) = serves(self.db.dialect, &after, &self.scenario.old)
             {
                 panic!("step {} is {} and does not serve the old version: {reasons:?}", step.id, step.phase);
             }
-            if serves(&after, &self.scenario.new).is_err() {
+            if serves(self.db.dialect, &after, &self.scenario.new).is_err() {
                 self.stop(Version::New).await;
             }
             self.during(&step.id);
@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
             assert_eq!(done, step.id);
             self.state = after;
             self.compare_with_server(&format!("after step {}", step.id)).await;
-            if serves(&self.state, &self.scenario.new).is_ok() {
+            if serves(self.db.dialect, &self.state, &self.scenario.new).is_ok() {
                 self.start(Version::New).await;
             }
             if self.teams.iter().all(Option::is_some) {

@@ -69,6 +69,24 @@ impl Notes {
 
 const ENGINES: [Dialect; 2] = [Dialect::Sqlite, Dialect::Postgres];
 
+/// A file that somebody else made spells types in ways that mean the same to SQLite.
+#[tokio::test]
+async fn a_lock_file_with_other_spellings_of_the_same_types_agrees_with_the_structs() {
+    let notes = Notes::new(Dialect::Sqlite);
+    let by_hand =
+        "CREATE TABLE notes (id integer PRIMARY KEY, title VARCHAR(80) NOT NULL, done BOOLEAN NOT NULL, n INT)";
+    notes.database.execute(by_hand).await;
+    notes.declare("title: String, done: bool, n: Option<i64>,");
+    notes.project.write("migrations/.keep", "");
+    notes.run(&["snapshot", "--output", "migrations/schemadiff.lock"]).expect(0);
+    assert!(notes.project.read("migrations/schemadiff.lock").contains("BOOLEAN"));
+    notes.run(&["check"]).expect(0);
+    // What is another type to SQLite is found.
+    notes.declare("title: String, done: f64, n: Option<i64>,");
+    let run = notes.run(&["check"]).expect(1);
+    assert!(run.out.contains("done"), "{run:#?}");
+}
+
 #[tokio::test]
 async fn from_the_first_struct_to_the_end_of_contract() {
     for dialect in ENGINES {

@@ -16,7 +16,7 @@ use stateright::{Model, Property};
 
 use super::{
     properties,
-    story::Story,
+    story::{DIALECT, Story},
     world::{self, Aim, GRACE, Instance, Mark, Migrator, Records, Row, World},
 };
 
@@ -207,7 +207,7 @@ impl Deployment {
     /// Whether code of the version runs against what is there in truth.
     pub fn is_served(&self, world: &World, version: usize) -> bool {
         let question = (world.there.clone(), version);
-        self.served.of(question, |_| serves(&world.schema(&self.story), &self.story.codes[version]).is_ok())
+        self.served.of(question, |_| serves(DIALECT, &world.schema(&self.story), &self.story.codes[version]).is_ok())
     }
 
     /// Whether the effect of a step would take something away from the version while it runs.
@@ -215,7 +215,8 @@ impl Deployment {
         self.robs.of((world.there.clone(), version, step), |_| {
             let mut after = world.clone();
             after.there[step] = !after.there[step];
-            !breaks(&world.schema(&self.story), &after.schema(&self.story), &self.story.codes[version]).is_empty()
+            !breaks(DIALECT, &world.schema(&self.story), &after.schema(&self.story), &self.story.codes[version])
+                .is_empty()
         })
     }
 

@@ -9,7 +9,7 @@ use schemadiff::{
 };
 use schemadiff_tests::lockstep::{migrations, plan, second, step};
 
-const DIALECT: Dialect = Dialect::Postgres;
+pub const DIALECT: Dialect = Dialect::Postgres;
 
 /// A step of the story, all plans in one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

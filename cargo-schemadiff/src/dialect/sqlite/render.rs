@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use schemadiff::{
     artifact::naming,
+    compat::types::Fit,
     model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
     plan::{Assignment, Backfill, KeyColumn, Lock},
 };
@@ -151,15 +152,9 @@ impl Ddl for Sqlite {
     }
 
     fn type_change(&self, from: &str, to: &str) -> TypeChange {
-        let any = |ty: &str| ty.eq_ignore_ascii_case("ANY");
-        // INTEGER and NUMERIC store alike; only a CAST tells them apart.
-        let stored = |ty: &str| match types::affinity(ty) {
-            types::Affinity::Numeric => types::Affinity::Integer,
-            other => other,
-        };
-        match stored(from) == stored(to) && any(from) == any(to) {
-            true => TypeChange::Same,
-            false => TypeChange::Rewrite,
+        match schemadiff::compat::types::sqlite::fit(from, to) {
+            Fit::Same => TypeChange::Same,
+            Fit::Decodes | Fit::Other => TypeChange::Rewrite,
         }
     }
 

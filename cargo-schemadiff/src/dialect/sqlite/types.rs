@@ -1,36 +1,6 @@
 //! Type names and the affinity they stand for.
 
-/// What SQLite makes of a declared type: how values are converted when they are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Affinity {
-    /// INTEGER.
-    Integer,
-    /// TEXT.
-    Text,
-    /// BLOB: no conversion. Also of a column without a type, and of ANY in a STRICT table.
-    Blob,
-    /// REAL.
-    Real,
-    /// NUMERIC.
-    Numeric,
-}
-
-/// The affinity of a declared type, by SQLite's rules in SQLite's order.
-pub(super) fn affinity(ty: &str) -> Affinity {
-    let upper = ty.to_ascii_uppercase();
-    let has = |parts: &[&str]| parts.iter().any(|part| upper.contains(part));
-    if has(&["INT"]) {
-        Affinity::Integer
-    } else if has(&["CHAR", "CLOB", "TEXT"]) {
-        Affinity::Text
-    } else if upper.trim().is_empty() || has(&["BLOB"]) {
-        Affinity::Blob
-    } else if has(&["REAL", "FLOA", "DOUB"]) {
-        Affinity::Real
-    } else {
-        Affinity::Numeric
-    }
-}
+pub(super) use schemadiff::compat::types::sqlite::{Affinity, affinity};
 
 /// The normal spelling: upper case, one space between words, none around parentheses.
 pub(super) fn normal(ty: &str) -> String {
@@ -52,24 +22,6 @@ pub(super) const fn cast_target(affinity: Affinity) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn affinities_are_sqlites() {
-        for (ty, expected) in [
-            ("INT", Affinity::Integer),
-            ("UNSIGNED BIG INT", Affinity::Integer),
-            ("FLOATING POINT", Affinity::Integer),
-            ("VARCHAR(20)", Affinity::Text),
-            ("STRING", Affinity::Numeric),
-            ("BOOLEAN", Affinity::Numeric),
-            ("DATETIME", Affinity::Numeric),
-            ("double precision", Affinity::Real),
-            ("", Affinity::Blob),
-            ("BLOB", Affinity::Blob),
-        ] {
-            assert_eq!(affinity(ty), expected, "{ty}");
-        }
-    }
 
     #[test]
     fn types_have_one_spelling() {
