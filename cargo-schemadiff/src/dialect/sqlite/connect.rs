@@ -1,6 +1,10 @@
 //! Connecting to SQLite.
 
-use std::{path::Path, str::FromStr as _};
+use std::{
+    path::Path,
+    str::FromStr as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use schemadiff::model::Dialect;
 use sqlx::{
@@ -14,8 +18,8 @@ use crate::{
     dialect::{Connection, Scratch, ServerInfo},
 };
 
-/// The oldest version that is spoken to: DROP COLUMN, RETURNING, materialized CTEs.
-const OLDEST: u32 = 3_035_000;
+/// The oldest version that is spoken to: DROP COLUMN, RETURNING, materialized CTEs, databases in memory with a name.
+const OLDEST: u32 = 3_036_000;
 
 /// A row as texts.
 pub(super) type TextRow = Vec<Option<String>>;
@@ -26,8 +30,6 @@ pub struct Client {
     server: ServerInfo,
     /// The file's name, for messages.
     file: String,
-    /// The directory of a scratch database, removed together with the connection.
-    _directory: Option<tempfile::TempDir>,
 }
 
 impl Client {
@@ -104,7 +106,7 @@ pub async fn open(url: &str) -> Result<Client> {
     if !in_memory && !url.contains("mode=rwc") {
         check_file(options.get_filename())?;
     }
-    connect(options, if in_memory { ":memory:".to_owned() } else { file_name(url) }, None).await
+    connect(options, if in_memory { ":memory:".to_owned() } else { file_name(url) }).await
 }
 
 fn file_name(url: &str) -> String {
@@ -153,11 +155,11 @@ fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-async fn connect(options: SqliteConnectOptions, file: String, directory: Option<tempfile::TempDir>) -> Result<Client> {
+async fn connect(options: SqliteConnectOptions, file: String) -> Result<Client> {
     let options = options.disable_statement_logging();
     let connection = SqliteConnection::connect_with(&options).await.map_err(|e| cannot_open(&e, &file))?;
     let server = ServerInfo { dialect: Dialect::Sqlite, version: 0, label: String::new() };
-    let mut client = Client { connection, server, file, _directory: directory };
+    let mut client = Client { connection, server, file };
     // Reads the header too: sqlite_version() alone would not notice that the file is no database.
     let found = client.query_row("SELECT sqlite_version(), (SELECT count(*) FROM sqlite_master)", &[]).await?;
     let text = found.and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
@@ -171,7 +173,7 @@ fn server_info(text: &str) -> Result<ServerInfo> {
     let version = next() * 1_000_000 + next() * 1_000 + next();
     if version < OLDEST {
         return Err(Error::new(Kind::Database, "SD0543", format!("SQLite {text} is too old"))
-            .cause("schemadiff needs 3.35 or newer")
+            .cause("schemadiff needs 3.36 or newer")
             .help("build with a newer SQLite, for example with sqlx's bundled one"));
     }
     let note = if has_wal_reset_bug(version) { " (can corrupt databases in WAL mode, update to 3.51.3)" } else { "" };
@@ -249,30 +251,21 @@ fn known_failure(error: &sqlx::Error, file: &str) -> Option<Error> {
 /// A database in memory that only this connection sees.
 pub(super) async fn private_memory() -> Result<Client> {
     let options = SqliteConnectOptions::from_str("sqlite::memory:").map_err(|e| cannot_open(&e, ":memory:"))?;
-    connect(options.foreign_keys(false), ":memory:".to_owned(), None).await
+    connect(options.foreign_keys(false), ":memory:".to_owned()).await
 }
 
-/// Makes a scratch database: a file in a directory of its own, because the runtime's executor has to reach it through a
-/// connection of its own. It is not synchronized to disk, and goes with the connection.
+/// Makes a scratch database: in memory, under a name that all connections of this process share, because the runtime's
+/// executor has to reach it through connections of its own. It goes with the last of them, so that a killed process leaves
+/// nothing behind.
 ///
 /// # Errors
-/// When no temporary file can be made.
+/// When the SQLite library was built without its `memdb` file system (3.36 and newer have it).
 pub async fn scratch(_client: &mut Client) -> Result<Scratch> {
-    let refused = |e: std::io::Error| {
-        Error::new(Kind::Database, "SD0548", "cannot make a temporary SQLite database")
-            .cause(e)
-            .help("make the directory for temporary files writable, or set TMPDIR to one that is")
-    };
-    let directory = tempfile::Builder::new().prefix("schemadiff-scratch-").tempdir().map_err(refused)?;
-    let path = directory.path().join("scratch.db");
-    let name = path.display().to_string();
-    let options = SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true)
-        .pragma("journal_mode", "MEMORY")
-        .pragma("synchronous", "OFF");
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let name = format!("/schemadiff-scratch-{}", MADE.fetch_add(1, Ordering::Relaxed));
+    let options = SqliteConnectOptions::new().vfs("memdb").filename(&name).create_if_missing(true);
     let url = options.clone().to_url_lossy().to_string();
-    let client = connect(options, name.clone(), Some(directory)).await?;
+    let client = connect(options, name.clone()).await?;
     Ok(Scratch { connection: Connection::Sqlite(Box::new(client)), url, owner: None, name })
 }
 
@@ -285,7 +278,7 @@ mod tests {
         assert_eq!(server_info("3.51.3").unwrap().version, 3_051_003);
         assert_eq!(server_info("3.51.3").unwrap().label, "SQLite 3.51.3");
         assert!(server_info("3.46.0").unwrap().label.contains("WAL"));
-        assert_eq!(server_info("3.34.1").unwrap_err().code, "SD0543");
+        assert_eq!(server_info("3.35.5").unwrap_err().code, "SD0543");
         let bad = [3_044_005, 3_045_000, 3_050_006, 3_051_002, 3_052_000];
         assert!(bad.iter().all(|v| has_wal_reset_bug(*v)));
         let good = [3_044_006, 3_050_007, 3_051_003, 3_053_000];
