@@ -177,6 +177,26 @@ pub enum Error {
     /// Nothing to abort.
     #[error("migration {id} {problem}")]
     NothingToAbort { id: String, problem: String },
+    /// No lease of that name.
+    #[error("there is no lease of {app}/{instance}")]
+    NoSuchInstance {
+        app: String,
+        /// The name that was given.
+        instance: String,
+    },
+    /// Only the dead can be retired.
+    #[error("{app}/{instance} is alive: it runs as process {pid} on {host} and gave a sign of life {seconds} s ago")]
+    InstanceAlive {
+        app: String,
+        /// Its name.
+        instance: String,
+        /// Where it runs.
+        host: String,
+        /// Its process there.
+        pid: i64,
+        /// Age of its last heartbeat.
+        seconds: i64,
+    },
     /// The database is not where the plan begins.
     #[error("migration {id} begins at schema {expected}, this database is at {found}")]
     WrongStart {
@@ -322,6 +342,8 @@ impl Error {
             Self::NotUndoable { .. } => "SD0653",
             Self::NothingToAbort { .. } => "SD0654",
             Self::WrongStart { .. } => "SD0655",
+            Self::NoSuchInstance { .. } => "SD0656",
+            Self::InstanceAlive { .. } => "SD0657",
             Self::StepFailed { .. } => "SD0750",
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
@@ -394,6 +416,8 @@ impl Error {
             Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
             Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
+            Self::NoSuchInstance { .. } => one("see `cargo schemadiff status` for the names; one whose version is retired already holds nothing"),
+            Self::InstanceAlive { .. } => one("stop it in the ordinary way; it gives its lease back by itself"),
             Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
             Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
             Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),

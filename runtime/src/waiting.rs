@@ -37,6 +37,40 @@ impl fmt::Display for Blocker {
     }
 }
 
+/// Clients that use the database and hold no lease, as far as the server shows them: psql, reports, a service that has no hook.
+/// The gate does not wait for them, so they are shown to whoever decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// Open sessions.
+    pub sessions: Vec<Blocker>,
+    /// Users without a lease that have used the tables, where the server counts statements.
+    pub statements: Vec<StrangeStatements>,
+}
+
+impl Strangers {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.statements.is_empty()
+    }
+}
+
+/// What a user without a lease has sent to the tables that a step touches, from `pg_stat_statements`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrangeStatements {
+    /// Database user.
+    pub user: String,
+    /// How often, since the server began to count.
+    pub calls: i64,
+    /// One of the statements, without its values, cut to 200 characters.
+    pub example: String,
+}
+
+impl fmt::Display for StrangeStatements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}, {} calls, for example: {}", self.user, self.calls, self.example)
+    }
+}
+
 /// What proves that an instance is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +115,9 @@ pub struct Holder {
     pub evidence: Evidence,
     /// Connections of its version.
     pub connections: i64,
+    /// Since when it is gone, in milliseconds: it is waited for because the soak time is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_ms: Option<i64>,
     /// What it would miss.
     pub reasons: Vec<Reason>,
 }
@@ -88,6 +125,9 @@ pub struct Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.app, self.version)?;
+        if let Some(gone) = self.gone_ms {
+            return write!(f, " (gone for {} s, the soak time is not over)", gone / 1000);
+        }
         if self.instance.is_empty() {
             write!(f, " ({} open connections)", self.connections)
         } else {

@@ -99,7 +99,7 @@ fn spelled(decision: &Decision<'_>) -> String {
 
 fn decide(plans: &[Plan], ledger: &Ledger, leases: &[Lease], until: Phase) -> String {
     let snapshot = lock(DIALECT, plans);
-    let world = World { snapshot: &snapshot, plans, ledger, leases, grace_ms: GRACE };
+    let world = World { snapshot: &snapshot, plans, ledger, leases, grace_ms: GRACE, soak_ms: 0 };
     spelled(&decide::next(&world, until).unwrap())
 }
 
@@ -192,7 +192,7 @@ fn taking_back_waits_for_whoever_needs_what_was_added() {
     let ledger = ledger(&[(&plans[0], 1), (&plans[1], 2)]);
     let snapshot = lock(DIALECT, &plans);
     let back = |leases: &[Lease]| {
-        let world = World { snapshot: &snapshot, plans: &plans, ledger: &ledger, leases, grace_ms: GRACE };
+        let world = World { snapshot: &snapshot, plans: &plans, ledger: &ledger, leases, grace_ms: GRACE, soak_ms: 0 };
         let now = state::state(&snapshot, &plans, &ledger).unwrap();
         decide::gate_back(&world, &now, &plans[1], &plans[1].steps[1]).unwrap()
     };
@@ -204,7 +204,7 @@ fn taking_back_waits_for_whoever_needs_what_was_added() {
 
 fn boots(plans: &[Plan], ledger: &Ledger, me: &Lease) -> String {
     let snapshot = lock(DIALECT, plans);
-    let world = World { snapshot: &snapshot, plans, ledger, leases: &[], grace_ms: GRACE };
+    let world = World { snapshot: &snapshot, plans, ledger, leases: &[], grace_ms: GRACE, soak_ms: 0 };
     match decide::boot(&world, &me.identity).unwrap() {
         Boot::Start => "start".to_owned(),
         Boot::Work { until, reasons } => format!("work until {until}, served {}", reasons.is_empty()),

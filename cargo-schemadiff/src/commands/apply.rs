@@ -37,6 +37,7 @@ pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> 
         until: args.until.into(),
         app: app(context),
         wait: Some(args.wait),
+        soak: args.soak,
         stop: Some(stop_on_interruption()),
         ..ApplyOptions::default()
     };

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use schemadiff::plan::Phase;
+use schemadiff::{lockstep::admin::Target, plan::Phase};
 
 use crate::{config::GlobalArgs, side::Side};
 
@@ -48,6 +48,8 @@ pub enum Command {
     Status,
     /// Take back a migration that has not reached its contract phase
     Abort(AbortArgs),
+    /// Retire an instance that is dead and still holds a contract phase
+    Retire(RetireArgs),
     /// Write one side as a snapshot file
     Snapshot(SnapshotArgs),
     /// Run the whole story with two versions of a small shop under load
@@ -110,6 +112,9 @@ pub struct ApplyArgs {
     /// How long to wait for running versions to go: `30s`, `10m`, `2h` [default: do not wait]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
     pub wait: Duration,
+    /// How long a version that is gone is still waited for before the contract phase leaves it behind [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
+    pub soak: Duration,
 }
 
 /// A phase on the command line.
@@ -138,6 +143,20 @@ impl From<Until> for Phase {
 pub struct AbortArgs {
     /// The migration [default: the newest one that is under way]
     pub migration: Option<String>,
+}
+
+/// `retire`.
+#[derive(Debug, Args)]
+pub struct RetireArgs {
+    /// The instance as `status` names it
+    #[arg(value_name = "APP/INSTANCE")]
+    pub instance: Target,
+    /// Why; it is kept in the ledger
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+    /// How long it must have been silent
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub grace: Duration,
 }
 
 /// `snapshot`.

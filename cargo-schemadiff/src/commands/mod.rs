@@ -12,6 +12,7 @@ mod diff;
 mod drift;
 mod new;
 mod planning;
+mod retire;
 mod snapshot;
 mod status;
 
@@ -73,6 +74,7 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         // These change a database, and stop where nothing is half-done.
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Abort(args) => abort::run(&context, args).await,
+        Command::Retire(args) => retire::run(&context, args).await,
         Command::Demo(args) => demo::run(&context, args).await,
     }
 }

@@ -154,6 +154,15 @@ impl Progress for Terminal {
                     self.line(now, &text);
                 }
             }
+            Event::Strangers { strangers, .. } => {
+                let sessions = strangers.sessions.iter().map(ToString::to_string);
+                for client in sessions.chain(strangers.statements.iter().map(ToString::to_string)) {
+                    self.line(
+                        now,
+                        &format!("  {} not waited for, it has no lease: {client}", paint(style::WARN, "note")),
+                    );
+                }
+            }
             Event::WorkerBusy { holder } => self.line(now, &warn(format!("another process migrates: {holder}"))),
             Event::VersionRetired { app, version, .. } => {
                 self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));

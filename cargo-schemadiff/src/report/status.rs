@@ -25,6 +25,14 @@ pub fn render(status: &Status) -> String {
         .iter()
         .map(|r| format!("  {} {} since {} ago: {}\n", r.app, r.version, ago(r.at_ms, status.now_ms), r.reason));
     section(&mut out, "refused versions", retired);
+    let by_hand = status.retired_by_hand.iter().map(|r| {
+        let when = ago(r.at_ms, status.now_ms);
+        format!("  {}/{} ({}) {when} ago by {}: {}\n", r.app, r.instance, r.version, r.by, r.reason)
+    });
+    section(&mut out, "retired by hand", by_hand);
+    let sessions = status.strangers.sessions.iter().map(ToString::to_string);
+    let clients = sessions.chain(status.strangers.statements.iter().map(ToString::to_string));
+    section(&mut out, "clients without a lease (not waited for)", clients.map(|client| format!("  {client}\n")));
     out
 }
 

@@ -3,7 +3,8 @@
 //! Parameters are text and are cast where the column is no text; times are the server's.
 
 use super::{
-    Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Ledger, Process, Retired, StepState, Worker,
+    Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Ledger, Process, Retired, RetiredByHand, StepState,
+    Worker,
 };
 use crate::{
     error::{Error, Result},
@@ -364,14 +365,14 @@ pub async fn clear_worker<B: Backend>(db: &mut B, token: &str) -> DbResult<()> {
     db.run(&sql, &[Some(token)]).await.map(drop)
 }
 
-/// A lease's sign of life; false when the lease is not there, or its version has been retired.
+/// A lease's sign of life; false when the lease is not there or was ended by somebody, or its version has been retired.
 ///
 /// # Errors
 /// When the server fails.
 pub async fn heartbeat<B: Backend>(db: &mut B, instance: &str) -> DbResult<bool> {
     let (lease, now, retired) = (B::SQL.table("lease"), B::SQL.now, B::SQL.table("retired"));
     let sql = format!(
-        "UPDATE {lease} SET heartbeat_at = {now} WHERE instance = $1 AND NOT EXISTS \
+        "UPDATE {lease} SET heartbeat_at = {now} WHERE instance = $1 AND ended_at IS NULL AND NOT EXISTS \
          (SELECT 1 FROM {retired} r WHERE r.app = {lease}.app AND r.version = {lease}.version)"
     );
     Ok(db.run(&sql, &[Some(instance)]).await? == 1)
@@ -402,4 +403,42 @@ pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
 pub async fn end_lease<B: Backend>(db: &mut B, instance: &str) -> DbResult<()> {
     let sql = format!("UPDATE {} SET ended_at = {} WHERE instance = $1", B::SQL.table("lease"), B::SQL.now);
     db.run(&sql, &[Some(instance)]).await.map(drop)
+}
+
+/// Ends the lease of an instance that is dead, and writes down who said so and why. Its row stays: it knows the schema of its
+/// version.
+///
+/// # Errors
+/// When the server fails.
+pub async fn retire_instance<B: Backend>(db: &mut B, lease: &Lease, reason: &str, by: &str) -> DbResult<()> {
+    let (table, now) = (B::SQL.table("retired_instance"), B::SQL.now);
+    let sql = format!(
+        "INSERT INTO {table} (instance, app, version, reason, by_whom, at) VALUES ($1, $2, $3, $4, $5, {now}) \
+         ON CONFLICT (instance) DO UPDATE SET reason = excluded.reason, by_whom = excluded.by_whom, at = excluded.at"
+    );
+    let (app, version) = (lease.identity.app.as_str(), lease.identity.version.as_str());
+    db.run(&sql, &[lease.instance.as_str(), app, version, reason, by].map(Some)).await?;
+    // No soak time for one that a person has given up: it counts as gone since it started.
+    let sql = format!(
+        "UPDATE {} SET ended_at = coalesce(ended_at, {now}), heartbeat_at = started_at WHERE instance = $1",
+        B::SQL.table("lease")
+    );
+    db.run(&sql, &[Some(&lease.instance)]).await.map(drop)
+}
+
+/// The instances that were retired by hand, newest last.
+///
+/// # Errors
+/// When the server fails.
+pub async fn retired_by_hand<B: Backend>(db: &mut B) -> DbResult<Vec<RetiredByHand>> {
+    let q = B::SQL;
+    let sql = format!(
+        "SELECT CAST({}('app', r.app, 'version', r.version, 'instance', r.instance, 'reason', r.reason, 'by', r.by_whom, \
+         'at_ms', {}) AS text) FROM {} r ORDER BY r.at, r.instance",
+        q.object,
+        q.ms("r.at"),
+        q.table("retired_instance"),
+    );
+    let texts = db.rows(&sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten());
+    texts.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("a retired instance", e))).collect()
 }

@@ -16,7 +16,8 @@ use std::{fmt, future::Future, time::Duration};
 
 pub use process::Process;
 pub use records::{
-    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, StepRow, StepState, Worker,
+    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, RetiredByHand, StepRow, StepState,
+    Worker,
 };
 
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use crate::{
     error::Result,
     model::Dialect,
-    waiting::{Blocker, Evidence},
+    waiting::{Blocker, Evidence, Strangers},
 };
 
 /// What a failed statement means for the executor.
@@ -219,6 +220,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn take_blockers(&mut self) -> Vec<Blocker>;
     /// Transactions old enough to hold up a concurrent index build.
     fn old_transactions(&mut self) -> impl Future<Output = DbResult<Vec<Blocker>>> + Send;
+    /// Clients without a lease that use the database, and those that have used these tables. Empty where the engine does not
+    /// know its clients.
+    fn strangers(&mut self, tables: &[String]) -> impl Future<Output = DbResult<Strangers>> + Send;
+    /// Ends the sessions that a dead instance left open on the server; all of its version's, unless another instance of the
+    /// version has shown life within the grace time. How many were ended, and how many were left.
+    fn end_sessions(&mut self, lease: &Lease, grace_ms: i64) -> impl Future<Output = DbResult<(i64, i64)>> + Send;
     /// Rows whose parents are missing in these tables and the tables that refer to them; 0 where the engine enforces it.
     fn foreign_key_violations(&mut self, tables: &[String]) -> impl Future<Output = DbResult<u64>> + Send;
 

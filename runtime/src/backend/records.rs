@@ -170,6 +170,23 @@ pub struct Retired {
     pub at_ms: i64,
 }
 
+/// An instance that a person retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredByHand {
+    /// Application.
+    pub app: String,
+    /// Version.
+    pub version: String,
+    /// Instance.
+    pub instance: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Who: the user and host of the operating system.
+    pub by: String,
+    /// When.
+    pub at_ms: i64,
+}
+
 /// Which code an instance runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

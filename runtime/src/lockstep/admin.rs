@@ -8,15 +8,15 @@ use std::{
 use serde::Serialize;
 use tokio::sync::watch;
 
-pub use super::run::StepReport;
 use super::{
     Event, Holder, Progress, Retry, Status,
     context::{Context, Stop},
-    decide,
+    decide, retire,
     retry::{jittered, random_name},
     run::{Advance, Work},
     status,
 };
+pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
     backend::Backend,
     embed::{History, Migrations},
@@ -38,6 +38,8 @@ pub struct ApplyOptions {
     pub retry: Retry,
     /// How long a heartbeat counts as life, where it is the evidence.
     pub grace: Duration,
+    /// How long a version that is gone is still waited for before a contract phase leaves it behind.
+    pub soak: Duration,
     /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
     pub pause: f64,
     /// Connections that fill at the same time, on engines with more than one writer.
@@ -54,6 +56,7 @@ impl Default for ApplyOptions {
             wait: Some(Duration::ZERO),
             retry: Retry::default(),
             grace: super::lease::GRACE,
+            soak: Duration::ZERO,
             pause: 1.0,
             parallel: 1,
             stop: None,
@@ -133,6 +136,48 @@ pub async fn abort(
     by_engine!(url, abort_on(migrations, id, options, progress))
 }
 
+/// An instance as `APP/INSTANCE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Application.
+    pub app: String,
+    /// Instance.
+    pub instance: String,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.rsplit_once('/') {
+            Some((app, instance)) if !app.is_empty() && !instance.is_empty() => {
+                Ok(Self { app: app.to_owned(), instance: instance.to_owned() })
+            }
+            _ => Err("write APP/INSTANCE, as `cargo schemadiff status` shows them".to_owned()),
+        }
+    }
+}
+
+/// Retires an instance that is dead while its lease or its sessions still hold a contract phase, and writes the reason down. It
+/// counts as dead when it has shown no sign of life for `grace`.
+///
+/// # Errors
+/// When there is no such instance ([`Error::NoSuchInstance`]), when it is alive ([`Error::InstanceAlive`]), and when the
+/// server fails or refuses to end its sessions.
+pub async fn retire(url: &str, target: &Target, reason: &str, grace: Duration) -> Result<RetiredInstance> {
+    by_engine!(url, retire_on(target, reason, grace))
+}
+
+async fn retire_on<B: Backend>(url: &str, target: &Target, reason: &str, grace: Duration) -> Result<RetiredInstance> {
+    let mut db = B::connect(&B::target(url)?).await?;
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    let by = format!("{user} on {}", crate::backend::Process::current().host);
+    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    let result = retire::retire(&mut db, target, reason, &by, grace_ms).await;
+    db.close().await;
+    result
+}
+
 fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Progress>) -> Context {
     Context {
         app: options.app.clone(),
@@ -142,6 +187,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         stop: options.stop.clone().map_or_else(Stop::never, Stop::when),
         retry: options.retry,
         grace: options.grace,
+        soak: options.soak,
         pause: options.pause,
         parallel: options.parallel,
     }

@@ -62,6 +62,7 @@ pub struct Builder {
     wait: Duration,
     revision: Option<String>,
     grace: Duration,
+    soak: Duration,
     heartbeat: Duration,
     contract_poll: Duration,
     pause: f64,
@@ -81,6 +82,7 @@ impl Builder {
             wait: Duration::from_secs(10 * 60),
             revision: None,
             grace: GRACE,
+            soak: Duration::ZERO,
             heartbeat: HEARTBEAT,
             contract_poll: Duration::from_secs(2),
             pause: 1.0,
@@ -135,6 +137,14 @@ impl Builder {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// How long a version that is gone is still waited for before the contract phase leaves it behind, so that it can be deployed
+    /// again. Default: not at all.
+    #[must_use]
+    pub fn soak(mut self, soak: Duration) -> Self {
+        self.soak = soak;
         self
     }
 
@@ -231,6 +241,7 @@ impl Builder {
             stop: Stop::when(stopped.clone()),
             retry: self.retry,
             grace: self.grace,
+            soak: self.soak,
             pause: self.pause,
             parallel: 1,
         };

@@ -63,6 +63,7 @@ pub(super) struct Context {
     pub(super) stop: Stop,
     pub(super) retry: Retry,
     pub(super) grace: Duration,
+    pub(super) soak: Duration,
     /// Times the default pause between batches.
     pub(super) pause: f64,
     /// Workers of one backfill.
@@ -101,8 +102,9 @@ impl Context {
     }
 
     pub(super) fn world<'a>(&'a self, plans: &'a [Plan], ledger: &'a Ledger, leases: &'a [Lease]) -> World<'a> {
-        let grace_ms = i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
-        World { snapshot: self.history.snapshot(), plans, ledger, leases, grace_ms }
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let (grace_ms, soak_ms) = (ms(self.grace), ms(self.soak));
+        World { snapshot: self.history.snapshot(), plans, ledger, leases, grace_ms, soak_ms }
     }
 }
 

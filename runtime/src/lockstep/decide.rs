@@ -26,6 +26,8 @@ pub struct World<'a> {
     pub leases: &'a [Lease],
     /// How long a heartbeat counts, where it is the evidence.
     pub grace_ms: i64,
+    /// How long a version is still waited for after it was last seen, before a contract phase leaves it behind.
+    pub soak_ms: i64,
 }
 
 /// The next thing to do.
@@ -113,7 +115,8 @@ pub fn gate(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Re
             later.apply_to(&mut after).map_err(|e| contradiction(&plan.id, later, &e))?;
         }
     }
-    Ok(between(world, current, &after, (&plan.id, &step.id, Way::Forward)))
+    let soak_ms = if step.phase == Phase::Contract { world.soak_ms } else { 0 };
+    Ok(between(world, soak_ms, current, &after, (&plan.id, &step.id, Way::Forward)))
 }
 
 /// Whether taking this step back may run in this state: the gate turned round.
@@ -126,7 +129,7 @@ pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) 
     for earlier in plan.steps.iter().rev().filter(|s| is_done(world.ledger, plan, s)) {
         earlier.revert_on(&mut after).map_err(|e| contradiction(&plan.id, earlier, &e))?;
     }
-    Ok(between(world, current, &after, (&plan.id, &step.id, Way::Back)))
+    Ok(between(world, 0, current, &after, (&plan.id, &step.id, Way::Back)))
 }
 
 /// Whether a retired version need not be refused any longer: the step that left it behind has gone the other way since,
@@ -151,7 +154,13 @@ pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Res
 }
 
 /// Who would miss something in `after` that it has in `current`.
-fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step, way): (&str, &str, Way)) -> Gate {
+fn between(
+    world: &World<'_>,
+    soak_ms: i64,
+    current: &Schema,
+    after: &Schema,
+    (migration, step, way): (&str, &str, Way),
+) -> Gate {
     let mut holders = Vec::new();
     let mut retire: Vec<Retired> = Vec::new();
     for lease in world.leases {
@@ -165,6 +174,9 @@ fn between(world: &World<'_>, current: &Schema, after: &Schema, (migration, step
         }
         if is_alive(lease, world.grace_ms) {
             holders.push(holder(lease, world, reasons));
+        } else if lease.heartbeat_age_ms < soak_ms {
+            let (_, holder) = holder(lease, world, reasons);
+            holders.push((true, Holder { gone_ms: Some(lease.heartbeat_age_ms), ..holder }));
         } else if !retire.iter().any(|r| r.app == *app && r.version == *version) {
             retire.push(Retired {
                 app: app.clone(),
@@ -198,6 +210,12 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
     }
 }
 
+/// Whether the instance itself has shown life lately, whatever its connections say: a machine that died without a word leaves
+/// them open.
+pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
+    is_fresh(lease, grace_ms) || (lease.evidence == Evidence::Process && is_alive(lease, grace_ms))
+}
+
 fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
     !lease.ended && lease.heartbeat_age_ms <= grace_ms
 }
@@ -223,6 +241,7 @@ fn holder(lease: &Lease, world: &World<'_>, reasons: Vec<Reason>) -> (bool, Hold
         for_ms: world.ledger.now_ms - lease.started_ms,
         evidence: lease.evidence,
         connections: lease.connections,
+        gone_ms: None,
         reasons,
     };
     (itself, holder)
@@ -245,6 +264,15 @@ fn named(found: Vec<(bool, Holder)>) -> Vec<Holder> {
         holders.push(holder);
     }
     holders
+}
+
+/// The names of the tables that the contract phases still to come touch.
+pub fn contract_tables(plans: &[Plan], ledger: &Ledger) -> Vec<String> {
+    let left = plans.iter().flat_map(|plan| plan.phase(Phase::Contract).map(move |step| (plan, step)));
+    let left = left.filter(|(plan, step)| !is_done(ledger, plan, step));
+    let tables: BTreeSet<String> =
+        left.flat_map(|(_, step)| &step.effects).filter_map(|delta| Some(delta.table()?.name.clone())).collect();
+    tables.into_iter().collect()
 }
 
 /// Tables that steps touch.

@@ -17,11 +17,12 @@ mod hook;
 mod lease;
 mod own;
 mod progress;
+mod retire;
 mod retry;
 mod run;
 mod status;
 
-pub use crate::waiting::{Blocker, Evidence, Holder};
+pub use crate::waiting::{Blocker, Evidence, Holder, StrangeStatements, Strangers};
 pub use builder::{Builder, Contract, Role};
 pub use guard::{Lockstep, Ready};
 pub use hook::Enter;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     plan::Phase,
-    waiting::{Blocker, Holder},
+    waiting::{Blocker, Holder, Strangers},
 };
 
 /// Something happened.
@@ -74,6 +74,12 @@ pub enum Event<'a> {
         step: &'a str,
         /// The sessions they are open in; never empty.
         transactions: &'a [Blocker],
+    },
+    /// The contract phase of a migration begins or waits, and these use the database without a lease: nobody waits for them.
+    Strangers {
+        migration: &'a str,
+        /// Never empty.
+        strangers: &'a Strangers,
     },
     /// A batch of a backfill is done.
     Backfill {
@@ -148,6 +154,12 @@ impl Progress for TracingProgress {
             Event::GateClosed { migration, step, holders } => {
                 let holders = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 tracing::info!(target: "schemadiff", migration, step, holders, "step waits for live versions");
+            }
+            Event::Strangers { migration, strangers } => {
+                let sessions = strangers.sessions.iter().map(ToString::to_string);
+                let clients =
+                    sessions.chain(strangers.statements.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ");
+                tracing::warn!(target: "schemadiff", migration, clients, "clients without a lease are not waited for");
             }
             Event::StepStarted { migration, step, title, .. } => {
                 tracing::info!(target: "schemadiff", migration, step, title, "step begins");

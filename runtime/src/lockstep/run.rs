@@ -1,6 +1,9 @@
 //! One process works at a time: taking the work, going step by step, giving it back.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     Event, Holder,
@@ -20,6 +23,8 @@ use crate::{
 pub(super) struct Work<B: Backend> {
     db: B,
     ctx: Context,
+    /// Migrations before whose contract phase clients without a lease have been looked for.
+    seen_strangers: BTreeSet<String>,
     /// Signs of life, where the row is all that others see of this process.
     _beat: Option<Beat>,
 }
@@ -118,7 +123,7 @@ impl<B: Backend> Work<B> {
             db.stop_when(stop).await;
         }
         let beat = (db.evidence() != Evidence::Lock).then(|| Beat::start(&db, ctx));
-        Ok(Ok(Self { db, ctx: ctx.clone(), _beat: beat }))
+        Ok(Ok(Self { db, ctx: ctx.clone(), seen_strangers: BTreeSet::new(), _beat: beat }))
     }
 
     /// Takes the work, waiting for another process until `deadline`.
@@ -160,7 +165,15 @@ impl<B: Backend> Work<B> {
             let plans = decide::pending(&self.ctx.history, &now)?;
             let leases = self.db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
             let world = self.ctx.world(&plans, &now, &leases);
-            let (plan, step) = match decide::next(&world, until)? {
+            let next = decide::next(&world, until)?;
+            if let Decision::Run { plan, step, .. } | Decision::Closed { plan, step, .. } = &next
+                && step.phase == Phase::Contract
+                && self.seen_strangers.insert(plan.id.clone())
+            {
+                let (id, tables) = (plan.id.clone(), decide::contract_tables(std::slice::from_ref(plan), &now));
+                strangers(&mut self.db, &self.ctx, &id, &tables).await;
+            }
+            let (plan, step) = match next {
                 Decision::Finished => return Ok(Advance::Finished),
                 Decision::Closed { plan, step, holders } => {
                     return Ok(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders });
@@ -276,6 +289,16 @@ impl<B: Backend> Work<B> {
                 other
             }
         }
+    }
+}
+
+/// Says who uses the database without a lease, before the contract phase of a migration. Nobody waits for them, so that it
+/// cannot be found out stops nothing.
+async fn strangers<B: Backend>(db: &mut B, ctx: &Context, migration: &str, tables: &[String]) {
+    match db.strangers(tables).await {
+        Ok(strangers) if strangers.is_empty() => {}
+        Ok(strangers) => ctx.tell(&Event::Strangers { migration, strangers: &strangers }),
+        Err(error) => tracing::debug!(%error, "cannot look for clients without a lease"),
     }
 }
 

@@ -9,13 +9,13 @@ use super::{
     state,
 };
 use crate::{
-    backend::{Backend, Lease, Ledger, MigrationState, Retired, StepState, Worker, ledger},
+    backend::{Backend, Lease, Ledger, MigrationState, Retired, RetiredByHand, StepState, Worker, ledger},
     compat::{Reason, serves},
     embed::{History, plan_from_text},
     error::Result,
     model::{Dialect, Fingerprint, Schema},
     plan::{Phase, Plan, SNAPSHOT_FORMAT, Snapshot},
-    waiting::Evidence,
+    waiting::{Evidence, Strangers},
 };
 
 /// The whole picture.
@@ -37,6 +37,10 @@ pub struct Status {
     pub worker: Option<Worker>,
     /// What waits for whom.
     pub waiting: Vec<Waiting>,
+    /// Instances that a person retired.
+    pub retired_by_hand: Vec<RetiredByHand>,
+    /// Who uses the database without a lease, while a contract phase is still to come.
+    pub strangers: Strangers,
 }
 
 /// A migration.
@@ -160,10 +164,16 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         Some((snapshot, plans)) => {
             // Plans that the reader takes from the ledger are known, not newer.
             let ledger = if history.is_some() { ledger.clone() } else { without_plans(&ledger) };
-            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms };
+            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms, soak_ms: 0 };
             (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?)
         }
         None => (None, Vec::new()),
+    };
+    let retired_by_hand = if ledger_exists { ledger::retired_by_hand(db).await.map_err(failed)? } else { Vec::new() };
+    let tables = decide::contract_tables(plans, &ledger);
+    let strangers = match tables.is_empty() || !ledger_exists {
+        true => Strangers::default(),
+        false => db.strangers(&tables).await.map_err(failed)?,
     };
     Ok(Status {
         dialect: B::DIALECT,
@@ -174,6 +184,8 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         retired: ledger.retired.clone(),
         worker: worker.filter(|w| w.process.runs() != Some(false)),
         waiting: view.1,
+        retired_by_hand,
+        strangers,
     })
 }
 

@@ -135,7 +135,7 @@ impl Deployment {
         let plans = decide::pending(history, &ledger).unwrap();
         let leases = world::leases(&self.story, self.evidence, &self.versions, instances);
         let snapshot = history.snapshot();
-        ask(&decide::World { snapshot, plans: &plans, ledger: &ledger, leases: &leases, grace_ms: GRACE })
+        ask(&decide::World { snapshot, plans: &plans, ledger: &ledger, leases: &leases, grace_ms: GRACE, soak_ms: 0 })
     }
 
     /// Whether the version registers by what it reads: at once, or beside steps that wait.

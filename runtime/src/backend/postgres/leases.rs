@@ -118,3 +118,31 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &st
     }
     Ok(registered)
 }
+
+/// A machine that died without a word leaves its sessions open until the server's keep-alive gives up, and with them the keys
+/// of its version. Sessions say of which version they are and not of which instance: beside a live instance of the version
+/// only the session that kept the lease is ended.
+pub(super) async fn end_sessions(db: &mut Postgres, lease: &Lease, grace_ms: i64) -> DbResult<(i64, i64)> {
+    let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
+    let instance = Postgres::literal(&lease.instance);
+    let sql = format!(
+        "WITH sessions AS (
+            SELECT DISTINCT k.pid FROM pg_locks k
+            WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted AND k.mode = 'ShareLock'
+                AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND ((CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint)) = schemadiff.version_key({app}, {version})),
+        wanted AS (
+            SELECT s.pid, EXISTS (SELECT 1 FROM schemadiff.lease l JOIN pg_stat_activity a
+                    ON a.pid = l.session_pid AND a.backend_start = l.session_start
+                    WHERE l.instance = {instance} AND a.pid = s.pid)
+                OR NOT EXISTS (SELECT 1 FROM schemadiff.lease l
+                    WHERE l.app = {app} AND l.version = {version} AND l.instance <> {instance} AND l.ended_at IS NULL
+                        AND l.heartbeat_at > clock_timestamp() - interval '1 ms' * {grace_ms}) AS ends
+            FROM sessions s WHERE s.pid <> pg_backend_pid()),
+        done AS (SELECT w.ends, CASE WHEN w.ends THEN pg_terminate_backend(w.pid) END AS ended FROM wanted w)
+        SELECT count(*) FILTER (WHERE ended), count(*) FILTER (WHERE NOT ends) FROM done"
+    );
+    let row = db.rows(&sql, &[]).await?.into_iter().next().unwrap_or_default();
+    let mut counts = row.into_iter().map(|cell| cell.and_then(|text| text.parse().ok()).unwrap_or(0));
+    Ok((counts.next().unwrap_or(0), counts.next().unwrap_or(0)))
+}

@@ -29,6 +29,9 @@ const TABLES: &[&str] = &[
         app text NOT NULL, version text NOT NULL, migration text NOT NULL, step text NOT NULL,
         way text NOT NULL CHECK (way IN ('forward', 'back')), reason text NOT NULL,
         at timestamptz NOT NULL, PRIMARY KEY (app, version))",
+    "CREATE TABLE IF NOT EXISTS schemadiff.retired_instance (
+        instance text PRIMARY KEY, app text NOT NULL, version text NOT NULL, reason text NOT NULL, by_whom text NOT NULL,
+        at timestamptz NOT NULL)",
     "CREATE TABLE IF NOT EXISTS schemadiff.worker (
         one int PRIMARY KEY CHECK (one = 1), token text NOT NULL, app text NOT NULL, process json NOT NULL,
         evidence text NOT NULL, since timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL)",

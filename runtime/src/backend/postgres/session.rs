@@ -10,12 +10,12 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, watch::Watcher};
+use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, strangers, watch::Watcher};
 use crate::{
     backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
-    waiting::{Blocker, Evidence},
+    waiting::{Blocker, Evidence, Strangers},
 };
 
 /// A statement that takes longer than this may be waiting for a lock: somebody looks.
@@ -310,6 +310,14 @@ impl Backend for Postgres {
 
     async fn old_transactions(&mut self) -> DbResult<Vec<Blocker>> {
         super::watch::old_transactions(&mut self.connection).await.map_err(|e| classify(&e))
+    }
+
+    async fn strangers(&mut self, tables: &[String]) -> DbResult<Strangers> {
+        strangers::find(self, tables).await
+    }
+
+    async fn end_sessions(&mut self, lease: &Lease, grace_ms: i64) -> DbResult<(i64, i64)> {
+        leases::end_sessions(self, lease, grace_ms).await
     }
 
     async fn foreign_key_violations(&mut self, _tables: &[String]) -> DbResult<u64> {

@@ -28,6 +28,9 @@ const TABLES: &[&str] = &[
         app TEXT NOT NULL, version TEXT NOT NULL, migration TEXT NOT NULL, step TEXT NOT NULL,
         way TEXT NOT NULL CHECK (way IN ('forward', 'back')), reason TEXT NOT NULL,
         at TEXT NOT NULL, PRIMARY KEY (app, version))",
+    "CREATE TABLE IF NOT EXISTS _schemadiff_retired_instance (
+        instance TEXT PRIMARY KEY NOT NULL, app TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL,
+        by_whom TEXT NOT NULL, at TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS _schemadiff_worker (
         one INTEGER PRIMARY KEY CHECK (one = 1), token TEXT NOT NULL, app TEXT NOT NULL, process TEXT NOT NULL,
         evidence TEXT NOT NULL, since TEXT NOT NULL, heartbeat_at TEXT NOT NULL)",

@@ -20,7 +20,7 @@ use crate::{
     backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
-    waiting::{Blocker, Evidence},
+    waiting::{Blocker, Evidence, Strangers},
 };
 
 /// Longest wait for the file's write lock where the step sets none.
@@ -219,6 +219,14 @@ impl Backend for Sqlite {
 
     async fn old_transactions(&mut self) -> DbResult<Vec<Blocker>> {
         Ok(Vec::new())
+    }
+
+    async fn strangers(&mut self, _tables: &[String]) -> DbResult<Strangers> {
+        Ok(Strangers::default()) // a file knows nobody who has it open
+    }
+
+    async fn end_sessions(&mut self, _lease: &Lease, _grace_ms: i64) -> DbResult<(i64, i64)> {
+        Ok((0, 0)) // a process that is gone has none
     }
 
     async fn foreign_key_violations(&mut self, tables: &[String]) -> DbResult<u64> {

@@ -1,0 +1,95 @@
+//! Retiring a dead instance by name, where the database cannot know by itself that it is dead.
+
+use serde::Serialize;
+
+use super::{admin::Target, decide, retry::jittered};
+use crate::{
+    backend::{Backend, Lease, Timeouts, ledger},
+    error::{Error, Result},
+};
+
+/// What became of an instance that was retired by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetiredInstance {
+    /// Application.
+    pub app: String,
+    /// Version.
+    pub version: String,
+    /// Instance.
+    pub instance: String,
+    /// Why, in the words of whoever did it.
+    pub reason: String,
+    /// Sessions of it on the server that were still open and have been ended.
+    pub sessions_ended: i64,
+    /// Sessions of its version that were left alone, because another instance of the version is alive.
+    pub sessions_left: i64,
+}
+
+/// How often the gate is asked for while registrations hold it.
+const ATTEMPTS: u32 = 50;
+
+/// Ends the lease of an instance that has shown no sign of life for the grace time, and the sessions that it left open.
+/// Should it come back, it has to register again, and is refused when its version is no longer served.
+pub(super) async fn retire<B: Backend>(
+    db: &mut B,
+    target: &Target,
+    reason: &str,
+    by: &str,
+    grace_ms: i64,
+) -> Result<RetiredInstance> {
+    let failed = |e| ledger::explain::<B>("retire the instance", e);
+    for _ in 0..ATTEMPTS {
+        db.begin(Timeouts::LEDGER).await.map_err(failed)?;
+        let ended = within(db, target, (reason, by), grace_ms).await;
+        match ended {
+            Ok(Some(lease)) => {
+                db.commit().await.map_err(failed)?;
+                let (sessions_ended, sessions_left) = db.end_sessions(&lease, grace_ms).await.map_err(failed)?;
+                return Ok(RetiredInstance {
+                    app: lease.identity.app,
+                    version: lease.identity.version,
+                    instance: lease.instance,
+                    reason: reason.to_owned(),
+                    sessions_ended,
+                    sessions_left,
+                });
+            }
+            Ok(None) => db.rollback().await,
+            Err(error) => {
+                db.rollback().await;
+                return Err(error);
+            }
+        }
+        tokio::time::sleep(jittered(std::time::Duration::from_millis(100))).await;
+    }
+    Err(Error::WorkerBusy { holder: "instances that register at this moment".to_owned() })
+}
+
+/// None while the gate is held.
+async fn within<B: Backend>(
+    db: &mut B,
+    target: &Target,
+    (reason, by): (&str, &str),
+    grace_ms: i64,
+) -> Result<Option<Lease>> {
+    let failed = |e| ledger::explain::<B>("retire the instance", e);
+    if !db.try_gate().await.map_err(failed)? {
+        return Ok(None);
+    }
+    let leases = db.leases().await.map_err(failed)?;
+    let known = leases.into_iter().find(|l| l.identity.app == target.app && l.instance == target.instance);
+    let Some(lease) = known else {
+        return Err(Error::NoSuchInstance { app: target.app.clone(), instance: target.instance.clone() });
+    };
+    if decide::shows_life(&lease, grace_ms) {
+        return Err(Error::InstanceAlive {
+            app: lease.identity.app,
+            instance: lease.instance,
+            host: lease.process.host,
+            pid: lease.process.pid,
+            seconds: lease.heartbeat_age_ms / 1000,
+        });
+    }
+    ledger::retire_instance(db, &lease, reason, by).await.map_err(failed)?;
+    Ok(Some(lease))
+}

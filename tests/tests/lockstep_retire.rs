@@ -1,0 +1,181 @@
+//! What the gate cannot know by itself: instances that died without a word, versions that may come back, clients without a lease.
+
+use std::{sync::Arc, time::Duration};
+
+use schemadiff::{
+    Error, Lockstep,
+    lockstep::{
+        NoProgress,
+        admin::{ApplyOptions, Target, apply, retire, status},
+    },
+    model::Dialect,
+};
+use schemadiff_tests::{
+    engine::{Major, Postgres, TestDatabase},
+    lockstep::{FIRST, Recorder, first, migrations, new_code, old_code, second},
+};
+use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgPoolOptions};
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+/// Longer than any test runs.
+const NEVER: Duration = Duration::from_secs(3600);
+
+async fn old_version(db: &TestDatabase, heartbeat: Duration) -> Lockstep {
+    Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect)]))
+        .database_url(&db.url)
+        .schema(old_code(db.dialect))
+        .heartbeat(heartbeat)
+        .start()
+        .await
+        .unwrap()
+}
+
+async fn all(db: &TestDatabase, options: &ApplyOptions) -> Result<(), Error> {
+    let plans = [first(db.dialect), second(db.dialect)];
+    apply(&db.url, &migrations(db.dialect, &plans), options, Arc::new(NoProgress)).await.map(drop)
+}
+
+async fn instances(db: &TestDatabase) -> Vec<Target> {
+    let versions = status(&db.url, None).await.unwrap().versions;
+    let of = |v: schemadiff::lockstep::VersionStatus| {
+        v.instances.into_iter().map(move |i| Target { app: v.app.clone(), instance: i.instance })
+    };
+    versions.into_iter().flat_map(of).collect()
+}
+
+/// Retires it as soon as it has been silent for long enough.
+async fn retire_when_silent(
+    db: &TestDatabase,
+    target: &Target,
+    grace: Duration,
+) -> schemadiff::lockstep::admin::RetiredInstance {
+    loop {
+        match retire(&db.url, target, "host burnt down", grace).await {
+            Ok(retired) => return retired,
+            Err(Error::InstanceAlive { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_died_without_a_word_is_retired_by_name() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let silent = old_version(&db, NEVER).await;
+        let pool = match dialect {
+            Dialect::Sqlite => {
+                // Of another machine: whether its process runs cannot be known here.
+                let sql =
+                    "UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')";
+                db.execute(sql).await;
+                None
+            }
+            _ => {
+                let pool = PgPoolOptions::new().max_connections(1).after_connect(silent.hook());
+                Some(pool.connect(&db.url).await.unwrap())
+            }
+        };
+        let target = instances(&db).await.pop().unwrap();
+        let error = retire(&db.url, &target, "host burnt down", NEVER).await.unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD0657", 6), "{error}");
+        let unknown = Target { instance: "nobody".to_owned(), ..target.clone() };
+        assert_eq!(retire(&db.url, &unknown, "x", NEVER).await.unwrap_err().code(), "SD0656");
+
+        let error = all(&db, &ApplyOptions::default()).await.unwrap_err();
+        assert!(matches!(error, Error::GateClosed { .. }), "{error}");
+        let retired = retire_when_silent(&db, &target, Duration::from_millis(10)).await;
+        // The keeper's session and the pool's.
+        let open = if dialect == Dialect::Sqlite { 0 } else { 2 };
+        assert_eq!((retired.sessions_ended, retired.sessions_left), (open, 0), "{retired:?}");
+        // A session that is told to end does so in its own time.
+        all(&db, &ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() }).await.unwrap();
+
+        let seen = status(&db.url, None).await.unwrap();
+        let by_hand = &seen.retired_by_hand[0];
+        assert_eq!((by_hand.instance.as_str(), by_hand.reason.as_str()), (target.instance.as_str(), "host burnt down"));
+        assert_eq!(seen.retired[0].version, FIRST, "{:?}", seen.retired);
+        if let Some(pool) = pool {
+            pool.close().await;
+        }
+        silent.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_other_live_instances_of_the_version_are_left_alone() {
+    let db = TestDatabase::new(Dialect::Postgres);
+    let silent = old_version(&db, NEVER).await;
+    let target = instances(&db).await.pop().unwrap();
+    let alive = old_version(&db, Duration::from_millis(50)).await;
+    let retired = retire_when_silent(&db, &target, Duration::from_secs(2)).await;
+    assert_eq!((retired.sessions_ended, retired.sessions_left), (1, 1), "{retired:?}");
+    let error = all(&db, &ApplyOptions::default()).await.unwrap_err();
+    let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+    assert!(holders.iter().all(|h| h.instance != target.instance), "{holders:?}");
+    alive.shutdown().await;
+    silent.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_that_comes_back_registers_again_while_its_version_is_served() {
+    let db = TestDatabase::new(Dialect::Postgres);
+    let paused = old_version(&db, Duration::from_millis(300)).await;
+    let target = instances(&db).await.pop().unwrap();
+    retire_when_silent(&db, &target, Duration::from_millis(100)).await;
+    while instances(&db).await != [target.clone()] {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    paused.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_soak_time_keeps_what_a_version_needs_after_it_is_gone() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        old_version(&db, NEVER).await.shutdown().await;
+        let soaking = ApplyOptions { soak: NEVER, ..ApplyOptions::default() };
+        let error = all(&db, &soaking).await.unwrap_err();
+        let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+        assert!(holders[0].gone_ms.is_some() && error.to_string().contains("soak time"), "{error}");
+        // It can be deployed again without a change of the database.
+        old_version(&db, NEVER).await.shutdown().await;
+        all(&db, &ApplyOptions::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn clients_without_a_lease_are_shown_before_contract() {
+    let server = Postgres::start_with(Major::V15, &["shared_preload_libraries=pg_stat_statements"]);
+    let db = server.database();
+    db.execute("CREATE EXTENSION pg_stat_statements; CREATE ROLE reporter LOGIN").await;
+    let new = Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect), second(db.dialect)]))
+        .database_url(&db.url)
+        .schema(new_code(db.dialect))
+        .contract(schemadiff::lockstep::Contract::Manual)
+        .start()
+        .await
+        .unwrap();
+    let pool = PgPoolOptions::new().max_connections(1).after_connect(new.hook()).connect(&db.url).await.unwrap();
+    db.execute("GRANT SELECT ON users TO reporter").await;
+    let mut report = PgConnection::connect(&server.url_as("reporter", &db.name)).await.unwrap();
+    report.execute("SELECT fullname FROM users").await.unwrap();
+
+    let seen = status(&db.url, None).await.unwrap().strangers;
+    assert_eq!(seen.sessions.iter().map(|s| s.user.as_str()).collect::<Vec<_>>(), ["reporter"], "{seen:?}");
+    assert_eq!(seen.sessions[0].query, "SELECT fullname FROM users");
+    let statements: Vec<_> = seen.statements.iter().map(|s| (s.user.as_str(), s.calls)).collect();
+    assert_eq!(statements, [("reporter", 1)], "{seen:?}");
+
+    // Gone from the sessions, the report is still known by its statements.
+    report.close().await.unwrap();
+    let recorder = Recorder::default();
+    let plans = [first(db.dialect), second(db.dialect)];
+    let options = ApplyOptions::default();
+    apply(&db.url, &migrations(db.dialect, &plans), &options, recorder.shared()).await.unwrap();
+    let told = recorder.of("strangers");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["strangers"]["statements"][0]["user"], "reporter", "{told:?}");
+    pool.close().await;
+    new.shutdown().await;
+}
