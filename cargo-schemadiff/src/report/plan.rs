@@ -8,7 +8,7 @@ use schemadiff::{
 };
 
 use super::{bytes, count, paint, style};
-use crate::dialect::TableSize;
+use crate::{dialect::TableSize, hazard::drops_data};
 
 /// What stands beside a plan in the output.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,7 +116,14 @@ fn render_step(out: &mut String, step: &Step, sizes: Option<&BTreeMap<ObjectName
         Action::Backfill(backfill) => render_backfill(out, backfill),
     }
     if !step.undoable {
-        fact(out, "undo", &paint(style::WARN, "not possible, data is lost"));
+        let what = if step.hazards.iter().any(|h| h.code == drops_data::CODE) {
+            "not possible, data is lost"
+        } else if step.phase == Phase::Contract {
+            "only by a new migration: `abort` ends where contract begins"
+        } else {
+            "not possible"
+        };
+        fact(out, "undo", &paint(style::WARN, what));
     }
 }
 

@@ -152,7 +152,8 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
     if before.default.is_some() {
         sql.extend(cx.ddl.alter_default(table, &after.name, None));
     }
-    sql.extend(cx.ddl.alter_type(table, after));
+    // Another way of numbering is another step's.
+    sql.extend(cx.ddl.alter_type(table, &Column { identity: before.identity.clone(), ..after.clone() }));
     if after.identity.is_none()
         && let Some(default) = &after.default
     {

@@ -57,6 +57,16 @@ pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
     format!("ALTER SEQUENCE {sequence} OWNED BY {}.{}", qualified(table), ident(&column.name))
 }
 
+/// The sequence of a serial column counts in a type of its own, which does not follow the column's: a `bigint` column would
+/// run out of `integer` numbers. The sequence of an identity column follows by itself.
+pub(super) fn follow_type(table: &ObjectName, column: &Column) -> Option<String> {
+    let identity = column.identity.as_ref()?;
+    let follows = identity.kind == IdentityKind::Serial
+        && is_sequence_type(&column.ty)
+        && identity.options.as_ref().is_none_or(|options| !options.starts_with("AS "));
+    follows.then(|| format!("ALTER SEQUENCE {} AS {}", qualified(&sequence_name(table, column)), column.ty))
+}
+
 fn kind_words(kind: IdentityKind) -> &'static str {
     match kind {
         IdentityKind::Always => "ALWAYS",

@@ -107,7 +107,9 @@ impl Ddl for Postgres {
     }
 
     fn alter_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
-        table::alter_type(table, column)
+        let mut sql = table::alter_type(table, column);
+        sql.extend(identity::follow_type(table, column));
+        sql
     }
 
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String> {
