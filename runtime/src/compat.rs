@@ -217,10 +217,11 @@ pub fn strictly_serves(dialect: Dialect, state: &Schema, code: &Schema) -> Resul
 fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, declared) in &code.tables {
+        let declared = &*code.whole(declared);
         match (state.tables.get(name), state.compat_views.get(name)) {
-            (Some(actual), _) => through_table((dialect, state), actual, declared, &mut reasons),
+            (Some(actual), _) => through_table((dialect, state), &state.whole(actual), declared, &mut reasons),
             (None, Some(view)) => match state.tables.get(&view.table) {
-                Some(base) => through_view((dialect, state), view, base, declared, &mut reasons),
+                Some(base) => through_view((dialect, state), view, &state.whole(base), declared, &mut reasons),
                 None => reasons.push(Reason::NoTable { table: name.clone() }),
             },
             (None, None) => reasons.push(Reason::NoTable { table: name.clone() }),

@@ -44,14 +44,15 @@ const LINES: &str = r"SELECT string_agg(tbl || E'\x1f' || line, E'\x1e') FROM (
       || CASE WHEN attidentity <> '' THEN format(' identity %s', attidentity) ELSE '' END || CASE WHEN attnotnull THEN ' not null' ELSE '' END
       || coalesce(' -- ' || col_description(c.oid, attnum), '') AS line
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-    JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum WHERE relkind = 'r'
+    JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum WHERE relkind IN ('r', 'p')
   UNION ALL SELECT n.nspname || '.' || c.relname, 'constraint ' || conname || ' ' || pg_get_constraintdef(k.oid)
       || coalesce(' -- ' || obj_description(k.oid, 'pg_constraint'), '')
-    FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND contype <> 'n' AND conparentid = 0
+    FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') AND contype <> 'n' AND conparentid = 0
   UNION ALL SELECT n.nspname || '.' || c.relname, 'index ' || pg_get_indexdef(indexrelid) || coalesce(' -- ' || obj_description(indexrelid, 'pg_class'), '')
-    FROM pg_index JOIN pg_class c ON c.oid = indrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r'
-  UNION ALL SELECT n.nspname || '.' || c.relname, format('table %s%s', relpersistence, ' -- ' || obj_description(c.oid, 'pg_class'))
-    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r'
+    FROM pg_index JOIN pg_class c ON c.oid = indrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')
+  UNION ALL SELECT n.nspname || '.' || c.relname, format('table %s%s%s%s', relpersistence, ' by ' || CASE WHEN relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
+      ' of ' || inhparent::regclass::text || ' ' || pg_get_expr(relpartbound, c.oid), ' -- ' || obj_description(c.oid, 'pg_class'))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_inherits ON relispartition AND inhrelid = c.oid WHERE relkind IN ('r', 'p')
   UNION ALL SELECT n.nspname || '.' || c.relname, format('sequence %s of %s: %s', s.relname, attname, (q.seqtypid::regtype, seqstart, seqincrement,
       seqmin, seqmax, seqcache, seqcycle)::text)
     FROM pg_sequence q JOIN pg_class s ON s.oid = seqrelid JOIN pg_depend d ON objid = seqrelid AND deptype IN ('a', 'i')
@@ -73,7 +74,9 @@ async fn lines(connection: &mut Connection) -> Lines {
 fn expected(state: &State, table: &str) -> BTreeSet<String> {
     let comment = |text: &Option<String>| text.as_ref().map(|t| format!(" -- {t}")).unwrap_or_default();
     let facts = &state.tables[table];
-    let mut lines = BTreeSet::from([format!("table {}{}", facts.persistence, comment(&facts.comment))]);
+    let by = facts.partkey.as_ref().map(|key| format!(" by {key}")).unwrap_or_default();
+    let of = facts.partbound.as_ref().map(|bound| format!(" of {} {bound}", facts.parents[0])).unwrap_or_default();
+    let mut lines = BTreeSet::from([format!("table {}{by}{of}{}", facts.persistence, comment(&facts.comment))]);
     for (name, column) in state.columns.get(table).into_iter().flatten() {
         let mut line = format!("column {name} {}", column.ty);
         if let Some(collation) = &column.collation {
@@ -145,10 +148,8 @@ async fn judge(
 ) -> BTreeMap<String, Verdict> {
     let mut verdicts = BTreeMap::new();
     let all = state.with_parents(wanted);
-    // Partitioned tables are left alone, so they are there in the copy too, for the foreign keys that reference them.
-    let (all, mut left_alone): (BTreeSet<_>, BTreeSet<_>) =
-        all.into_iter().partition(|t| state.unsupported(t).is_none());
-    left_alone.retain(|table| !state.tables[table].ispart);
+    // What is left alone is there in the copy too, for the foreign keys that reference it.
+    let (all, left_alone): (BTreeSet<_>, BTreeSet<_>) = all.into_iter().partition(|t| state.unsupported(t).is_none());
     for connection in [&mut *facts, &mut *copy] {
         run(connection, vec![RESET.to_owned()]).await.unwrap();
         run(connection, state.surroundings(&all)).await.unwrap_or_else(|e| panic!("{}: {e}", state.id));
@@ -157,7 +158,7 @@ async fn judge(
     let mut failed = |table: &String, why: &str, what: String| {
         verdicts.entry(table.clone()).or_insert_with(|| Verdict::Different(format!("{why}: {what}")));
     };
-    for table in &all {
+    for table in state.parents_first(&all) {
         if let Err(e) = run(facts, state.create_table(table)).await {
             failed(table, "cannot be built from the facts", e);
         }
@@ -190,7 +191,9 @@ async fn judge(
         let mut stated = expected(state, table);
         stated.retain(|line| !is_left_alone(line));
         let name = object_name(table);
-        let verdict = if left != right {
+        let verdict = if !original.tables.contains_key(&name) {
+            Verdict::Different("the model does not hold it".into())
+        } else if left != right {
             Verdict::Different(difference(left, right))
         } else if original.tables.get(&name) != again.tables.get(&name) || original.enums != again.enums {
             Verdict::Different("the models differ although the server says the same".into())
@@ -218,7 +221,7 @@ async fn render(
     for enumeration in schema.enums.values() {
         run(copy, DDL.create_enum(enumeration)).await.unwrap();
     }
-    for table in schema.tables.values() {
+    for table in schema.parents_first() {
         if let Err(e) = run(copy, DDL.create_table(table)).await {
             failed(&key(&table.name), "cannot be rendered", e);
         }
@@ -326,20 +329,21 @@ async fn every_table_of_real_services_round_trips() {
         .into_iter()
         .map(|name| (name.clone(), tokio::spawn(async move { project(&name).await })))
         .collect();
-    let (mut all, mut report) = (Tally::default(), String::new());
+    let (mut all, mut report, mut missed) = (Tally::default(), String::new(), Vec::new());
     for (name, tally) in running {
         let tally = tally.await.unwrap();
         let _ = writeln!(report, "{name:16} {tally}");
         for (reason, times) in &tally.reasons {
             let _ = writeln!(report, "    {reason} ({times} states)");
         }
+        // Every table of these services is in the model. One that is not, or not exactly, is named with the reason.
+        missed.extend(tally.reasons.keys().map(|reason| format!("{name}: {reason}")));
         all.add(tally);
     }
     println!("{report}\n{:16} {all}", "all");
-    // Partitioned tables are not in the model yet; everything else must be exact.
-    let unexplained: Vec<_> = all.reasons.keys().filter(|reason| !reason.contains(": partition")).collect();
-    assert!(unexplained.is_empty(), "{unexplained:#?}");
-    assert!(all.exact * 100 >= all.tables * 93, "{all}");
+    assert!(all.exact * 100 > all.tables * 95, "{all}");
+    assert_eq!(all.respelled, 0, "{all}");
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 /// The statements that others plan on build every state of a project as a whole.

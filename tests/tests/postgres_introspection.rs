@@ -17,7 +17,7 @@ fn render(schema: &Schema) -> Vec<String> {
         statements.extend(ddl.create_schema(name));
     }
     statements.extend(schema.enums.values().flat_map(|e| ddl.create_enum(e)));
-    statements.extend(schema.tables.values().flat_map(|t| ddl.create_table(t)));
+    statements.extend(schema.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     for table in schema.tables.values() {
         for (name, key) in table.foreign_keys.iter().filter(|(_, key)| key.ref_table != table.name) {
             statements.extend(ddl.add_foreign_key(&table.name, name, key));
@@ -60,7 +60,15 @@ CREATE VIEW v AS SELECT 1 AS one; CREATE MATERIALIZED VIEW mv AS SELECT 1 AS one
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER tr BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION f();
 CREATE DOMAIN d AS int CHECK (VALUE > 0); CREATE TYPE comp AS (x int);
-CREATE TABLE parted (k int) PARTITION BY LIST (k); CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);
+CREATE TABLE parted (k int, "K" text DEFAULT 'x', n int, CONSTRAINT up CHECK (k > 0), PRIMARY KEY (k, n), FOREIGN KEY (k, n) REFERENCES parent (a, b))
+  PARTITION BY LIST (k);
+CREATE INDEX on_parted ON parted ("K");
+CREATE TABLE part PARTITION OF parted ("K" DEFAULT 'y', CONSTRAINT low CHECK (k < 9)) FOR VALUES IN (1, 2) PARTITION BY RANGE (n);
+CREATE TABLE another PARTITION OF part FOR VALUES FROM (MINVALUE) TO (5);
+CREATE TABLE by_words (n int, t text) PARTITION BY RANGE (n, lower(t) COLLATE "C" text_pattern_ops);
+CREATE TABLE by_words_1 PARTITION OF by_words FOR VALUES FROM (MINVALUE, MINVALUE) TO (5, 'm');
+CREATE INDEX only_here ON another (n); COMMENT ON COLUMN another.n IS 'own';
+CREATE TABLE rest PARTITION OF parted DEFAULT; CREATE TRIGGER on_each AFTER INSERT ON parted FOR EACH ROW EXECUTE FUNCTION f();
 CREATE TABLE excl (r int4range, EXCLUDE USING gist (r WITH &&)); ALTER TABLE excl ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON excl USING (true); CREATE RULE r AS ON INSERT TO excl DO ALSO NOTIFY x;
 CREATE STATISTICS st ON a, b FROM parent;

@@ -11,10 +11,10 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PrimaryKey, Schema, Table,
-        Unique,
+        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PartitionBy, PrimaryKey,
+        Schema, Table, Unique,
     },
-    plan::{Assignment, Backfill, KeyColumn, Lock},
+    plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
@@ -44,6 +44,11 @@ pub struct Capabilities {
     pub fast_default: bool,
     /// A dropped column costs nothing at once. When false the table is rewritten and [`Ddl::rebuild`] is as good.
     pub cheap_drop_column: bool,
+    /// A foreign key can be added `NOT VALID` to a partitioned table too (PostgreSQL 18). When false it goes through
+    /// [`Ddl::each_partition`].
+    pub partitioned_not_valid: bool,
+    /// A partitioned table can get a column that the engine numbers (PostgreSQL 17).
+    pub partitioned_identity: bool,
     /// Constraint names are the user's; when false (SQLite) the primary key has no name and names are cosmetic.
     pub named_constraints: bool,
 }
@@ -96,6 +101,28 @@ pub struct Dependents {
     pub triggers: Vec<Opaque>,
     /// The sync triggers that are on the table before the rebuild and must be there after it (`after.syncs`).
     pub syncs: Vec<SyncSpec>,
+}
+
+/// What is done to partitions in use step by step, as each state of the database needs; things with their names.
+#[derive(Debug, Clone, Copy)]
+pub enum PerPartition<'p> {
+    /// An index.
+    Index(&'p str, &'p Index),
+    /// A unique constraint.
+    Unique(&'p str, &'p Unique),
+    /// The primary key.
+    PrimaryKey(&'p PrimaryKey),
+    /// A foreign key.
+    ForeignKey(&'p str, &'p ForeignKey),
+    /// A table becomes a partition itself.
+    Attach {
+        /// The partitioned table.
+        parent: &'p ObjectName,
+        /// How it is partitioned.
+        by: &'p PartitionBy,
+        /// The rows that the partition holds.
+        bound: &'p str,
+    },
 }
 
 impl SyncSpec {
@@ -245,6 +272,23 @@ pub trait Ddl: Send + Sync {
     -> Vec<String>;
     /// Option changes of a table (`SET (fillfactor = ..)`), where no rewrite is needed; empty when there is no way.
     fn alter_options(&self, before: &Table, after: &Table) -> Vec<String>;
+
+    /// A partition of a table that is in use, without a lock on it that stops anybody.
+    fn create_partition(&self, table: &Table) -> Vec<String> {
+        self.create_table(table)
+    }
+    /// Makes a partition a table of its own.
+    fn detach_partition(&self, parent: &ObjectName, partition: &ObjectName) -> Vec<String> {
+        let _ = (parent, partition);
+        Vec::new()
+    }
+    /// How a partitioned table gets something while all its partitions, also those that the plan does not know, are in use:
+    /// the statements, those that take it away again however far they came, and a query for one boolean: it is there.
+    /// `None` where there are no partitions.
+    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<(Generated, Vec<String>, String)> {
+        let _ = (table, what);
+        None
+    }
 
     /// The locks that a statement kind takes on a table: `what` is the method's name above, with `_concurrently` behind it
     /// for an index that is built or dropped so; `others` are the tables at the other end of its foreign keys.

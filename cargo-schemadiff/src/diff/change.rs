@@ -49,6 +49,8 @@ pub enum Change {
     CreateTable { table: Shared<Table> },
     /// A table is dropped; acknowledged by name.
     DropTable { table: Shared<Table> },
+    /// A table becomes a partition, ceases to be one, or is partitioned in another way; it changes as a whole.
+    Partitioning { before: Shared<Table>, after: Shared<Table> },
     /// A table is renamed.
     RenameTable {
         /// Its current name.
@@ -117,6 +119,7 @@ impl Change {
         match self {
             Self::Enum { .. } => None,
             Self::CreateTable { table } | Self::DropTable { table } => Some(&table.name),
+            Self::Partitioning { after, .. } => Some(&after.name),
             Self::RenameTable { to, .. } => Some(to),
             Self::AddColumn { table, .. }
             | Self::DropColumn { table, .. }
@@ -141,6 +144,7 @@ impl Change {
             Self::Enum { name, after, .. } => put(&mut schema.enums, name, after.as_ref()),
             Self::CreateTable { table } => put(&mut schema.tables, &table.name, Some(table)),
             Self::DropTable { table } => put(&mut schema.tables, &table.name, None),
+            Self::Partitioning { after, .. } => put(&mut schema.tables, &after.name, Some(after)),
             Self::RenameTable { from, to } => rename_table(schema, from, to),
             Self::DropCompatView { view } => put(&mut schema.compat_views, &view.name, None),
             Self::AddColumn { table, .. }
@@ -168,6 +172,7 @@ impl Change {
             Self::AddColumn { column, .. } => table.columns.push(column.clone()),
             Self::DropColumn { column, .. } => table.columns.retain(|c| c.name != column.name),
             Self::RenameColumn { before, after, .. } | Self::AlterColumn { before, after, .. } => {
+                table.partition_by.iter_mut().for_each(|by| by.rename_column(&before.name, &after.name));
                 if let Some(slot) = table.column_mut(&before.name) {
                     *slot = after.clone();
                 }
@@ -189,6 +194,7 @@ impl Change {
             Self::Enum { .. }
             | Self::CreateTable { .. }
             | Self::DropTable { .. }
+            | Self::Partitioning { .. }
             | Self::RenameTable { .. }
             | Self::DropCompatView { .. } => {}
         }
@@ -208,17 +214,22 @@ fn rename_key<V>(map: &mut BTreeMap<String, V>, from: &str, to: &str) {
     }
 }
 
-/// Renames a table and makes the foreign keys that reference it follow.
+/// Renames a table and makes the foreign keys that reference it, and its partitions, follow.
 pub(crate) fn rename_table(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
     if let Some(mut table) = schema.tables.remove(from) {
         table.name = to.clone();
         schema.tables.insert(to.clone(), table);
     }
     for table in schema.tables.values_mut() {
-        for key in table.foreign_keys.values_mut() {
-            if key.ref_table == *from {
-                key.ref_table = to.clone();
-            }
+        // Only what changes is touched: the other tables stay shared with the schema this one was copied from.
+        if table.partition_of.as_ref().is_some_and(|of| of.parent == *from) {
+            table.partition_of.iter_mut().for_each(|of| of.parent = to.clone());
+        }
+        if !table.foreign_keys.values().any(|key| key.ref_table == *from) {
+            continue;
+        }
+        for key in table.foreign_keys.values_mut().filter(|key| key.ref_table == *from) {
+            key.ref_table = to.clone();
         }
     }
     for view in schema.compat_views.values_mut() {
@@ -234,6 +245,7 @@ impl fmt::Display for Change {
             Self::Enum { name, before, after } => member(f, before, after, format_args!("type `{name}`")),
             Self::CreateTable { table } => write!(f, "create table `{}`", table.name),
             Self::DropTable { table } => write!(f, "drop table `{}`", table.name),
+            Self::Partitioning { before, after } => partitioning(f, before, after),
             Self::RenameTable { from, to } => write!(f, "rename table `{from}` to `{to}`"),
             Self::AddColumn { table, column, .. } => write!(f, "add column `{}`", column_name(table, &column.name)),
             Self::DropColumn { table, column } => write!(f, "drop column `{}`", column_name(table, &column.name)),
@@ -267,6 +279,16 @@ impl fmt::Display for Change {
             Self::DropSync { table, name, .. } => write!(f, "remove the left-over sync trigger `{name}` on `{table}`"),
             Self::DropCompatView { view } => write!(f, "remove the left-over compatibility view `{}`", view.name),
         }
+    }
+}
+
+fn partitioning(f: &mut fmt::Formatter<'_>, before: &Table, after: &Table) -> fmt::Result {
+    let name = &after.name;
+    match (&before.partition_of, &after.partition_of) {
+        (None, Some(of)) => write!(f, "attach table `{name}` to `{}` as a partition", of.parent),
+        (Some(of), None) => write!(f, "detach partition `{name}` from `{}`", of.parent),
+        (Some(old), Some(new)) if old != new => write!(f, "change which rows partition `{name}` holds"),
+        _ => write!(f, "change how table `{name}` is partitioned"),
     }
 }
 

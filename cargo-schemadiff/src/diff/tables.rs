@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemadiff::model::{Column, ObjectName, Schema, Shared, Table};
+use schemadiff::model::{Column, ObjectName, PartitionBy, Schema, Shared, Table};
 
 use super::{Change, Hints, Renamable, hints::column_name, questions::Questions};
 use crate::{Error, Kind, Result};
@@ -37,7 +37,8 @@ pub(super) fn changes(
     questions: &mut Questions<'_>,
     changes: &mut Vec<Change>,
 ) -> Result<()> {
-    let added: Vec<_> = desired.tables.values().filter(|t| !base.tables.contains_key(&t.name)).collect();
+    let is_new = |t: &&Shared<Table>| !base.tables.contains_key(&t.name);
+    let added: Vec<_> = desired.parents_first().into_iter().filter(is_new).collect();
     let gone = |t: &&Shared<Table>| !desired.tables.contains_key(&t.name) && managed(&t.name);
     let dropped: Vec<_> = base.tables.values().filter(gone).collect();
     questions.tables(&added, &dropped);
@@ -45,11 +46,27 @@ pub(super) fn changes(
     changes.extend(added.iter().map(|t| Change::CreateTable { table: (*t).clone() }));
     for after in desired.tables.values() {
         if let Some(before) = base.tables.get(&after.name) {
-            table(before, after, hints, questions, changes)?;
+            if renamed_key(before, after, hints) == after.partition_by && before.partition_of == after.partition_of {
+                table(before, after, hints, questions, changes)?;
+            } else {
+                changes.push(Change::Partitioning { before: before.clone(), after: after.clone() });
+            }
         }
     }
     changes.extend(dropped.iter().map(|t| Change::DropTable { table: (*t).clone() }));
     Ok(())
+}
+
+/// How the table is partitioned once its columns have their new names.
+fn renamed_key(before: &Table, after: &Table, hints: &Hints) -> Option<PartitionBy> {
+    let mut by = before.partition_by.clone()?;
+    for column in &after.columns {
+        let old = hints.renamed_columns.get(&(after.name.clone(), column.name.clone()));
+        if let Some(old) = old.filter(|old| before.column(old).is_some() && before.column(&column.name).is_none()) {
+            by.rename_column(old, &column.name);
+        }
+    }
+    Some(by)
 }
 
 fn table(

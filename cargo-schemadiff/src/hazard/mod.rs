@@ -18,13 +18,14 @@ pub mod rebuilds_indexes;
 pub mod rebuilds_table;
 pub mod result_shape;
 pub mod rewrites_table;
+pub mod rows_leave;
 pub mod unindexed_reference;
 pub mod view_limits;
 
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 18] = [
+pub const CODES: [&str; 19] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -43,6 +44,7 @@ pub const CODES: [&str; 18] = [
     builds_index::CODE,
     view_limits::CODE,
     rebuilds_indexes::CODE,
+    rows_leave::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

@@ -122,6 +122,7 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
     let first = &placed.protos[0];
     match &first.work {
         Work::Sql(statements) => Ok((Action::Sql(statements.clone()), first.undo.clone())),
+        Work::Generated(generated) => Ok((Action::Generated(generated.clone()), first.undo.clone())),
         Work::Backfill(fills) => {
             let key = context.key(first.table())?;
             let (set, pending) = merged(context, fills);
@@ -133,7 +134,7 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let copies = |back: bool| -> Vec<(String, String)> {
                 let of = |p: &Proto| match &p.work {
                     Work::Rebuild { copy, copy_back } => if back { copy_back } else { copy }.clone(),
-                    Work::Sql(_) | Work::Backfill(_) => Vec::new(),
+                    Work::Sql(_) | Work::Generated(_) | Work::Backfill(_) => Vec::new(),
                 };
                 placed.protos.iter().flat_map(of).collect()
             };

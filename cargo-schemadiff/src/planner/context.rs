@@ -78,7 +78,10 @@ impl<'a> Context<'a> {
     pub fn push(&mut self, mut proto: Proto) {
         proto.cause.clone_from(&self.cause);
         let waits_for = tag::table(proto.table());
-        if !proto.tags.contains(&waits_for) {
+        // A column that is renamed in place waits for the view on its table to go, and the rest of the table for the column.
+        if proto.tags.contains(&tag::unviewed(proto.table())) {
+            proto.after.push(tag::step(&format!("rename-table {}", proto.table())));
+        } else if !proto.tags.contains(&waits_for) {
             proto.after.push(waits_for);
         }
         self.protos.push(proto);

@@ -188,9 +188,14 @@ impl<'c> Graph<'c> {
     }
 }
 
-/// The touched tables, with the compatibility views on them.
+/// The touched tables, with those that they are partitions of and the compatibility views on all of them.
 fn touched(protos: &[Proto], state: &Schema) -> BTreeSet<ObjectName> {
     let mut names: BTreeSet<_> = protos.iter().flat_map(|p| &p.touches).cloned().collect();
+    let mut below: Vec<_> = names.iter().cloned().collect();
+    while let Some(name) = below.pop() {
+        let parent = state.table(&name).and_then(|table| table.partition_of.as_ref());
+        below.extend(parent.map(|of| of.parent.clone()).filter(|parent| names.insert(parent.clone())));
+    }
     let views = state.compat_views.values().filter(|view| names.contains(&view.table)).map(|view| view.name.clone());
     names.extend(views.collect::<Vec<_>>());
     names

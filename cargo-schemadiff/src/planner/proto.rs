@@ -2,7 +2,7 @@
 
 use schemadiff::{
     model::{ObjectName, Schema},
-    plan::{Assignment, Envelope, Hazard, Lock},
+    plan::{Assignment, Envelope, Generated, Hazard, Lock},
 };
 
 /// What a step does to the schema. It sees only the tables the step touches.
@@ -21,6 +21,8 @@ pub(super) struct Fill {
 pub(super) enum Work {
     /// Statements.
     Sql(Vec<String>),
+    /// Statements that a query gives.
+    Generated(Generated),
     /// Fills, carried out as one backfill.
     Backfill(Vec<Fill>),
     /// A rebuild of the table from the state before to the state after; rendered when both are known, so that several

@@ -6,8 +6,11 @@ use super::context::Context;
 
 /// Renames a column and makes keys, indexes, checks, expressions and foreign keys follow.
 pub(super) fn rename_column(schema: &mut Schema, table: &ObjectName, from: &str, to: &str) {
-    if let Some(t) = schema.tables.get_mut(table) {
-        rename_in_table(t, from, to);
+    let partitions: Vec<_> = schema.partitions(table).into_iter().map(|partition| partition.name.clone()).collect();
+    for name in std::iter::once(table).chain(&partitions) {
+        if let Some(t) = schema.tables.get_mut(name) {
+            rename_in_table(t, from, to);
+        }
     }
     for t in schema.tables.values_mut() {
         for key in t.foreign_keys.values_mut().filter(|key| key.ref_table == *table) {
@@ -30,6 +33,7 @@ fn rename_in_table(t: &mut Table, from: &str, to: &str) {
             generated.expr = expr::rename_column(&generated.expr, from, to);
         }
     }
+    t.partition_by.iter_mut().for_each(|by| by.rename_column(from, to));
     for key in t.primary_key.iter_mut() {
         rename_all(&mut key.columns, from, to);
     }

@@ -12,6 +12,19 @@ pub async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
     match &step.action {
         Action::Sql(statements) => send(scratch, step.envelope, statements).await?,
         Action::Backfill(backfill) => fill(scratch, backfill).await?,
+        Action::Generated(generated) => {
+            let mut last = None;
+            while let Some(row) = scratch.query_row(&generated.next_sql, &[]).await? {
+                let sql = row.into_iter().next().flatten().unwrap_or_default();
+                if last.as_ref() == Some(&sql) {
+                    return Err(
+                        Error::new(Kind::Internal, "SD0906", "a statement of the step has no effect").cause(sql)
+                    );
+                }
+                scratch.run(std::slice::from_ref(&sql)).await?;
+                last = Some(sql);
+            }
+        }
     }
     if let Some(query) = &step.done_when
         && !is_true(scratch, query).await?

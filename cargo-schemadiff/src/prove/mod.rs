@@ -60,7 +60,8 @@ pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, pl
     Ok(run.proof)
 }
 
-/// The tables that the plan is about, and those that they reference, at every name they have on the way.
+/// The tables that the plan is about, those that they reference, and those that they are partitions of or that are their
+/// partitions, at every name they have on the way.
 fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
     let mut tables: BTreeSet<ObjectName> = BTreeSet::new();
     let mut add_references = |delta: &Delta| {
@@ -70,15 +71,25 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
             _ => [&None, &None],
         };
         tables.extend(sides.into_iter().flatten().map(|key| key.ref_table.clone()));
+        if let Delta::Table { before, after, .. } = delta {
+            let places = [before, after].into_iter().flatten().filter_map(|table| table.partition_of.as_ref());
+            tables.extend(places.map(|of| of.parent.clone()));
+        }
     };
     plan.steps.iter().flat_map(|s| &s.effects).for_each(&mut add_references);
     loop {
-        let referenced: BTreeSet<_> = current
+        let mut referenced: BTreeSet<_> = current
             .tables
             .values()
             .filter(|t| tables.contains(&t.name))
             .flat_map(|t| t.foreign_keys.values().map(|key| key.ref_table.clone()))
             .collect();
+        for table in current.tables.values() {
+            let Some(of) = &table.partition_of else { continue };
+            if tables.contains(&table.name) || tables.contains(&of.parent) {
+                referenced.extend([table.name.clone(), of.parent.clone()]);
+            }
+        }
         if referenced.is_subset(&tables) {
             return tables;
         }
@@ -96,7 +107,7 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, current
         start.tables.keys().chain(start.enums.keys()).filter_map(|name| name.schema.as_ref()).collect();
     let mut sql: Vec<String> = schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)).collect();
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
-    sql.extend(start.tables.values().flat_map(|t| ddl.create_table(t)));
+    sql.extend(start.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     if ddl.capabilities().alter_constraints {
         for table in start.tables.values() {
             for (name, key) in table.foreign_keys.iter().filter(|(_, key)| key.ref_table != table.name) {

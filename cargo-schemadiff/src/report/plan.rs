@@ -114,6 +114,10 @@ fn render_step(out: &mut String, step: &Step, sizes: Option<&BTreeMap<ObjectName
             }
         }
         Action::Backfill(backfill) => render_backfill(out, backfill),
+        Action::Generated(generated) => {
+            fact(out, "sends", "what this query gives, one statement after the other, until it gives none:");
+            line(out, format!("       {}", paint(style::ACCENT, format!("{};", indent(&generated.next_sql)))));
+        }
     }
     if !step.undoable {
         let what = if step.hazards.iter().any(|h| h.code == drops_data::CODE) {

@@ -71,6 +71,10 @@ impl CodeNames {
 }
 
 fn checks(base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<Reason>) {
+    if base.partition_of.is_some() && declared.partition_of.is_none() {
+        let constraint = "the bounds of the partition".to_owned();
+        reasons.push(Reason::Constrained { table: declared.name.clone(), constraint });
+    }
     for (name, check) in &base.checks {
         if let Some(column) = base.columns.iter().find(|c| is_not_null_check(&check.expr, &c.name)) {
             let known = names.of(&column.name).and_then(|known| declared.column(known));

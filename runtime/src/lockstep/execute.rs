@@ -258,7 +258,7 @@ fn statements(step: &Step, way: Way) -> &[String] {
     match (way, &step.action) {
         (Way::Back, _) => &step.undo,
         (Way::Forward, Action::Sql(statements)) => statements,
-        (Way::Forward, Action::Backfill(_)) => &[],
+        (Way::Forward, Action::Backfill(_) | Action::Generated(_)) => &[],
     }
 }
 
@@ -276,12 +276,19 @@ async fn no_orphans<B: Backend>(db: &mut B, plan: &Plan, step: &Step) -> Result<
 
 /// Statements outside a transaction. The probe comes first: a crash may have come between the work and its record.
 async fn concurrently<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &Step, way: Way) -> Result<()> {
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut attempt = 1;
     loop {
         ctx.stop.check()?;
-        match run_outside(db, ctx, plan, step, way).await {
+        let mut moved = false;
+        let ran = run_outside(db, ctx, plan, step, way, &mut moved).await;
+        if moved {
+            // The budget is for getting nowhere.
+            (began, attempt) = (Instant::now(), 1);
+        }
+        match ran {
             Ok(true) => return Ok(()),
+            Ok(false) if ctx.stop.check().is_err() => {}
             Ok(false) => return Err(Error::NotDone { migration: plan.id.clone(), step: step.id.clone() }),
             Err(failed) => {
                 clean_up(db, step).await;
@@ -307,11 +314,17 @@ async fn run_outside<B: Backend>(
     plan: &Plan,
     step: &Step,
     way: Way,
+    moved: &mut bool,
 ) -> Result<bool, Failed> {
     // No lock timeout: it would leave an invalid index behind each time. Queueing here blocks no reader and no writer.
     db.session_timeouts(Timeouts::NONE).await?;
     let wanted = way == Way::Forward;
-    if let Some(probe) = &step.done_when {
+    // What was taken back half-way is not there and not gone: the statements that take it back fit any state.
+    let generated = match &step.action {
+        Action::Generated(generated) => Some(generated),
+        Action::Sql(_) | Action::Backfill(_) => None,
+    };
+    if let Some(probe) = step.done_when.as_ref().filter(|_| generated.is_none() || wanted) {
         if db.is_true(probe).await.map_err(Failed::at(probe))? == wanted {
             if let (Way::Back, Some(sql)) = (way, &step.clean_up) {
                 db.execute(sql).await.map_err(Failed::at(sql))?;
@@ -330,10 +343,29 @@ async fn run_outside<B: Backend>(
     for sql in statements(step, way) {
         db.execute(sql).await.map_err(Failed::at(sql))?;
     }
+    if let Some(generated) = generated.filter(|_| wanted) {
+        one_by_one(db, ctx, &generated.next_sql, moved).await?;
+    }
     match &step.done_when {
         Some(probe) => Ok(db.is_true(probe).await.map_err(Failed::at(probe))? == wanted),
         None => Ok(true),
     }
+}
+
+/// Runs what the query gives until it gives nothing; `moved` says whether a statement was carried out. A statement that comes
+/// twice in a row does not do what it should: the probe then says that the step is not done.
+async fn one_by_one<B: Backend>(db: &mut B, ctx: &Context, next: &str, moved: &mut bool) -> Result<(), Failed> {
+    let mut last = String::new();
+    while ctx.stop.check().is_ok() {
+        let rows = db.rows(next, &[]).await.map_err(Failed::at(next))?;
+        let mut values = rows.into_iter().flatten();
+        let Some(sql) = values.next().flatten().filter(|sql| *sql != last) else { return Ok(()) };
+        let wait = values.next().flatten().and_then(|wait| wait.parse().ok()).unwrap_or_default();
+        db.session_timeouts(Timeouts { lock: Duration::from_millis(wait), ..Timeouts::NONE }).await?;
+        db.execute(&sql).await.map_err(Failed::at(&sql))?;
+        (*moved, last) = (true, sql);
+    }
+    Ok(())
 }
 
 /// Removes what a failed attempt left, so that nothing half-done stays behind.

@@ -20,7 +20,7 @@ use super::{
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "every variant is table, name, before and after, which are explained once")]
 pub enum Delta {
-    /// A whole table came or went.
+    /// A whole table came or went, or takes another place among partitions.
     Table { name: ObjectName, before: Option<Shared<Table>>, after: Option<Shared<Table>> },
     /// A column.
     Column { table: ObjectName, name: String, before: Option<Column>, after: Option<Column> },
@@ -217,7 +217,7 @@ pub fn between(before: &Schema, after: &Schema) -> Vec<Delta> {
     }
     for (name, old, new) in changed(&before.tables, &after.tables) {
         match (old, new) {
-            (Some(old), Some(new)) => table_deltas(&old, &new, &mut deltas),
+            (Some(old), Some(new)) if same_place(&old, &new) => table_deltas(&old, &new, &mut deltas),
             (before, after) => deltas.push(Delta::Table { name, before, after }),
         }
     }
@@ -225,6 +225,11 @@ pub fn between(before: &Schema, after: &Schema) -> Vec<Delta> {
         deltas.push(Delta::CompatView { name, before, after });
     }
     deltas
+}
+
+/// Whether both are partitioned, and are partitions, in the same way; else the table changes as a whole.
+fn same_place(old: &Table, new: &Table) -> bool {
+    old.partition_by == new.partition_by && old.partition_of == new.partition_of
 }
 
 fn table_deltas(old: &Table, new: &Table, deltas: &mut Vec<Delta>) {

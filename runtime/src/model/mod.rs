@@ -8,16 +8,18 @@ mod delta;
 pub mod expr;
 mod fingerprint;
 mod name;
+mod partition;
 mod shared;
 mod table;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
 pub use delta::{Delta, DeltaError, between};
 pub use fingerprint::{Fingerprint, same};
 pub use name::ObjectName;
+pub use partition::{PartitionBy, PartitionByError, PartitionMethod, PartitionOf};
 pub use shared::Shared;
 pub use table::{
     Check, Column, Deferrable, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart, NullsOrder,
@@ -80,6 +82,65 @@ impl Schema {
     /// The column of that table.
     pub fn column(&self, table: &ObjectName, column: &str) -> Option<&Column> {
         self.tables.get(table)?.column(column)
+    }
+
+    /// All tables, a partition always after the table that it is a partition of; otherwise by name.
+    pub fn parents_first(&self) -> Vec<&Shared<Table>> {
+        let mut tables: Vec<_> = self.tables.values().collect();
+        // Stable: tables of one depth stay in the order of their names.
+        tables.sort_by_key(|table| self.depth(table));
+        tables
+    }
+
+    /// How many partitioned tables the table is under.
+    fn depth(&self, table: &Table) -> usize {
+        let mut depth = 0;
+        let mut of = table.partition_of.as_ref();
+        // A cycle is no schema that a server can show, but a file can say anything.
+        while let Some(parent) = of.filter(|_| depth < self.tables.len()) {
+            depth += 1;
+            of = self.table(&parent.parent).and_then(|table| table.partition_of.as_ref());
+        }
+        depth
+    }
+
+    /// The partitions of a table, those of its partitions included, parents first.
+    pub fn partitions(&self, table: &ObjectName) -> Vec<&Table> {
+        let mut found: Vec<&Table> = Vec::new();
+        for candidate in self.parents_first() {
+            if let Some(of) = &candidate.partition_of
+                && (of.parent == *table || found.iter().any(|known| known.name == of.parent))
+            {
+                found.push(candidate);
+            }
+        }
+        found
+    }
+
+    /// The table as statements see it: a partition with what it has from its parent. A parent that is not in the schema adds
+    /// nothing.
+    pub fn whole<'s>(&'s self, table: &'s Table) -> Cow<'s, Table> {
+        let Some(parent) = table.partition_of.as_ref().and_then(|of| self.table(&of.parent)) else {
+            return Cow::Borrowed(table);
+        };
+        // A file can say that two tables are partitions of each other; no server can.
+        if self.depth(table) == self.tables.len() {
+            return Cow::Borrowed(table);
+        }
+        let parent = self.whole(parent);
+        let mut whole = table.clone();
+        whole.columns = parent
+            .columns
+            .iter()
+            .map(|from| table.column(&from.name).cloned().unwrap_or_else(|| from.clone()))
+            .collect();
+        whole.primary_key = whole.primary_key.or_else(|| parent.primary_key.clone());
+        whole.uniques.extend(parent.uniques.clone());
+        whole.checks.extend(parent.checks.clone());
+        whole.foreign_keys.extend(parent.foreign_keys.clone());
+        whole.indexes.extend(parent.indexes.clone());
+        whole.syncs.extend(parent.syncs.clone());
+        Cow::Owned(whole)
     }
 
     /// Only the named tables, the enums they use, and nothing opaque.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ObjectName;
+use super::{ObjectName, PartitionBy, PartitionOf};
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -16,8 +16,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub struct Table {
     /// Name.
     pub name: ObjectName,
-    /// Columns in their order.
+    /// Columns in their order. Of a partition only those that are not as its parent's are without their comment.
     pub columns: Vec<Column>,
+    /// How its rows are spread over partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<PartitionBy>,
+    /// Which rows of which table it holds. What a partition has from its parent (columns, keys, checks, indexes, foreign
+    /// keys) is the parent's and not repeated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_of: Option<PartitionOf>,
     /// Primary key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary_key: Option<PrimaryKey>,
@@ -62,6 +69,8 @@ impl Table {
         Self {
             name,
             columns: Vec::new(),
+            partition_by: None,
+            partition_of: None,
             primary_key: None,
             uniques: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -338,6 +347,14 @@ pub struct Index {
     /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+impl Index {
+    /// A plain unique index over columns: what stands behind a key.
+    pub fn over(columns: &[String]) -> Self {
+        let part = |column: &String| IndexPart { column: Some(column.clone()), ..IndexPart::default() };
+        Self { parts: columns.iter().map(part).collect(), unique: true, ..Self::default() }
+    }
 }
 
 /// Sort order of an index part.

@@ -106,6 +106,10 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
             field("backfill");
             field(&serde_json::to_string(backfill).unwrap_or_default());
         }
+        Action::Generated(generated) => {
+            field("generated");
+            field(&normal_sql(&generated.next_sql));
+        }
     }
     field(&serde_json::to_string(&step.effects).unwrap_or_default());
 }

@@ -128,6 +128,19 @@ pub enum Action {
     Sql(Vec<String>),
     /// A backfill.
     Backfill(Backfill),
+    /// Statements that a query gives. Only in [`Envelope::Concurrent`].
+    Generated(Generated),
+}
+
+/// Statements that are known only when the step runs, because they depend on what is there then (the partitions of a table).
+///
+/// `next_sql` looks at the catalogue alone and returns at most one row: the next statement, and how many milliseconds it may
+/// wait for a lock, as text (`0`: as long as it takes). Each is sent in a transaction of its own. No row: the step is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// See the type's documentation.
+    pub next_sql: String,
 }
 
 /// A lock that a step takes.

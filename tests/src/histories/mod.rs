@@ -66,6 +66,9 @@ pub struct TableFacts {
     /// How it is partitioned.
     #[serde(default)]
     pub partkey: Option<String>,
+    /// Which rows a partition holds.
+    #[serde(default)]
+    pub partbound: Option<String>,
     /// Tables it inherits from or is a partition of.
     #[serde(default)]
     pub parents: Vec<String>,
@@ -111,6 +114,8 @@ pub struct ConstraintFacts {
     pub kind: String,
     /// Part of another constraint, with which it comes and goes.
     pub haspar: bool,
+    /// A table has it from its parent.
+    pub inherited: bool,
     /// Comment.
     #[serde(default)]
     pub comment: Option<String>,

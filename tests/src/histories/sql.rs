@@ -30,23 +30,43 @@ impl State {
     pub fn unsupported(&self, table: &str) -> Option<&'static str> {
         let facts = &self.tables[table];
         match facts.kind.as_str() {
-            "p" => Some("partitioned table"),
-            _ if facts.ispart => Some("partition of a table"),
-            _ if !facts.parents.is_empty() => Some("inherited table"),
+            "p" => None,
+            _ if !facts.ispart && !facts.parents.is_empty() => Some("inherited table"),
             "r" => None,
             _ => Some("no ordinary table"),
         }
     }
 
-    /// The tables and all that their foreign keys reach.
+    /// The table that a table is a partition of.
+    pub fn partitioned(&self, table: &str) -> Option<String> {
+        let facts = &self.tables[table];
+        facts.parents.first().filter(|_| facts.ispart).map(|parent| key_of(parent))
+    }
+
+    /// Tables with those that they are partitions of before them.
+    pub fn parents_first<'t>(&self, tables: impl IntoIterator<Item = &'t String>) -> Vec<&'t String> {
+        let depth = |table: &String| {
+            let mut depth = 0;
+            let mut above = self.partitioned(table);
+            while let Some(parent) = above {
+                depth += 1;
+                above = self.partitioned(&parent);
+            }
+            depth
+        };
+        let mut tables: Vec<_> = tables.into_iter().collect();
+        tables.sort_by_key(|table| depth(table));
+        tables
+    }
+
+    /// The tables, those that they are partitions of, and all that foreign keys reach.
     pub fn with_parents(&self, tables: &BTreeSet<String>) -> BTreeSet<String> {
         let mut all = tables.clone();
         let mut waiting: Vec<String> = tables.iter().cloned().collect();
         while let Some(table) = waiting.pop() {
-            for (_, constraint) in self.constraints_of(&table) {
-                if let Some(parent) = constraint.parent().filter(|parent| self.tables.contains_key(parent))
-                    && all.insert(parent.clone())
-                {
+            let referenced = self.constraints_of(&table).filter_map(|(_, constraint)| constraint.parent());
+            for parent in referenced.chain(self.partitioned(&table)) {
+                if self.tables.contains_key(&parent) && all.insert(parent.clone()) {
                     waiting.push(parent);
                 }
             }
@@ -60,6 +80,17 @@ impl State {
         of.map(|(key, c)| (key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name), c))
             .collect::<Vec<_>>()
             .into_iter()
+    }
+
+    /// Constraints that a partition does not have from its parent.
+    fn own_constraints<'s>(&'s self, table: &str) -> impl Iterator<Item = (&'s str, &'s ConstraintFacts)> {
+        self.constraints_of(table).filter(|(_, constraint)| !constraint.inherited)
+    }
+
+    /// Whether the table is a partition and has the index from its parent.
+    fn is_inherited(&self, table: &str, index: &IndexFacts) -> bool {
+        let Some(parent) = self.partitioned(table) else { return false };
+        self.indexes_of(&parent).any(|(_, of_parent)| of_parent.what() == index.what())
     }
 
     /// Indexes of a table by name.
@@ -133,12 +164,12 @@ impl State {
         somewhere.then(|| "text".to_owned())
     }
 
-    /// The SQL that builds the whole state on an empty database. Partitions are left out.
+    /// The SQL that builds the whole state on an empty database.
     pub fn sql(&self) -> String {
-        let tables: BTreeSet<_> = self.tables.iter().filter(|(_, t)| !t.ispart).map(|(name, _)| name.clone()).collect();
+        let tables: BTreeSet<_> = self.tables.keys().cloned().collect();
         let mut sql = self.surroundings(&tables);
         sql.extend(self.create_enums());
-        sql.extend(tables.iter().flat_map(|table| self.create_table(table)));
+        sql.extend(self.parents_first(&tables).into_iter().flat_map(|table| self.create_table(table)));
         sql.extend(tables.iter().flat_map(|table| self.create_foreign_keys(table)));
         sql.iter().map(|statement| format!("{statement};\n")).collect()
     }
@@ -172,16 +203,20 @@ impl State {
             .collect();
         let unlogged = if facts.persistence == "u" { "UNLOGGED " } else { "" };
         let partitioned = facts.partkey.as_ref().map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
-        sql.push(format!("CREATE {unlogged}TABLE {name} ({}){partitioned}", lines.join(", ")));
+        let body = match (self.partitioned(table), &facts.partbound) {
+            (Some(parent), Some(bound)) => format!("PARTITION OF {} {bound}", quoted(&parent)),
+            _ => format!("({})", lines.join(", ")),
+        };
+        sql.push(format!("CREATE {unlogged}TABLE {name} {body}{partitioned}"));
         for (key, column, _) in sequences.iter().filter(serial) {
             sql.push(format!("ALTER SEQUENCE {} OWNED BY {name}.{}", quoted(key), ident(column)));
         }
-        for (constraint, facts) in self.constraints_of(table).filter(|(_, c)| c.kind != "f" && c.kind != "t") {
+        for (constraint, facts) in self.own_constraints(table).filter(|(_, c)| c.kind != "f" && c.kind != "t") {
             sql.push(format!("ALTER TABLE {name} ADD CONSTRAINT {} {}", ident(constraint), facts.def));
             sql.extend(comment(&format!("CONSTRAINT {} ON {name}", ident(constraint)), facts.comment.as_deref()));
         }
         let schema = table.split_once('.').map_or("public", |(schema, _)| schema);
-        for (index, facts) in self.indexes_of(table).filter(|(_, i)| !i.forcon) {
+        for (index, facts) in self.indexes_of(table).filter(|(_, i)| !i.forcon && !self.is_inherited(table, i)) {
             sql.push(facts.def.clone());
             sql.extend(comment(&format!("INDEX {}.{}", ident(schema), ident(index)), facts.comment.as_deref()));
         }
@@ -196,7 +231,7 @@ impl State {
     pub fn create_foreign_keys(&self, table: &str) -> Vec<String> {
         let name = quoted(table);
         let mut sql = Vec::new();
-        for (constraint, facts) in self.constraints_of(table).filter(|(_, c)| c.kind == "f") {
+        for (constraint, facts) in self.own_constraints(table).filter(|(_, c)| c.kind == "f") {
             sql.push(format!("ALTER TABLE {name} ADD CONSTRAINT {} {}", ident(constraint), facts.def));
             sql.extend(comment(&format!("CONSTRAINT {} ON {name}", ident(constraint)), facts.comment.as_deref()));
         }
@@ -222,6 +257,13 @@ fn uses(ty: &str, key: &str) -> bool {
 
 fn comment(object: &str, text: Option<&str>) -> Option<String> {
     text.map(|text| format!("COMMENT ON {object} IS {}", literal(text)))
+}
+
+impl IndexFacts {
+    /// What it is over, without its name and table.
+    fn what(&self) -> &str {
+        self.def.split_once(" USING ").map_or("", |(_, what)| what)
+    }
 }
 
 impl ConstraintFacts {

@@ -2,8 +2,8 @@
 
 use crate::dialect::Capabilities;
 
-/// The facts the planner branches on; they are the same for every supported version.
-pub(super) const fn capabilities() -> Capabilities {
+/// The facts the planner branches on, for a server version, `150018` style.
+pub(super) const fn capabilities(version: u32) -> Capabilities {
     Capabilities {
         alter_constraints: true,
         not_valid: true,
@@ -15,6 +15,8 @@ pub(super) const fn capabilities() -> Capabilities {
         comments: true,
         fast_default: true,
         cheap_drop_column: true,
+        partitioned_not_valid: version >= 180_000,
+        partitioned_identity: version >= 170_000,
         named_constraints: true,
     }
 }

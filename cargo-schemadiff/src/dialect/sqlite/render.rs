@@ -110,6 +110,8 @@ impl Ddl for Sqlite {
             comments: false,
             fast_default: false,
             cheap_drop_column: false,
+            partitioned_not_valid: false,
+            partitioned_identity: false,
             named_constraints: false,
         }
     }

@@ -6,6 +6,7 @@
 
 use schemadiff::model::{Column, ObjectName, Schema, Table, expr};
 
+use super::partition;
 use crate::{
     Result, hazard,
     planner::{
@@ -95,14 +96,17 @@ pub(super) fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Colum
         .iter()
         .filter_map(|c| c.generated.as_ref())
         .any(|generated| expr::mentions(&generated.expr, &before.name));
-    computed(before) || computed(after) || in_key || referenced || feeds_generated
+    // Which partition a row is in cannot hang on two columns.
+    let in_partition_key = partition::is_key(cx, table, &before.name);
+    in_partition_key || computed(before) || computed(after) || in_key || referenced || feeds_generated
 }
 
 /// The new name at once, in contract: for columns that cannot be doubled.
 pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to: &str) {
     let id = slug(&["rename-column", &table.to_string(), to]);
     let title = format!("rename column `{table}.{from}` to `{to}`");
-    let others: Vec<_> = renaming::referencing(&cx.base, table);
+    let mut others: Vec<_> = renaming::referencing(&cx.base, table);
+    others.extend(cx.base.partitions(table).into_iter().map(|partition| partition.name.clone()));
     let mut sql = cx.ddl.rename_column(table, from, to);
     sql.extend(renaming::sequence(cx, table, from, to));
     let step = Proto::new(rank::TABLE, id, title, table)

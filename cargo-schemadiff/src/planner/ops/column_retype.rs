@@ -9,7 +9,7 @@
 
 use schemadiff::model::{Check, Column, Index, ObjectName, Table, Unique, expr};
 
-use super::{check, index};
+use super::{check, index, partition};
 use crate::{
     Result,
     dialect::TypeChange,
@@ -83,6 +83,8 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
     // A copy of an index has one stand-in column, not two.
     let other_shadow =
         |m: &str| cx.retypes.iter().any(|((t, c), how)| t == table && c == m && matches!(how, Retype::Shadow(_)));
+    // A partitioned table's constraint cannot adopt the index that stands in for the old one.
+    let in_partitioned_key = partition::is_partitioned(cx, table) && !members(desired, name).uniques.is_empty();
     let shares = members(desired, name).any_mention(desired, other_shadow);
     let no_key = cx.key(table).is_err();
     !(computed(before)
@@ -93,6 +95,7 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
         || in_reference(desired)
         || referenced
         || feeds
+        || in_partitioned_key
         || shares
         || no_key
         || cx.viewed.contains(table))

@@ -5,8 +5,9 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::comment;
+use super::{comment, partition};
 use crate::{
+    dialect::PerPartition,
     hazard,
     planner::{
         context::{Context, on, slug, temporary},
@@ -57,6 +58,9 @@ fn columns(key: &ForeignKey) -> String {
 fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
     let id = slug(&["add-foreign-key", name]);
     let unproven = ForeignKey { not_valid: true, comment: None, ..key.clone() };
+    if partition::is_partitioned(cx, table) && !cx.caps.partitioned_not_valid {
+        return add_on_each(cx, table, name, key);
+    }
     let title = format!("`{table}` ({}) references `{}`, for new writes", columns(key), key.ref_table);
     let step = Proto::new(rank::CONSTRAINT, &id, title, table)
         .touching([&key.ref_table])
@@ -77,6 +81,30 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
     if !key.not_valid {
         validate(cx, table, name, &unproven, vec![tag::step(&id)]);
     }
+}
+
+/// Added and proven partition by partition, where a partitioned table takes none that is not proven.
+fn add_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
+    let id = slug(&["add-foreign-key", name]);
+    let proven = ForeignKey { not_valid: false, comment: None, ..key.clone() };
+    let title = format!("`{table}` ({}) references `{}`, partition by partition", columns(key), key.ref_table);
+    let what = format!("the reference of ({}) to `{}`", columns(key), key.ref_table);
+    let proto = Proto::new(rank::CONSTRAINT, &id, title, table)
+        .touching([&key.ref_table])
+        .locks(cx.ddl.locks("add_foreign_key_each", table, &[&key.ref_table]))
+        .hazard(unindexed(cx, table, key))
+        .hazard([hazard::fails_on_rows::hazard(&what, table)])
+        .effect({
+            let (name, proven) = (name.to_owned(), proven.clone());
+            on(table, move |t| std::mem::drop(t.foreign_keys.insert(name.clone(), proven.clone())))
+        })
+        .tag(tag::step(&id))
+        .tag(tag::adds(table))
+        .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
+        .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
+        .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)));
+    let proto = partition::step(cx, proto, &PerPartition::ForeignKey(name, &proven));
+    cx.push(proto);
 }
 
 /// Deletes and key updates in the referenced table look for the referencing rows.

@@ -2,12 +2,13 @@
 //! goes: never a moment without index.
 
 use schemadiff::{
-    model::{Index, IndexPart, ObjectName, Table, Unique, expr},
+    model::{Index, ObjectName, Table, Unique, expr},
     plan::Envelope,
 };
 
-use super::comment;
+use super::{comment, partition};
 use crate::{
+    dialect::PerPartition,
     hazard,
     planner::{
         context::{Context, Retype, on, slug, temporary},
@@ -187,7 +188,10 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
     if index.unique {
         step = step.tag(tag::keys(table));
     }
-    step = if concurrent {
+    step = if partition::is_partitioned(cx, table) {
+        step.title += ", partition by partition";
+        partition::step(cx, step.locks(cx.ddl.locks("each_partition", table, &[])), &PerPartition::Index(name, &built))
+    } else if concurrent {
         step.envelope(Envelope::Concurrent)
             .locks(cx.ddl.locks("create_index_concurrently", table, &[]))
             .done_when(cx.ddl.index_is_valid(table, name))
@@ -206,7 +210,8 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
 pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index, first: bool) {
     let id = slug(&["drop-index", name]);
     let covered = columns_of(cx, table, index);
-    let concurrent = cx.caps.concurrent_indexes;
+    // The index of a partitioned table cannot be dropped concurrently; those of its partitions go with it.
+    let concurrent = cx.caps.concurrent_indexes && !partition::is_partitioned(cx, table);
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
     let mut step = Proto::new(rank::REMOVE, id, format!("drop index `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_index(table, name, concurrent))
@@ -240,11 +245,9 @@ pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, i
 /// The unique index that a unique constraint adopts.
 pub(super) fn behind_unique(unique: &Unique) -> Index {
     Index {
-        parts: unique.columns.iter().map(|c| IndexPart { column: Some(c.clone()), ..IndexPart::default() }).collect(),
-        unique: true,
         include: unique.include.clone(),
         nulls_not_distinct: unique.nulls_not_distinct,
-        ..Index::default()
+        ..Index::over(&unique.columns)
     }
 }
 

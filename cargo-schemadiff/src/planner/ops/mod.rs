@@ -12,6 +12,7 @@ mod foreign_key;
 mod index;
 mod leftover;
 mod options;
+mod partition;
 mod primary_key;
 mod rename;
 mod table;
@@ -56,6 +57,7 @@ pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Res
 pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
     // What other operations must know before they are asked.
     for change in changes {
+        partition::check_change(cx, change)?;
         if let Change::AlterColumn { table, before, after, .. } = change {
             column_retype::decide(cx, table, before, after);
         }
@@ -78,16 +80,14 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
         Change::CreateTable { table } => table::create(cx, table),
         Change::DropTable { table } => table::drop(cx, table),
         Change::RenameTable { from, to } => table::rename(cx, from, to),
+        Change::Partitioning { before, after } => partition::plan(cx, before, after),
         Change::AddColumn { table, column, backfill } => column_add::plan(cx, table, column, backfill.as_deref()),
         Change::DropColumn { table, column } => column_drop::plan(cx, table, column),
         Change::RenameColumn { table, before, after } => column_rename::plan(cx, table, before, after),
         Change::AlterColumn { table, before, after, backfill } => {
             column_alter::plan(cx, table, before, after, backfill.as_deref())
         }
-        Change::PrimaryKey { table, before, after } => {
-            primary_key::plan(cx, table, before.as_ref(), after.as_ref());
-            Ok(())
-        }
+        Change::PrimaryKey { table, before, after } => primary_key::plan(cx, table, before.as_ref(), after.as_ref()),
         Change::Unique { table, name, before, after } => {
             unique::plan(cx, table, name, before.as_ref(), after.as_ref());
             Ok(())

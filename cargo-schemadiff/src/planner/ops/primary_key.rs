@@ -2,19 +2,40 @@
 
 use schemadiff::model::{Index, ObjectName, PrimaryKey, Unique};
 
-use super::index;
-use crate::planner::{
-    context::{Context, on, slug, temporary},
-    proto::{Proto, rank, tag},
+use super::{index, partition};
+use crate::{
+    Error, Kind, Result,
+    planner::{
+        context::{Context, on, slug, temporary},
+        proto::{Proto, rank, tag},
+    },
 };
 
-pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, after: Option<&PrimaryKey>) {
+pub(super) fn plan(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: Option<&PrimaryKey>,
+    after: Option<&PrimaryKey>,
+) -> Result<()> {
     if !cx.caps.alter_constraints {
-        return rebuild(cx, table, before, after);
+        rebuild(cx, table, before, after);
+        return Ok(());
     }
     match (before, after) {
         (None, None) => {}
         (Some(before), Some(after)) if before.columns == after.columns => rename(cx, table, before, after),
+        (None, Some(after)) if partition::is_partitioned(cx, table) => partition::primary_key(cx, table, after),
+        (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
+            let columns = |key: &PrimaryKey| key.columns.join(", ");
+            let change = format!("({}) to ({})", columns(before), columns(after));
+            return Err(Error::new(
+                Kind::Refused,
+                "SD0620",
+                format!("the primary key of partitioned table `{table}` cannot change from {change} in one step"),
+            )
+            .cause("a partitioned table cannot adopt an index as its primary key, so it would be without one for as long as it takes to build")
+            .help("make the new columns a unique constraint in this migration, drop the primary key in the next, and add the new one then"));
+        }
         (before, Some(after)) => {
             let name = name_of(cx, table, after);
             let taken = before.is_some_and(|key| name_of(cx, table, key) == name);
@@ -24,6 +45,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: Option<&Pri
         }
         (Some(before), None) => drop_key(cx, table, before),
     }
+    Ok(())
 }
 
 fn name_of(cx: &Context<'_>, table: &ObjectName, key: &PrimaryKey) -> String {

@@ -29,7 +29,10 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     {
         sql.extend(cx.ddl.create_schema(schema));
     }
-    sql.extend(cx.ddl.create_table(&bare));
+    // A partition comes beside a parent in use, or with one that nobody uses yet.
+    let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
+    let beside = parent.clone().filter(|parent| cx.before(parent).is_some());
+    sql.extend(if beside.is_some() { cx.ddl.create_partition(&bare) } else { cx.ddl.create_table(&bare) });
     let name = table.name.clone();
     let step =
         Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
@@ -40,7 +43,11 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             })
             .tag(tag::table(&name))
             .tag(tag::keys(&name))
-            .after(tag::TYPES);
+            .after(tag::TYPES)
+            .after_all(parent.as_ref().map(tag::table))
+            .locks(
+                beside.iter().flat_map(|parent| cx.ddl.locks("create_partition", &name, &[parent])).collect::<Vec<_>>(),
+            );
     let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
     let step = step.tags(columns);
     cx.push(step);
@@ -68,11 +75,13 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
         }
     }
     let referenced: Vec<_> = bare.foreign_keys.values().map(|key| key.ref_table.clone()).collect();
+    let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
+    let locked: Vec<_> = referenced.iter().cloned().chain(parent.clone()).collect();
     let step =
         Proto::new(rank::REMOVE_TABLE, slug(&["drop-table", &name.to_string()]), format!("drop table `{name}`"), &name)
             .sql(cx.ddl.drop_table(&name))
             .no_undo()
-            .locks(cx.ddl.locks("drop_table", &name, &referenced.iter().collect::<Vec<_>>()))
+            .locks(cx.ddl.locks("drop_table", &name, &locked.iter().collect::<Vec<_>>()))
             .effect({
                 let name = name.clone();
                 move |schema: &mut Schema| std::mem::drop(schema.tables.remove(&name))
@@ -80,6 +89,8 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             .hazard([hazard::drops_data::hazard(&format!("table `{name}`"))])
             .hazard(cx.opaque_hazard(&name, &format!("table `{name}`")))
             .tag(tag::TYPES_FREE)
+            // A partitioned table goes after its partitions.
+            .tags(parent.iter().map(tag::unreferenced))
             // Where foreign keys stay with the table to its end, the tables that reference others go before those.
             .tags(referenced.iter().filter(|other| **other != name).map(tag::unreferenced))
             .after(tag::unreferenced(&name));
@@ -121,18 +132,25 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .values()
         .filter(|t| t.foreign_keys.values().any(|key| key.ref_table == *to))
         .map(|t| t.name.clone())
+        .chain(cx.base.partitions(to).into_iter().map(|partition| partition.name.clone()))
         .collect();
+    // Those that are renamed in this plan too may still have their old names when this step runs.
+    let old_names: Vec<_> =
+        referencing.iter().filter_map(|name| cx.request.hints.renamed_tables.get(name).cloned()).collect();
     let mut sql = cx.ddl.rename_table(from, to);
     let mut undo = Vec::new();
-    let columns: Vec<Column> = cx.before(to).map(|t| t.columns.clone()).unwrap_or_default();
+    // Not the base's: there a column that is renamed in place, after this step, has its new name already.
+    let current = cx.request.current;
+    let columns: Vec<Column> = current.table(from).map(|t| t.columns.clone()).unwrap_or_default();
     for (before, after) in numbered(cx, from, to, &columns) {
         sql.extend(cx.ddl.alter_identity(to, &before, &after));
         undo.extend(cx.ddl.alter_identity(to, &after, &before));
     }
+    let seen = current.table(from).map(|t| current.whole(t).columns.clone()).unwrap_or_default();
     let view = CompatView {
         name: from.clone(),
         table: to.clone(),
-        columns: columns.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
+        columns: seen.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
     };
     let with_view = cx.caps.updatable_views;
     if with_view {
@@ -148,6 +166,7 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
     let step = Proto::new(rank::TABLE, slug(&["rename-table", &to.to_string()]), title, to)
         .touching([from])
         .touching(&referencing)
+        .touching(&old_names)
         .sql(sql)
         .undo(undo)
         .locks(cx.ddl.locks("rename_table", to, &[]))

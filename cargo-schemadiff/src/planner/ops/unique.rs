@@ -2,7 +2,7 @@
 
 use schemadiff::model::{ObjectName, Unique};
 
-use super::{comment, index};
+use super::{comment, index, partition};
 use crate::planner::{
     context::{Context, on, slug, temporary},
     proto::{Proto, rank, tag},
@@ -23,6 +23,12 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
+        (None, Some(after)) if partition::is_partitioned(cx, table) => {
+            partition::unique(cx, table, name, after);
+            if after.comment.is_some() {
+                comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
+            }
+        }
         (None, Some(after)) if cx.before(table).is_some_and(|t| t.indexes.contains_key(name)) => {
             // An index of that name goes: the constraint's own waits under another one.
             let interim = temporary(name);
@@ -36,6 +42,9 @@ pub(super) fn plan(
         (Some(before), None) => drop_unique(cx, table, name, before),
         (Some(before), Some(after)) if bare(before) == bare(after) => {
             comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
+        }
+        (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
+            replace_on_each(cx, table, name, before, after)
         }
         (Some(before), Some(after)) => {
             let interim = temporary(name);
@@ -91,6 +100,32 @@ fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old:
         None if index != name => step.after(tag::freed(table, name)),
         None => step.tag(tag::adds(table)),
     };
+    cx.push(step);
+}
+
+/// The new constraint is there under another name before the old one goes.
+fn replace_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Unique, after: &Unique) {
+    let interim = temporary(name);
+    partition::unique(cx, table, &interim, after);
+    let mut sql = cx.ddl.drop_constraint(table, name);
+    sql.extend(cx.ddl.rename_constraint(table, &interim, name));
+    sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+    let id = slug(&["replace-unique", name]);
+    let step = Proto::new(rank::REMOVE, id, format!("let the new unique constraint take the name `{name}`"), table)
+        .sql(sql)
+        .no_undo()
+        .locks(cx.ddl.locks("drop_constraint", table, &[]))
+        .effect({
+            let (name, interim, after) = (name.to_owned(), interim.clone(), after.clone());
+            on(table, move |t| {
+                t.uniques.remove(&interim);
+                t.uniques.insert(name.clone(), after.clone());
+            })
+        })
+        .tags(columns(before).iter().map(|c| tag::unused(table, c)))
+        // It cannot be taken back without reading every partition under a lock.
+        .prepares(true)
+        .after_all([tag::unreferenced(table), tag::step(&slug(&["add-unique", &interim]))]);
     cx.push(step);
 }
 

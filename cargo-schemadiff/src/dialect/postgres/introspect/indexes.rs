@@ -55,6 +55,10 @@ pub(super) fn indexes(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>, ow
             continue;
         };
         relation.size.bytes += row.number::<u64>(17) * 8192;
+        // Part of an index or a key of the table that this is a partition of.
+        if row.flag(18) {
+            continue;
+        }
         let keys: Vec<i16> = row.numbers(8);
         let (keys, include) = keys.split_at_checked(row.number(7)).unwrap_or((&keys, &[]));
         let include = relation.column_names(include);

@@ -102,7 +102,10 @@ impl Assembly {
         match at {
             Some(0) => *words = Words::new(rows),
             Some(1) => *relations = tables::relations(rows, found),
-            Some(2) => tables::columns(rows, relations, &words.collations),
+            Some(2) => {
+                tables::columns(rows, relations, &words.collations);
+                tables::inherited(relations);
+            }
             Some(3) => tables::sequences(rows, relations, found),
             Some(4) => *owned = constraints::constraints(rows, relations, found),
             Some(5) => indexes::indexes(rows, relations, owned, words),
@@ -114,7 +117,8 @@ impl Assembly {
         }
     }
 
-    fn finish(self) -> (Schema, BTreeMap<ObjectName, TableSize>) {
+    fn finish(mut self) -> (Schema, BTreeMap<ObjectName, TableSize>) {
+        tables::partitions(&mut self.relations);
         let (mut schema, mut found, mut sizes) = (self.schema, self.found, BTreeMap::new());
         for relation in self.relations.into_values() {
             let name = relation.table.name.clone();

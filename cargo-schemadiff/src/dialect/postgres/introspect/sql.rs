@@ -32,10 +32,13 @@ fn not_of_extension(class: &str, oid: &str) -> String {
 pub(super) fn tables(scope: Where) -> String {
     format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, array_to_string(c.reloptions, E'\\n'),
-           d.description, greatest(c.reltuples, 0)::bigint, c.relpages + coalesce(toast.relpages, 0), c.relispartition,
-           EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)), c.relrowsecurity, c.reloftype <> 0
+           d.description, greatest(c.reltuples, 0)::bigint, c.relpages + coalesce(toast.relpages, 0), i.inhparent,
+           c.relkind = 'r' AND NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)), c.relrowsecurity,
+           c.reloftype <> 0, CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END, i.inhdetachpending,
+           pg_get_expr(c.relpartbound, c.oid)
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_class toast ON toast.oid = c.reltoastrelid
+         LEFT JOIN pg_inherits i ON c.relispartition AND i.inhrelid = c.oid
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
          WHERE c.relkind IN ('r', 'p', 'f') AND {} AND {}",
         scope.condition(),
@@ -72,7 +75,8 @@ pub(super) fn sequences(scope: Where) -> String {
     )
 }
 
-/// A foreign key to a partitioned table has a copy for each partition; those come and go with it (`conparentid`).
+/// A foreign key to a partitioned table has a copy for each partition; those come and go with it (`conparentid`), as do the
+/// keys and checks that a partition has from its parent.
 pub(super) fn constraints(scope: Where, version: u32) -> String {
     let set_columns = if version >= 150_000 { "k.confdelsetcols IS NOT NULL" } else { "false" };
     let unusual = if version >= 180_000 { "NOT k.conenforced OR k.conperiod" } else { "false" };
@@ -82,7 +86,7 @@ pub(super) fn constraints(scope: Where, version: u32) -> String {
            pg_get_expr(k.conbin, k.conrelid), k.conindid, d.description, {set_columns}, {unusual}
          FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
          LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0
-         WHERE k.conrelid <> 0 AND k.conparentid = 0 AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
+         WHERE k.conrelid <> 0 AND k.conparentid = 0 AND (k.coninhcount = 0 OR k.contype <> 'c') AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
         scope.condition()
     )
 }
@@ -98,7 +102,7 @@ pub(super) fn indexes(scope: Where, version: u32) -> String {
              WHERE i.indkey[at - 1] = 0), E'\\x1f') END,
            CASE WHEN i.indexprs IS NOT NULL AND i.indcollation::oid[] && ARRAY(
              SELECT oid FROM pg_collation WHERE oid <> 100) THEN pg_get_indexdef(i.indexrelid) END,
-           array_to_string(c.reloptions, E'\\n'), d.description, c.relpages
+           array_to_string(c.reloptions, E'\\n'), d.description, c.relpages, c.relispartition
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          JOIN pg_am am ON am.oid = c.relam
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
@@ -144,7 +148,7 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
          SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
-         WHERE NOT g.tgisinternal AND {scope} AND {not_extension}",
+         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {scope} AND {not_extension}",
         scope = scope.condition(),
         not_extension = not_of_extension("pg_class", "c.oid")
     )

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use schemadiff::model::{Column, Generated, Identity, IdentityKind, ObjectName, Table};
+use schemadiff::model::{Column, Generated, Identity, IdentityKind, ObjectName, PartitionOf, Table};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -22,6 +22,15 @@ pub(super) struct Relation {
     pub attributes: Vec<(i16, Oid)>,
     /// Why the model cannot hold it.
     pub unsupported: Option<(&'static str, &'static str)>,
+    /// The table that it is a partition of, the rows it holds, and the columns that are not as that table's are.
+    pub partition: Option<Partition>,
+}
+
+/// See [`Relation::partition`].
+pub(super) struct Partition {
+    parent: Oid,
+    bound: String,
+    own_columns: Vec<String>,
 }
 
 impl Relation {
@@ -54,18 +63,85 @@ pub(super) fn relations(rows: &[PgRow], found: &mut Found) -> HashMap<Oid, Relat
             let name = format!("{}.{}", row.get(1), row.get(2));
             found.leave_alone("row level security", name, "it is kept as it is");
         }
-        let size = TableSize { rows: row.number(7), bytes: row.number::<u64>(8) * 8192 };
+        // What the statistics of a partitioned table say is a sum that its partitions give more precisely.
+        let rows = if row.letter(3) == 'p' { 0 } else { row.number(7) };
+        let size = TableSize { rows, bytes: row.number::<u64>(8) * 8192 };
         let unsupported = unsupported(row);
-        relations.insert(row.number(0), Relation { table, size, attributes: Vec::new(), unsupported });
+        // The server's own words: they cannot fail to be read.
+        table.partition_by = row.opt(13).and_then(|clause| clause.parse().ok());
+        let partition = row.opt(9).map(|_| Partition {
+            parent: row.number(9),
+            bound: row.get(15).to_owned(),
+            own_columns: Vec::new(),
+        });
+        let relation = Relation { table, size, attributes: Vec::new(), unsupported, partition };
+        relations.insert(row.number(0), relation);
     }
     relations
+}
+
+/// Finds the columns that partitions do not simply have from their parents. It must know them before sequences become
+/// part of them: a partition takes its numbers from its parent's sequence.
+pub(super) fn inherited(relations: &mut HashMap<Oid, Relation>) {
+    let mut found = Vec::new();
+    for (oid, relation) in relations.iter() {
+        let Some(parent) = relation.partition.as_ref().and_then(|partition| relations.get(&partition.parent)) else {
+            continue;
+        };
+        let is_own =
+            |column: &&Column| !parent.table.column(&column.name).is_some_and(|from| is_inherited(column, from));
+        let own = relation.table.columns.iter().filter(is_own).map(|column| column.name.clone());
+        found.push((*oid, own.collect::<Vec<_>>()));
+    }
+    for (oid, own) in found {
+        if let Some(partition) = relations.get_mut(&oid).and_then(|relation| relation.partition.as_mut()) {
+            partition.own_columns = own;
+        }
+    }
+}
+
+/// Comments are not inherited, and identity only since version 17.
+fn is_inherited(column: &Column, from: &Column) -> bool {
+    let identity = if column.identity.is_none() { None } else { from.identity.clone() };
+    *column == Column { comment: None, identity, ..from.clone() }
+}
+
+/// Lets partitions go without what is their parents', and gives the parents the sizes of their partitions.
+pub(super) fn partitions(relations: &mut HashMap<Oid, Relation>) {
+    let parents: HashMap<Oid, Option<ObjectName>> = relations
+        .iter()
+        .map(|(oid, relation)| (*oid, relation.unsupported.is_none().then(|| relation.table.name.clone())))
+        .collect();
+    let mut sizes = Vec::new();
+    for relation in relations.values_mut() {
+        let Some(partition) = &relation.partition else { continue };
+        sizes.push((partition.parent, relation.size, relation.table.partition_by.is_some()));
+        relation.table.columns.retain(|column| partition.own_columns.contains(&column.name));
+        match parents.get(&partition.parent) {
+            Some(Some(parent)) => {
+                let bound = partition.bound.clone();
+                relation.table.partition_of = Some(PartitionOf { parent: parent.clone(), bound });
+            }
+            _ => relation.unsupported = Some(("partition", "its parent is of no supported kind")),
+        }
+    }
+    // A partition that is partitioned itself holds no rows of its own; its partitions count for all tables above them.
+    for (parent, size, _) in sizes.iter().filter(|(_, _, partitioned)| !partitioned) {
+        let mut next = Some(*parent);
+        while let Some(relation) = next.and_then(|oid| relations.get_mut(&oid)) {
+            relation.size.rows += size.rows;
+            relation.size.bytes += size.bytes;
+            next = relation.partition.as_ref().map(|partition| partition.parent);
+        }
+    }
 }
 
 fn unsupported(row: Row<'_>) -> Option<(&'static str, &'static str)> {
     match row.letter(3) {
         'f' => Some(("foreign table", "its rows are in another database")),
-        _ if row.flag(9) => Some(("partition", "partitioned tables are not supported yet")),
-        'p' => Some(("partitioned table", "partitioned tables are not supported yet")),
+        _ if row.flag(14) => {
+            Some(("partition", "it is being detached; ALTER TABLE .. DETACH PARTITION .. FINALIZE ends it"))
+        }
         _ if row.flag(10) => Some(("inherited table", "table inheritance is not supported")),
         _ if row.flag(12) => Some(("typed table", "its columns belong to a composite type")),
         _ => None,

@@ -12,7 +12,8 @@ pub(super) fn primary_key_name(table: &ObjectName, key: &PrimaryKey) -> String {
     key.name.clone().unwrap_or_else(|| default_name(&table.name, &[], "pkey"))
 }
 
-fn deferrable(deferrable: Deferrable) -> &'static str {
+/// When a constraint is checked, with a space before it.
+pub(super) fn deferrable(deferrable: Deferrable) -> &'static str {
     match deferrable {
         Deferrable::No => "",
         Deferrable::Immediate => " DEFERRABLE",
@@ -22,11 +23,15 @@ fn deferrable(deferrable: Deferrable) -> &'static str {
 
 /// A unique constraint inside CREATE TABLE.
 pub(super) fn unique(name: &str, unique: &Unique) -> String {
+    format!("CONSTRAINT {} {}", ident(name), key("UNIQUE", unique))
+}
+
+/// `UNIQUE (..)` or `PRIMARY KEY (..)` with what follows.
+pub(super) fn key(kind: &str, unique: &Unique) -> String {
     let nulls = if unique.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
     let include =
         if unique.include.is_empty() { String::new() } else { format!(" INCLUDE {}", columns(&unique.include)) };
-    let key = columns(&unique.columns);
-    format!("CONSTRAINT {} UNIQUE{nulls} {key}{include}{}", ident(name), deferrable(unique.deferrable))
+    format!("{kind}{nulls} {}{include}{}", columns(&unique.columns), deferrable(unique.deferrable))
 }
 
 /// A check, as in CREATE TABLE and ADD CONSTRAINT.
@@ -43,9 +48,13 @@ pub(super) fn add_check(table: &ObjectName, name: &str, constraint: &Check) -> S
 
 /// ADD CONSTRAINT .. FOREIGN KEY.
 pub(super) fn add_foreign_key(table: &ObjectName, name: &str, key: &ForeignKey) -> String {
+    alter(table, &format!("ADD CONSTRAINT {} {}", ident(name), references(key)))
+}
+
+/// `FOREIGN KEY (..) REFERENCES ..` with what follows.
+pub(super) fn references(key: &ForeignKey) -> String {
     let mut sql = format!(
-        "ADD CONSTRAINT {} FOREIGN KEY {} REFERENCES {} {}",
-        ident(name),
+        "FOREIGN KEY {} REFERENCES {} {}",
         columns(&key.columns),
         qualified(&key.ref_table),
         columns(&key.ref_columns)
@@ -63,7 +72,7 @@ pub(super) fn add_foreign_key(table: &ObjectName, name: &str, key: &ForeignKey) 
     if key.not_valid {
         sql += " NOT VALID";
     }
-    alter(table, &sql)
+    sql
 }
 
 /// ADD CONSTRAINT .. UNIQUE USING INDEX; the index takes the constraint's name.

@@ -11,14 +11,14 @@ use super::{
 pub(super) fn create(table: &ObjectName, name: &str, index: &Index, concurrently: bool) -> String {
     let unique = if index.unique { "UNIQUE " } else { "" };
     let concurrently = if concurrently { "CONCURRENTLY " } else { "" };
+    format!("CREATE {unique}INDEX {concurrently}{} ON {} {}", ident(name), qualified(table), definition(index))
+}
+
+/// What follows the table's name.
+pub(super) fn definition(index: &Index) -> String {
     let parts: Vec<_> = index.parts.iter().map(part).collect();
     let method = index.method.as_deref().unwrap_or("btree");
-    let mut sql = format!(
-        "CREATE {unique}INDEX {concurrently}{} ON {} USING {method} ({})",
-        ident(name),
-        qualified(table),
-        parts.join(", ")
-    );
+    let mut sql = format!("USING {method} ({})", parts.join(", "));
     if !index.include.is_empty() {
         sql += &format!(" INCLUDE {}", columns(&index.include));
     }

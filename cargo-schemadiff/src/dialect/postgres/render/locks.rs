@@ -32,6 +32,13 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         | "drop_sync"
         | "drop_compat_view"
         | "rebuild" => (Some(ACCESS_EXCLUSIVE), None),
+        // The parent keeps serving everybody while a table of its shape is attached to it.
+        "create_partition" => (None, Some(SHARE_UPDATE_EXCLUSIVE)),
+        "attach_partition" => (Some(ACCESS_EXCLUSIVE), Some(SHARE_UPDATE_EXCLUSIVE)),
+        "detach_partition" => (Some(ACCESS_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
+        // Each for milliseconds, with a short lock timeout: the index of the table itself, and making keys of indexes.
+        "each_partition" => (Some(ACCESS_EXCLUSIVE), None),
+        "add_foreign_key_each" => (Some(SHARE_ROW_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
         "add_foreign_key" => (Some(SHARE_ROW_EXCLUSIVE), Some(SHARE_ROW_EXCLUSIVE)),
         "create_sync" => (Some(SHARE_ROW_EXCLUSIVE), None),
         "validate" => (Some(SHARE_UPDATE_EXCLUSIVE), Some(ROW_SHARE)),

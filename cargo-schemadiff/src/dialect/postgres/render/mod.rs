@@ -6,6 +6,7 @@ mod identity;
 mod index;
 mod locks;
 pub(crate) mod names;
+mod partition;
 pub(crate) mod sync;
 mod table;
 pub(crate) mod types;
@@ -14,12 +15,12 @@ mod volatility;
 
 use schemadiff::{
     model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
-    plan::{Assignment, Backfill, KeyColumn, Lock},
+    plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
 
 use self::names::{ident, qualified};
 use super::capabilities::capabilities;
-use crate::dialect::{Capabilities, Ddl, Dependents, SyncSpec, TypeChange, Volatility};
+use crate::dialect::{Capabilities, Ddl, Dependents, PerPartition, SyncSpec, TypeChange, Volatility};
 
 /// The renderer.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ impl Ddl for Postgres {
     }
 
     fn capabilities(&self) -> Capabilities {
-        capabilities()
+        capabilities(self.version)
     }
 
     fn ident(&self, name: &str) -> String {
@@ -255,6 +256,48 @@ impl Ddl for Postgres {
 
     fn alter_options(&self, before: &Table, after: &Table) -> Vec<String> {
         table::alter_options(before, after)
+    }
+
+    fn create_partition(&self, table: &Table) -> Vec<String> {
+        partition::create(table)
+    }
+
+    fn detach_partition(&self, parent: &ObjectName, partition: &ObjectName) -> Vec<String> {
+        vec![partition::detach(parent, partition)]
+    }
+
+    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<(Generated, Vec<String>, String)> {
+        let (next, undo, done_when) = match what {
+            PerPartition::Index(name, index) => (
+                partition::index(table, name, index),
+                partition::drop_index(table, name),
+                self.index_is_valid(table, name),
+            ),
+            PerPartition::Unique(name, unique) => (
+                partition::unique(table, name, unique),
+                partition::drop_key(table, name, "key"),
+                self.index_is_valid(table, name),
+            ),
+            PerPartition::PrimaryKey(key) => {
+                let name = constraint::primary_key_name(table, key);
+                (
+                    partition::primary_key(table, key),
+                    partition::drop_key(table, &name, "pkey"),
+                    self.index_is_valid(table, &name),
+                )
+            }
+            PerPartition::ForeignKey(name, key) => (
+                partition::foreign_key(table, name, key),
+                partition::drop_foreign_key(table, name),
+                partition::constraint_is_valid(table, name),
+            ),
+            PerPartition::Attach { parent, by, bound } => (
+                partition::attach_proven(table, parent, by, bound),
+                partition::detach_again(table, parent),
+                partition::is_attached_alone(table, parent),
+            ),
+        };
+        Some((next, vec![undo], done_when))
     }
 
     fn locks(&self, what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock> {

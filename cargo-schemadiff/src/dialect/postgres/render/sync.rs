@@ -49,7 +49,8 @@ pub(super) fn drop(table: &ObjectName, name: &str) -> Vec<String> {
     ]
 }
 
-fn dollar_quoted(body: &str) -> String {
+/// The body between dollar quotes that it does not hold.
+pub(super) fn dollar_quoted(body: &str) -> String {
     let mut tag = "$schemadiff$".to_owned();
     while body.contains(&tag) {
         tag.insert(tag.len() - 1, '_');

@@ -52,10 +52,53 @@ pub(super) fn column_definition(table: &ObjectName, column: &Column) -> String {
     sql
 }
 
+/// What a partition has of its own in a column that it has from its parent.
+fn own_definition(table: &ObjectName, column: &Column) -> String {
+    let mut sql = format!("{} WITH OPTIONS", ident(&column.name));
+    if column.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial) {
+        sql += &format!(" DEFAULT {}", identity::nextval(&identity::sequence_name(table, column)));
+    } else if column.generated.is_none() {
+        sql += &format!(" DEFAULT {}", column.default.as_deref().map_or_else(|| "NULL".to_owned(), in_parentheses));
+    }
+    if !column.nullable {
+        sql += " NOT NULL";
+    }
+    sql
+}
+
 /// CREATE TABLE and what belongs to it, but no foreign key to another table.
 pub(super) fn create(table: &Table) -> Vec<String> {
+    create_as(table, None)
+}
+
+/// A table with the columns, checks and storage of another one that it will be a partition of, and with what it has of its
+/// own. The indexes it shares with the parent come when it is attached.
+pub(super) fn create_like(table: &Table, parent: &ObjectName) -> Vec<String> {
+    let mut statements = create_as(table, Some(parent));
+    for column in &table.columns {
+        let set = |what: &str| alter(&table.name, &format!("ALTER COLUMN {} {what}", ident(&column.name)));
+        match &column.default {
+            Some(default) => statements.push(set(&format!("SET DEFAULT {}", in_parentheses(default)))),
+            None if column.generated.is_none() => statements.push(set("DROP DEFAULT")),
+            None => {}
+        }
+        if !column.nullable {
+            statements.push(set("SET NOT NULL"));
+        }
+    }
+    statements
+}
+
+fn create_as(table: &Table, like: Option<&ObjectName>) -> Vec<String> {
     let mut statements: Vec<_> = serials(table).map(|c| identity::create_sequence(&table.name, c)).collect();
-    let mut lines: Vec<_> = table.columns.iter().map(|c| column_definition(&table.name, c)).collect();
+    let mut lines: Vec<_> = match (like, &table.partition_of) {
+        (Some(parent), _) => vec![format!(
+            "LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION",
+            qualified(parent)
+        )],
+        (None, Some(_)) => table.columns.iter().map(|c| own_definition(&table.name, c)).collect(),
+        (None, None) => table.columns.iter().map(|c| column_definition(&table.name, c)).collect(),
+    };
     lines.extend(table.primary_key.iter().map(|key| {
         let name = constraint::primary_key_name(&table.name, key);
         format!("CONSTRAINT {} PRIMARY KEY {}", ident(&name), columns(&key.columns))
@@ -71,9 +114,22 @@ pub(super) fn create(table: &Table) -> Vec<String> {
     let valid = table.checks.iter().filter(|(_, check)| !check.not_valid);
     lines.extend(valid.map(|(name, check)| constraint::check(name, check)));
 
-    let body = if lines.is_empty() { "()".to_owned() } else { format!("(\n  {}\n)", lines.join(",\n  ")) };
+    let of = table.partition_of.as_ref().filter(|_| like.is_none());
+    let body = match (of, lines.is_empty()) {
+        (None, true) => " ()".to_owned(),
+        (Some(_), true) => String::new(),
+        (_, false) => format!(" (\n  {}\n)", lines.join(",\n  ")),
+    };
     let unlogged = if table.options.unlogged { "UNLOGGED " } else { "" };
-    let mut sql = format!("CREATE {unlogged}TABLE {} {body}", qualified(&table.name));
+    let mut sql = format!("CREATE {unlogged}TABLE {}", qualified(&table.name));
+    if let Some(of) = of {
+        sql += &format!(" PARTITION OF {}{body} {}", qualified(&of.parent), of.bound);
+    } else {
+        sql += &body;
+    }
+    if let Some(by) = &table.partition_by {
+        sql += &format!(" PARTITION BY {by}");
+    }
     if !table.options.with.is_empty() {
         sql += &format!(" WITH {}", storage_parameters(&table.options.with));
     }

@@ -1,0 +1,1 @@
+SELECT (SELECT count(*) FROM events) = 100 AND (SELECT count(*) FROM l) = 2

@@ -1,0 +1,15 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE events (
+  id bigint NOT NULL, user_id bigint NOT NULL REFERENCES users (id), kind text NOT NULL DEFAULT 'a', at timestamptz NOT NULL,
+  CONSTRAINT events_kind CHECK (kind <> ''), PRIMARY KEY (id, at, kind)
+) PARTITION BY RANGE (at);
+CREATE INDEX events_user ON events (user_id, lower(kind));
+CREATE TABLE events_2024 PARTITION OF events FOR VALUES FROM ('2024-01-01 00:00:00+00') TO ('2025-01-01 00:00:00+00');
+CREATE TABLE events_2025 PARTITION OF events (kind DEFAULT 'b', CONSTRAINT late CHECK (id > 0))
+  FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2026-01-01 00:00:00+00') PARTITION BY LIST (kind);
+CREATE TABLE events_2025_a PARTITION OF events_2025 FOR VALUES IN ('a', 'b');
+CREATE INDEX events_2025_a_only ON events_2025_a (id);
+CREATE TABLE a_rest PARTITION OF events DEFAULT;
+CREATE TABLE spread (id bigint PRIMARY KEY) PARTITION BY HASH (id);
+CREATE TABLE spread_0 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE spread_1 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 1);
