@@ -2,7 +2,8 @@
 //! says of itself is held against what the server did.
 //!
 //! - Locks: `pg_locks` of the backend, inside the step's transaction after its last statement. A lock on an index, a
-//!   sequence or a TOAST table counts for the table it belongs to, because who uses the table needs those too. A statement
+//!   sequence, a TOAST table or a partition counts for the table it belongs to, because who uses the table needs those
+//!   too. A statement
 //!   outside a transaction (CONCURRENTLY) is held up by a neighbour that has locked the table for writing, so that it
 //!   waits in the middle of its work, and `pg_locks` is read from a third connection.
 //! - Rewrites: a table that was there before has another file. Index rebuilds: an index of a name that was there before has
@@ -84,7 +85,10 @@ async fn measure(case: &Path, plan: &Plan, rows: u64) -> cargo_schemadiff::Resul
     fill(&mut db, &*ddl, &schema, (1000, rows)).await;
     let mut end = schema.clone();
     plan.steps.iter().for_each(|step| step.apply_to(&mut end).unwrap());
-    let creates = |step: &&Step| step.effects.iter().any(|d| matches!(d, Delta::Table { before: None, .. }));
+    // A table that is renamed brings its rows along.
+    let renames = |step: &Step| step.effects.iter().any(|d| matches!(d, Delta::Table { after: None, .. }));
+    let makes = |step: &Step| step.effects.iter().any(|d| matches!(d, Delta::Table { before: None, .. }));
+    let creates = |step: &&Step| makes(step) && !renames(step);
     let last_creation = plan.steps.iter().rfind(creates).map(|step| step.id.clone());
     let mut wrong = Vec::new();
     for step in &plan.steps {
@@ -135,13 +139,13 @@ const RELATIONS: &str = r"
 SELECT coalesce(json_agg(r)::text, '[]') FROM (
   SELECT c.oid::int8 AS oid, c.relkind AS kind, coalesce(pg_relation_filenode(c.oid)::int8, 0) AS file,
          CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END AS name,
-         coalesce(
+         (SELECT coalesce(pg_partition_root(o.owner), o.owner)::int8 FROM (SELECT coalesce(
            (SELECT coalesce(toasted.oid, i.indrelid) FROM pg_index i
             LEFT JOIN pg_class toasted ON toasted.reltoastrelid = i.indrelid WHERE i.indexrelid = c.oid),
            (SELECT toasted.oid FROM pg_class toasted WHERE toasted.reltoastrelid = c.oid AND c.relkind = 't'),
            (SELECT d.refobjid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
               AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND c.relkind = 'S'),
-           c.oid)::int8 AS owner,
+           c.oid) AS owner) o) AS owner,
          greatest(c.reltuples, 0)::int8 AS rows,
          pg_stat_get_xact_tuples_returned(c.oid) AS read
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -225,8 +229,17 @@ impl Done {
 
     fn compare(&self, step: &Step, before: &Catalogue) -> Vec<String> {
         let mut wrong = Vec::new();
-        let stated: BTreeMap<String, &str> =
-            step.locks.iter().map(|l| (l.relation.to_string(), l.mode.as_str())).collect();
+        let mut stated: BTreeMap<String, &str> = BTreeMap::new();
+        for lock in &step.locks {
+            let relation = lock.relation.to_string();
+            let now = self.names.iter().find(|(_, name)| **name == relation).map(|(oid, _)| *oid);
+            let oid = before.0.values().find(|r| r.name == relation).map(|r| r.oid).or(now);
+            let whole = oid.and_then(|oid| before.table(oid));
+            let mode = stated.entry(whole.map_or(relation, |table| table.name.clone())).or_insert(&lock.mode);
+            if strength(&lock.mode) > strength(mode) {
+                *mode = &lock.mode;
+            }
+        }
         let mut known = BTreeSet::new();
         for (oid, mode) in &self.locks {
             let table = &before.0[oid];
@@ -264,7 +277,7 @@ async fn in_a_transaction(db: &mut Connection, step: &Step, before: &Catalogue) 
     let start = Catalogue::read(db).await?;
     let result = match &step.action {
         Action::Sql(statements) => db.run(statements).await,
-        Action::Backfill(_) => execute::forth(db, step).await,
+        Action::Backfill(_) | Action::Generated(_) => execute::forth(db, step).await,
     };
     if let Err(error) = result {
         db.run(&run("ROLLBACK")).await?;
@@ -291,7 +304,11 @@ async fn concurrently(
     step: &Step,
     before: &Catalogue,
 ) -> cargo_schemadiff::Result<Done> {
-    let Action::Sql(statements) = &step.action else { panic!("{}: no statements", step.id) };
+    let statements = match &step.action {
+        Action::Sql(statements) => statements,
+        Action::Generated(generated) => return one_by_one(db, &generated.next_sql, before).await,
+        Action::Backfill(_) => panic!("{}: no statements", step.id),
+    };
     let table = &step.locks.first().unwrap_or_else(|| panic!("{}: names no table", step.id)).relation;
     let mut neighbour = Connection::open(&database.url).await?;
     let mut observer = Connection::open(&database.url).await?;
@@ -310,6 +327,24 @@ async fn concurrently(
     };
     let (worked, watched) = tokio::join!(work, watch);
     worked.and(watched)?;
+    let after = Catalogue::read(db).await?;
+    done.files(before, &after);
+    Ok(done)
+}
+
+/// Statements that a query gives, each in a transaction of its own; of those that cannot be in one, nothing is measured.
+async fn one_by_one(db: &mut Connection, next: &str, before: &Catalogue) -> cargo_schemadiff::Result<Done> {
+    let mut done = Done::default();
+    while let Some(row) = db.query_row(next, &[]).await? {
+        let statement = row[0].clone().unwrap();
+        if statement.contains(" CONCURRENTLY ") {
+            db.run(&[statement]).await?;
+            continue;
+        }
+        db.run(&["BEGIN".to_owned(), statement]).await?;
+        done.hold(db, "pg_backend_pid()", before).await?;
+        db.run(&["COMMIT".to_owned()]).await?;
+    }
     let after = Catalogue::read(db).await?;
     done.files(before, &after);
     Ok(done)

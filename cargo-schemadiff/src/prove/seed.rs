@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemadiff::model::{Column, ForeignKey, ObjectName, Schema, Table, expr};
+use schemadiff::model::{Check, Column, ForeignKey, ObjectName, Schema, Table, expr};
 
 use crate::dialect::{
     Connection, Ddl,
@@ -37,7 +37,9 @@ pub async fn seed(
     may_be_null: &(dyn Fn(&ObjectName, &str) -> bool + Sync),
 ) -> Seeded {
     let mut seeded = Seeded::default();
-    for table in parents_first(schema) {
+    let schema = &filled_by_partition(schema);
+    // The rows of a partitioned table are those of its partitions.
+    for table in parents_first(schema).into_iter().filter(|table| table.partition_by.is_none()) {
         let maker = Maker { ddl, schema, table, may_be_null };
         let mut failure = None;
         for seq in first..first + rows {
@@ -51,6 +53,24 @@ pub async fn seed(
         }
     }
     seeded
+}
+
+/// The schema with partitions as whole tables, whose bounds are among the checks: what they mention are values that fit.
+fn filled_by_partition(schema: &Schema) -> Schema {
+    let mut filled = schema.clone();
+    for table in schema.tables.values().filter(|table| table.partition_of.is_some()) {
+        let mut whole = schema.whole(table).into_owned();
+        let mut below = Some(&**table);
+        while let Some(of) = below.and_then(|table| table.partition_of.as_ref()) {
+            below = schema.table(&of.parent).filter(|_| whole.checks.len() < ATTEMPTS);
+            let Some(by) = below.and_then(|parent| parent.partition_by.as_ref()) else { continue };
+            let expr = format!("{by} {}", of.bound);
+            let check = Check { expr, not_valid: false, no_inherit: false, comment: None };
+            whole.checks.insert(format!("bounds in {}", of.parent), check);
+        }
+        filled.tables.insert(whole.name.clone(), whole.into());
+    }
+    filled
 }
 
 /// Referenced tables before those that must reference them. What may be NULL waits for nobody.
@@ -134,11 +154,23 @@ impl Maker<'_> {
                 values.push(value);
             }
         }
-        let table = self.ddl.name(&self.table.name);
+        let table = self.ddl.name(self.root());
         if names.is_empty() {
             return format!("INSERT INTO {table} DEFAULT VALUES");
         }
         format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
+    }
+
+    /// The table that takes the rows of a partition, and gives them what only it has: the numbers of an identity column.
+    fn root(&self) -> &ObjectName {
+        let mut name = &self.table.name;
+        for _ in 0..self.schema.tables.len() {
+            match self.schema.table(name).and_then(|table| table.partition_of.as_ref()) {
+                Some(of) if self.schema.tables.contains_key(&of.parent) => name = &of.parent,
+                _ => break,
+            }
+        }
+        name
     }
 
     fn cell(&self, column: &Column, seq: u64, attempt: usize, at: usize) -> Cell {

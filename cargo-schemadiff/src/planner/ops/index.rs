@@ -190,7 +190,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
     }
     step = if partition::is_partitioned(cx, table) {
         step.title += ", partition by partition";
-        partition::step(cx, step.locks(cx.ddl.locks("each_partition", table, &[])), &PerPartition::Index(name, &built))
+        partition::step(cx, step.locks(cx.ddl.locks("create_index", table, &[])), &PerPartition::Index(name, &built))
     } else if concurrent {
         step.envelope(Envelope::Concurrent)
             .locks(cx.ddl.locks("create_index_concurrently", table, &[]))

@@ -31,8 +31,9 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     }
     // A partition comes beside a parent in use, or with one that nobody uses yet.
     let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
-    let beside = parent.clone().filter(|parent| cx.before(parent).is_some());
-    sql.extend(if beside.is_some() { cx.ddl.create_partition(&bare) } else { cx.ddl.create_table(&bare) });
+    let beside = parent.as_ref().is_some_and(|parent| cx.before(parent).is_some());
+    sql.extend(if beside { cx.ddl.create_partition(&bare) } else { cx.ddl.create_table(&bare) });
+    let how = if beside { "create_partition" } else { "create_partition_of" };
     let name = table.name.clone();
     let step =
         Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
@@ -45,9 +46,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             .tag(tag::keys(&name))
             .after(tag::TYPES)
             .after_all(parent.as_ref().map(tag::table))
-            .locks(
-                beside.iter().flat_map(|parent| cx.ddl.locks("create_partition", &name, &[parent])).collect::<Vec<_>>(),
-            );
+            .locks(parent.iter().flat_map(|parent| cx.ddl.locks(how, &name, &[parent])));
     let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
     let step = step.tags(columns);
     cx.push(step);

@@ -34,6 +34,8 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         | "rebuild" => (Some(ACCESS_EXCLUSIVE), None),
         // The parent keeps serving everybody while a table of its shape is attached to it.
         "create_partition" => (None, Some(SHARE_UPDATE_EXCLUSIVE)),
+        // Of a parent that nobody uses yet.
+        "create_partition_of" => (None, Some(ACCESS_EXCLUSIVE)),
         "attach_partition" => (Some(ACCESS_EXCLUSIVE), Some(SHARE_UPDATE_EXCLUSIVE)),
         "detach_partition" => (Some(ACCESS_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
         // Each for milliseconds, with a short lock timeout: the index of the table itself, and making keys of indexes.
