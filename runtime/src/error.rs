@@ -197,6 +197,9 @@ pub enum Error {
         /// Age of its last heartbeat.
         seconds: i64,
     },
+    /// Pause, resume or speed without a ledger.
+    #[error("no migration has been applied to this database: there is nothing to pause, resume or slow down")]
+    NothingToPace,
     /// The database is not where the plan begins.
     #[error("migration {id} begins at schema {expected}, this database is at {found}")]
     WrongStart {
@@ -344,6 +347,7 @@ impl Error {
             Self::WrongStart { .. } => "SD0655",
             Self::NoSuchInstance { .. } => "SD0656",
             Self::InstanceAlive { .. } => "SD0657",
+            Self::NothingToPace => "SD0658",
             Self::StepFailed { .. } => "SD0750",
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
@@ -415,6 +419,7 @@ impl Error {
             ],
             Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
             Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
+            Self::NothingToPace => one("check the address; `cargo schemadiff apply` makes the ledger"),
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
             Self::NoSuchInstance { .. } => one("see `cargo schemadiff status` for the names; one whose version is retired already holds nothing"),
             Self::InstanceAlive { .. } => one("stop it in the ordinary way; it gives its lease back by itself"),

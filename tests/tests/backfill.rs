@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use schemadiff::{
     Error,
     lockstep::{
-        NoProgress,
+        NoProgress, Pace,
         admin::{ApplyOptions, ApplyReport, apply},
     },
     model::Dialect,
@@ -230,7 +230,7 @@ async fn several_workers_fill_each_row_once_and_go_on_after_a_stop() {
         let plans = plans(dialect, by_id(dialect), "fullname", false);
         let db = users_of(dialect, &plans, 40_000).await;
         let (stop, stopped) = watch::channel(false);
-        let options = ApplyOptions { parallel: 4, stop: Some(stopped), ..filling() };
+        let options = ApplyOptions { pace: Pace { parallel: 4, ..Pace::default() }, stop: Some(stopped), ..filling() };
         let recorder = Recorder::default();
         let (url, all, progress) = (db.url.clone(), migrations(dialect, &plans), recorder.shared());
         let going = tokio::spawn(async move { apply(&url, &all, &options, progress).await });
@@ -241,7 +241,9 @@ async fn several_workers_fill_each_row_once_and_go_on_after_a_stop() {
         assert_eq!(going.await.unwrap().unwrap_err().code(), "SD1350");
         let filled = count(&db, "email_key IS NOT NULL").await;
         assert!(filled > 0 && filled < 40_000, "{filled}");
-        let report = run(&db, &plans, ApplyOptions { parallel: 4, ..filling() }).await.unwrap();
+        let report = run(&db, &plans, ApplyOptions { pace: Pace { parallel: 4, ..Pace::default() }, ..filling() })
+            .await
+            .unwrap();
         assert_eq!(rows(&report), 40_000 - filled);
         assert_eq!(count(&db, "email_key = fullname").await, 40_000);
         let on_record = if dialect == Dialect::Sqlite { "_schemadiff_step" } else { "schemadiff.step" };
@@ -256,9 +258,11 @@ async fn a_row_that_fails_stops_all_workers() {
     let plans = plans(dialect, by_id(dialect), number(dialect), false);
     let db = users_of(dialect, &plans, 20_000).await;
     db.execute("UPDATE users SET fullname = 'no number' WHERE id = 700").await;
-    let error = run(&db, &plans, ApplyOptions { parallel: 3, ..filling() }).await.unwrap_err();
+    let error = run(&db, &plans, ApplyOptions { pace: Pace { parallel: 3, ..Pace::default() }, ..filling() })
+        .await
+        .unwrap_err();
     assert!(matches!(&error, Error::BackfillRow { key, .. } if key == "id = 700"), "{error}");
     db.execute("UPDATE users SET fullname = '700' WHERE id = 700").await;
-    run(&db, &plans, ApplyOptions { parallel: 3, ..filling() }).await.unwrap();
+    run(&db, &plans, ApplyOptions { pace: Pace { parallel: 3, ..Pace::default() }, ..filling() }).await.unwrap();
     assert_eq!(count(&db, "email_key = fullname").await, 20_000);
 }

@@ -27,7 +27,12 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
         Some(id) => id.clone(),
         None => under_way(&url, &migrations).await?,
     };
-    let options = ApplyOptions { app: app(context), stop: Some(stop_on_interruption()), ..ApplyOptions::default() };
+    let options = ApplyOptions {
+        app: app(context),
+        pace: context.config.pace(None),
+        stop: Some(stop_on_interruption()),
+        ..ApplyOptions::default()
+    };
     if let Err(error) = admin::abort(&url, &migrations, &id, &options, progress(context)).await {
         return Err(stopped_at(error, &url, &migrations).await);
     }

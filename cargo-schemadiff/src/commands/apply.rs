@@ -38,6 +38,7 @@ pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> 
         app: app(context),
         wait: Some(args.wait),
         soak: args.soak,
+        pace: context.config.pace(args.max_stall),
         stop: Some(stop_on_interruption()),
         ..ApplyOptions::default()
     };

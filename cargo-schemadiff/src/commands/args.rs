@@ -5,7 +5,10 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemadiff::{lockstep::admin::Target, plan::Phase};
 
-use crate::{config::GlobalArgs, side::Side};
+use crate::{
+    config::{GlobalArgs, parse_duration, parse_stall},
+    side::Side,
+};
 
 const AFTER_HELP: &str = "\
 SIDE is what a schema is read from:
@@ -46,6 +49,12 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Show who runs what, what waits for whom, and since when
     Status,
+    /// Pause backfills that run, in whatever process
+    Pause,
+    /// Let paused backfills go on
+    Resume,
+    /// Say how fast backfills may go
+    Speed(SpeedArgs),
     /// Take back a migration that has not reached its contract phase
     Abort(AbortArgs),
     /// Retire an instance that is dead and still holds a contract phase
@@ -115,6 +124,35 @@ pub struct ApplyArgs {
     /// How long a version that is gone is still waited for before the contract phase leaves it behind [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
     pub soak: Duration,
+    /// The longest that a statement of an application may wait for the migration, for example `100ms`; lock timeouts and the
+    /// size of batches follow from it [default: schemadiff.toml]
+    #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
+    pub max_stall: Option<Duration>,
+}
+
+/// `speed`.
+#[derive(Debug, Args)]
+pub struct SpeedArgs {
+    /// Share of the time in which a backfill works, `1%` to `100%`, or `auto` for what the load allows
+    pub speed: Speed,
+}
+
+/// A share of the time; none leaves it to the throttle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed(pub Option<f64>);
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        match text.trim_end_matches('%').trim().parse::<u32>() {
+            Ok(percent @ 1..=100) => Ok(Self(Some(f64::from(percent) / 100.0))),
+            _ => Err("write `auto` or a share of the time from 1% to 100%; to stop, use `pause`".to_owned()),
+        }
+    }
 }
 
 /// A phase on the command line.
@@ -203,22 +241,6 @@ impl FromStr for Rename {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "write a number with a unit, for example 30s or 10m".to_owned())?;
-    let seconds = match unit.trim() {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "" | "s" | "sec" => Some(number),
-        "m" | "min" => number.checked_mul(60),
-        "h" => number.checked_mul(3600),
-        "d" => number.checked_mul(86_400),
-        other => return Err(format!("unknown unit `{other}`: use ms, s, m, h or d")),
-    };
-    seconds.map(Duration::from_secs).ok_or_else(|| "the duration is too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -231,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        assert!(parse_duration("soon").is_err());
-        assert!(parse_duration("3 weeks").is_err());
-        assert!(parse_duration("99999999999999999999s").is_err());
+    fn speeds() {
+        assert_eq!("auto".parse(), Ok(Speed(None)));
+        assert_eq!("25%".parse(), Ok(Speed(Some(0.25))));
+        assert_eq!("100".parse(), Ok(Speed(Some(1.0))));
+        for bad in ["0", "101%", "-3", "fast", "NaN", ""] {
+            assert!(bad.parse::<Speed>().is_err(), "{bad}");
+        }
     }
 
     #[test]

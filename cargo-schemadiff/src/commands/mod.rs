@@ -11,6 +11,7 @@ mod demo;
 mod diff;
 mod drift;
 mod new;
+mod pace;
 mod planning;
 mod retire;
 mod snapshot;
@@ -71,6 +72,9 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         Command::Check => until_interrupted(check::run(&context)).await,
         Command::Snapshot(args) => until_interrupted(snapshot::run(&context, args)).await,
         Command::Status => until_interrupted(status::run(&context)).await,
+        Command::Pause => until_interrupted(pace::pause(&context)).await,
+        Command::Resume => until_interrupted(pace::resume(&context)).await,
+        Command::Speed(args) => until_interrupted(pace::speed(&context, args)).await,
         // These change a database, and stop where nothing is half-done.
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Abort(args) => abort::run(&context, args).await,

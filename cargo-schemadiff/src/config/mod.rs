@@ -1,20 +1,25 @@
 //! `schemadiff.toml`, `.env`, and where things are.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use schemadiff::model::Dialect;
+use schemadiff::{lockstep::Pace, model::Dialect};
 use serde::Deserialize;
 
 mod options;
+mod pace;
 
 use crate::{Error, Kind, Result};
 
 pub use options::{Color, Format, GlobalArgs, ProjectArgs};
+pub use pace::{parse_duration, parse_stall};
 
 const FILE: &str = "schemadiff.toml";
 
 /// `schemadiff.toml`, beside the package's or the workspace's Cargo.toml.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct File {
     /// The engine, where no address says so.
@@ -39,6 +44,13 @@ pub struct File {
     pub features: Vec<String>,
     /// Name under which this application's migrations stand in the ledger; the package's name when it is not given.
     pub app: Option<String>,
+    /// The longest that a statement of an application may wait for a migration.
+    #[serde(deserialize_with = "pace::stall")]
+    pub max_stall: Option<Duration>,
+    /// How backfills work.
+    pub backfill: pace::Backfill,
+    /// Above what they wait.
+    pub throttle: pace::Throttle,
 }
 
 /// Settings from the command line, the environment and `schemadiff.toml`, in this order.
@@ -77,6 +89,11 @@ impl Config {
         let mut args = args.clone();
         fill_from_file(&mut args, &file);
         Ok(Self { args, file, base })
+    }
+
+    /// How gentle migrations are; `max_stall` is what the command line says.
+    pub fn pace(&self, max_stall: Option<Duration>) -> Pace {
+        pace::pace(max_stall, &self.file)
     }
 
     /// The migrations directory.

@@ -30,7 +30,7 @@ pub fn spinner(what: &str, visible: bool) -> ProgressBar {
 
 fn rows(what: &str, visible: bool) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target(visible));
-    let template = "  {msg} [{bar:30}] {human_pos}/{human_len} rows, {per_sec}, {eta} left";
+    let template = "  {msg} [{bar:30}] {human_pos}/{human_len} rows, {per_sec}, {eta} left{prefix}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -71,7 +71,7 @@ impl Terminal {
         now.bar = Some(spinner(title, !self.quiet));
     }
 
-    fn filled(&self, now: &mut Now, done: u64, total: Option<u64>) {
+    fn filled(&self, now: &mut Now, done: u64, total: Option<u64>, pace: &str) {
         if !now.filling {
             now.bar.take().inspect(ProgressBar::finish_and_clear);
             now.bar = Some(rows(&now.title, !self.quiet));
@@ -82,6 +82,7 @@ impl Terminal {
                 bar.set_length(total.max(done));
             }
             bar.set_position(done);
+            bar.set_prefix(format!("; {pace}"));
         }
     }
 
@@ -122,7 +123,13 @@ impl Progress for Terminal {
         match event {
             Event::LedgerCreated => self.line(now, "  the ledger was created"),
             Event::StepStarted { title, .. } => self.started(now, title),
-            Event::Backfill { rows, total, .. } => self.filled(now, *rows, *total),
+            Event::Backfill { rows, total, pace, .. } => self.filled(now, *rows, *total, pace),
+            Event::Throttled { reason, .. } => {
+                if let Some(bar) = &now.bar {
+                    bar.set_prefix(format!("; {reason}"));
+                }
+                self.line(now, &warn(format!("the backfill waits: {reason}")));
+            }
             Event::StepFinished { phase, elapsed_ms, rows, .. } => {
                 now.clear();
                 let took = duration(Duration::from_millis(*elapsed_ms));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemadiff::{
     backend::StepState,
-    lockstep::{Evidence, MigrationStatus, Status, StepStatus, VersionStatus, Waiting},
+    lockstep::{Evidence, MigrationStatus, Pacing, Status, StepStatus, VersionStatus, Waiting},
 };
 
 use super::{count, duration, paint, style};
@@ -20,6 +20,7 @@ pub fn render(status: &Status) -> String {
     section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
     let worker = status.worker.iter().map(|w| format!("  {} for {}\n", w.describe(), ago(w.since_ms, status.now_ms)));
     section(&mut out, "migrating now", worker);
+    section(&mut out, "speed of backfills", status.pace.iter().map(|p| pace(p, status)));
     let retired = status
         .retired
         .iter()
@@ -33,6 +34,23 @@ pub fn render(status: &Status) -> String {
     let sessions = status.strangers.sessions.iter().map(ToString::to_string);
     let clients = sessions.chain(status.strangers.statements.iter().map(ToString::to_string));
     section(&mut out, "clients without a lease (not waited for)", clients.map(|client| format!("  {client}\n")));
+    out
+}
+
+fn pace(p: &Pacing, status: &Status) -> String {
+    let mut out = String::new();
+    let by = p.by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+    let since = p.asked_ms.map(|at| format!(" {} ago", ago(at, status.now_ms))).unwrap_or_default();
+    if p.paused {
+        out.push_str(&format!("  {}{since}{by}\n", paint(style::WARN, "paused")));
+    } else if let Some(speed) = p.speed {
+        out.push_str(&format!("  {:.0} % speed, asked for{since}{by}\n", speed * 100.0));
+    }
+    // Of a backfill that has ended nobody wants to know why it was slow.
+    let fills = |m: &MigrationStatus| m.steps.iter().any(|s| s.state == StepState::Running);
+    if let (Some(reason), true) = (&p.reason, status.worker.is_some() && status.migrations.iter().any(fills)) {
+        out.push_str(&format!("  {reason}\n"));
+    }
     out
 }
 

@@ -4,6 +4,7 @@
 //! engines is in the folders of the same file names.
 
 pub mod ledger;
+pub mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
@@ -11,14 +12,16 @@ pub mod sqlite;
 
 mod process;
 mod records;
+mod signals;
 
 use std::{fmt, future::Future, time::Duration};
 
 pub use process::Process;
 pub use records::{
-    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Retired, RetiredByHand, StepRow, StepState,
-    Worker,
+    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand, StepRow,
+    StepState, Worker,
 };
+pub use signals::{Limits, Reading, Signals};
 
 use tokio::sync::watch;
 
@@ -216,6 +219,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Runs a query without parameters for one boolean.
     fn is_true(&mut self, sql: &str) -> impl Future<Output = DbResult<bool>> + Send;
 
+    /// The number of this connection's session on the server, where it has one of its own.
+    fn session(&mut self) -> impl Future<Output = DbResult<Option<i64>>> + Send {
+        async { Ok(None) }
+    }
+    /// The load on the server, but for the sessions in `own`.
+    fn signals(&mut self, own: &[i64]) -> impl Future<Output = DbResult<Signals>> + Send {
+        let _ = own;
+        async { Ok(Signals::default()) }
+    }
     /// The sessions that the last lock timeout waited for, seen while it waited.
     fn take_blockers(&mut self) -> Vec<Blocker>;
     /// Transactions old enough to hold up a concurrent index build.

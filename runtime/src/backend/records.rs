@@ -232,6 +232,23 @@ pub struct Lease {
     pub process_runs: Option<bool>,
 }
 
+/// What the operator wishes of the speed of backfills, and what the one that runs says of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pacing {
+    /// Nothing is filled until somebody says `resume`.
+    pub paused: bool,
+    /// Share of the time in which a worker works, above 0 and up to 1; none leaves it to the throttle.
+    pub speed: Option<f64>,
+    /// Who asked for it.
+    pub by: Option<String>,
+    /// When it was asked for.
+    pub asked_ms: Option<i64>,
+    /// Why the backfill that runs, or the one that ran last, goes as fast as it does.
+    pub reason: Option<String>,
+    /// Milliseconds since the reason was written down.
+    pub reason_age_ms: Option<i64>,
+}
+
 /// Who carries out migrations at this moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {

@@ -15,10 +15,11 @@ use super::{
     retry::{jittered, random_name},
     run::{Advance, Work},
     status,
+    throttle::Pace,
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::Backend,
+    backend::{Backend, Pacing, ledger, pace},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -40,10 +41,8 @@ pub struct ApplyOptions {
     pub grace: Duration,
     /// How long a version that is gone is still waited for before a contract phase leaves it behind.
     pub soak: Duration,
-    /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
-    pub pause: f64,
-    /// Connections that fill at the same time, on engines with more than one writer.
-    pub parallel: u32,
+    /// How gentle it is.
+    pub pace: Pace,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -57,8 +56,7 @@ impl Default for ApplyOptions {
             retry: Retry::default(),
             grace: super::lease::GRACE,
             soak: Duration::ZERO,
-            pause: 1.0,
-            parallel: 1,
+            pace: Pace::default(),
             stop: None,
         }
     }
@@ -178,6 +176,49 @@ async fn retire_on<B: Backend>(url: &str, target: &Target, reason: &str, grace: 
     result
 }
 
+/// What the operator says to backfills, from another terminal than theirs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wish {
+    /// Stop before the next batch, until somebody resumes. It holds for backfills that begin later, too.
+    Pause,
+    /// Go on at the speed that was wished for before.
+    Resume,
+    /// Work in this share of the time, above 0 and up to 1; none leaves it to the throttle.
+    Speed(Option<f64>),
+}
+
+/// Writes a wish down. Whoever fills sees it within half a second; returns what holds from now on.
+///
+/// # Errors
+/// When there is no ledger yet ([`Error::NothingToPace`]), and when the database cannot be written.
+pub async fn wish(url: &str, wish: Wish, by: &str) -> Result<Pacing> {
+    by_engine!(url, wish_on(wish, by))
+}
+
+async fn wish_on<B: Backend>(url: &str, wish: Wish, by: &str) -> Result<Pacing> {
+    let mut db = B::connect(&B::target(url)?).await?;
+    let result = write_wish(&mut db, wish, by).await;
+    db.close().await;
+    result
+}
+
+async fn write_wish<B: Backend>(db: &mut B, wish: Wish, by: &str) -> Result<Pacing> {
+    let failed = |e| ledger::explain::<B>("write down the speed of backfills", e);
+    if ledger::read(db, &[]).await?.is_none() {
+        return Err(Error::NothingToPace);
+    }
+    // Makes the table in a ledger that was made before there was one.
+    db.create_ledger().await?;
+    let now = pace::read(db).await.map_err(failed)?;
+    let (paused, speed) = match wish {
+        Wish::Pause => (true, now.speed),
+        Wish::Resume => (false, now.speed),
+        Wish::Speed(speed) => (now.paused, speed),
+    };
+    pace::wish(db, paused, speed, by).await.map_err(failed)?;
+    pace::read(db).await.map_err(failed)
+}
+
 fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Progress>) -> Context {
     Context {
         app: options.app.clone(),
@@ -185,11 +226,10 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         history,
         progress,
         stop: options.stop.clone().map_or_else(Stop::never, Stop::when),
-        retry: options.retry,
+        retry: Retry { max_stall: options.pace.max_stall.or(options.retry.max_stall), ..options.retry },
         grace: options.grace,
         soak: options.soak,
-        pause: options.pause,
-        parallel: options.parallel,
+        pace: options.pace.clone(),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Event, Lockstep, Progress, Retry, TracingProgress,
+    Event, Lockstep, Pace, Progress, Retry, TracingProgress,
     admin::{dialect_of, names},
     context::{Context, Stop},
     decide::{self, Boot},
@@ -65,7 +65,7 @@ pub struct Builder {
     soak: Duration,
     heartbeat: Duration,
     contract_poll: Duration,
-    pause: f64,
+    pace: Pace,
     retry: Retry,
     progress: Arc<dyn Progress>,
 }
@@ -85,7 +85,7 @@ impl Builder {
             soak: Duration::ZERO,
             heartbeat: HEARTBEAT,
             contract_poll: Duration::from_secs(2),
-            pause: 1.0,
+            pace: Pace::default(),
             retry: Retry::default(),
             progress: Arc::new(TracingProgress),
         }
@@ -165,14 +165,23 @@ impl Builder {
     /// Pause after a batch of a backfill, as a multiple of the default; 0 for a database that nobody else uses.
     #[must_use]
     pub fn backfill_pause(mut self, times: f64) -> Self {
-        self.pause = times;
+        self.pace.pause = times;
+        self
+    }
+
+    /// How gentle migrations are: the longest stall, and above what a backfill waits.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.retry.max_stall = pace.max_stall;
+        self.pace = pace;
         self
     }
 
     /// The retry ladder for locks.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        let max_stall = retry.max_stall.or(self.pace.max_stall);
+        self.retry = Retry { max_stall, ..retry };
         self
     }
 
@@ -242,8 +251,7 @@ impl Builder {
             retry: self.retry,
             grace: self.grace,
             soak: self.soak,
-            pause: self.pause,
-            parallel: 1,
+            pace: self.pace.clone(),
         };
         let lease = lease::mine::<B>(identity, self.revision.clone());
         let mut boot = Booting {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Event, Progress, Retry, decide::World};
+use super::{Event, Progress, Retry, decide::World, throttle::Pace};
 use crate::{
     backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
     embed::{Entry, History},
@@ -64,10 +64,8 @@ pub(super) struct Context {
     pub(super) retry: Retry,
     pub(super) grace: Duration,
     pub(super) soak: Duration,
-    /// Times the default pause between batches.
-    pub(super) pause: f64,
-    /// Workers of one backfill.
-    pub(super) parallel: u32,
+    /// How gentle backfills are.
+    pub(super) pace: Pace,
 }
 
 impl Context {

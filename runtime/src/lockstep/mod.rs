@@ -21,7 +21,9 @@ mod retire;
 mod retry;
 mod run;
 mod status;
+mod throttle;
 
+pub use crate::backend::{Limits, Pacing};
 pub use crate::waiting::{Blocker, Evidence, Holder, StrangeStatements, Strangers};
 pub use builder::{Builder, Contract, Role};
 pub use guard::{Lockstep, Ready};
@@ -29,3 +31,4 @@ pub use hook::Enter;
 pub use progress::{Event, NoProgress, Progress, TracingProgress};
 pub use retry::Retry;
 pub use status::{MigrationStatus, Status, StepStatus, VersionStatus, Waiting};
+pub use throttle::Pace;

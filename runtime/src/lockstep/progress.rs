@@ -91,6 +91,15 @@ pub enum Event<'a> {
         total: Option<u64>,
         /// Rows filled per second, in this run alone.
         per_second: f64,
+        /// How fast it may go at this moment, and why.
+        pace: &'a str,
+    },
+    /// A backfill has to stop for a while, or for another reason than before.
+    Throttled {
+        migration: &'a str,
+        step: &'a str,
+        /// Why.
+        reason: &'a str,
     },
     /// Live versions hold a step back.
     GateClosed {
@@ -160,6 +169,9 @@ impl Progress for TracingProgress {
                 let clients =
                     sessions.chain(strangers.statements.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ");
                 tracing::warn!(target: "schemadiff", migration, clients, "clients without a lease are not waited for");
+            }
+            Event::Throttled { step, reason, .. } => {
+                tracing::warn!(target: "schemadiff", step, reason, "backfill waits");
             }
             Event::StepStarted { migration, step, title, .. } => {
                 tracing::info!(target: "schemadiff", migration, step, title, "step begins");

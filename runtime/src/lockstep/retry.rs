@@ -18,6 +18,8 @@ pub struct Retry {
     pub longest_pause: Duration,
     /// Lock timeout of every fifth attempt.
     pub patient_lock_timeout: Duration,
+    /// No lock timeout is longer than this, not even a patient one; none leaves them as they are.
+    pub max_stall: Option<Duration>,
 }
 
 impl Default for Retry {
@@ -28,6 +30,7 @@ impl Default for Retry {
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
             patient_lock_timeout: Duration::from_millis(1500),
+            max_stall: None,
         }
     }
 }
@@ -41,7 +44,12 @@ impl Retry {
 
     /// The lock timeout of attempt number `attempt` (from 1), for a step that asks for `planned`.
     pub(super) fn lock_timeout(&self, planned: Duration, attempt: u32) -> Duration {
-        if attempt.is_multiple_of(5) && !planned.is_zero() { planned.max(self.patient_lock_timeout) } else { planned }
+        if planned.is_zero() {
+            return planned;
+        }
+        let wanted = if attempt.is_multiple_of(5) { planned.max(self.patient_lock_timeout) } else { planned };
+        // Zero would be for ever.
+        self.max_stall.map_or(wanted, |most| wanted.min(most.max(Duration::from_millis(1))))
     }
 
     /// Whether another attempt may follow.
@@ -76,6 +84,9 @@ mod tests {
         let planned = Duration::from_millis(200);
         let waits: Vec<_> = (1..=5).map(|n| retry.lock_timeout(planned, n).as_millis()).collect();
         assert_eq!(waits, [200, 200, 200, 200, 1500]);
+        let gentle = Retry { max_stall: Some(Duration::from_millis(80)), ..retry };
+        assert_eq!([1, 5].map(|n| gentle.lock_timeout(planned, n).as_millis()), [80, 80]);
+        assert_eq!(gentle.lock_timeout(Duration::ZERO, 1), Duration::ZERO, "a step that must not give up does not");
         for attempt in 1..100 {
             let pause = retry.pause(attempt);
             assert!(pause >= Duration::from_millis(250) && pause <= Duration::from_secs(30), "{attempt}: {pause:?}");

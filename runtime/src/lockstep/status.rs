@@ -9,7 +9,9 @@ use super::{
     state,
 };
 use crate::{
-    backend::{Backend, Lease, Ledger, MigrationState, Retired, RetiredByHand, StepState, Worker, ledger},
+    backend::{
+        Backend, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker, ledger, pace,
+    },
     compat::{Reason, serves},
     embed::{History, plan_from_text},
     error::Result,
@@ -35,6 +37,8 @@ pub struct Status {
     pub retired: Vec<Retired>,
     /// Who carries out migrations at this moment.
     pub worker: Option<Worker>,
+    /// How fast backfills may go, and why; none as long as nobody has filled or asked anything.
+    pub pace: Option<Pacing>,
     /// What waits for whom.
     pub waiting: Vec<Waiting>,
     /// Instances that a person retired.
@@ -154,6 +158,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
     } else {
         (Vec::new(), None)
     };
+    let pace = if ledger_exists { Some(pace::read(db).await.map_err(failed)?) } else { None };
     let known = match history {
         Some(history) => Some((history.snapshot().clone(), decide::pending(history, &ledger)?)),
         None => from_ledger(&ledger, B::DIALECT),
@@ -183,6 +188,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         versions: versions(B::DIALECT, &leases, view.0.as_ref(), grace_ms),
         retired: ledger.retired.clone(),
         worker: worker.filter(|w| w.process.runs() != Some(false)),
+        pace: pace.filter(|pace| *pace != Pacing::default()),
         waiting: view.1,
         retired_by_hand,
         strangers,

@@ -75,6 +75,11 @@ impl Postgres {
         Self { server: Server::start(&Binaries::find(major.number()), settings) }
     }
 
+    /// A standby that streams from this server, of the same major version.
+    pub fn standby(&self, major: Major) -> Self {
+        Self { server: Server::standby_of(self.server.port, &Binaries::find(major.number())) }
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.server.port

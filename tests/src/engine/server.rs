@@ -66,16 +66,31 @@ impl Server {
     fn attempt(binaries: &Binaries, template: &Path, settings: &[&str]) -> Result<Self, String> {
         let folder = private_folder(binaries);
         copy_folder(template, &folder.join("data"));
+        Self::launch(binaries, &folder, settings)
+    }
+
+    /// A standby that streams from the server of that port.
+    pub(super) fn standby_of(primary: u16, binaries: &Binaries) -> Self {
+        let folder = private_folder(binaries);
+        let mut copy = binaries.as_server_user(binaries.bin.join("pg_basebackup"));
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-p"]);
+        copy.arg(primary.to_string()).arg("-D").arg(folder.join("data"));
+        let output = copy.current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&output.stderr));
+        Self::launch(binaries, &folder, &[]).unwrap_or_else(|log| panic!("the standby does not start:\n{log}"))
+    }
+
+    fn launch(binaries: &Binaries, folder: &Path, settings: &[&str]) -> Result<Self, String> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut command = binaries.as_server_user("sh");
-        command.args(["-c", WATCHDOG, "schemadiff-test-postgres"]).arg(&binaries.bin).arg(&folder);
+        command.args(["-c", WATCHDOG, "schemadiff-test-postgres"]).arg(&binaries.bin).arg(folder);
         command.arg("-p").arg(port.to_string());
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.display()));
         for setting in SETTINGS.iter().chain(settings) {
             command.arg("-c").arg(setting);
         }
         // A group of its own: Ctrl-C must reach this process first, and the server through the pipe.
-        command.process_group(0).current_dir(&folder);
+        command.process_group(0).current_dir(folder);
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let stop = shell.stdin.take();
         let server = Self { port, bin: binaries.bin.clone(), shell, stop };

@@ -35,6 +35,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schemadiff.worker (
         one int PRIMARY KEY CHECK (one = 1), token text NOT NULL, app text NOT NULL, process json NOT NULL,
         evidence text NOT NULL, since timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS schemadiff.pace (
+        one int PRIMARY KEY CHECK (one = 1), paused int NOT NULL DEFAULT 0, speed double precision, asked_by text,
+        asked_at timestamptz, reason text, reason_at timestamptz)",
     // One advisory key for each version of each application; equal on every server of the major version.
     "CREATE OR REPLACE FUNCTION schemadiff.version_key(app text, version text) RETURNS bigint
      LANGUAGE sql IMMUTABLE AS $$

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, strangers, watch::Watcher};
 use crate::{
-    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, TextRow, Timeouts},
+    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts},
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence, Strangers},
@@ -302,6 +302,14 @@ impl Backend for Postgres {
         let Some(row) = row else { return Ok(false) };
         let cell = row.try_get_raw(0).map_err(|e| classify(&e))?;
         Ok(!cell.is_null() && matches!(cell.as_str(), Ok("t" | "true" | "1")))
+    }
+
+    async fn session(&mut self) -> DbResult<Option<i64>> {
+        self.pid().await.map(|pid| Some(pid.into()))
+    }
+
+    async fn signals(&mut self, own: &[i64]) -> DbResult<Signals> {
+        super::signals::read(self, own).await
     }
 
     fn take_blockers(&mut self) -> Vec<Blocker> {

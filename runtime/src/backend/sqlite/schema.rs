@@ -34,6 +34,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS _schemadiff_worker (
         one INTEGER PRIMARY KEY CHECK (one = 1), token TEXT NOT NULL, app TEXT NOT NULL, process TEXT NOT NULL,
         evidence TEXT NOT NULL, since TEXT NOT NULL, heartbeat_at TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS _schemadiff_pace (
+        one INTEGER PRIMARY KEY CHECK (one = 1), paused INTEGER NOT NULL DEFAULT 0, speed REAL, asked_by TEXT,
+        asked_at TEXT, reason TEXT, reason_at TEXT)",
 ];
 
 /// Creates what is missing, in one write transaction.

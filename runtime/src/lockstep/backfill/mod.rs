@@ -21,6 +21,7 @@ use self::{
 use super::{
     Event,
     context::{Context, Failed},
+    throttle::Throttle,
 };
 use crate::{
     backend::{Backend, ErrorClass, TextRow, Timeouts, ledger},
@@ -64,7 +65,7 @@ impl Job {
     }
 
     #[allow(clippy::cast_precision_loss)] // a rate for people
-    fn tell(&self, ctx: &Context, total: Option<u64>) {
+    fn tell(&self, ctx: &Context, total: Option<u64>, pace: &str) {
         let rows = self.rows.load(Ordering::Relaxed);
         ctx.tell(&Event::Backfill {
             migration: &self.plan.id,
@@ -72,6 +73,7 @@ impl Job {
             rows: self.earlier + rows,
             total,
             per_second: rows as f64 / self.began.elapsed().as_secs_f64().max(0.001),
+            pace,
         });
     }
 }
@@ -95,14 +97,17 @@ pub(super) async fn run<B: Backend>(
         began: Instant::now(),
         failed: AtomicBool::new(false),
     });
+    let mut throttle = Throttle::start(db, ctx);
+    throttle.knows(db).await;
+    throttle.ready(&mut ctx.stop).await?;
     loop {
         if cursor.upper.is_empty() {
             let Some(next) = next_pass(db, &job, &cursor).await? else { break };
             cursor = next;
         }
         *job.walk.lock().await = Walk::from(cursor.clone());
-        pass(db, ctx, &job, cursor.pass < PASSES).await?;
-        job.tell(ctx, cursor.total);
+        pass(db, ctx, &job, &throttle, cursor.pass < PASSES).await?;
+        job.tell(ctx, cursor.total, &throttle.now().reason);
         let remaining = remaining(db, &job).await?;
         if remaining == 0 {
             break;
@@ -125,19 +130,27 @@ pub(super) async fn run<B: Backend>(
 
 /// One way along the key, by as many workers as were asked for. Every one of them takes the next range when it has done
 /// one, so that none ends early because its part of the table was a small one.
-async fn pass<B: Backend>(db: &mut B, ctx: &mut Context, job: &Arc<Job>, may_skip: bool) -> Result<()> {
+async fn pass<B: Backend>(
+    db: &mut B,
+    ctx: &mut Context,
+    job: &Arc<Job>,
+    throttle: &Throttle,
+    may_skip: bool,
+) -> Result<()> {
     let mut others = JoinSet::new();
     // One writer at a time is all that a file takes.
-    let workers = if B::SESSION_LOCKS { ctx.parallel.max(1) } else { 1 };
+    let workers = if B::SESSION_LOCKS { ctx.pace.parallel.max(1) } else { 1 };
     for _ in 1..workers {
         let (mut own, mut ctx, job) = (B::connect(db.connected_to()).await?, ctx.clone(), Arc::clone(job));
+        let throttle = throttle.clone();
+        throttle.knows(&mut own).await;
         others.spawn(async move {
-            let result = Worker::new(&mut own, &mut ctx, &job, may_skip).run().await;
+            let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run().await;
             own.close().await;
             result
         });
     }
-    let mut result = Worker::new(db, ctx, job, may_skip).run().await;
+    let mut result = Worker::new(db, ctx, job, throttle.clone(), may_skip).run().await;
     while let Some(other) = others.join_next().await {
         let other = other.unwrap_or_else(|e| Err(Error::Contradiction { cause: format!("a worker ended early: {e}") }));
         result = result.and(other);

@@ -16,6 +16,7 @@ use crate::{
         Event,
         context::{Context, Failed},
         retry::jittered,
+        throttle::Throttle,
     },
 };
 
@@ -30,6 +31,7 @@ pub(super) struct Worker<'w, B: Backend> {
     db: &'w mut B,
     ctx: &'w mut Context,
     job: &'w Job,
+    throttle: Throttle,
     /// Whether rows that somebody has locked may be left for a later pass.
     may_skip: bool,
     /// Rows of the next batch.
@@ -43,9 +45,9 @@ pub(super) struct Worker<'w, B: Backend> {
 }
 
 impl<'w, B: Backend> Worker<'w, B> {
-    pub fn new(db: &'w mut B, ctx: &'w mut Context, job: &'w Job, may_skip: bool) -> Self {
+    pub fn new(db: &'w mut B, ctx: &'w mut Context, job: &'w Job, throttle: Throttle, may_skip: bool) -> Self {
         let size = job.backfill.batch_size.clamp(1, MOST);
-        Self { db, ctx, job, may_skip, size, claim: None, skip: false, since_trouble: None }
+        Self { db, ctx, job, throttle, may_skip, size, claim: None, skip: false, since_trouble: None }
     }
 
     /// Until every range is claimed, and those that this one has claimed are done.
@@ -59,6 +61,7 @@ impl<'w, B: Backend> Worker<'w, B> {
 
     async fn batches(&mut self) -> Result<()> {
         let (mut began, mut attempt) = (Instant::now(), 1);
+        self.pass(Duration::ZERO).await?;
         while !self.job.failed.load(Ordering::Relaxed) {
             self.ctx.stop.check()?;
             let sent = Instant::now();
@@ -66,8 +69,9 @@ impl<'w, B: Backend> Worker<'w, B> {
                 Ok(None) => return Ok(()),
                 Ok(Some(total)) => {
                     self.went_well(sent.elapsed());
-                    self.job.tell(self.ctx, total);
-                    self.gap(sent.elapsed()).await?;
+                    let took = sent.elapsed();
+                    self.job.tell(self.ctx, total, &self.throttle.now().reason);
+                    self.pass(took).await?;
                     (began, attempt) = (Instant::now(), 1);
                 }
                 Err(failed) => self.went_wrong(failed, began, &mut attempt).await?,
@@ -76,9 +80,11 @@ impl<'w, B: Backend> Worker<'w, B> {
         Ok(())
     }
 
-    /// How long a batch shall take: writers on its rows wait for that long, where there is one writer all of them do.
+    /// How long a batch shall take: writers on its rows wait for that long, where there is one writer all of them do. Half
+    /// of what they may wait at most, because a batch takes longer than it should now and then.
     fn target(&self) -> Duration {
-        Duration::from_millis(if B::SESSION_LOCKS { 100 } else { 25 })
+        let most = Duration::from_millis(if B::SESSION_LOCKS { 100 } else { 25 });
+        self.ctx.pace.max_stall.map_or(most, |stall| (stall / 2).clamp(Duration::from_millis(2), most * 10))
     }
 
     /// Whoever waits for one of our rows while we wait for one of his is told by the server after a second
@@ -88,11 +94,11 @@ impl<'w, B: Backend> Worker<'w, B> {
         let or = |ms, default| Duration::from_millis(if ms == 0 { default } else { ms });
         let (lock, statement) = (or(step.lock_timeout_ms, 1_000), or(step.statement_timeout_ms, 60_000));
         match B::SESSION_LOCKS {
-            true if self.size > 1 => Timeouts {
-                lock: lock.min(self.target()),
-                statement: statement
-                    .min((self.target() * 6).clamp(Duration::from_millis(100), Duration::from_millis(800))),
-            },
+            true if self.size > 1 => {
+                let most = self.ctx.pace.max_stall.unwrap_or(Duration::from_millis(600));
+                let most = most.clamp(Duration::from_millis(10), Duration::from_millis(800));
+                Timeouts { lock: lock.min(self.target()), statement: statement.min(most) }
+            }
             true => Timeouts { lock: lock.min(self.target()), statement },
             false => Timeouts { lock, statement },
         }
@@ -111,7 +117,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     async fn within(&mut self) -> Result<Option<Option<u64>>, Failed> {
-        if !ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.parallel > 1).await? {
+        if !ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.pace.parallel > 1).await? {
             let message = "another process has taken over".to_owned();
             return Err(DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into());
         }
@@ -261,15 +267,32 @@ impl<'w, B: Backend> Worker<'w, B> {
         self.ctx.stop.sleep(pause).await
     }
 
-    /// Lets the others work for as long as the batch took. Where there is one writer, the others poll for its lock with
-    /// sleeps of up to 100 ms: a shorter gap than that starves them.
-    async fn gap(&mut self, took: Duration) -> Result<()> {
-        let gap = if B::SESSION_LOCKS {
-            jittered(took.min(Duration::from_secs(1)))
-        } else {
-            (took * 2).max(Duration::from_millis(110))
+    /// Waits as long as the throttle says: not at all, in proportion to what the batch took, or until it may go on.
+    async fn pass(&mut self, took: Duration) -> Result<()> {
+        let mut verdict = self.throttle.now();
+        let mut told = None::<String>;
+        while verdict.is_stop() {
+            if told.as_ref() != Some(&verdict.reason) {
+                self.ctx.tell(&Event::Throttled {
+                    migration: &self.job.plan.id,
+                    step: &self.job.step.id,
+                    reason: &verdict.reason,
+                });
+                told = Some(verdict.reason);
+            }
+            self.ctx.stop.sleep(Duration::from_millis(100)).await?;
+            if self.job.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            verdict = self.throttle.now();
+        }
+        let pause = took.min(Duration::from_secs(1)).mul_f64((1.0 / verdict.share - 1.0).max(0.0));
+        // Where there is one writer, the others poll for its lock with sleeps of up to 100 ms: a shorter gap starves them.
+        let pause = match B::SESSION_LOCKS || verdict.share >= 1.0 || took.is_zero() {
+            true => jittered(pause),
+            false => (pause * 2).max(Duration::from_millis(110)),
         };
-        self.ctx.stop.sleep(gap.mul_f64(self.ctx.pause.clamp(0.0, 100.0))).await
+        self.ctx.stop.sleep(pause.mul_f64(self.ctx.pace.pause.clamp(0.0, 100.0))).await
     }
 }
 

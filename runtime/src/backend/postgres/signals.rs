@@ -1,0 +1,60 @@
+//! The load on a server, in one query.
+
+use super::session::Postgres;
+use crate::backend::{
+    Backend as _, DbResult,
+    signals::{Reading, Signals},
+};
+
+/// `{}` is a list of session numbers that are this process's own. A user without `pg_read_all_stats` (a part of
+/// `pg_monitor`) sees that other users' sessions and the standbys are there, with NULL in place of what they do. `replay_lag` stays
+/// as it was when a standby no longer answers; the age of its last answer does not.
+const SIGNALS: &str = "WITH a AS (
+        SELECT a.pid, a.state, a.xact_start, a.query = '<insufficient privilege>' AS hidden
+        FROM pg_stat_activity a
+        WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+            AND a.pid <> ALL (CAST('{}' AS int[]))),
+    r AS (
+        SELECT r.state IS NULL AS hidden, pg_wal_lsn_diff(pg_current_wal_lsn(), r.at) AS bytes,
+            greatest(extract(epoch FROM coalesce(r.replay_lag, interval '0')),
+                CASE WHEN r.at < pg_current_wal_lsn() THEN extract(epoch FROM clock_timestamp() - r.reply_time) END)
+                AS seconds
+        FROM (SELECT *, coalesce(replay_lsn, flush_lsn, write_lsn, sent_lsn) AS at FROM pg_stat_replication) r
+        WHERE r.state IS DISTINCT FROM 'backup')
+    SELECT (SELECT count(*) FROM a WHERE hidden OR state <> 'idle'),
+        (SELECT count(DISTINCT l.pid) FROM pg_locks l WHERE NOT l.granted AND l.pid IN (SELECT a.pid FROM a)),
+        (SELECT count(*) FROM a WHERE xact_start IS NOT NULL), (SELECT count(*) FROM a WHERE hidden),
+        (SELECT count(*) FROM r), (SELECT count(*) FROM r WHERE hidden),
+        (SELECT coalesce(CAST(max(seconds) * 1000 AS bigint), 0) FROM r),
+        (SELECT coalesce(CAST(max(bytes) AS bigint), 0) FROM r),
+        CAST(pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bigint),
+        (SELECT coalesce(CAST(max(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)) AS bigint), 0)
+            FROM pg_replication_slots s),
+        quote_ident(current_user)";
+
+pub(super) async fn read(db: &mut Postgres, own: &[i64]) -> DbResult<Signals> {
+    let own = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let rows = db.rows(&SIGNALS.replace("'{}'", &format!("'{{{own}}}'")), &[]).await?;
+    let row = rows.into_iter().next().unwrap_or_default();
+    // No count and no difference of positions in the log is negative; a standby ahead of a position read before is at 0.
+    let number = |at: usize| -> Option<u64> {
+        row.get(at)?.as_deref()?.parse::<i64>().ok().map(|number| u64::try_from(number).unwrap_or_default())
+    };
+    let reading =
+        |at: usize| number(at).map_or_else(|| Reading::Hidden("the server gives no number".to_owned()), Reading::Value);
+    let user = row.get(10).and_then(Clone::clone).unwrap_or_default();
+    let unless = |hidden: usize, what: &str, at: usize| match number(hidden) {
+        Some(0) => reading(at),
+        _ => Reading::Hidden(format!("{user} has no right to see {what}: GRANT pg_monitor TO {user}")),
+    };
+    Ok(Signals {
+        busy: reading(0),
+        lock_waits: reading(1),
+        transactions: unless(3, "what other sessions do", 2),
+        standbys: reading(4),
+        replica_lag: unless(5, "how far the standbys are", 6),
+        replica_lag_bytes: unless(5, "how far the standbys are", 7),
+        wal: reading(8),
+        slot_retention: reading(9),
+    })
+}

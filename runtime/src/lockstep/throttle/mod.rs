@@ -1,0 +1,199 @@
+//! Slows a backfill down: a task on a connection of its own looks at the load and at what the operator wishes, and says how
+//! fast the workers may go. What it does not know stops them.
+
+mod decide;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use self::decide::{Memory, Probe, Verdict};
+use super::context::{Context, Stop};
+use crate::{
+    backend::{Backend, DbResult, Limits, Timeouts, pace},
+    error::Result,
+};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(250);
+/// A look that is older than this says nothing any more.
+const STALE: Duration = Duration::from_secs(3);
+/// How often the reason is written down although it is the same.
+const NOTED_EVERY: Duration = Duration::from_secs(5);
+
+/// How gentle a migration is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pace {
+    /// The longest that a statement of an application may wait for the migration. Lock timeouts, the time of a batch and the
+    /// waiting for others inside of it follow from it. None is 200 ms where it counts, and the plan's own lock timeouts.
+    pub max_stall: Option<Duration>,
+    /// Connections that fill at the same time, on engines with more than one writer.
+    pub parallel: u32,
+    /// Pause after a batch, as a multiple of what the throttle says; 0 for a database that nobody else uses.
+    pub pause: f64,
+    /// Above what a backfill waits.
+    pub limits: Limits,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { max_stall: None, parallel: 1, pause: 1.0, limits: Limits::default() }
+    }
+}
+
+/// What was said last, and when.
+#[derive(Debug, Clone)]
+struct Said {
+    verdict: Verdict,
+    at: Instant,
+}
+
+/// The workers' end.
+#[derive(Clone)]
+pub(super) struct Throttle {
+    said: watch::Receiver<Option<Said>>,
+    /// Sessions of the workers: they are not "others".
+    own: Arc<Mutex<Vec<i64>>>,
+    _task: Arc<Task>,
+}
+
+/// Ends the task when the last worker is gone.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Throttle {
+    /// Starts to look.
+    pub fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
+        let (say, said) = watch::channel(None);
+        let own = Arc::new(Mutex::new(Vec::new()));
+        let (target, limits, sessions) = (db.connected_to().clone(), ctx.pace.limits.clone(), Arc::clone(&own));
+        let task = tokio::spawn(async move { watch_load::<B>(target, limits, sessions, say).await });
+        Self { said, own, _task: Arc::new(Task(task)) }
+    }
+
+    /// A worker's session, so that it does not count as somebody else.
+    pub async fn knows<B: Backend>(&self, db: &mut B) {
+        if let Ok(Some(session)) = db.session().await {
+            self.own.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        }
+    }
+
+    /// What holds at this moment.
+    pub fn now(&self) -> Verdict {
+        match &*self.said.borrow() {
+            Some(said) if said.at.elapsed() < STALE => said.verdict.clone(),
+            Some(said) => Verdict {
+                share: 0.0,
+                reason: format!(
+                    "the load on the server has not been seen for {:.0?}; last: {}",
+                    said.at.elapsed(),
+                    said.verdict.reason
+                ),
+            },
+            None => Verdict { share: 0.0, reason: "the load on the server has not been seen yet".to_owned() },
+        }
+    }
+
+    /// Waits for the first look.
+    pub async fn ready(&mut self, stop: &mut Stop) -> Result<()> {
+        let began = Instant::now();
+        while self.said.borrow().is_none() && began.elapsed() < STALE {
+            stop.sleep(Duration::from_millis(5)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks again and again; ends with the workers.
+async fn watch_load<B: Backend>(
+    target: B::Target,
+    limits: Limits,
+    own: Arc<Mutex<Vec<i64>>>,
+    say: watch::Sender<Option<Said>>,
+) {
+    let (mut connection, mut memory): (Option<B>, Memory) = (None, Memory::default());
+    let (mut idle, mut noted): (Option<Duration>, Option<(String, Instant)>) = (None, None);
+    loop {
+        match look::<B>(&mut connection, &target, &limits, &own, &mut memory, &mut idle).await {
+            Ok(verdict) => {
+                let old =
+                    noted.as_ref().is_none_or(|(reason, at)| *reason != verdict.reason || at.elapsed() > NOTED_EVERY);
+                if let (true, Some(db)) = (old, connection.as_mut()) {
+                    match pace::note(db, &verdict.reason).await {
+                        Ok(()) => noted = Some((verdict.reason.clone(), Instant::now())),
+                        Err(error) => {
+                            tracing::debug!(%error, "the reason for the present speed could not be put on record")
+                        }
+                    }
+                }
+                say.send_replace(Some(Said { verdict, at: Instant::now() }));
+            }
+            // What was said before holds until it is too old.
+            Err(cause) => {
+                connection = None;
+                let first = say.borrow().is_none();
+                if first {
+                    let reason = format!("the load on the server cannot be seen: {cause}");
+                    say.send_replace(Some(Said { verdict: Verdict { share: 0.0, reason }, at: Instant::now() }));
+                }
+                tracing::debug!(cause, "the load on the server cannot be seen");
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn look<B: Backend>(
+    connection: &mut Option<B>,
+    target: &B::Target,
+    limits: &Limits,
+    own: &Mutex<Vec<i64>>,
+    memory: &mut Memory,
+    idle: &mut Option<Duration>,
+) -> Result<Verdict, String> {
+    let db = match connection {
+        Some(db) => db,
+        none => {
+            let mut db = B::connect(target).await.map_err(|e| e.to_string())?;
+            let timeouts = Timeouts { lock: Duration::from_secs(1), statement: STALE };
+            db.session_timeouts(timeouts).await.map_err(|e| e.to_string())?;
+            none.insert(db)
+        }
+    };
+    let own = own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let seen = async {
+        let wish = pace::read(db).await?;
+        let signals = db.signals(&own).await?;
+        let probe = match limits.probe_ratio {
+            Some(_) => Some(probe(db, limits, idle).await?),
+            None => None,
+        };
+        DbResult::Ok((wish, signals, probe))
+    };
+    let (wish, signals, probe) = seen.await.map_err(|e| e.to_string())?;
+    Ok(memory.decide(limits, &signals, probe, &wish, Instant::now()))
+}
+
+/// The first looks come before the first batch: they are the idle value.
+async fn probe<B: Backend>(db: &mut B, limits: &Limits, idle: &mut Option<Duration>) -> DbResult<Probe> {
+    let sql =
+        limits.probe.clone().unwrap_or_else(|| format!("SELECT CAST(format AS text) FROM {}", B::SQL.table("meta")));
+    let times = if idle.is_none() { 9 } else { 3 };
+    let mut took = Vec::with_capacity(times);
+    for _ in 0..times {
+        let began = Instant::now();
+        db.rows(&sql, &[]).await?;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    let middle = took[times / 2];
+    Ok(Probe { idle: *idle.get_or_insert(middle), now: middle })
+}
