@@ -195,8 +195,7 @@ impl History {
         for (name, text) in plans {
             let head = head_of(&name, &text)?;
             if head.id != name {
-                let problem = format!("is in a directory named {name}");
-                return Err(Error::BrokenChain { id: head.id, problem });
+                return Err(Error::OtherDirectory { id: head.id, directory: name.into_owned() });
             }
             if head.dialect != snapshot.dialect {
                 return Err(Error::OtherDialect { plans: head.dialect, database: snapshot.dialect });
@@ -214,14 +213,12 @@ impl History {
             if let Some(parent) = entries.last()
                 && parent.head.after != next.head.before
             {
-                let problem = format!("does not begin at the schema that {} leads to", parent.head.id);
-                return Err(Error::BrokenChain { id: next.head.id, problem });
+                return Err(Error::BrokenChain { id: next.head.id, parent: parent.head.id.clone() });
             }
             entries.push(next);
         }
         if let Some((parent, entry)) = by_parent.into_iter().next() {
-            let problem = format!("follows {}, which is not there", parent.unwrap_or_default());
-            return Err(Error::BrokenChain { id: entry.head.id, problem });
+            return Err(Error::ParentMissing { id: entry.head.id, parent: parent.unwrap_or_default() });
         }
         let history = Self { snapshot, entries };
         if history.snapshot.head.as_deref() != history.newest() {

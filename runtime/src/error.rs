@@ -58,9 +58,15 @@ pub enum Error {
         /// The other one.
         second: String,
     },
-    /// A migration's parent is not there, or the directory has another name than the plan.
-    #[error("migration {id} {problem}")]
-    BrokenChain { id: String, problem: String },
+    /// A migration's directory has another name than its plan.
+    #[error("migration {id} is in a directory named {directory}")]
+    OtherDirectory { id: String, directory: String },
+    /// A migration's parent is not there.
+    #[error("migration {id} follows {parent}, which is not there")]
+    ParentMissing { id: String, parent: String },
+    /// A migration does not begin where its parent ends.
+    #[error("migration {id} does not begin at the schema that {parent} leads to")]
+    BrokenChain { id: String, parent: String },
     /// The lock file belongs to another set of migrations.
     #[error("schemadiff.lock ends with {head}, the migrations end with {newest}")]
     LockHead {
@@ -320,14 +326,16 @@ impl Error {
     /// Stable code, listed in `docs/errors.md`.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Unreadable { .. } => "SD0450",
-            Self::PlanMalformed { .. } => "SD0451",
-            Self::FormatTooNew { .. } => "SD0452",
-            Self::PlanEdited { .. } => "SD0453",
-            Self::TwoChildren { .. } => "SD0454",
-            Self::BrokenChain { .. } => "SD0455",
-            Self::LockHead { .. } => "SD0456",
-            Self::LockMalformed { .. } => "SD0457",
+            Self::Unreadable { .. } => "SD0420",
+            Self::PlanMalformed { .. } => "SD0421",
+            Self::FormatTooNew { .. } => "SD0422",
+            Self::PlanEdited { .. } => "SD0423",
+            Self::TwoChildren { .. } => "SD0425",
+            Self::OtherDirectory { .. } => "SD0424",
+            Self::ParentMissing { .. } => "SD0426",
+            Self::BrokenChain { .. } => "SD0427",
+            Self::LockHead { .. } => "SD0430",
+            Self::LockMalformed { .. } => "SD0432",
             Self::OtherDialect { .. } => "SD0458",
             Self::HistoryRewritten { .. } => "SD0459",
             Self::HistoryForked { .. } => "SD0460",
@@ -388,7 +396,11 @@ impl Error {
             Self::TwoChildren { second, .. } => vec![format!(
                 "remove {second} and write it again with `cargo schemadiff new`, so that it follows the other one"
             )],
-            Self::BrokenChain { .. } | Self::LockHead { .. } | Self::LockMalformed { .. } => {
+            Self::OtherDirectory { .. }
+            | Self::ParentMissing { .. }
+            | Self::BrokenChain { .. }
+            | Self::LockHead { .. }
+            | Self::LockMalformed { .. } => {
                 one("restore the migrations and schemadiff.lock together, from one commit")
             }
             Self::OtherDialect { .. } => one("use the address of a database of that engine, or the directory of the other migrations"),

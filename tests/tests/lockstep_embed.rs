@@ -12,17 +12,17 @@ fn damaged_directories_are_told_apart() {
     type Damage = fn(&std::path::Path);
     let plan = |id: &str| format!("{id}/plan.toml");
     let cases: &[(&str, Damage)] = &[
-        ("SD0450", |dir| std::fs::remove_file(dir.join("schemadiff.lock")).unwrap()),
-        ("SD0457", |dir| std::fs::write(dir.join("schemadiff.lock"), "<<<<<<< HEAD").unwrap()),
-        ("SD0452", |dir| edit(&dir.join("schemadiff.lock"), "format = 1", "format = 99")),
-        ("SD0451", |dir| cut(&dir.join(SECOND).join("plan.toml"), 40)),
-        ("SD0451", |dir| cut(&dir.join(SECOND).join("plan.toml"), 90)),
-        ("SD0453", |dir| edit(&dir.join(SECOND).join("plan.toml"), "DROP COLUMN", "DROP  COLUMN IF EXISTS")),
-        ("SD0452", |dir| edit(&dir.join(SECOND).join("plan.toml"), "format = 1", "format = 99")),
-        ("SD0455", |dir| std::fs::rename(dir.join(SECOND), dir.join("20260102000000_other")).unwrap()),
-        ("SD0455", |dir| std::fs::remove_dir_all(dir.join(FIRST)).unwrap()),
-        ("SD0456", |dir| std::fs::remove_dir_all(dir.join(SECOND)).unwrap()),
-        ("SD0454", |dir| {
+        ("SD0420", |dir| std::fs::remove_file(dir.join("schemadiff.lock")).unwrap()),
+        ("SD0432", |dir| std::fs::write(dir.join("schemadiff.lock"), "<<<<<<< HEAD").unwrap()),
+        ("SD0422", |dir| edit(&dir.join("schemadiff.lock"), "format = 1", "format = 99")),
+        ("SD0421", |dir| cut(&dir.join(SECOND).join("plan.toml"), 40)),
+        ("SD0421", |dir| cut(&dir.join(SECOND).join("plan.toml"), 90)),
+        ("SD0423", |dir| edit(&dir.join(SECOND).join("plan.toml"), "DROP COLUMN", "DROP  COLUMN IF EXISTS")),
+        ("SD0422", |dir| edit(&dir.join(SECOND).join("plan.toml"), "format = 1", "format = 99")),
+        ("SD0424", |dir| std::fs::rename(dir.join(SECOND), dir.join("20260102000000_other")).unwrap()),
+        ("SD0426", |dir| std::fs::remove_dir_all(dir.join(FIRST)).unwrap()),
+        ("SD0430", |dir| std::fs::remove_dir_all(dir.join(SECOND)).unwrap()),
+        ("SD0425", |dir| {
             let twin = dir.join("20260102000001_twin");
             std::fs::create_dir(&twin).unwrap();
             std::fs::copy(dir.join(SECOND).join("plan.toml"), twin.join("plan.toml")).unwrap();

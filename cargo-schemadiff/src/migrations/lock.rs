@@ -60,7 +60,7 @@ fn parse(path: &Path, text: &str) -> Result<Snapshot> {
     if format > SNAPSHOT_FORMAT {
         return Err(Error::new(
             Kind::Migrations,
-            "SD0433",
+            "SD0422",
             format!("{} was written by a newer schemadiff", path.display()),
         )
         .cause(format!("it has format {format}, this version reads up to {SNAPSHOT_FORMAT}"))

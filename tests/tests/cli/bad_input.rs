@@ -86,7 +86,7 @@ fn a_snapshot_is_missing_damaged_or_newer() {
     project.write("cut.toml", &text[..text.len() / 2]);
     project.run(&["diff", "--from", "file:cut.toml", "--to", "empty"]).expect_error("SD0432");
     project.write("newer.toml", &text.replace("format = 1", "format = 2"));
-    project.run(&["diff", "--from", "file:newer.toml", "--to", "empty"]).expect_error("SD0433");
+    project.run(&["diff", "--from", "file:newer.toml", "--to", "empty"]).expect_error("SD0422");
 }
 
 #[test]
