@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use syn::{Attribute, Error, Ident, LitStr, Path, Result, parse::ParseStream};
 
-use super::lists::{self, CheckAttr, Defer, ForeignKeyAttr, IndexAttr, KeyAttr, TargetAttr, UniqueAttr};
+use super::lists::{self, CheckAttr, Defer, ForeignKeyAttr, IndexAttr, KeyAttr, PartitionAttr, TargetAttr, UniqueAttr};
 use crate::{
     args,
     errors::{Errors, unknown},
@@ -24,6 +24,8 @@ pub const TABLE_KEYS: &[&str] = &[
     "strict",
     "without_rowid",
     "unlogged",
+    "partition_by",
+    "partition",
     "crate",
 ];
 
@@ -65,6 +67,8 @@ pub struct TableAttrs {
     pub strict: Option<Span>,
     pub without_rowid: Option<Span>,
     pub unlogged: Option<Span>,
+    pub partition_by: Option<LitStr>,
+    pub partitions: Vec<PartitionAttr>,
     pub root: Option<Path>,
 }
 
@@ -181,6 +185,8 @@ fn table_key(out: &mut TableAttrs, key: &Ident, input: ParseStream<'_>) -> Resul
         "strict" => args::mark(&mut out.strict, key, input),
         "without_rowid" => args::mark(&mut out.without_rowid, key, input),
         "unlogged" => args::mark(&mut out.unlogged, key, input),
+        "partition_by" => args::once(&mut out.partition_by, key, args::text(key, input)?),
+        "partition" => lists::partition(key, input).map(|it| out.partitions.push(it)),
         "crate" => args::once(&mut out.root, key, args::path(key, input, "path::to::schemadiff")?),
         "unique" => lists::unique(key, input).map(|it| out.uniques.push(it)),
         "check" => lists::check(key, input).map(|it| out.checks.push(it)),

@@ -159,8 +159,15 @@ fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Json {
         .flag_field("strict", table.attrs.strict.is_some())
         .flag_field("without_rowid", table.attrs.without_rowid.is_some())
         .flag_field("unlogged", table.attrs.unlogged.is_some())
+        .text_field("partition_by", table.attrs.partition_by.as_ref())
         .raw(",\"columns\":")
         .list(&table.columns, |json, column| write_column(json, column, concrete));
+    if !table.attrs.partitions.is_empty() {
+        json.raw(",\"partitions\":").list(&table.attrs.partitions, |json, partition| {
+            json.raw("{\"bound\":").string(&partition.bound);
+            json.text_field("name", Some(&partition.name)).text_field("schema", partition.schema.as_ref()).raw("}");
+        });
+    }
     write_keys(&mut json, table);
     json.raw(",\"foreign_keys\":").list(&table.foreign_keys, |json, key| {
         json.raw("{\"columns\":").list(&key.columns, |json, field| {

@@ -34,6 +34,14 @@ pub struct CheckAttr {
     pub expr: LitStr,
 }
 
+/// `partition(..)`.
+pub struct PartitionAttr {
+    pub name: LitStr,
+    pub schema: Option<LitStr>,
+    /// `FOR VALUES ..` or `DEFAULT`.
+    pub bound: String,
+}
+
 /// `Org::id`: the struct's path, and the field.
 pub struct ReferenceAttr {
     pub table: Path,
@@ -132,6 +140,41 @@ pub fn check(key: &Ident, input: ParseStream<'_>) -> Result<CheckAttr> {
     })?;
     let expr = expr.ok_or_else(|| Error::new(key.span(), "write its condition: `check(expr = \"..\")`"))?;
     Ok(CheckAttr { name, expr })
+}
+
+pub fn partition(key: &Ident, input: ParseStream<'_>) -> Result<PartitionAttr> {
+    let (mut name, mut schema, mut values, mut default) = (None, None, None, None);
+    args::nested(key, input, |key, input| match key.to_string().as_str() {
+        "name" => args::once(&mut name, key, args::name(key, input)?),
+        "schema" => args::once(&mut schema, key, args::name(key, input)?),
+        "values" => args::once(&mut values, key, args::text(key, input)?),
+        "default" => args::mark(&mut default, key, input),
+        _ => Err(unknown(key, "partition(..)", &["name", "schema", "values", "default"])),
+    })?;
+    let name = name
+        .ok_or_else(|| Error::new(key.span(), "write its table's name: `partition(name = \"..\", values = \"..\")`"))?;
+    let bound = match (values, default) {
+        (Some(values), None) => {
+            let text = values.value();
+            let word = text.split([' ', '(']).next().unwrap_or_default().to_ascii_uppercase();
+            if !matches!(word.as_str(), "FROM" | "IN" | "WITH") {
+                let help = "write what comes after FOR VALUES: `FROM ('2025-01-01') TO ('2026-01-01')`, `IN ('a', 'b')` or `WITH (MODULUS 4, REMAINDER 0)`";
+                return Err(Error::new(values.span(), help));
+            }
+            format!("FOR VALUES {text}")
+        }
+        (None, Some(_)) => "DEFAULT".to_owned(),
+        (Some(values), Some(_)) => {
+            return Err(Error::new(values.span(), "a partition holds its `values`, or as the `default` all others"));
+        }
+        (None, None) => {
+            return Err(Error::new(
+                name.span(),
+                "say which rows it holds: `values = \"FROM (..) TO (..)\"`, or `default`",
+            ));
+        }
+    };
+    Ok(PartitionAttr { name, schema, bound })
 }
 
 pub fn deferrable(key: &Ident, input: ParseStream<'_>) -> Result<Defer> {

@@ -5,6 +5,7 @@ mod expand;
 mod generics;
 pub mod json;
 mod lists;
+mod partitioning;
 mod resolve;
 
 use proc_macro2::TokenStream;

@@ -8,6 +8,7 @@ use syn::{Data, DeriveInput, Field, Fields, Ident, LitStr, Path, Type, ext::Iden
 use super::{
     attrs::{self, ColumnAttrs, TableAttrs},
     lists::{CheckAttr, IndexAttr, PartKey, ReferenceAttr, UniqueAttr},
+    partitioning,
 };
 use crate::{
     errors::{Errors, nearest},
@@ -28,7 +29,8 @@ pub struct Table {
     pub indexes: Vec<IndexAttr>,
     /// Path of the runtime crate.
     pub root: Option<Path>,
-    names: BTreeMap<String, String>,
+    /// Column names by field.
+    pub names: BTreeMap<String, String>,
 }
 
 /// A checked column.
@@ -131,6 +133,7 @@ pub fn resolve(input: &DeriveInput, errors: &mut Errors) -> Option<Table> {
     collect_from_columns(&mut table, errors);
     check_lists(&table, errors);
     check_renames(&table, errors);
+    partitioning::check(&table, errors);
     errors.is_empty().then_some(table)
 }
 

@@ -40,6 +40,12 @@ pub struct TableDecl {
     /// PostgreSQL `UNLOGGED`.
     #[serde(default)]
     pub unlogged: bool,
+    /// `PARTITION BY` clause; on engines without partitions the table is a plain one.
+    #[serde(default)]
+    pub partition_by: Option<String>,
+    /// Partitions that the struct declares; others are nobody's business.
+    #[serde(default)]
+    pub partitions: Vec<PartitionDecl>,
     /// Columns in field order.
     pub columns: Vec<ColumnDecl>,
     /// Primary key, from columns or from the table attribute.
@@ -57,6 +63,18 @@ pub struct TableDecl {
     /// Indexes, from columns and from the table attribute.
     #[serde(default)]
     pub indexes: Vec<IndexDecl>,
+}
+
+/// A partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionDecl {
+    /// Database schema; the parent's when it is not given.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// Table name.
+    pub name: String,
+    /// `FOR VALUES ..` or `DEFAULT`.
+    pub bound: String,
 }
 
 /// A column's type on each engine.

@@ -8,7 +8,7 @@ use std::{
 use super::{CheckDecl, ColumnDecl, EnumDecl, IdentityDecl, IndexDecl, TableDecl, names::Names, naming};
 use crate::model::{
     Check, Column, Deferrable, Dialect, EnumType, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart,
-    ObjectName, PrimaryKey, Schema, Table, TableOptions, Unique,
+    ObjectName, PartitionBy, PartitionByError, PartitionOf, PrimaryKey, Schema, Table, TableOptions, Unique,
 };
 
 /// A schema, and what its structs say about the way there.
@@ -66,6 +66,9 @@ pub fn lower(tables: &[TableDecl], dialect: Dialect) -> Result<Lowered, Vec<Lowe
         let table = lowering.table(name, decl);
         lowering.out.schema.tables.insert(name.clone(), table.into());
         lowering.hints(name, decl);
+    }
+    for (name, decl) in &decls {
+        lowering.partitions(name, decl);
     }
     for (name, decl) in &decls {
         lowering.foreign_keys(name, decl);
@@ -143,6 +146,7 @@ impl Lowering {
             without_rowid: decl.without_rowid && self.dialect == Dialect::Sqlite,
             ..TableOptions::default()
         };
+        table.partition_by = self.partition_by(decl);
         self.checks(&mut table, decl);
         self.primary_key(&mut table, decl);
         self.uniques(&mut table, decl);
@@ -150,6 +154,34 @@ impl Lowering {
             self.index(&mut table, decl, index);
         }
         table
+    }
+
+    fn partition_by(&mut self, decl: &TableDecl) -> Option<PartitionBy> {
+        let clause = decl.partition_by.as_ref().filter(|_| self.dialect == Dialect::Postgres)?;
+        clause
+            .parse()
+            .map_err(|error: PartitionByError| self.fail(decl, error.to_string(), "correct `partition_by`"))
+            .ok()
+    }
+
+    fn partitions(&mut self, parent: &ObjectName, decl: &TableDecl) {
+        if self.dialect != Dialect::Postgres {
+            return;
+        }
+        for partition in &decl.partitions {
+            self.check_name(decl, "table", &partition.name);
+            let schema = partition.schema.as_deref().or(decl.schema.as_deref());
+            let name = object_name(self.dialect, schema, &partition.name);
+            if self.out.schema.tables.contains_key(&name) {
+                let message = format!("partition `{name}` has the name of another table");
+                self.fail(decl, message, "give it another name");
+                continue;
+            }
+            let mut table = Table::new(name.clone());
+            table.partition_of = Some(PartitionOf { parent: parent.clone(), bound: partition.bound.clone() });
+            self.out.schema.tables.insert(name.clone(), table.into());
+            self.out.hints.locations.insert(name, decl.location.clone());
+        }
     }
 
     fn check_columns(&mut self, decl: &TableDecl) {

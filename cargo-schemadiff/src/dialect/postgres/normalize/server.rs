@@ -24,7 +24,7 @@ use crate::{
 pub async fn with_server(client: &mut Client, desired: &mut Schema, current: &Schema) -> Result<()> {
     limits::identifiers(desired)?;
     statically(desired);
-    let waiting: BTreeSet<ObjectName> = desired
+    let mut waiting: BTreeSet<ObjectName> = desired
         .tables
         .values()
         .filter(|table| !current.tables.get(&table.name).is_some_and(|now| same_spelling(now, table)))
@@ -33,6 +33,12 @@ pub async fn with_server(client: &mut Client, desired: &mut Schema, current: &Sc
         .collect();
     if waiting.is_empty() {
         return Ok(());
+    }
+    // A partition is made of its parent.
+    let mut below: Vec<_> = waiting.iter().cloned().collect();
+    while let Some(name) = below.pop() {
+        let of = desired.table(&name).and_then(|table| table.partition_of.as_ref());
+        below.extend(of.map(|of| of.parent.clone()).filter(|parent| waiting.insert(parent.clone())));
     }
     // Temporary tables live in one schema: tables of one name in several schemas take turns.
     let schemas: BTreeSet<Option<String>> = waiting.iter().map(|name| name.schema.clone()).collect();
@@ -72,14 +78,17 @@ async fn begin(client: &mut Client) -> Result<()> {
 
 /// Whether what is compared as text is the same text in both.
 fn same_spelling(now: &Table, desired: &Table) -> bool {
-    desired.columns.iter().all(|column| {
-        now.column(&column.name).is_some_and(|old| {
-            old.ty == column.ty
-                && old.default == column.default
-                && old.generated == column.generated
-                && old.collation == column.collation
+    let place = |table: &Table| (table.partition_by.clone(), table.partition_of.as_ref().map(|of| of.bound.clone()));
+    place(now) == place(desired)
+        && desired.columns.iter().all(|column| {
+            now.column(&column.name).is_some_and(|old| {
+                old.ty == column.ty
+                    && old.default == column.default
+                    && old.generated == column.generated
+                    && old.collation == column.collation
+            })
         })
-    }) && desired.checks.iter().all(|(name, check)| now.checks.get(name).is_some_and(|old| old.expr == check.expr))
+        && desired.checks.iter().all(|(name, check)| now.checks.get(name).is_some_and(|old| old.expr == check.expr))
         && desired.indexes.iter().all(|(name, index)| {
             let parts_and_predicate = |old: &schemadiff::model::Index| {
                 old.parts == index.parts && old.predicate == index.predicate && old.with == index.with
@@ -91,7 +100,10 @@ fn same_spelling(now: &Table, desired: &Table) -> bool {
 /// Whether nothing in the table can be spelled in another way: most new tables are of this kind, and a thousand of them
 /// must not cost a thousand temporary tables.
 fn spelled_already(table: &Table) -> bool {
+    let plain = |key: &String| key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     table.checks.is_empty()
+        && table.partition_by.as_ref().is_none_or(|by| by.keys.iter().all(plain))
+        && table.partition_of.as_ref().is_none_or(|of| of.bound == "DEFAULT")
         && table.columns.iter().all(|column| {
             is_usual_type(&column.ty)
                 && column.collation.is_none()
@@ -157,8 +169,9 @@ fn is_plain_number(expr: &str) -> bool {
 /// Makes the tables, reads them back, and takes over the server's spelling.
 async fn spell(client: &mut Client, desired: &mut Schema, current: &Schema, names: &[ObjectName]) -> Result<()> {
     make_types(client, desired, current).await?;
-    for name in names {
-        if let Some(table) = desired.tables.get(name) {
+    for table in desired.parents_first().into_iter().filter(|table| names.contains(&table.name)) {
+        // Temporary tables stand for one schema at a time; a partition in another one than its parent's waits for the plan.
+        if table.partition_of.as_ref().is_none_or(|of| names.contains(&of.parent)) {
             make_table(client, table).await?;
         }
     }
@@ -204,6 +217,9 @@ async fn make_types(client: &mut Client, desired: &Schema, current: &Schema) -> 
 fn temporary(table: &Table) -> Table {
     let mut table = table.clone();
     table.name = ObjectName::in_schema(Some("pg_temp"), table.name.name);
+    for of in table.partition_of.iter_mut() {
+        of.parent = ObjectName::in_schema(Some("pg_temp"), of.parent.name.as_str());
+    }
     table.options = Default::default();
     table.foreign_keys.clear();
     table.uniques.clear();
@@ -285,6 +301,12 @@ fn take_over(table: &mut Table, spelled: &Table) {
             column.generated.clone_from(&now.generated);
             column.collation.clone_from(&now.collation);
         }
+    }
+    if spelled.partition_by.is_some() {
+        table.partition_by.clone_from(&spelled.partition_by);
+    }
+    if let (Some(of), Some(now)) = (&mut table.partition_of, &spelled.partition_of) {
+        of.bound.clone_from(&now.bound);
     }
     let checks: &BTreeMap<_, _> = &spelled.checks;
     for (name, check) in &mut table.checks {

@@ -1,0 +1,10 @@
+use schemadiff::Table;
+
+#[derive(Table)]
+#[table(name = "events", primary_key(id, created_at), partition(name = "events_rest", default))]
+struct Event {
+    id: i64,
+    created_at: i64,
+}
+
+fn main() {}
