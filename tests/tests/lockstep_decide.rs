@@ -176,6 +176,12 @@ fn a_later_migration_goes_on_beside_a_closed_gate_unless_it_touches_the_same_tab
     let apart = plan(DIALECT, "20260103000000_orders", Some(SECOND), &after, vec![(apart, with_orders)]);
     let three = [plans[0].clone(), plans[1].clone(), apart];
     assert_eq!(decide(&three, &ledger, &[old()], Phase::Contract), "run 01-create-orders");
+    let queued = |plans: &[Plan]| -> Vec<String> {
+        let (snapshot, leases) = (lock(DIALECT, plans), [old()]);
+        let world = World { snapshot: &snapshot, plans, ledger: &ledger, leases: &leases, grace_ms: GRACE, soak_ms: 0 };
+        decide::queued(&world).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(queued(&three), [""; 0]);
 
     let mut wider = after.clone();
     wider.tables.values_mut().next().unwrap().columns.push(Column { nullable: true, ..Column::new("more", "text") });
@@ -184,6 +190,7 @@ fn a_later_migration_goes_on_beside_a_closed_gate_unless_it_touches_the_same_tab
     let three = [plans[0].clone(), plans[1].clone(), same];
     let waits = format!("{CONTRACT} waits for shop {FIRST}");
     assert_eq!(decide(&three, &ledger, &[old()], Phase::Contract), waits);
+    assert_eq!(queued(&three), [format!("20260103000000_more waits for {SECOND}: both touch `users`")]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub enum Command {
     /// Carry out the migrations, in lockstep with the versions that are running
     Apply(ApplyArgs),
     /// Show who runs what, what waits for whom, and since when
-    Status,
+    Status(StatusArgs),
     /// Pause backfills that run, in whatever process
     Pause,
     /// Let paused backfills go on
@@ -181,6 +181,17 @@ impl From<Until> for Phase {
 pub struct AbortArgs {
     /// The migration [default: the newest one that is under way]
     pub migration: Option<String>,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Keep looking: a live picture on a terminal, elsewhere one after each change
+    #[arg(long)]
+    pub watch: bool,
+    /// How often to look
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s", requires = "watch")]
+    pub interval: Duration,
 }
 
 /// `retire`.

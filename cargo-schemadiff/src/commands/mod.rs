@@ -71,7 +71,9 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         Command::New(args) => until_interrupted(new::run(&context, args)).await,
         Command::Check => until_interrupted(check::run(&context)).await,
         Command::Snapshot(args) => until_interrupted(snapshot::run(&context, args)).await,
-        Command::Status => until_interrupted(status::run(&context)).await,
+        // Looking on is ended by an interruption, and has then done what it was asked for.
+        Command::Status(args) if args.watch => status::run(&context, args).await,
+        Command::Status(args) => until_interrupted(status::run(&context, args)).await,
         Command::Pause => until_interrupted(pace::pause(&context)).await,
         Command::Resume => until_interrupted(pace::resume(&context)).await,
         Command::Speed(args) => until_interrupted(pace::speed(&context, args)).await,

@@ -1,22 +1,90 @@
 //! `cargo schemadiff status`: who runs what, what waits for whom, since when.
 
-use schemadiff::{embed, lockstep::admin};
+use std::{io::IsTerminal as _, time::Duration};
+
+use schemadiff::{
+    embed,
+    lockstep::{Status, admin},
+};
 use serde_json::json;
 
-use super::{Outcome, context::Context};
+use super::{Outcome, args::StatusArgs, context::Context, interruption};
 use crate::{
     Result,
     migrations::LOCK_FILE,
-    report::{JSON_FORMAT, status::render},
+    report::{
+        JSON_FORMAT,
+        status::{Rate, render},
+    },
 };
 
-pub(super) async fn run(context: &Context) -> Result<Outcome> {
+pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
     let url = context.config.require_database_url()?;
+    if !args.watch {
+        let status = admin::status(&url, migrations(context)?.as_ref()).await?;
+        context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
+        context.report.say(render(&status, &Rate::default()))?;
+        return Ok(Outcome::Done);
+    }
+    tokio::select! {
+        result = watch(context, &url, args.interval) => result,
+        () = interruption() => Ok(Outcome::Done),
+    }
+}
+
+/// In a production image there are no files: the ledger then speaks for itself.
+fn migrations(context: &Context) -> Result<Option<embed::Migrations>> {
     let dir = context.config.dir();
-    // In a production image there are no files: the ledger then speaks for itself.
-    let migrations = if dir.join(LOCK_FILE).is_file() { Some(embed::Migrations::load(&dir)?) } else { None };
-    let status = admin::status(&url, migrations.as_ref()).await?;
-    context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
-    context.report.say(render(&status))?;
-    Ok(Outcome::Done)
+    Ok(if dir.join(LOCK_FILE).is_file() { Some(embed::Migrations::load(&dir)?) } else { None })
+}
+
+/// Looks again and again until somebody ends it. On a terminal the picture stays in its place; elsewhere a picture comes when
+/// something has changed, in JSON one document a line. A database that is away for a while is said and asked again.
+async fn watch(context: &Context, url: &str, every: Duration) -> Result<Outcome> {
+    let live = std::io::stdout().is_terminal() && !context.report.json;
+    let migrations = migrations(context)?;
+    let (mut rate, mut last) = (Rate::default(), None);
+    // What cannot be read at first is a mistake of the caller's; later on it is a server that restarts.
+    let mut found = admin::status(url, migrations.as_ref()).await.map(Some)?;
+    loop {
+        if let Some(status) = found.take() {
+            rate.saw(&status);
+            let facts = without_clock(&status);
+            if live {
+                context.report.picture(&render(&status, &rate))?;
+            } else if last.as_ref() != Some(&facts) {
+                context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
+                context.report.say(render(&status, &rate))?;
+            }
+            last = Some(facts);
+        }
+        tokio::time::sleep(every).await;
+        match admin::status(url, migrations.as_ref()).await {
+            Ok(status) => found = Some(status),
+            Err(error) if live => context.report.picture(&format!("{error}\n"))?,
+            Err(error) => context.report.note(error.to_string()),
+        }
+    }
+}
+
+/// Without what changes from look to look although nothing happens.
+fn without_clock(status: &Status) -> Status {
+    let mut facts = status.clone();
+    facts.now_ms = 0;
+    for version in &mut facts.versions {
+        version.instances.iter_mut().for_each(|i| i.heartbeat_age_ms = 0);
+    }
+    for waiting in &mut facts.waiting {
+        waiting.holders.iter_mut().for_each(|h| h.for_ms = 0);
+    }
+    if let Some(worker) = &mut facts.worker {
+        worker.heartbeat_age_ms = 0;
+    }
+    if let Some(pace) = &mut facts.pace {
+        pace.reason_age_ms = None;
+    }
+    for session in &mut facts.strangers.sessions {
+        session.transaction_ms = None;
+    }
+    facts
 }

@@ -76,6 +76,28 @@ impl Report {
         if self.json { print(&(to_json(document)? + "\n")) } else { Ok(()) }
     }
 
+    /// One of several results as a JSON document in one line; nothing when the output is text.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when nobody reads any more.
+    pub fn json_line(&self, document: &serde_json::Value) -> Result<()> {
+        if self.json { print(&format!("{document}\n")) } else { Ok(()) }
+    }
+
+    /// A picture that takes the place of the one before it, on a terminal.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when nobody reads any more.
+    pub fn picture(&self, text: &str) -> Result<()> {
+        let stdout = std::io::stdout();
+        let plain = anstream::AutoStream::choice(&stdout) == anstream::ColorChoice::Never;
+        let text = if plain { anstream::adapter::strip_str(text).to_string() } else { text.to_owned() };
+        // Each line to its end, then what is left of a longer picture.
+        let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        let mut out = stdout.lock();
+        write!(out, "\x1b[H{lines}\x1b[J").and_then(|()| out.flush()).map_err(closed)
+    }
+
     /// One line on standard output, whatever the format.
     ///
     /// # Errors
@@ -118,7 +140,9 @@ pub fn to_json(document: &impl Serialize) -> Result<String> {
 
 fn print(text: &str) -> Result<()> {
     let mut out = anstream::stdout();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| {
-        Error::new(Kind::Interrupted, "SD1301", "standard output was closed before everything was written").cause(e)
-    })
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(closed)
+}
+
+fn closed(cause: std::io::Error) -> Error {
+    Error::new(Kind::Interrupted, "SD1301", "standard output was closed before everything was written").cause(cause)
 }

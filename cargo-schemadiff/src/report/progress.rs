@@ -170,6 +170,7 @@ impl Progress for Terminal {
                     );
                 }
             }
+            Event::Queued { queued } => self.line(now, &warn(queued.to_string())),
             Event::WorkerBusy { holder } => self.line(now, &warn(format!("another process migrates: {holder}"))),
             Event::VersionRetired { app, version, .. } => {
                 self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));

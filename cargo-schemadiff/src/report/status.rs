@@ -9,15 +9,52 @@ use schemadiff::{
 
 use super::{count, duration, paint, style};
 
+/// How fast the running backfill is, from one look to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Rate {
+    /// Step, and the server's clock and the rows when it was seen first.
+    since: Option<(String, i64, i64)>,
+    rows_per_second: f64,
+}
+
+impl Rate {
+    /// Takes a look into account.
+    pub fn saw(&mut self, status: &Status) {
+        let steps =
+            status.migrations.iter().flat_map(|m| m.steps.iter().map(move |s| (format!("{}/{}", m.id, s.id), s)));
+        let Some((name, step)) = steps.into_iter().find(|(_, s)| s.state == StepState::Running && s.total.is_some())
+        else {
+            *self = Self::default();
+            return;
+        };
+        match &self.since {
+            Some((known, then, rows)) if *known == name => {
+                let seconds = (status.now_ms - then) as f64 / 1000.0;
+                if seconds > 0.0 {
+                    self.rows_per_second = (step.rows - rows) as f64 / seconds;
+                }
+            }
+            _ => *self = Self { since: Some((name, status.now_ms, step.rows)), rows_per_second: 0.0 },
+        }
+    }
+
+    /// Rows in a second, and the time until so many rows are done.
+    fn of(&self, rows: u64) -> Option<(u64, Duration)> {
+        let rate = self.rows_per_second;
+        (rate >= 1.0).then(|| (rate as u64, Duration::from_secs((rows as f64 / rate) as u64)))
+    }
+}
+
 /// The whole picture.
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, rate: &Rate) -> String {
     let mut out = String::new();
     if !status.ledger {
         out.push_str("no migration has been applied to this database\n");
     }
-    section(&mut out, "migrations", status.migrations.iter().map(|m| migration(m, status.now_ms)));
+    section(&mut out, "migrations", status.migrations.iter().map(|m| migration(m, status.now_ms, rate)));
     section(&mut out, "running versions", status.versions.iter().map(|v| version(v, status.now_ms)));
     section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
+    section(&mut out, "behind another migration", status.queued.iter().map(|q| format!("  {q}\n")));
     let worker = status.worker.iter().map(|w| format!("  {} for {}\n", w.describe(), ago(w.since_ms, status.now_ms)));
     section(&mut out, "migrating now", worker);
     section(&mut out, "speed of backfills", status.pace.iter().map(|p| pace(p, status)));
@@ -65,7 +102,7 @@ fn ago(then_ms: i64, now_ms: i64) -> String {
     duration(Duration::from_millis(u64::try_from(now_ms.saturating_sub(then_ms)).unwrap_or(0)))
 }
 
-fn migration(m: &MigrationStatus, now_ms: i64) -> String {
+fn migration(m: &MigrationStatus, now_ms: i64, rate: &Rate) -> String {
     let state = match m.state {
         "done" => paint(style::GOOD, "done   "),
         "running" => paint(style::WARN, "running"),
@@ -86,12 +123,12 @@ fn migration(m: &MigrationStatus, now_ms: i64) -> String {
     }
     out.push('\n');
     if m.state == "running" {
-        m.steps.iter().for_each(|s| out.push_str(&step(s)));
+        m.steps.iter().for_each(|s| out.push_str(&step(s, rate)));
     }
     out
 }
 
-fn step(s: &StepStatus) -> String {
+fn step(s: &StepStatus, rate: &Rate) -> String {
     let mark = match s.state {
         StepState::Done => paint(style::GOOD, "done   "),
         StepState::Running => paint(style::WARN, "running"),
@@ -102,7 +139,13 @@ fn step(s: &StepStatus) -> String {
     if s.rows > 0 {
         let rows = count(u64::try_from(s.rows).unwrap_or(0));
         match s.total {
-            Some(total) if s.state != StepState::Done => out.push_str(&format!(", {rows} of {} rows", count(total))),
+            Some(total) if s.state != StepState::Done => {
+                out.push_str(&format!(", {rows} of {} rows", count(total)));
+                let left = total.saturating_sub(u64::try_from(s.rows).unwrap_or(0));
+                if let Some((in_a_second, time)) = rate.of(left) {
+                    out.push_str(&format!(", {} rows/s, {} left", count(in_a_second), duration(time)));
+                }
+            }
             _ => out.push_str(&format!(", {rows} rows")),
         }
     }

@@ -5,24 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{Mutex, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     Event, Lockstep, Pace, Progress, Retry, TracingProgress,
     admin::{dialect_of, names},
     context::{Context, Stop},
-    decide::{self, Boot},
-    guard::Refusal,
+    decide::{self, Boot, Queued},
     lease::{self, GRACE, HEARTBEAT},
     own,
+    probe::{Probe, Standing},
     retry::{jittered, random_name},
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Identity, Lease, Ledger, settled},
+    backend::{Backend, Identity, Lease, Ledger, StepState, settled},
     compat::Reason,
     embed::{History, Migrations},
     error::{Error, Result},
@@ -68,6 +65,7 @@ pub struct Builder {
     pace: Pace,
     retry: Retry,
     progress: Arc<dyn Progress>,
+    probe: Probe,
 }
 
 impl Builder {
@@ -88,6 +86,7 @@ impl Builder {
             pace: Pace::default(),
             retry: Retry::default(),
             progress: Arc::new(TracingProgress),
+            probe: Probe::default(),
         }
     }
 
@@ -192,11 +191,28 @@ impl Builder {
         self
     }
 
+    /// Where the answers to an orchestrator's probes come from, while the start waits and afterwards.
+    #[must_use]
+    pub fn probe(mut self, probe: &Probe) -> Self {
+        self.probe = probe.clone();
+        self
+    }
+
     /// Starts: afterwards the database serves this version, and nothing takes that away while the guard lives.
     ///
     /// # Errors
     /// When this version is retired or not served and will not be, when a step fails, and when the deadline passes.
     pub async fn start(self) -> Result<Lockstep> {
+        let probe = self.probe.clone();
+        let started = self.start_somewhere().await;
+        match &started {
+            Ok(_) => probe.set(Standing::Serving).await,
+            Err(error) => probe.set(Standing::Final(error.to_string())).await,
+        }
+        started
+    }
+
+    async fn start_somewhere(self) -> Result<Lockstep> {
         let url = match &self.url {
             Some(url) => url.clone(),
             None => std::env::var("DATABASE_URL").map_err(|_| Error::Address)?,
@@ -261,18 +277,18 @@ impl Builder {
             contract: self.contract,
             lease: &lease,
             told: Vec::new(),
+            probe: &self.probe,
         };
         let (keeper, unfinished) = boot.until_registered(keeper, Instant::now() + self.wait).await?;
 
-        let refusal = Arc::new(Mutex::new(Refusal::None));
         let version = lease.identity.version.clone();
-        let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, Arc::clone(&refusal));
+        let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, self.probe.clone());
         let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(keep)];
         if self.role == Role::Apply && unfinished {
             let until = if self.contract == Contract::Automatic { Phase::Contract } else { Phase::Backfill };
             tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
         }
-        Ok(Lockstep { app: self.app, version, url, migrations: self.migrations, stop, refusal, tasks })
+        Ok(Lockstep { app: self.app, version, url, migrations: self.migrations, stop, probe: self.probe, tasks })
     }
 }
 
@@ -284,6 +300,7 @@ struct Booting<'b, B: Backend> {
     contract: Contract,
     lease: &'b Lease,
     told: Vec<(String, String, String)>,
+    probe: &'b Probe,
 }
 
 impl<B: Backend> Booting<'_, B> {
@@ -319,7 +336,25 @@ impl<B: Backend> Booting<'_, B> {
             if reasons.is_empty() && lease::register(&mut db, self.lease, ledger.epoch).await? {
                 return Ok((db, true));
             }
-            self.wait(reasons, deadline).await?;
+            self.tell_of_others(&plans, &ledger);
+            let queued = decide::queued(&self.ctx.world(&plans, &ledger, &[]));
+            self.wait(reasons, queued, deadline).await?;
+        }
+    }
+
+    /// How far whoever works has come.
+    fn tell_of_others(&self, plans: &[Plan], ledger: &Ledger) {
+        for plan in plans {
+            let Some(row) = ledger.migration(&plan.id) else { continue };
+            let Some(step) = row.steps.iter().find(|s| s.state == StepState::Running) else { continue };
+            self.ctx.tell(&Event::UnderWay {
+                migration: &plan.id,
+                step: &step.id,
+                position: plan.steps.iter().position(|s| s.id == step.id).unwrap_or_default() + 1,
+                of: plan.steps.len(),
+                rows: u64::try_from(step.rows_done).unwrap_or(0),
+                total: step.cursor.as_deref().and_then(super::backfill::total_of),
+            });
         }
     }
 
@@ -343,7 +378,7 @@ impl<B: Backend> Booting<'_, B> {
                 db.create_ledger().await?;
                 self.ctx.tell(&Event::LedgerCreated);
             }
-            Role::WaitOnly => self.wait(Vec::new(), deadline).await?,
+            Role::WaitOnly => self.wait(Vec::new(), Vec::new(), deadline).await?,
         }
         Ok(None)
     }
@@ -384,12 +419,14 @@ impl<B: Backend> Booting<'_, B> {
         }
     }
 
-    async fn wait(&mut self, reasons: Vec<Reason>, deadline: Instant) -> Result<()> {
+    async fn wait(&mut self, reasons: Vec<Reason>, queued: Vec<Queued>, deadline: Instant) -> Result<()> {
         if Instant::now() >= deadline {
             let (app, version) = (self.lease.identity.app.clone(), self.lease.identity.version.clone());
             return Err(Error::NotServedInTime { app, version, reasons });
         }
-        let texts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        let reasons = reasons.iter().map(ToString::to_string);
+        let texts: Vec<String> = reasons.chain(queued.iter().map(ToString::to_string)).collect();
+        self.probe.set(Standing::Waiting(texts.clone())).await;
         self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
         self.ctx.stop.sleep(jittered(Duration::from_millis(500))).await
     }

@@ -1,6 +1,8 @@
 //! What may be done next: a pure function of the plans, the ledger, the leases and the server's clock.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
+
+use serde::Serialize;
 
 use super::state::{self, contradiction};
 use crate::{
@@ -97,6 +99,48 @@ pub fn next<'a>(world: &World<'a>, until: Phase) -> Result<Decision<'a>> {
 
 fn is_done(ledger: &Ledger, plan: &Plan, step: &Step) -> bool {
     ledger.step_state(&plan.id, &step.id) == StepState::Done
+}
+
+/// A later migration that waits for an earlier one, because both touch the same tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Queued {
+    /// The later one.
+    pub migration: String,
+    /// The earlier one.
+    pub behind: String,
+    /// The tables that what is left of both touches; empty where one of them does not say what it touches.
+    pub tables: Vec<String>,
+}
+
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} waits for {}: ", self.migration, self.behind)?;
+        match self.tables.as_slice() {
+            [] => f.write_str("one of them may touch any table"),
+            tables => write!(f, "both touch `{}`", tables.join("`, `")),
+        }
+    }
+}
+
+/// Which migrations cannot begin before an earlier one has come to its end, and why.
+pub fn queued(world: &World<'_>) -> Vec<Queued> {
+    let mut queued = Vec::new();
+    let mut earlier: Vec<(&Plan, Touched)> = Vec::new();
+    for plan in world.plans {
+        let left: Vec<&Step> = plan.steps.iter().filter(|s| !is_done(world.ledger, plan, s)).collect();
+        let touched = Touched::by(&left);
+        if let Some((before, other)) = earlier.iter().find(|(_, other)| other.overlaps(&touched)) {
+            queued.push(Queued {
+                migration: plan.id.clone(),
+                behind: before.id.clone(),
+                tables: other.tables.intersection(&touched.tables).map(ToString::to_string).collect(),
+            });
+        }
+        if !left.is_empty() {
+            earlier.push((plan, touched));
+        }
+    }
+    queued
 }
 
 /// Whether this step may run in this state.

@@ -2,49 +2,18 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use serde::Serialize;
 use sqlx::pool::PoolConnectionMetadata;
-use tokio::{
-    sync::{Mutex, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     Builder, Status, admin,
     hook::{Enter, enter},
+    probe::{Probe, Ready, Standing},
 };
 use crate::{embed::Migrations, error::Result};
 
 /// What a pool's `after_connect` returns.
 pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'c>>;
-
-/// Why the instance should not serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
-    None,
-    /// The database cannot be reached at the moment.
-    Unreachable(String),
-    /// The version is retired or not served.
-    Final(String),
-}
-
-/// Answer to a readiness probe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "ready")]
-pub enum Ready {
-    /// Registered, and served by the database.
-    Yes,
-    /// The ledger cannot be reached; connections that are open go on.
-    Unreachable {
-        /// What the last attempt to reach it ended with.
-        cause: String,
-    },
-    /// This version must not run any more: end the process.
-    Refused {
-        /// The error that says so, in words: retired, or no longer served.
-        reason: String,
-    },
-}
 
 /// A running instance in lockstep with the database. Keep it for as long as the process uses the database; call
 /// [`Lockstep::shutdown`] at the end.
@@ -54,7 +23,7 @@ pub struct Lockstep {
     pub(super) url: String,
     pub(super) migrations: Migrations,
     pub(super) stop: watch::Sender<bool>,
-    pub(super) refusal: Arc<Mutex<Refusal>>,
+    pub(super) probe: Probe,
     pub(super) tasks: Vec<JoinHandle<()>>,
 }
 
@@ -83,20 +52,21 @@ impl Lockstep {
         &self,
     ) -> impl for<'c> Fn(&'c mut C, PoolConnectionMetadata) -> HookFuture<'c> + Clone + Send + Sync + 'static {
         let (app, version): (Arc<str>, Arc<str>) = (self.app.as_str().into(), self.version.as_str().into());
-        let refusal = Arc::clone(&self.refusal);
+        let probe = self.probe.clone();
         move |connection: &mut C, _: PoolConnectionMetadata| {
-            let (app, version, refusal) = (Arc::clone(&app), Arc::clone(&version), Arc::clone(&refusal));
-            Box::pin(async move { enter(connection, &app, &version, &refusal).await })
+            let (app, version, probe) = (Arc::clone(&app), Arc::clone(&version), probe.clone());
+            Box::pin(async move { enter(connection, &app, &version, &probe).await })
         }
     }
 
     /// Whether this instance should take work.
     pub async fn ready(&self) -> Ready {
-        match &*self.refusal.lock().await {
-            Refusal::None => Ready::Yes,
-            Refusal::Unreachable(cause) => Ready::Unreachable { cause: cause.clone() },
-            Refusal::Final(reason) => Ready::Refused { reason: reason.clone() },
-        }
+        self.probe.ready().await
+    }
+
+    /// For the endpoints that an orchestrator asks.
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
     }
 
     /// What has been done, who runs, and what waits for whom.
@@ -109,6 +79,7 @@ impl Lockstep {
 
     /// Gives the lease back and ends the work in the background. Close the pools first.
     pub async fn shutdown(mut self) {
+        self.probe.set(Standing::Stopping).await;
         self.stop.send_replace(true);
         for task in std::mem::take(&mut self.tasks) {
             if let Err(error) = task.await {

@@ -1,10 +1,12 @@
 //! What each new connection of a pool asks.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use tokio::sync::Mutex;
-
-use super::{decide, guard::Refusal, retry::jittered};
+use super::{
+    decide,
+    probe::{Probe, Standing},
+    retry::jittered,
+};
 use crate::{backend::Registered, error::Error};
 
 /// A connection that can be registered as one of a version.
@@ -34,7 +36,7 @@ pub(super) async fn enter<C: Enter>(
     connection: &mut C,
     app: &str,
     version: &str,
-    refusal: &Arc<Mutex<Refusal>>,
+    probe: &Probe,
 ) -> Result<(), sqlx::Error> {
     for _ in 0..ATTEMPTS {
         match connection.enter(app, version).await? {
@@ -44,7 +46,7 @@ pub(super) async fn enter<C: Enter>(
             }
             Registered::Retired(retired) => {
                 let error = decide::refusal(&retired);
-                *refusal.lock().await = Refusal::Final(error.to_string());
+                probe.set(Standing::Final(error.to_string())).await;
                 return Err(sqlx::Error::Configuration(Box::new(error)));
             }
         }

@@ -1,13 +1,13 @@
 //! The lease of this process, and the connection that keeps it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use super::{
     context::Context,
     decide::{self, Boot},
-    guard::Refusal,
+    probe::{Probe, Standing},
     retry::{jittered, random_name},
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) async fn keep<B: Backend>(
     lease: Lease,
     every: Duration,
     mut stop: watch::Receiver<bool>,
-    refusal: Arc<Mutex<Refusal>>,
+    probe: Probe,
 ) {
     let mut swept = false;
     loop {
@@ -86,19 +86,19 @@ pub(super) async fn keep<B: Backend>(
             swept = ledger::sweep(&mut db, &lease).await.is_ok();
         }
         match ledger::heartbeat(&mut db, &lease.instance).await {
-            Ok(true) => reachable(&refusal).await,
+            Ok(true) => probe.set(Standing::Serving).await,
             Ok(false) | Err(_) => match again::<B>(db.connected_to().clone(), &ctx, &lease).await {
                 Ok(new) => {
                     db = new;
-                    reachable(&refusal).await;
+                    probe.set(Standing::Serving).await;
                 }
                 Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {
                     tracing::error!(target: "schemadiff", %error, "this instance must not go on");
-                    *refusal.lock().await = Refusal::Final(error.to_string());
+                    probe.set(Standing::Final(error.to_string())).await;
                 }
                 Err(error) => {
                     tracing::warn!(target: "schemadiff", %error, "the lease could not be renewed");
-                    *refusal.lock().await = Refusal::Unreachable(error.to_string());
+                    probe.set(Standing::Unreachable(error.to_string())).await;
                 }
             },
         }
@@ -108,14 +108,6 @@ pub(super) async fn keep<B: Backend>(
     }
     db.leave(&lease.identity.app, &lease.identity.version).await;
     db.close().await;
-}
-
-/// The ledger answers. What is final stays.
-async fn reachable(refusal: &Mutex<Refusal>) {
-    let mut refusal = refusal.lock().await;
-    if matches!(*refusal, Refusal::Unreachable(_)) {
-        *refusal = Refusal::None;
-    }
 }
 
 /// After a lost connection: the version may have been retired meanwhile, so everything is asked again.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::decide::Queued;
 use crate::{
     plan::Phase,
     waiting::{Blocker, Holder, Strangers},
@@ -80,6 +81,24 @@ pub enum Event<'a> {
         migration: &'a str,
         /// Never empty.
         strangers: &'a Strangers,
+    },
+    /// A later migration waits for an earlier one.
+    Queued {
+        /// Which, and why.
+        queued: &'a Queued,
+    },
+    /// This instance waits, and another process is at this step.
+    UnderWay {
+        migration: &'a str,
+        step: &'a str,
+        /// Its place among the steps of its migration, from 1.
+        position: usize,
+        /// The number of steps of its migration.
+        of: usize,
+        /// Rows that a backfill has filled by now.
+        rows: u64,
+        /// Rows that it has to fill in all, where that is known.
+        total: Option<u64>,
     },
     /// A batch of a backfill is done.
     Backfill {

@@ -25,6 +25,8 @@ pub(super) struct Work<B: Backend> {
     ctx: Context,
     /// Migrations before whose contract phase clients without a lease have been looked for.
     seen_strangers: BTreeSet<String>,
+    /// Migrations of which it was said that they wait for an earlier one.
+    told_queued: BTreeSet<String>,
     /// Signs of life, where the row is all that others see of this process.
     _beat: Option<Beat>,
 }
@@ -123,7 +125,13 @@ impl<B: Backend> Work<B> {
             db.stop_when(stop).await;
         }
         let beat = (db.evidence() != Evidence::Lock).then(|| Beat::start(&db, ctx));
-        Ok(Ok(Self { db, ctx: ctx.clone(), seen_strangers: BTreeSet::new(), _beat: beat }))
+        Ok(Ok(Self {
+            db,
+            ctx: ctx.clone(),
+            seen_strangers: BTreeSet::new(),
+            told_queued: BTreeSet::new(),
+            _beat: beat,
+        }))
     }
 
     /// Takes the work, waiting for another process until `deadline`.
@@ -176,6 +184,11 @@ impl<B: Backend> Work<B> {
             let (plan, step) = match next {
                 Decision::Finished => return Ok(Advance::Finished),
                 Decision::Closed { plan, step, holders } => {
+                    for queued in decide::queued(&world) {
+                        if self.told_queued.insert(queued.migration.clone()) {
+                            self.ctx.tell(&Event::Queued { queued: &queued });
+                        }
+                    }
                     return Ok(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders });
                 }
                 Decision::Run { plan, step, .. } => (plan.clone(), step.clone()),

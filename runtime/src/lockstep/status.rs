@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Holder,
-    decide::{self, Decision, World},
+    decide::{self, Decision, Queued, World},
     lease::GRACE,
     state,
 };
@@ -41,6 +41,8 @@ pub struct Status {
     pub pace: Option<Pacing>,
     /// What waits for whom.
     pub waiting: Vec<Waiting>,
+    /// Later migrations that wait for an earlier one.
+    pub queued: Vec<Queued>,
     /// Instances that a person retired.
     pub retired_by_hand: Vec<RetiredByHand>,
     /// Who uses the database without a lease, while a contract phase is still to come.
@@ -170,9 +172,9 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
             // Plans that the reader takes from the ledger are known, not newer.
             let ledger = if history.is_some() { ledger.clone() } else { without_plans(&ledger) };
             let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms, soak_ms: 0 };
-            (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?)
+            (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?, decide::queued(&world))
         }
-        None => (None, Vec::new()),
+        None => (None, Vec::new(), Vec::new()),
     };
     let retired_by_hand = if ledger_exists { ledger::retired_by_hand(db).await.map_err(failed)? } else { Vec::new() };
     let tables = decide::contract_tables(plans, &ledger);
@@ -190,6 +192,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         worker: worker.filter(|w| w.process.runs() != Some(false)),
         pace: pace.filter(|pace| *pace != Pacing::default()),
         waiting: view.1,
+        queued: view.2,
         retired_by_hand,
         strangers,
     })

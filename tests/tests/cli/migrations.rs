@@ -87,6 +87,38 @@ async fn a_lock_file_with_other_spellings_of_the_same_types_agrees_with_the_stru
     assert!(run.out.contains("done"), "{run:#?}");
 }
 
+/// A document a line, one after each change, until somebody ends it.
+#[tokio::test]
+async fn watching_a_status_shows_each_change() {
+    use std::io::{BufRead as _, BufReader};
+    for dialect in ENGINES {
+        let notes = Notes::new(dialect);
+        notes.run(&["new", "initial"]).expect(0);
+        notes.run(&["apply", "--until", "expand"]).expect(0);
+        let mut command = notes.project.command(&["status", "--watch", "--interval", "20ms", "--json"]);
+        let mut watch = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+        let ids = |document: &serde_json::Value| document["status"]["migrations"].as_array().unwrap().len();
+        let first = next();
+        assert_eq!((&first["format"], ids(&first)), (&1.into(), 1), "{first}");
+        assert_eq!(first["status"]["migrations"][0]["state"], "done", "{first}");
+        notes.database.execute("CREATE TABLE of_others (id bigint)").await;
+        let (table, at) = match dialect {
+            Dialect::Sqlite => ("_schemadiff_retired", "'2026-01-01 00:00:00'"),
+            _ => ("schemadiff.retired", "'2026-01-01 00:00:00'"),
+        };
+        notes
+            .database
+            .execute(&format!("INSERT INTO {table} VALUES ('a', 'v1', 'm', 's', 'forward', 'gone', {at})"))
+            .await;
+        let second = next();
+        assert_eq!(second["status"]["retired"][0]["version"], "v1", "what is no change is not shown: {second}");
+        std::process::Command::new("kill").arg(watch.id().to_string()).status().unwrap();
+        assert_eq!(watch.wait().unwrap().code(), Some(0), "it did what it was asked for");
+    }
+}
+
 #[tokio::test]
 async fn from_the_first_struct_to_the_end_of_contract() {
     for dialect in ENGINES {

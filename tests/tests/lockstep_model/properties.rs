@@ -1,5 +1,7 @@
 //! What must hold in every state, and what must be possible.
 
+use std::collections::BTreeSet;
+
 use schemadiff::plan::Envelope;
 use stateright::Property;
 
@@ -13,6 +15,7 @@ pub const FENCED: &str = "a retired version has no connection";
 pub const UNROBBED: &str = "no step begins that takes something away from a version that runs";
 pub const ONCE: &str = "no step is done twice";
 const TRUE: &str = "the ledger is true";
+const IN_ORDER: &str = "a later migration begins only beside an earlier one that it does not touch";
 const NAMED: &str = "a closed gate names living versions, an open end has nothing left";
 
 pub fn all() -> Vec<Property<Deployment>> {
@@ -25,6 +28,18 @@ pub fn all() -> Vec<Property<Deployment>> {
         Property::always(ONCE, |_, world: &World| !world.doubled),
         Property::always(TRUE, is_true),
         Property::always(NAMED, is_named),
+        Property::always(IN_ORDER, in_order),
+        Property::sometimes(
+            "two migrations are under way at once, where there are two",
+            |model: &Deployment, world: &World| {
+                let begun = |plan: usize| {
+                    let marks = model.story.steps().zip(&world.records.marks).filter(|((at, _), _)| at.plan == plan);
+                    let marks: Vec<_> = marks.map(|(_, mark)| *mark).collect();
+                    marks.contains(&Mark::Done) && marks.contains(&Mark::Pending)
+                };
+                model.story.plans.len() < 3 || (begun(1) && begun(2))
+            },
+        ),
         Property::sometimes("everything is done", |_, world: &World| world.all_done()),
         Property::sometimes("two versions live side by side", |model: &Deployment, world: &World| {
             let mut versions: Vec<_> = connected(model, world).collect();
@@ -53,6 +68,25 @@ pub fn all() -> Vec<Property<Deployment>> {
             model.aborts == 0 || world.records.rows.contains(&Row::Aborted)
         }),
     ]
+}
+
+/// A step of a later migration begins only when no earlier one has work left on a table that both touch.
+fn in_order(model: &Deployment, world: &World) -> bool {
+    let begun = |plan: usize| {
+        let mut steps = model.story.steps().zip(&world.records.marks);
+        steps.any(|((at, _), mark)| at.plan == plan && matches!(mark, Mark::Done | Mark::Running))
+    };
+    let tables_left = |plan: usize| -> BTreeSet<_> {
+        let steps =
+            model.story.steps().zip(&world.records.marks).filter(|((at, _), m)| at.plan == plan && **m != Mark::Done);
+        steps.flat_map(|((_, step), _)| &step.effects).filter_map(|delta| delta.table().cloned()).collect()
+    };
+    let all_tables = |plan: usize| -> BTreeSet<_> {
+        model.story.plans[plan].steps.iter().flat_map(|s| &s.effects).filter_map(|d| d.table().cloned()).collect()
+    };
+    let plans = model.story.plans.len();
+    (0..plans)
+        .all(|later| !begun(later) || (0..later).all(|earlier| tables_left(earlier).is_disjoint(&all_tables(later))))
 }
 
 fn connected<'a>(model: &'a Deployment, world: &'a World) -> impl Iterator<Item = usize> + 'a {

@@ -1,0 +1,96 @@
+//! Answers to an orchestrator's probes, from before a start until after a shutdown.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+/// How an instance stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not registered yet: what it waits for.
+    #[default]
+    New,
+    Waiting(Vec<String>),
+    /// Registered and served.
+    Serving,
+    /// The database cannot be reached at the moment.
+    Unreachable(String),
+    /// The version is retired or not served, or the start has failed.
+    Final(String),
+    /// It is shutting down.
+    Stopping,
+}
+
+/// Answer to a readiness probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "ready")]
+pub enum Ready {
+    /// Registered, and served by the database.
+    Yes,
+    /// The database does not serve this version yet, or another instance works on it.
+    Starting {
+        /// What is waited for, in words; empty before anything is known.
+        waits_for: Vec<String>,
+    },
+    /// The ledger cannot be reached; connections that are open go on.
+    Unreachable {
+        /// What the last attempt to reach it ended with.
+        cause: String,
+    },
+    /// This version must not run any more: end the process.
+    Refused {
+        /// The error that says so, in words: retired, or no longer served.
+        reason: String,
+    },
+    /// The lease is being given back.
+    Stopping,
+}
+
+impl Ready {
+    /// Whether requests should be sent here.
+    pub const fn is_ready(&self) -> bool {
+        matches!(self, Self::Yes)
+    }
+
+    /// Whether the process should go on. Only a refusal is final: waiting, and a database that is away, are not mended by a
+    /// restart.
+    pub const fn is_live(&self) -> bool {
+        !matches!(self, Self::Refused { .. })
+    }
+}
+
+/// A handle for the endpoints that an orchestrator asks. Made before the start, so that a process that waits for its turn is
+/// known to be alive.
+///
+/// ```no_run
+/// # async fn example(migrations: schemadiff::embed::Migrations) -> Result<(), schemadiff::Error> {
+/// let probe = schemadiff::lockstep::Probe::default();
+/// let for_the_server = probe.clone(); // GET /readyz: 200 if `ready().await.is_ready()`, else 503; /livez likewise
+/// let lockstep = schemadiff::Lockstep::builder("shop", migrations).probe(&probe).start().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Probe(Arc<Mutex<Standing>>);
+
+impl Probe {
+    /// How the instance stands.
+    pub async fn ready(&self) -> Ready {
+        match &*self.0.lock().await {
+            Standing::New => Ready::Starting { waits_for: Vec::new() },
+            Standing::Waiting(waits_for) => Ready::Starting { waits_for: waits_for.clone() },
+            Standing::Serving => Ready::Yes,
+            Standing::Unreachable(cause) => Ready::Unreachable { cause: cause.clone() },
+            Standing::Final(reason) => Ready::Refused { reason: reason.clone() },
+            Standing::Stopping => Ready::Stopping,
+        }
+    }
+
+    /// What is final stays.
+    pub(super) async fn set(&self, standing: Standing) {
+        let mut now = self.0.lock().await;
+        if !matches!(*now, Standing::Final(_)) {
+            *now = standing;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What an orchestrator and a waiting replica are told, and starts that must not happen.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use schemadiff::{
+    Error, Lockstep,
+    lockstep::{
+        Builder, NoProgress, Pace, Probe, Ready, Role,
+        admin::{ApplyOptions, apply, status},
+    },
+    model::Dialect,
+    plan::{Envelope, Phase, Plan},
+};
+use schemadiff_tests::{
+    engine::TestDatabase,
+    lockstep::{FIRST, Recorder, SECOND, first, migrations, new_code, old_code, plan, second, step, write},
+};
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+fn old(db: &TestDatabase) -> Builder {
+    Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect)]))
+        .database_url(&db.url)
+        .schema(old_code(db.dialect))
+        .heartbeat(Duration::from_millis(100))
+}
+
+fn new(db: &TestDatabase) -> Builder {
+    Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect), second(db.dialect)]))
+        .database_url(&db.url)
+        .schema(new_code(db.dialect))
+        .wait_deadline(Duration::from_secs(60))
+}
+
+async fn carry_out(db: &TestDatabase, plans: &[Plan], options: &ApplyOptions) -> Result<(), Error> {
+    apply(&db.url, &migrations(db.dialect, plans), options, Arc::new(NoProgress)).await.map(drop)
+}
+
+async fn until(probe: &Probe, wanted: impl Fn(&Ready) -> bool) -> Ready {
+    loop {
+        let ready = probe.ready().await;
+        if wanted(&ready) {
+            return ready;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn probes_are_answered_from_before_the_start_until_after_the_shutdown() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let (plans, options) = ([first(dialect), second(dialect)], ApplyOptions::default());
+        carry_out(&db, &plans[..1], &options).await.unwrap();
+        let probe = Probe::default();
+        assert!(probe.ready().await.is_live() && !probe.ready().await.is_ready());
+        let starting = tokio::spawn(new(&db).role(Role::WaitOnly).probe(&probe).start());
+        let waiting = until(&probe, |r| matches!(r, Ready::Starting { waits_for } if !waits_for.is_empty())).await;
+        assert!(waiting.is_live(), "waiting is no reason to be restarted");
+        let Ready::Starting { waits_for } = waiting else { panic!() };
+        assert_eq!(waits_for, ["column `users.email_key` does not exist"]);
+
+        let before = old(&db).start().await.unwrap();
+        let expanded = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        carry_out(&db, &plans, &expanded).await.unwrap();
+        let serving = starting.await.unwrap().unwrap();
+        assert!(probe.ready().await.is_ready());
+        assert_eq!(serving.probe().ready().await, Ready::Yes);
+        serving.shutdown().await;
+        assert_eq!(probe.ready().await, Ready::Stopping);
+        assert!(
+            status(&db.url, None).await.unwrap().versions.iter().all(|v| v.version == FIRST),
+            "the lease is given back"
+        );
+
+        // One that has been left behind is told to end.
+        let old_probe = before.probe();
+        let retired = if dialect == Dialect::Sqlite { "_schemadiff_retired" } else { "schemadiff.retired" };
+        let at = "'2026-01-01 00:00:00'";
+        db.execute(&format!(
+            "INSERT INTO {retired} VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'forward', 'gone', {at})"
+        ))
+        .await;
+        let refused = until(&old_probe, |r| matches!(r, Ready::Refused { .. })).await;
+        assert!(!refused.is_live() && !refused.is_ready());
+        before.shutdown().await;
+        assert_eq!(old_probe.ready().await, refused, "what is final stays");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_waits_shows_how_far_another_process_is() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        carry_out(&db, &plans[..1], &ApplyOptions::default()).await.unwrap();
+        let rows = match dialect {
+            Dialect::Sqlite => {
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                 INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM n"
+            }
+            _ => "INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM generate_series(1, 20000) i",
+        };
+        db.execute(rows).await;
+        let recorder = Recorder::default();
+        let (url, all) = (db.url.clone(), migrations(dialect, &plans));
+        let working = tokio::spawn(async move {
+            let pace = Pace { pause: 30.0, ..Pace::default() };
+            let slow = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
+            apply(&url, &all, &slow, Arc::new(NoProgress)).await
+        });
+        // Code that the backfill's end would not serve either: it waits for as long as the work goes on.
+        let mut wants_more = new_code(dialect);
+        let column = schemadiff::model::Column::new("later", "TEXT");
+        wants_more.tables.values_mut().for_each(|t| t.columns.push(column.clone()));
+        let waiting = new(&db).schema(wants_more).role(Role::WaitOnly).progress(recorder.shared());
+        let waiting = tokio::spawn(waiting.start());
+        let halfway = |e: &serde_json::Value| {
+            let rows = e["rows"].as_u64().unwrap();
+            e["step"] == "02-backfill-users-email_key" && 0 < rows && rows < 20_000 && e["total"] == 20_000
+        };
+        while !recorder.of("under_way").iter().any(halfway) {
+            assert!(!working.is_finished(), "{:?}", recorder.of("under_way"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let event = recorder.of("under_way").into_iter().find(halfway).unwrap();
+        assert_eq!((&event["position"], &event["of"]), (&2.into(), &4.into()));
+        waiting.abort();
+        working.await.unwrap().unwrap();
+    }
+}
+
+/// Another history that begins as ours does and then goes its own way.
+fn another_second(dialect: Dialect) -> Plan {
+    let mut after = old_code(dialect);
+    let nothing = step("01-nothing", Phase::Expand, Envelope::Transaction, vec!["SELECT 1".to_owned()], Vec::new());
+    after.tables.values_mut().for_each(|t| {
+        t.columns.push(schemadiff::model::Column { nullable: true, ..schemadiff::model::Column::new("more", "TEXT") });
+    });
+    plan(dialect, "20260105000000_elsewhere", Some(FIRST), &old_code(dialect), vec![(nothing, after)])
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_the_databases_registers_nothing() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        carry_out(&db, &plans, &ApplyOptions::default()).await.unwrap();
+        let start = |plans: Vec<Plan>| {
+            let builder = Lockstep::builder("shop", migrations(dialect, &plans)).database_url(&db.url);
+            builder.schema(old_code(dialect)).wait_deadline(Duration::ZERO).start()
+        };
+        // Two applications of one name.
+        let error = start(vec![first(dialect), another_second(dialect)]).await.unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD0460", 4), "{error}");
+        assert!(error.to_string().contains("elsewhere") && error.to_string().contains(SECOND), "{error}");
+
+        // A migration that was written anew after it had been applied.
+        let mut rewritten = first(dialect);
+        rewritten.steps[0].undo.clear();
+        rewritten.steps[0].undoable = false;
+        rewritten.checksum = rewritten.compute_checksum();
+        let error = start(vec![rewritten.clone()]).await.unwrap_err();
+        assert_eq!(error.code(), "SD0459", "{error}");
+        let error = carry_out(&db, &[rewritten], &ApplyOptions::default()).await.unwrap_err();
+        assert_eq!(error.code(), "SD0459", "{error}");
+
+        let lease = if dialect == Dialect::Sqlite { "_schemadiff_lease" } else { "schemadiff.lease" };
+        let count = db.text(&format!("SELECT CAST(count(*) AS text) FROM {lease}")).await;
+        assert_eq!(count.as_deref(), Some("0"), "nothing is half-registered");
+    }
+}
+
+/// A library that shifts the wall clock of a program by an hour.
+fn shifted_clock(folder: &std::path::Path) -> std::path::PathBuf {
+    let source = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\
+        int clock_gettime(clockid_t id, struct timespec *t) {\n\
+        static int (*next)(clockid_t, struct timespec *);\n\
+        if (!next) next = dlsym(RTLD_NEXT, \"clock_gettime\");\n\
+        int r = next(id, t); if (id == CLOCK_REALTIME) t->tv_sec -= 3600; return r; }\n";
+    let (code, library) = (folder.join("clock.c"), folder.join("clock.so"));
+    std::fs::write(&code, source).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&code).arg("-ldl").status();
+    assert!(built.expect("a C compiler, see CONTRIBUTING.md").success());
+    library
+}
+
+#[tokio::test]
+async fn a_client_whose_clock_is_an_hour_late_is_judged_by_the_servers() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    carry_out(&db, &plans[..1], &ApplyOptions::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    write(files.path(), dialect, &plans[..1]);
+    let schema = files.path().join("schema.json");
+    std::fs::write(&schema, serde_json::to_string(&old_code(dialect)).unwrap()).unwrap();
+    let mut late = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"))
+        .args(["serve", &db.url])
+        .arg(files.path())
+        .arg("shop")
+        .arg(&schema)
+        .env("LD_PRELOAD", shifted_clock(files.path()))
+        .env("LOCKSTEP_HEARTBEAT_MS", "100")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(late.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line == "ready")));
+    std::thread::spawn(move || lines.for_each(drop));
+
+    let seen = status(&db.url, None).await.unwrap();
+    let instance = &seen.versions[0].instances[0];
+    let minute = 60_000;
+    assert!((0..minute).contains(&instance.heartbeat_age_ms), "{instance:?}");
+    assert!((0..minute).contains(&(seen.now_ms - instance.since_ms)), "{instance:?}");
+    let error = carry_out(&db, &plans, &ApplyOptions::default()).await.unwrap_err();
+    let Error::GateClosed { holders, .. } = &error else { panic!("{error}") };
+    assert!((0..minute).contains(&holders[0].for_ms), "{holders:?}");
+    late.kill().unwrap();
+    late.wait().unwrap();
+    let patient = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    carry_out(&db, &plans, &patient).await.unwrap();
+}
