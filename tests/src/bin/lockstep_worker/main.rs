@@ -2,7 +2,10 @@
 //!
 //! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
 //! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, before anything else happens.
+//! `lockstep_worker work URL DIR SCHEMA_FILE COLUMN` runs as an instance that prints what it stored and what failed.
 //! `lockstep_worker serve URL DIR APP SCHEMA_FILE` prints `ready` when it serves, then uses the database until it is ended.
+
+mod work;
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
@@ -63,6 +66,7 @@ async fn main() {
         ["apply", url, dir] => carry_out(url, dir, Arc::new(Lines)).await,
         ["die", url, dir, kind] => carry_out(url, dir, Arc::new(Mortal((*kind).to_owned()))).await,
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
+        ["work", url, dir, schema, column] => work::work(url, dir, schema, column).await,
         _ => panic!("apply URL DIR, or serve URL DIR APP SCHEMA_FILE"),
     }
 }

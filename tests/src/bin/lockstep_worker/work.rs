@@ -1,0 +1,89 @@
+//! An instance that works while everything around it breaks: every row it was told is stored is printed, and so is every
+//! statement that failed for another reason than a lost connection.
+
+use std::{sync::Arc, time::Duration};
+
+use schemadiff::{Lockstep, embed::Migrations, lockstep::Ready};
+use sqlx::{AssertSqlSafe, Pool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+
+use super::Lines;
+
+/// What a start may end with when servers and processes are killed; everything else is a mistake of ours.
+const EXPECTED: [&str; 8] = ["SD0550", "SD0553", "SD0650", "SD0651", "SD0755", "SD0850", "SD0851", "SD0852"];
+
+/// Runs until it is killed or refused. `column` is the one beside `id` that this version writes and reads.
+pub async fn work(url: &str, dir: &str, schema: &str, column: &str) {
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let started = Lockstep::builder("shop", Migrations::load(dir).unwrap())
+        .heartbeat(Duration::from_millis(200))
+        .contract_poll(Duration::from_millis(100))
+        .wait_deadline(Duration::from_secs(60))
+        .database_url(url)
+        .schema(schema)
+        .progress(Arc::new(Lines))
+        .start()
+        .await;
+    let lockstep = match started {
+        Ok(lockstep) => lockstep,
+        Err(error) if EXPECTED.contains(&error.code()) => {
+            println!("ended {}", error.code());
+            return;
+        }
+        Err(error) => {
+            println!("failed to start: {}: {error}", error.code());
+            return;
+        }
+    };
+    println!("ready");
+    let patience = Duration::from_secs(2);
+    if url.starts_with("sqlite") {
+        let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(patience).after_connect(lockstep.hook());
+        sqlite(pool.connect_lazy(url).unwrap(), &lockstep, column).await;
+    } else {
+        let pool = PgPoolOptions::new().max_connections(3).acquire_timeout(patience).after_connect(lockstep.hook());
+        postgres(pool.connect_lazy(url).unwrap(), &lockstep, column).await;
+    }
+}
+
+macro_rules! on {
+    ($name:ident, $db:ty) => {
+        async fn $name(pool: Pool<$db>, lockstep: &Lockstep, column: &str) {
+            let insert = format!("INSERT INTO users (id, {column}) VALUES ($1, $2)");
+            let select = format!("SELECT id, {column} FROM users WHERE id = $1");
+            let first = i64::from(std::process::id()) * 1_000_000;
+            for id in first.. {
+                let text = format!("user {id}");
+                let query = sqlx::query(AssertSqlSafe(insert.as_str())).bind(id).bind(&text);
+                if said(query.execute(&pool).await, &insert) {
+                    println!("stored {id}");
+                }
+                let query = sqlx::query_as::<_, (i64, Option<String>)>(AssertSqlSafe(select.as_str())).bind(id);
+                said(query.fetch_optional(&pool).await, &select);
+                if let Ready::Refused { .. } = lockstep.ready().await {
+                    println!("ended by a refusal");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+}
+
+on!(postgres, sqlx::Postgres);
+on!(sqlite, sqlx::Sqlite);
+
+/// Whether a statement succeeded; one that failed although the database was there is printed.
+fn said<T>(result: Result<T, sqlx::Error>, sql: &str) -> bool {
+    let lost = |code: &str| {
+        // The server was told to end or is starting (57P0x), the connection broke (08), a file is locked by others (5).
+        code.starts_with("57P0") || code.starts_with("08") || code == "5"
+    };
+    match result {
+        Ok(_) => return true,
+        Err(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
+        }
+        Err(sqlx::Error::Database(e)) if e.code().is_some_and(|code| lost(&code)) => {}
+        Err(error) => println!("failed: {error} in {sql}"),
+    }
+    false
+}
