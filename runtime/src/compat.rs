@@ -21,13 +21,16 @@
 
 mod members;
 pub mod types;
+mod views;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use self::types::Fit;
 use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table};
+
+pub use views::view_schema;
 
 /// Why a schema is not served.
 ///
@@ -98,6 +101,9 @@ pub enum Reason {
     LosesTrigger { table: ObjectName, column: String },
     /// An index that the code declares is not there: its queries may be slow.
     NoIndex { table: ObjectName, columns: String },
+    /// The view goes through which the code sees the table as it was: what `SELECT *` returns changes under statements that
+    /// the server keeps prepared, and they fail.
+    LosesView { table: ObjectName },
 }
 
 impl Reason {
@@ -112,6 +118,7 @@ impl Reason {
                 | Self::NoUniqueKey { .. }
                 | Self::NoIndex { .. }
                 | Self::LosesTrigger { .. }
+                | Self::LosesView { .. }
         )
     }
 }
@@ -168,6 +175,9 @@ impl fmt::Display for Reason {
             Self::NoIndex { table, columns } => {
                 write!(f, "`{table}` has no index ({columns}), the code's queries may rely on it")
             }
+            Self::LosesView { table } => {
+                write!(f, "`{table}` is seen through a view that shows it as it was, which the code's `SELECT *` needs")
+            }
         }
     }
 }
@@ -190,16 +200,53 @@ pub fn breaks(dialect: Dialect, before: &Schema, after: &Schema, code: &Schema) 
     let mut reasons = strict_reasons(dialect, after, code);
     reasons.retain(|r| !matches!(r, Reason::UnknownEnumValue { .. }) && !old.contains(r));
     for declared in code.tables.values() {
-        if let (Some(before), Some(after)) = (before.tables.get(&declared.name), after.tables.get(&declared.name)) {
-            lost_triggers(before, after, declared, &mut reasons);
+        if let (Some(before), Some(after)) = (Reached::by(before, declared), Reached::by(after, declared)) {
+            lost_triggers(&before, &after, declared, &mut reasons);
+            if before.view.is_some() && before.shape() != after.shape() {
+                reasons.push(Reason::LosesView { table: declared.name.clone() });
+            }
         }
     }
     reasons
 }
 
-fn lost_triggers(before: &Table, after: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
-    let unknown = after.columns.iter().map(|c| &c.name).filter(|name| declared.column(name).is_none());
-    for column in unknown.filter(|name| before.is_synced(name) && !after.is_synced(name)) {
+/// What code reaches under a table's name: a table, or one behind a view.
+struct Reached<'s> {
+    base: &'s Table,
+    view: Option<&'s CompatView>,
+}
+
+impl<'s> Reached<'s> {
+    /// A view comes first: where both are there, the view is in a database schema that the code looks into first.
+    fn by(state: &'s Schema, declared: &Table) -> Option<Self> {
+        match state.compat_views.get(&declared.name) {
+            Some(view) => Some(Self { base: state.table(&view.table)?, view: Some(view) }),
+            None => Some(Self { base: state.table(&declared.name)?, view: None }),
+        }
+    }
+
+    /// The table's name for a column that the code names.
+    fn real_name(&self, column: &str) -> Option<String> {
+        match self.view {
+            Some(view) => view.columns.get(column).cloned(),
+            None => Some(column.to_owned()),
+        }
+    }
+
+    /// Names and types of what `SELECT *` returns.
+    fn shape(&self) -> BTreeMap<&str, Option<&str>> {
+        let ty = |real: &str| self.base.column(real).map(|c| c.ty.as_str());
+        match self.view {
+            Some(view) => view.columns.iter().map(|(seen, real)| (seen.as_str(), ty(real))).collect(),
+            None => self.base.columns.iter().map(|c| (c.name.as_str(), Some(c.ty.as_str()))).collect(),
+        }
+    }
+}
+
+fn lost_triggers(before: &Reached<'_>, after: &Reached<'_>, declared: &Table, reasons: &mut Vec<Reason>) {
+    let known: Vec<_> = declared.columns.iter().filter_map(|c| after.real_name(&c.name)).collect();
+    let unknown = after.base.columns.iter().map(|c| &c.name).filter(|name| !known.contains(name));
+    for column in unknown.filter(|name| before.base.is_synced(name) && !after.base.is_synced(name)) {
         reasons.push(Reason::LosesTrigger { table: declared.name.clone(), column: column.clone() });
     }
 }
@@ -218,13 +265,14 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
     let mut reasons = Vec::new();
     for (name, declared) in &code.tables {
         let declared = &*code.whole(declared);
-        match (state.tables.get(name), state.compat_views.get(name)) {
-            (Some(actual), _) => through_table((dialect, state), &state.whole(actual), declared, &mut reasons),
-            (None, Some(view)) => match state.tables.get(&view.table) {
-                Some(base) => through_view((dialect, state), view, &state.whole(base), declared, &mut reasons),
-                None => reasons.push(Reason::NoTable { table: name.clone() }),
-            },
-            (None, None) => reasons.push(Reason::NoTable { table: name.clone() }),
+        match Reached::by(state, declared) {
+            Some(reached) => {
+                let in_base = |column: &str| reached.real_name(column);
+                let base = &*state.whole(reached.base);
+                access(dialect, base, name, declared, in_base, &mut reasons);
+                members::compare(state, base, declared, in_base, &mut reasons);
+            }
+            None => reasons.push(Reason::NoTable { table: name.clone() }),
         }
     }
     for (name, declared) in &code.enums {
@@ -239,24 +287,6 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
         }
     }
     reasons
-}
-
-fn through_table((dialect, state): (Dialect, &Schema), actual: &Table, declared: &Table, reasons: &mut Vec<Reason>) {
-    let in_base = |column: &str| Some(column.to_owned());
-    access(dialect, actual, &declared.name, declared, in_base, reasons);
-    members::compare(state, actual, declared, in_base, reasons);
-}
-
-fn through_view(
-    (dialect, state): (Dialect, &Schema),
-    view: &CompatView,
-    base: &Table,
-    declared: &Table,
-    reasons: &mut Vec<Reason>,
-) {
-    let in_base = |column: &str| view.columns.iter().find(|(seen, _)| seen == column).map(|(_, real)| real.clone());
-    access(dialect, base, &view.name, declared, in_base, reasons);
-    members::compare(state, base, declared, in_base, reasons);
 }
 
 /// `in_base` translates a column name of the code into one of the base table.

@@ -247,7 +247,7 @@ impl History {
 
     /// The name of the code version that carries this chain: the id of its newest migration.
     pub fn version(&self) -> String {
-        self.newest().unwrap_or("initial").to_owned()
+        self.newest().unwrap_or(INITIAL).to_owned()
     }
 
     /// The migration of that id.
@@ -255,6 +255,9 @@ impl History {
         self.entries.iter().find(|e| e.head.id == id)
     }
 }
+
+/// The version of code that carries no migration.
+pub const INITIAL: &str = "initial";
 
 fn head_of(name: &str, text: &str) -> Result<Head> {
     // Steps are an array of tables, so everything before the first one is the head.

@@ -170,6 +170,17 @@ pub enum Error {
     /// The database does not serve this code and nothing that is known would change that.
     #[error("the database does not serve {app} {version}: {}", list(reasons))]
     NotServed { app: String, version: String, reasons: Vec<Reason> },
+    /// A plan counts on compatibility views that some connection of the old version does not see.
+    #[error(
+        "step {step} of migration {migration} was not begun: it counts on views for the old version, and not every connection of it has them: {}",
+        against.join("; ")
+    )]
+    NotBehindViews {
+        migration: String,
+        step: String,
+        /// Who has none, in words.
+        against: Vec<String>,
+    },
     /// Abort after contract has begun.
     #[error("migration {id} cannot be taken back: its contract phase has begun with step {step}")]
     AbortAfterContract {
@@ -356,6 +367,7 @@ impl Error {
             Self::NoSuchInstance { .. } => "SD0656",
             Self::InstanceAlive { .. } => "SD0657",
             Self::NothingToPace => "SD0658",
+            Self::NotBehindViews { .. } => "SD0665",
             Self::StepFailed { .. } => "SD0750",
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
@@ -430,6 +442,11 @@ impl Error {
                 "see `cargo schemadiff status` for what this database has applied".to_owned(),
             ],
             Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
+            Self::NotBehindViews { .. } => vec![
+                "open these connections through the hook (docs/lockstep.md), or end them, and apply again".to_owned(),
+                "or take the migration back with `cargo schemadiff abort` if it has begun, remove it, and write it again with `cargo schemadiff new NAME --strategy synced`"
+                    .to_owned(),
+            ],
             Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
             Self::NothingToPace => one("check the address; `cargo schemadiff apply` makes the ledger"),
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),

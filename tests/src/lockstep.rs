@@ -102,6 +102,7 @@ pub fn plan(dialect: Dialect, id: &str, parent: Option<&str>, before: &Schema, s
         parent: parent.map(ToOwned::to_owned),
         before: Fingerprint::of(before),
         after: Fingerprint::of(&now),
+        strategy: None,
         allowed_drops: Vec::new(),
         notes: Vec::new(),
         checksum: String::new(),

@@ -10,7 +10,7 @@ use cargo_schemadiff::{
 };
 use schemadiff::{
     model::{Dialect, ObjectName, Schema, between},
-    plan::Plan,
+    plan::{Plan, Strategy},
 };
 use schemadiff_tests::{
     engine::{Postgres, TestDatabase},
@@ -118,6 +118,7 @@ fn planned(state: &State, old: &Schema, new: &Schema) -> Result<Plan, String> {
         sizes: &BTreeMap::new(),
         id: "20240101000000_transition",
         parent: None,
+        strategy: &Strategy::synced(""),
     };
     let plan = plan(&request).map_err(|e| format!("no plan: {e}"))?;
     let text = plan.to_toml().map_err(|e| e.to_string())?;

@@ -121,6 +121,9 @@ async fn a_pool_behind_the_pooler_makes_heartbeats_the_evidence_of_its_version()
     let pool = pool.connect_with(through).await.unwrap();
     assert_eq!(evidence().await, Evidence::Heartbeat);
     assert_eq!(advisory_locks(&db).await.as_deref(), Some("1"), "that of the guard's own, direct connection");
+    // A path that one client sets would be the next client's: its version has no views.
+    let path = sqlx::raw_sql("SHOW search_path").fetch_one(&pool).await.unwrap();
+    assert_eq!(sqlx::Row::try_get::<String, _>(&path, 0).unwrap(), "\"$user\", public");
     pool.close().await;
 
     // It is left behind while its heart does not beat, and learns it without any new connection.

@@ -119,6 +119,7 @@ fn plan(steps: Vec<Step>, before: &Schema, after: &Schema) -> Plan {
         parent: None,
         before: Fingerprint::of(before),
         after: Fingerprint::of(after),
+        strategy: None,
         allowed_drops: vec![],
         notes: vec!["a note with \"quotes\" and '''three'''".into()],
         checksum: String::new(),

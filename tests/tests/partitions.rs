@@ -23,7 +23,7 @@ use schemadiff::{
         admin::{ApplyOptions, abort, apply},
     },
     model::{Dialect, ObjectName, Schema},
-    plan::{Action, Phase, Plan},
+    plan::{Action, Phase, Plan, Strategy},
 };
 use schemadiff_tests::{
     engine::TestDatabase,
@@ -75,7 +75,9 @@ async fn schema_of(sql: &str) -> Schema {
 fn planned(id: &str, parent: Option<&str>, current: &Schema, desired: &Schema) -> Plan {
     let (hints, options, sizes) = (Hints::default(), DiffOptions::default(), BTreeMap::new());
     let ddl = &*renderer(Dialect::Postgres);
-    plan(&PlanRequest { current, desired, hints: &hints, options: &options, ddl, sizes: &sizes, id, parent }).unwrap()
+    let strategy = Strategy::synced("nothing speaks for another");
+    let (hints, options, sizes, strategy) = (&hints, &options, &sizes, &strategy);
+    plan(&PlanRequest { current, desired, hints, options, ddl, sizes, id, parent, strategy }).unwrap()
 }
 
 /// The database with its unknown partitions, and both migrations, the first of which has been applied.

@@ -26,7 +26,7 @@ fn render(schema: &Schema) -> Vec<String> {
             }
         }
     }
-    statements.extend(schema.compat_views.values().flat_map(|v| ddl.create_compat_view(v)));
+    statements.extend(schema.compat_views.values().flat_map(|v| ddl.create_compat_view(v, &schema.tables[&v.table])));
     statements
 }
 

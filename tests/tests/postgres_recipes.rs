@@ -285,15 +285,13 @@ async fn old_code_keeps_its_rights_through_a_compatibility_view() {
     let view = CompatView {
         name: ObjectName::new("clients"),
         table: ObjectName::new("customers"),
-        columns: [("id", "id"), ("name", "full name"), ("secret", "secret")]
-            .map(|(a, b)| (a.into(), b.into()))
-            .to_vec(),
+        columns: [("id", "id"), ("name", "full name"), ("secret", "secret")].map(|(a, b)| (a.into(), b.into())).into(),
     };
     run(&mut admin, "BEGIN").await;
     admin.run(&DDL.rename_table(&view.name, &view.table)).await.unwrap();
     admin.run(&DDL.rename_column(&view.table, "name", "full name")).await.unwrap();
     let version = admin.server().version;
-    admin.run(&Renderer::new(version).create_compat_view(&view)).await.unwrap();
+    admin.run(&Renderer::new(version).create_compat_view(&view, &Table::new(view.table.clone()))).await.unwrap();
     run(&mut admin, "COMMIT").await;
 
     let as_user = |user: &str| server.url_as(user, &database.name);
@@ -310,7 +308,7 @@ async fn old_code_keeps_its_rights_through_a_compatibility_view() {
     let seen = admin.introspect(&Scope::default()).await.unwrap().schema;
     assert_eq!(seen.compat_views.values().collect::<Vec<_>>(), [&view]);
     assert_eq!(seen.opaque, []);
-    admin.run(&DDL.drop_compat_view(&view.name)).await.unwrap();
+    admin.run(&DDL.drop_compat_view(&view)).await.unwrap();
 }
 
 /// What is called catalogue-only must not rewrite the table on this server, whatever the list says.

@@ -1,7 +1,7 @@
 //! The predicate, case by case: which state serves which code, and in which words it says no.
 
 use schemadiff::{
-    compat::{serves, strictly_serves},
+    compat::{Reason, breaks, serves, strictly_serves},
     model::{
         Check, Column, CompatView, Dialect, EnumType, Generated, Identity, IdentityKind, ObjectName, Schema, Sync,
         Table,
@@ -135,6 +135,36 @@ fn a_compatibility_view_stands_in_for_a_renamed_table() {
     };
     assert_eq!(serves(DIALECT, &view(&[("id", "id"), ("note", "remark")]), &code), Ok(()));
     assert_eq!(refusals(&view(&[("id", "id")]), &code), ["column `users.note` does not exist"]);
+}
+
+#[test]
+fn only_its_own_version_sees_a_table_through_a_view() {
+    let code = users(vec![column("id", "bigint"), nullable("note", "text")]);
+    let before = users(vec![column("id", "bigint"), nullable("note", "text")]);
+    let mut after = users(vec![column("id", "bigint"), nullable("remark", "text"), nullable("fresh", "text")]);
+    let name = ObjectName::in_schema(Some("schemadiff_shop_v1"), "users");
+    let columns = [("id", "id"), ("note", "remark")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    let view = CompatView { name: name.clone(), table: ObjectName::new("users"), columns };
+    after.compat_views.insert(name, view);
+
+    let own = after.seen_through(Some("schemadiff_shop_v1"));
+    assert_eq!(breaks(DIALECT, &before, &own, &code), []);
+    for views in [None, Some("schemadiff_shop_v2"), Some("public")] {
+        let other = after.seen_through(views);
+        assert_eq!(refusals(&other, &code), ["column `users.note` does not exist"], "{views:?}");
+    }
+    // New code is not in the view's way, nor the view in its.
+    let new = users(vec![column("id", "bigint"), nullable("remark", "text"), nullable("fresh", "text")]);
+    assert_eq!(serves(DIALECT, &after.seen_through(Some("schemadiff_shop_v2")), &new), Ok(()));
+
+    // Without the view `SELECT *` returns something else, even where every column is there.
+    let mut gone = after.clone();
+    gone.compat_views.clear();
+    gone.tables.get_mut(&ObjectName::new("users")).unwrap().columns[1].name = "note".to_owned();
+    let lost: Vec<_> = breaks(DIALECT, &own, &gone, &code);
+    assert_eq!(lost, [Reason::LosesView { table: ObjectName::new("users") }]);
+    gone.tables.get_mut(&ObjectName::new("users")).unwrap().columns.pop();
+    assert_eq!(breaks(DIALECT, &own, &gone, &code), [], "as it was before");
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         parent: None,
         before: Fingerprint::of(old),
         after: Fingerprint::of(new),
+        strategy: None,
         allowed_drops: Vec::new(),
         notes: Vec::new(),
         checksum: String::new(),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemadiff::{lockstep::admin::Target, plan::Phase};
 
 use crate::{
-    config::{GlobalArgs, parse_duration, parse_stall},
+    config::{GlobalArgs, StrategyArg, parse_duration, parse_stall},
     side::Side,
 };
 
@@ -91,6 +91,9 @@ pub struct IntentArgs {
     /// Acknowledge the loss of a table or column by name, `users` or `users.fullname`; repeatable
     #[arg(long, value_name = "NAME")]
     pub allow_drop: Vec<String>,
+    /// How old and new code live side by side where there is a choice [default: schemadiff.toml, or auto]
+    #[arg(long, value_name = "WAY", value_enum)]
+    pub strategy: Option<StrategyArg>,
 }
 
 /// `new`.

@@ -7,7 +7,7 @@ use super::{
     args::DiffArgs,
     compare::{Comparison, Spelling, compare},
     context::Context,
-    planning,
+    planning, strategy,
 };
 use crate::{
     Error, Result,
@@ -30,9 +30,10 @@ pub(super) async fn run(context: &Context, args: &DiffArgs) -> Result<Outcome> {
     };
     let to = args.to.clone().unwrap_or(Side::Crate);
     let comparison = compare(context, &from, &to, &args.intent, &migrations, Spelling::BestEffort).await?;
+    let parent = migrations.head().map(|plan| plan.id.as_str());
     let result = match comparison.changes() {
         Ok(changes) if changes.is_empty() => Planned { changes, plan: None, refused: None },
-        Ok(changes) => match planning::plan(&comparison, "diff", None) {
+        Ok(changes) => match plan(context, args, &comparison, parent).await {
             Ok(plan) => Planned { changes, plan: Some(plan), refused: None },
             Err(error) => Planned { changes, plan: None, refused: Some(error) },
         },
@@ -47,6 +48,11 @@ pub(super) async fn run(context: &Context, args: &DiffArgs) -> Result<Outcome> {
         None if args.exit_code && !result.changes.is_empty() => Ok(Outcome::Differences),
         None => Ok(Outcome::Done),
     }
+}
+
+async fn plan(context: &Context, args: &DiffArgs, comparison: &Comparison, parent: Option<&str>) -> Result<Plan> {
+    let strategy = strategy::choose(context, args.intent.strategy, comparison, parent).await?;
+    planning::plan(comparison, "diff", parent, &strategy)
 }
 
 struct Planned {

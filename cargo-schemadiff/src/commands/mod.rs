@@ -16,6 +16,7 @@ mod planning;
 mod retire;
 mod snapshot;
 mod status;
+mod strategy;
 
 use std::{ffi::OsString, process::ExitCode};
 

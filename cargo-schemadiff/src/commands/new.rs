@@ -13,7 +13,7 @@ use super::{
     args::NewArgs,
     compare::{Comparison, Spelling, compare},
     context::Context,
-    planning,
+    planning, strategy,
 };
 use crate::{
     Error, Kind, Result,
@@ -48,7 +48,8 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
         context.report.say(format!("{}\n", paint(style::GOOD, "no differences, nothing to write")))?;
         return Ok(Outcome::Done);
     }
-    let plan = planning::plan(&comparison, &id, parent.as_deref())?;
+    let strategy = strategy::choose(context, args.intent.strategy, &comparison, parent.as_deref()).await?;
+    let plan = planning::plan(&comparison, &id, parent.as_deref(), &strategy)?;
     prove_it(context, &comparison, &plan, &mut server).await?;
     let lock = lock_after(&comparison, &plan);
     let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };

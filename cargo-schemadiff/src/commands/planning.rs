@@ -1,6 +1,6 @@
 //! From a comparison to a plan.
 
-use schemadiff::plan::Plan;
+use schemadiff::plan::{Plan, Strategy};
 
 use super::compare::Comparison;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// What the planner refuses.
-pub fn plan(comparison: &Comparison, id: &str, parent: Option<&str>) -> Result<Plan> {
+pub fn plan(comparison: &Comparison, id: &str, parent: Option<&str>, strategy: &Strategy) -> Result<Plan> {
     let ddl = ddl(comparison.dialect, comparison.version)?;
     planner::plan(&PlanRequest {
         current: &comparison.current,
@@ -24,5 +24,6 @@ pub fn plan(comparison: &Comparison, id: &str, parent: Option<&str>) -> Result<P
         sizes: &comparison.sizes,
         id,
         parent,
+        strategy,
     })
 }

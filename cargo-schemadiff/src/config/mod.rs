@@ -13,7 +13,7 @@ mod pace;
 
 use crate::{Error, Kind, Result};
 
-pub use options::{Color, Format, GlobalArgs, ProjectArgs};
+pub use options::{Color, Format, GlobalArgs, ProjectArgs, StrategyArg};
 pub use pace::{parse_duration, parse_stall};
 
 const FILE: &str = "schemadiff.toml";
@@ -51,6 +51,10 @@ pub struct File {
     pub backfill: pace::Backfill,
     /// Above what they wait.
     pub throttle: pace::Throttle,
+    /// How old and new code live side by side where there is a choice: `auto`, `views` or `synced`.
+    pub strategy: Option<StrategyArg>,
+    /// Applications all of whose connections are opened through the hook, by the names given to `Lockstep::builder`.
+    pub hooked_apps: Vec<String>,
 }
 
 /// Settings from the command line, the environment and `schemadiff.toml`, in this order.

@@ -104,3 +104,16 @@ pub enum Color {
     /// Never.
     Never,
 }
+
+/// How old and new code live side by side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyArg {
+    /// Views where every connection of the old version is known to see them, else synced columns.
+    #[default]
+    Auto,
+    /// Compatibility views for the old version; its connections must be opened through the hook.
+    Views,
+    /// New columns beside the old ones, kept in step by triggers.
+    Synced,
+}

@@ -246,10 +246,13 @@ pub trait Ddl: Send + Sync {
     fn create_sync(&self, sync: &SyncSpec) -> Vec<String>;
     /// Takes them away, trigger first.
     fn drop_sync(&self, table: &ObjectName, name: &str) -> Vec<String>;
-    /// A compatibility view, marked so that introspection knows it, with the table's grants.
-    fn create_compat_view(&self, view: &CompatView) -> Vec<String>;
+    /// A compatibility view, marked so that introspection knows it, with the table's grants. One that shows the table `of`, as
+    /// it is at that moment, with all its columns under their names, has them in the table's order. Where it stands in another
+    /// database schema than its table, that schema is one version's own: it is made with its first view and goes with its
+    /// last.
+    fn create_compat_view(&self, view: &CompatView, of: &Table) -> Vec<String>;
     /// Drops it.
-    fn drop_compat_view(&self, name: &ObjectName) -> Vec<String>;
+    fn drop_compat_view(&self, view: &CompatView) -> Vec<String>;
     /// Whether every row has an identifier of the engine's own, so that a backfill and a trigger need no key.
     fn has_row_identifier(&self) -> bool {
         false

@@ -44,6 +44,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         parent: parent.map(Into::into),
         before: Fingerprint::of(before),
         after: Fingerprint::of(after),
+        strategy: None,
         allowed_drops: vec![],
         notes: vec![],
         checksum: String::new(),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{
     PlanRequest,
     proto::{Fill, Proto, Work, rank, tag},
+    shield,
 };
 use crate::{
     Error, Kind, Result,
@@ -35,8 +36,9 @@ struct PendingFill {
 pub(super) enum Retype {
     /// One ALTER, in contract.
     InPlace,
-    /// Through a synced column of this name, swapped in contract.
-    Shadow(String),
+    /// Through a synced column of the first name, swapped in contract. Where the retiring version has views they are swapped
+    /// before that: the old column then lives on under the second name, which only the view and the trigger know.
+    Shadow(String, Option<String>),
 }
 
 /// The plan in the making.
@@ -51,8 +53,14 @@ pub(super) struct Context<'a> {
     pub syncs: BTreeMap<String, SyncSpec>,
     /// Columns whose type changes, by table and name.
     pub retypes: BTreeMap<(ObjectName, String), Retype>,
-    /// Tables with a compatibility view on them.
+    /// Tables whose old name stays as a view for everybody.
     pub viewed: BTreeSet<ObjectName>,
+    /// The database schemas with the retiring version's views; empty where it has none.
+    pub views: Vec<String>,
+    /// Tables with such views.
+    pub shields: BTreeSet<ObjectName>,
+    /// Whether something in the plan can be done in two ways.
+    pub chosen: bool,
     fills: BTreeMap<ObjectName, Vec<PendingFill>>,
     /// The change that is being planned, in words.
     pub cause: String,
@@ -69,6 +77,9 @@ impl<'a> Context<'a> {
             syncs: BTreeMap::new(),
             retypes: BTreeMap::new(),
             viewed: BTreeSet::new(),
+            views: shield::schemas(request),
+            shields: BTreeSet::new(),
+            chosen: false,
             fills: BTreeMap::new(),
             cause: String::new(),
         }
@@ -244,6 +255,12 @@ pub(super) fn temporary(name: &str) -> String {
     let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let kept = &name[..name.floor_char_boundary(48)];
     format!("{kept}_{hash}__new")
+}
+
+/// A private name for a column that only the retiring version's view still shows.
+pub(super) fn retained(name: &str) -> String {
+    let new = temporary(name);
+    format!("{}__old", new.strip_suffix("__new").unwrap_or(&new))
 }
 
 /// Part of a step's id: letters, digits, `_`, `-` and `.`.

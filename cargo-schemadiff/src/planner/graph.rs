@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    compat,
+    compat::{self, Reason},
     model::{Delta, Dialect, ObjectName, Schema, between},
     plan::Phase,
 };
@@ -38,13 +38,8 @@ impl Placed {
 }
 
 /// Orders the steps, and leads `state` from the first state to the last.
-pub(super) fn schedule(
-    dialect: Dialect,
-    protos: Vec<Proto>,
-    state: &mut Schema,
-    old_code: &Schema,
-) -> Result<Vec<Placed>> {
-    let mut graph = Graph::new(dialect, protos, old_code);
+pub(super) fn schedule(protos: Vec<Proto>, state: &mut Schema, old: OldCode<'_>) -> Result<Vec<Placed>> {
+    let mut graph = Graph::new(protos, old);
     let mut placed = Vec::new();
     for phase in [Phase::Expand, Phase::Backfill, Phase::Contract] {
         while let Some(step) = graph.next(phase, state)? {
@@ -63,6 +58,31 @@ pub(super) fn schedule(
     }
 }
 
+/// The version that is being replaced.
+#[derive(Clone, Copy)]
+pub(super) struct OldCode<'c> {
+    /// What it declares.
+    pub schema: &'c Schema,
+    /// The database schemas with its views, one for each application.
+    pub views: &'c [String],
+    /// The engine, whose names of types are compared.
+    pub dialect: Dialect,
+}
+
+impl OldCode<'_> {
+    /// What it would miss after a step between these states that hold the named tables and views.
+    pub fn misses(self, before: &Schema, after: &Schema, names: &BTreeSet<ObjectName>) -> Vec<Reason> {
+        let code = restrict(self.schema, names);
+        if self.views.is_empty() {
+            return compat::breaks(self.dialect, before, after, &code);
+        }
+        let through = |views: &String| {
+            compat::breaks(self.dialect, &before.seen_through(Some(views)), &after.seen_through(Some(views)), &code)
+        };
+        self.views.iter().map(through).find(|reasons| !reasons.is_empty()).unwrap_or_default()
+    }
+}
+
 struct Graph<'c> {
     protos: Vec<Option<Proto>>,
     /// Indexes of the steps that each step must come after.
@@ -72,12 +92,11 @@ struct Graph<'c> {
     /// Known to break the previous version.
     deferred: BTreeSet<usize>,
     placed: BTreeSet<usize>,
-    old_code: &'c Schema,
-    dialect: Dialect,
+    old: OldCode<'c>,
 }
 
 impl<'c> Graph<'c> {
-    fn new(dialect: Dialect, protos: Vec<Proto>, old_code: &'c Schema) -> Self {
+    fn new(protos: Vec<Proto>, old: OldCode<'c>) -> Self {
         let mut bearers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, proto) in protos.iter().enumerate() {
             for tag in &proto.tags {
@@ -98,8 +117,7 @@ impl<'c> Graph<'c> {
             waiting,
             deferred: BTreeSet::new(),
             placed: BTreeSet::new(),
-            old_code,
-            dialect,
+            old,
             protos: protos.into_iter().map(Some).collect(),
         }
     }
@@ -136,8 +154,7 @@ impl<'c> Graph<'c> {
     }
 
     fn survives(&self, before: &Schema, after: &Schema) -> bool {
-        let names = names([before, after]);
-        compat::breaks(self.dialect, before, after, &restrict(self.old_code, &names)).is_empty()
+        self.old.misses(before, after, &names([before, after])).is_empty()
     }
 
     /// Places a step, and with a rebuild all other rebuilds of its table that could come now.
@@ -201,8 +218,12 @@ fn touched(protos: &[Proto], state: &Schema) -> BTreeSet<ObjectName> {
     names
 }
 
+/// Tables, views, and the names under which a version that looks into a view's database schema first knows them.
 fn names(schemas: [&Schema; 2]) -> BTreeSet<ObjectName> {
-    schemas.iter().flat_map(|s| s.tables.keys().chain(s.compat_views.keys())).cloned().collect()
+    let tables = schemas.iter().flat_map(|s| s.tables.keys()).cloned();
+    let views = schemas.iter().flat_map(|s| s.compat_views.keys());
+    let views = views.flat_map(|name| [name.clone(), ObjectName::new(name.name.clone())]);
+    tables.chain(views).collect()
 }
 
 /// The named tables and compatibility views, and the views on these tables.

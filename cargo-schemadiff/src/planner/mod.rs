@@ -10,14 +10,15 @@ mod graph;
 mod ops;
 mod proto;
 mod renaming;
+mod shield;
 mod synced;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{self, Dialect, Fingerprint, ObjectName, Schema, between},
-    plan::{PLAN_FORMAT, Phase, Plan},
+    model::{self, Fingerprint, ObjectName, Schema, between},
+    plan::{PLAN_FORMAT, Phase, Plan, Strategy},
 };
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
 };
 use context::Context;
 pub(crate) use context::describe;
-use graph::Placed;
+use graph::{OldCode, Placed};
 
 /// What to plan.
 pub struct PlanRequest<'a> {
@@ -48,6 +49,8 @@ pub struct PlanRequest<'a> {
     pub id: &'a str,
     /// The migration before it.
     pub parent: Option<&'a str>,
+    /// How old and new code live side by side, where the engine leaves the choice.
+    pub strategy: &'a Strategy,
 }
 
 /// Plans the way from the current schema to the desired one. No difference gives a plan without steps.
@@ -67,13 +70,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
 
     let protos = std::mem::take(&mut context.protos);
     let mut state = managed.clone();
-    let dialect = request.ddl.dialect();
-    let placed = graph::schedule(dialect, protos, &mut state, &managed)?;
+    let views = std::mem::take(&mut context.views);
+    let old = OldCode { schema: &managed, views: &views, dialect: request.ddl.dialect() };
+    let placed = graph::schedule(protos, &mut state, old)?;
     arrived(&state, request.desired)?;
 
     let mut notes = Vec::new();
     let before_contract = state_before_contract(&managed, &placed)?;
-    let gap = overlap_gap(dialect, &managed, &before_contract, request.desired, &placed)?;
+    let gap = overlap_gap(old, &before_contract, request.desired, &placed)?;
     let mut steps = assemble::steps(&context, &placed)?;
     if let Some(reasons) = gap {
         notes.push(format!(
@@ -87,10 +91,11 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     let mut plan = Plan {
         format: PLAN_FORMAT,
         id: request.id.to_owned(),
-        dialect,
+        dialect: request.ddl.dialect(),
         parent: request.parent.map(str::to_owned),
         before: Fingerprint::of(&managed),
         after: Fingerprint::of(request.desired),
+        strategy: context.chosen.then(|| request.strategy.clone()),
         allowed_drops: used_drops(&changes),
         notes,
         checksum: String::new(),
@@ -149,16 +154,15 @@ fn state_before_contract(start: &Schema, placed: &[Placed]) -> Result<Schema> {
 
 /// Why the new version does not run before contract, if it does not. Where it does, it must also live through contract.
 fn overlap_gap(
-    dialect: Dialect,
-    managed: &Schema,
+    old: OldCode<'_>,
     before_contract: &Schema,
     desired: &Schema,
     placed: &[Placed],
 ) -> Result<Option<Vec<compat::Reason>>> {
     // What no step touches cannot break.
     let touched: BTreeSet<_> = placed.iter().flat_map(Placed::names).collect();
-    let part = graph::restrict(managed, &touched);
-    let broken = compat::breaks(dialect, &part, &graph::restrict(before_contract, &touched), &part);
+    let part = graph::restrict(old.schema, &touched);
+    let broken = old.misses(&part, &graph::restrict(before_contract, &touched), &touched);
     if !broken.is_empty() {
         return Err(Error::new(Kind::Internal, "SD0904", "expand would break the running version")
             .cause(hazard::no_overlap::words(&broken))
@@ -167,5 +171,5 @@ fn overlap_gap(
     if !placed.iter().any(|p| p.phase == Phase::Contract) {
         return Ok(None);
     }
-    Ok(compat::serves(dialect, before_contract, desired).err())
+    Ok(compat::serves(old.dialect, before_contract, desired).err())
 }

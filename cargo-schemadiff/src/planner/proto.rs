@@ -64,6 +64,7 @@ pub(super) struct Proto {
 
 /// Rank of a step among those that could come next.
 pub(super) mod rank {
+    pub const VIEW: u8 = 5;
     pub const TYPE: u8 = 10;
     pub const TABLE: u8 = 20;
     pub const COLUMN: u8 = 30;
@@ -262,6 +263,10 @@ pub(super) mod tag {
     /// Foreign keys that reference the table and shall go are gone.
     pub fn unreferenced(table: &ObjectName) -> String {
         format!("unreferenced {table}")
+    }
+    /// The retiring version sees the table through a view of its own.
+    pub fn shielded(table: &ObjectName) -> String {
+        format!("shielded {table}")
     }
     /// The compatibility view on the table is gone.
     pub fn unviewed(table: &ObjectName) -> String {

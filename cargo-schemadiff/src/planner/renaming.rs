@@ -17,8 +17,9 @@ pub(super) fn rename_column(schema: &mut Schema, table: &ObjectName, from: &str,
             rename_all(&mut key.ref_columns, from, to);
         }
     }
-    for view in schema.compat_views.values_mut().filter(|view| view.table == *table) {
-        for (_, real) in view.columns.iter_mut().filter(|(_, real)| real == from) {
+    let follows = |of: &ObjectName| of == table || partitions.contains(of);
+    for view in schema.compat_views.values_mut().filter(|view| follows(&view.table)) {
+        for real in view.columns.values_mut().filter(|real| *real == from) {
             to.clone_into(real);
         }
     }
@@ -78,16 +79,18 @@ pub(super) fn referencing(schema: &Schema, table: &ObjectName) -> Vec<ObjectName
     schema.tables.values().filter(references).map(|t| t.name.clone()).collect()
 }
 
-/// Statements that make a sequence named after the old column follow.
-pub(super) fn sequence(cx: &Context<'_>, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
-    let Some(column) = cx.before(table).and_then(|t| t.column(to)) else { return Vec::new() };
+/// Statements that make a sequence named after the old column follow, and those that take it back.
+pub(super) fn sequence(cx: &Context<'_>, table: &ObjectName, from: &str, to: &str) -> (Vec<String>, Vec<String>) {
+    let Some(column) = cx.before(table).and_then(|t| t.column(to)) else { return (Vec::new(), Vec::new()) };
     let named = |name: &str| {
         let identity = column.identity.clone().filter(|i| i.sequence.is_none())?;
         let sequence = Some(cx.ddl.default_name(&table.name, &[name], "seq"));
         Some(Column { identity: Some(Identity { sequence, ..identity }), ..column.clone() })
     };
     match (named(from), named(to)) {
-        (Some(before), Some(after)) => cx.ddl.alter_identity(table, &before, &after),
-        _ => Vec::new(),
+        (Some(before), Some(after)) => {
+            (cx.ddl.alter_identity(table, &before, &after), cx.ddl.alter_identity(table, &after, &before))
+        }
+        _ => (Vec::new(), Vec::new()),
     }
 }

@@ -85,7 +85,7 @@ fn interim(column: &Column) -> Column {
     Column { nullable: true, default: None, identity: None, ..column.clone() }
 }
 
-fn create(cx: &Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
+fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let Synced { table, column, old, .. } = synced;
     let added = interim(column);
     let what = match old {
@@ -114,8 +114,8 @@ fn create(cx: &Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let proto = Proto::new(rank::COLUMN, slug(&["add-column", &table.to_string(), &column.name]), what, table)
         .effect(effect)
         .tag(tag::column(table, &column.name))
-        .after(tag::TYPES)
-        .hazard(cx.result_shape_hazard(table));
+        .after(tag::TYPES);
+    let proto = cx.changes_shape(table, proto);
     if loosened.is_some() {
         return cx.rebuild(proto, Vec::new());
     }

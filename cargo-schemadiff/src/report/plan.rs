@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use schemadiff::{
     model::{ObjectName, Opaque},
-    plan::{Action, Backfill, Envelope, Hazard, Phase, Plan, Step},
+    plan::{Action, Backfill, Envelope, Hazard, Overlap, Phase, Plan, Step, Strategy},
 };
 
 use super::{bytes, count, paint, style};
@@ -53,6 +53,13 @@ pub fn render(plan: &Plan, around: Surroundings<'_>) -> String {
             render_step(&mut out, step, around.sizes);
         }
         out.push('\n');
+    }
+    if let Some(Strategy { way, why, .. }) = &plan.strategy {
+        let way = match way {
+            Overlap::Synced => "columns kept in step by triggers",
+            Overlap::Views => "compatibility views for the old version",
+        };
+        line(&mut out, format!("{} {way}, because {why}\n", paint(style::HEADING, "strategy")));
     }
     list(&mut out, "notes", plan.notes.iter().map(String::as_str));
     out

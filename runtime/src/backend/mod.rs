@@ -164,6 +164,15 @@ impl LedgerSql {
     }
 }
 
+/// A session that was not opened through the hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unhooked {
+    /// The session.
+    pub session: Blocker,
+    /// How long it has been there, in milliseconds.
+    pub age_ms: u64,
+}
+
 /// One connection to a database at deploy time.
 ///
 /// Ledger operations that both engines can say in the same SQL are functions of [`ledger`].
@@ -238,6 +247,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Ends the sessions that a dead instance left open on the server; all of its version's, unless another instance of the
     /// version has shown life within the grace time. How many were ended, and how many were left.
     fn end_sessions(&mut self, lease: &Lease, grace_ms: i64) -> impl Future<Output = DbResult<(i64, i64)>> + Send;
+    /// Sessions that cannot be told from those of these applications that came through the hook (same user, same
+    /// application name), and did not. None where the engine has no sessions.
+    fn sessions_without_hook(&mut self, apps: &[String]) -> impl Future<Output = DbResult<Vec<Unhooked>>> + Send;
     /// Rows whose parents are missing in these tables and the tables that refer to them; 0 where the engine enforces it.
     fn foreign_key_violations(&mut self, tables: &[String]) -> impl Future<Output = DbResult<u64>> + Send;
 

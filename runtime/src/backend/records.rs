@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Process;
 use crate::{
+    compat::view_schema,
     model::{Fingerprint, Schema},
     plan::{Phase, Way},
     waiting::Evidence,
@@ -200,6 +201,13 @@ pub struct Identity {
     pub schema: Schema,
 }
 
+impl Identity {
+    /// The database schema that this code's connections look into first, where they have a session of their own.
+    pub fn views(&self) -> String {
+        view_schema(&self.app, &self.version)
+    }
+}
+
 /// One running instance, or one that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -264,6 +272,14 @@ pub struct Worker {
     pub since_ms: i64,
     /// Age of its last sign of life.
     pub heartbeat_age_ms: i64,
+}
+
+impl Lease {
+    /// The database schema that this code's connections look into first. None behind a pooler: its sessions are lent to one
+    /// client after the other, so that no client can have a `search_path` of its own.
+    pub fn views(&self) -> Option<String> {
+        (self.evidence != Evidence::Heartbeat).then(|| self.identity.views())
+    }
 }
 
 impl Worker {

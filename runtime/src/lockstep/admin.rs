@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    Event, Holder, Progress, Retry, Status,
+    Connections, Event, Holder, Progress, Retry, Status,
     context::{Context, Stop},
-    decide, retire,
+    decide, hooked, retire,
     retry::{jittered, random_name},
     run::{Advance, Work},
     status,
@@ -118,6 +118,15 @@ pub async fn apply(
 /// When the database cannot be read.
 pub async fn status(url: &str, migrations: Option<&Migrations>) -> Result<Status> {
     by_engine!(url, status_on(migrations))
+}
+
+/// Whether the connections of a code version that runs now see its compatibility views. Nothing is known of a database
+/// without a ledger.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn connections_of(url: &str, version: &str) -> Result<Connections> {
+    by_engine!(url, connections_on(version))
 }
 
 /// Takes a migration back whose contract phase has not begun.
@@ -314,6 +323,22 @@ async fn status_on<B: Backend>(url: &str, migrations: Option<&Migrations>) -> Re
     let status = status::read(&mut db, history.as_deref()).await;
     db.close().await;
     status
+}
+
+async fn connections_on<B: Backend>(url: &str, version: &str) -> Result<Connections> {
+    let mut db = B::connect(&B::target(url)?).await?;
+    let grace_ms = i64::try_from(super::lease::GRACE.as_millis()).unwrap_or(i64::MAX);
+    let found = async {
+        if ledger::read(&mut db, &[]).await?.is_none() {
+            return Ok(Connections::default());
+        }
+        let failed = |e| ledger::explain::<B>("look at the sessions of the old version", e);
+        let leases = db.leases().await.map_err(failed)?;
+        hooked::connections(&mut db, version, &leases, grace_ms).await.map_err(failed)
+    }
+    .await;
+    db.close().await;
+    found
 }
 
 async fn abort_on<B: Backend>(

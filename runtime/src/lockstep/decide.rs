@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::state::{self, contradiction};
 use crate::{
     backend::{Identity, Lease, Ledger, MigrationRow, MigrationState, Retired, StepState},
-    compat::{Reason, breaks, serves},
+    compat::{Reason, breaks, serves, view_schema},
     embed::History,
     error::{Error, Result},
-    model::{Dialect, ObjectName, Schema},
+    model::{Delta, Dialect, ObjectName, Schema},
     plan::{Phase, Plan, Snapshot, Step, Way},
     waiting::{Evidence, Holder},
 };
@@ -191,10 +191,10 @@ pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Res
     let is_known = |name: &ObjectName| {
         world.snapshot.schema.tables.contains_key(name) || states.iter().any(|s| s.tables.contains_key(name))
     };
-    Ok(declared
-        .iter()
-        .map(|code| code.restricted_to(is_known))
-        .all(|code| states.iter().all(|state| serves(world.snapshot.dialect, state, &code).is_ok())))
+    let views = view_schema(&retired.app, &retired.version);
+    Ok(declared.iter().map(|code| code.restricted_to(is_known)).all(|code| {
+        states.iter().all(|state| serves(world.snapshot.dialect, &state.seen_through(Some(&views)), &code).is_ok())
+    }))
 }
 
 /// Who would miss something in `after` that it has in `current`.
@@ -208,11 +208,11 @@ fn between(
     let mut holders = Vec::new();
     let mut retire: Vec<Retired> = Vec::new();
     for lease in world.leases {
-        let Identity { app, version, schema, .. } = &lease.identity;
+        let Identity { app, version, .. } = &lease.identity;
         if world.ledger.retired(app, version).is_some() {
             continue;
         }
-        let reasons = news(world.snapshot.dialect, current, after, schema);
+        let reasons = news(world.snapshot.dialect, current, after, lease);
         if reasons.is_empty() {
             continue;
         }
@@ -236,10 +236,12 @@ fn between(
     if holders.is_empty() { Gate::Open(retire) } else { Gate::Closed(named(holders)) }
 }
 
-/// What code with this schema would newly miss. What it misses already is not this step's doing: the tables of another
-/// service that these migrations do not know.
-fn news(dialect: Dialect, current: &Schema, after: &Schema, code: &Schema) -> Vec<Reason> {
-    breaks(dialect, current, after, code)
+/// What this lease's code would newly miss. What it misses already is not this step's doing: the tables of another service
+/// that these migrations do not know.
+fn news(dialect: Dialect, current: &Schema, after: &Schema, lease: &Lease) -> Vec<Reason> {
+    let views = lease.views();
+    let views = views.as_deref();
+    breaks(dialect, &current.seen_through(views), &after.seen_through(views), &lease.identity.schema)
 }
 
 /// Whether the instance, or any connection of its version, is alive.
@@ -333,9 +335,14 @@ impl Touched {
             // What says nothing of its effect may touch anything, and so may what is about no single table.
             touched.everything |= step.effects.is_empty();
             for delta in &step.effects {
-                match delta.table() {
-                    Some(table) => drop(touched.tables.insert(table.clone())),
-                    None => touched.everything = true,
+                match delta {
+                    Delta::CompatView { before, after, .. } => {
+                        touched.tables.extend([before, after].into_iter().flatten().map(|view| view.table.clone()));
+                    }
+                    _ => match delta.table() {
+                        Some(table) => drop(touched.tables.insert(table.clone())),
+                        None => touched.everything = true,
+                    },
                 }
             }
             touched.tables.extend(step.locks.iter().map(|lock| lock.relation.clone()));
@@ -386,7 +393,11 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
     }
     let mut reasons = Vec::new();
     for state in state::possible(world.snapshot, world.plans, world.ledger)? {
-        reasons.extend(serves(world.snapshot.dialect, &state, &me.schema).err().unwrap_or_default());
+        reasons.extend(
+            serves(world.snapshot.dialect, &state.seen_through(Some(&me.views())), &me.schema)
+                .err()
+                .unwrap_or_default(),
+        );
     }
     reasons.sort();
     reasons.dedup();

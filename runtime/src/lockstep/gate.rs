@@ -4,10 +4,12 @@ use super::{
     Event, Holder,
     context::Context,
     decide::{self, Gate},
+    hooked::{self, Hooked},
     state,
 };
 use crate::{
     backend::{Backend, StepState, ledger},
+    embed::INITIAL,
     error::{Error, Result},
     plan::{Plan, Step, Way},
 };
@@ -56,6 +58,9 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
         Gate::Open(retire) => retire,
         Gate::Closed(holders) => return Ok(Pass::Closed(holders)),
     };
+    if way == Way::Forward && !everybody_has_views(db, plan, step, &world).await? {
+        return Ok(Pass::Busy);
+    }
     for version in &retire {
         if !db.claim_version(&version.app, &version.version).await.map_err(failed)? {
             return Ok(Pass::Busy);
@@ -65,6 +70,26 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
         ctx.tell(&Event::VersionRetired { migration: &plan.id, step: &step.id, app, version });
     }
     Ok(Pass::Open)
+}
+
+/// Whether the plan's views do what the plan counts on; false when that is not settled yet.
+async fn everybody_has_views<B: Backend>(
+    db: &mut B,
+    plan: &Plan,
+    step: &Step,
+    world: &decide::World<'_>,
+) -> Result<bool> {
+    let Some(strategy) = hooked::counts_on_views(plan, step) else { return Ok(true) };
+    let version = plan.parent.as_deref().unwrap_or(INITIAL);
+    let found = hooked::look(db, &strategy.apps, version, world.leases, world.grace_ms).await;
+    match found.map_err(|e| ledger::explain::<B>("look at the sessions of the old version", e))? {
+        Hooked::All => Ok(true),
+        Hooked::NotYet => Ok(false),
+        Hooked::NotAll(against) => {
+            let (migration, step) = (plan.id.clone(), step.id.clone());
+            Err(Error::NotBehindViews { migration, step, against })
+        }
+    }
 }
 
 /// Within the transaction that records a step's end: versions that an earlier step left behind and that the database serves

@@ -316,7 +316,10 @@ fn versions(dialect: Dialect, leases: &[Lease], state: Option<&Schema>, grace_ms
                 fingerprint: lease.fingerprint.clone(),
                 evidence: lease.evidence,
                 connections: lease.connections,
-                reasons: state.and_then(|s| serves(dialect, s, &identity.schema).err()).unwrap_or_default(),
+                reasons: state
+                    .map(|s| s.seen_through(lease.views().as_deref()))
+                    .and_then(|s| serves(dialect, &s, &identity.schema).err())
+                    .unwrap_or_default(),
                 instances: Vec::new(),
             });
             versions.len() - 1

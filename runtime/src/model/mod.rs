@@ -175,8 +175,9 @@ pub struct CompatView {
     pub name: ObjectName,
     /// The base table.
     pub table: ObjectName,
-    /// Pairs of (name in the view, name in the base table), in the order of the older version.
-    pub columns: Vec<(String, String)>,
+    /// Names in the view, and the names in the base table that they stand for. Their order is the table's, which only the
+    /// server knows.
+    pub columns: BTreeMap<String, String>,
 }
 
 /// Something in the database that the model does not hold.

@@ -69,6 +69,52 @@ impl Way {
     }
 }
 
+/// The ways in which old and new code live side by side while a table changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// New columns beside the old ones, kept in step by triggers. Asks nothing of the code that runs.
+    Synced,
+    /// The retiring version sees tables through views. Every connection of it must have been opened through the hook.
+    Views,
+}
+
+impl Overlap {
+    /// The name used in files, output and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Views => "views",
+        }
+    }
+}
+
+impl std::fmt::Display for Overlap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The way that a plan takes, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strategy {
+    /// The way.
+    pub way: Overlap,
+    /// What speaks for it, in words.
+    pub why: String,
+    /// The applications whose retiring version has views.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<String>,
+}
+
+impl Strategy {
+    /// The way that asks nothing of anybody.
+    pub fn synced(why: impl Into<String>) -> Self {
+        Self { way: Overlap::Synced, why: why.into(), apps: Vec::new() }
+    }
+}
+
 /// A migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +132,9 @@ pub struct Plan {
     pub before: Fingerprint,
     /// Fingerprint of the managed schema after the last step.
     pub after: Fingerprint,
+    /// How old and new code live side by side, where the plan has steps for which there are two ways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// Objects whose loss was acknowledged by name (`--allow-drop`): `users`, `users.fullname`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_drops: Vec<String>,

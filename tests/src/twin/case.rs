@@ -9,10 +9,10 @@ use cargo_schemadiff::{
 };
 use schemadiff::{
     model::{Dialect, Schema, between},
-    plan::{Action, Plan},
+    plan::{Action, Overlap, Plan, Strategy},
 };
 
-use super::{Mapping, Report, Scenario, Values, introspect, run, value::Value, world::Derivation};
+use super::{APP, Mapping, PARENT, Report, Scenario, Values, introspect, run, value::Value, world::Derivation};
 use crate::engine::TestDatabase;
 
 /// An operation.
@@ -36,6 +36,8 @@ pub struct Case {
     pub rows: usize,
     /// Columns that both versions write in every insert.
     pub always_written: Vec<String>,
+    /// The old version's connections are opened through the hook, and it is retired behind compatibility views.
+    pub views: bool,
     /// The two versions cannot overlap: the new one starts after the old one is gone.
     pub no_overlap: bool,
 }
@@ -98,6 +100,13 @@ impl Case {
         self
     }
 
+    /// The old version is retired behind compatibility views.
+    #[must_use]
+    pub fn behind_views(mut self) -> Self {
+        self.views = true;
+        self
+    }
+
     /// The new version starts after the old one is gone.
     #[must_use]
     pub fn without_overlap(mut self) -> Self {
@@ -130,6 +139,7 @@ impl Case {
         scenario.always_written = self.always_written.clone();
         scenario.abort_everywhere = true;
         scenario.compare_with_server = true;
+        scenario.hook = self.views;
         let report = run(&db, &scenario).await;
         report.assert_clean();
         let reached = introspect(&db.url).await;
@@ -165,9 +175,17 @@ impl Case {
             ddl: &*ddl(dialect, version).unwrap(),
             sizes: &BTreeMap::new(),
             id: "20240101000000_case",
-            parent: None,
+            parent: Some(PARENT),
+            strategy: &self.strategy(),
         };
         plan(&request).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn strategy(&self) -> Strategy {
+        match self.views {
+            true => Strategy { way: Overlap::Views, why: "the case says so".into(), apps: vec![APP.into()] },
+            false => Strategy::synced("the case says so"),
+        }
     }
 
     fn mapping(&self, old: &Schema, new: &Schema) -> Mapping {

@@ -1,9 +1,12 @@
 //! One connection with cached prepared statements, whichever engine it is on.
 
-use schemadiff::model::Dialect;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use schemadiff::{backend::Registered, lockstep::Enter as _, model::Dialect};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _};
 
-use super::value::{Kind, Value};
+use super::{
+    APP,
+    value::{Kind, Value},
+};
 
 /// A statement of a service, prepared once per connection.
 #[derive(Debug, Clone)]
@@ -56,6 +59,26 @@ impl Client {
         }
     }
 
+    /// What a pool's hook asks for a new connection of this version of [`APP`].
+    pub async fn enter(&mut self, version: &str) -> Result<(), sqlx::Error> {
+        let registered = match self {
+            Self::Postgres(c) => c.enter(APP, version).await?,
+            Self::Sqlite(c) => c.enter(APP, version).await?,
+        };
+        assert_eq!(registered, Registered::Yes, "{version} cannot enter");
+        Ok(())
+    }
+
+    /// Runs a statement whose result has a star through the cache of prepared statements; returns the names of its columns
+    /// once for each row.
+    pub async fn star(&mut self, statement: &Statement, values: &[Value]) -> Result<Vec<Vec<String>>, sqlx::Error> {
+        let Self::Postgres(c) = self else { return Ok(Vec::new()) };
+        let query = bound(statement, values)?;
+        let rows = query.fetch_all(&mut **c).await?;
+        let names = |row: &sqlx::postgres::PgRow| row.columns().iter().map(|c| c.name().to_owned()).collect();
+        Ok(rows.iter().map(names).collect())
+    }
+
     /// Sends text without preparing it.
     pub async fn raw(&mut self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
@@ -70,18 +93,7 @@ impl Client {
         let sql = AssertSqlSafe(statement.sql.as_str());
         match self {
             Self::Postgres(c) => {
-                let mut query = sqlx::query(sql);
-                for (kind, value) in statement.params.iter().zip(values) {
-                    query = match kind {
-                        Kind::Int2 => query.bind(parsed::<i16>(value)?),
-                        Kind::Int4 => query.bind(parsed::<i32>(value)?),
-                        Kind::Int8 => query.bind(parsed::<i64>(value)?),
-                        Kind::Float8 => query.bind(parsed::<f64>(value)?),
-                        Kind::Bool => query.bind(parsed::<bool>(value)?),
-                        Kind::Text | Kind::Bytes | Kind::Other => query.bind(value.clone()),
-                    };
-                }
-                let rows = query.fetch_all(&mut **c).await?;
+                let rows = bound(statement, values)?.fetch_all(&mut **c).await?;
                 rows.iter().map(|row| decode_postgres(row, &statement.columns)).collect()
             }
             Self::Sqlite(c) => {
@@ -100,6 +112,24 @@ impl Client {
             }
         }
     }
+}
+
+fn bound<'q>(
+    statement: &'q Statement,
+    values: &[Value],
+) -> Result<sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>, sqlx::Error> {
+    let mut query = sqlx::query(AssertSqlSafe(statement.sql.as_str()));
+    for (kind, value) in statement.params.iter().zip(values) {
+        query = match kind {
+            Kind::Int2 => query.bind(parsed::<i16>(value)?),
+            Kind::Int4 => query.bind(parsed::<i32>(value)?),
+            Kind::Int8 => query.bind(parsed::<i64>(value)?),
+            Kind::Float8 => query.bind(parsed::<f64>(value)?),
+            Kind::Bool => query.bind(parsed::<bool>(value)?),
+            Kind::Text | Kind::Bytes | Kind::Other => query.bind(value.clone()),
+        };
+    }
+    Ok(query)
 }
 
 fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(

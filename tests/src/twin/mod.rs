@@ -15,6 +15,7 @@ pub mod world;
 mod worker;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use std::{
 
 use cargo_schemadiff::dialect::{Connection, Scope};
 use schemadiff::{
-    compat::serves,
+    compat::{Reason, serves, view_schema},
     model::{Fingerprint, Schema, between},
     plan::{PLAN_FORMAT, Phase, Plan},
 };
@@ -61,6 +62,9 @@ pub struct Scenario {
     pub abort_everywhere: bool,
     /// After every step the server must show the state that the plan predicts.
     pub compare_with_server: bool,
+    /// Whether connections enter through the hook, the old version's as [`PARENT`] of [`APP`] and the new one's as the
+    /// plan's. The old version then also sends statements with a star.
+    pub hook: bool,
 }
 
 impl Scenario {
@@ -76,9 +80,33 @@ impl Scenario {
             rows: 600,
             abort_everywhere: false,
             compare_with_server: false,
+            hook: false,
         }
     }
+
+    fn version(&self, version: Version) -> &str {
+        match version {
+            Version::Old => PARENT,
+            Version::New => &self.plan.id,
+        }
+    }
+
+    /// The state as connections of this version see it.
+    fn seen_by<'s>(&self, version: Version, state: &'s Schema) -> Cow<'s, Schema> {
+        let views = self.hook.then(|| view_schema(APP, self.version(version)));
+        state.seen_through(views.as_deref())
+    }
+
+    fn serves(&self, version: Version, state: &Schema) -> Result<(), Vec<Reason>> {
+        let code = if version == Version::Old { &self.old } else { &self.new };
+        serves(self.plan.dialect, &self.seen_by(version, state), code)
+    }
 }
+
+/// The application that connections of a run belong to.
+pub const APP: &str = "twin";
+/// The old version.
+pub const PARENT: &str = "20231231000000_before";
 
 /// What happened.
 #[derive(Debug, Clone, Default)]
@@ -160,6 +188,7 @@ pub async fn seed(db: &TestDatabase, schema: &Schema, next: &Schema, rows: usize
         parent: None,
         before: Fingerprint::of(schema),
         after: Fingerprint::of(schema),
+        strategy: None,
         allowed_drops: Vec::new(),
         notes: Vec::new(),
         checksum: String::new(),
@@ -171,6 +200,9 @@ pub async fn seed(db: &TestDatabase, schema: &Schema, next: &Schema, rows: usize
 
 /// Runs a scenario on a database that is in the state of `scenario.old`.
 pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
+    if scenario.hook {
+        steps::create_ledger(db).await;
+    }
     let mut run = Run::new(db, scenario).await;
     run.seed_rows().await;
     run.start(Version::Old).await;
@@ -185,7 +217,7 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     run.forward(&mut execution, scenario.plan.steps.len()).await;
     execution.finish().await;
     run.stop(Version::Old).await;
-    if serves(db.dialect, &run.state, &scenario.new).is_ok() {
+    if scenario.serves(Version::New, &run.state).is_ok() {
         run.start(Version::New).await;
         run.load("after the last step").await;
     }
@@ -215,9 +247,14 @@ impl<'a> Run<'a> {
 
     async fn worker(&mut self, version: Version, pair: usize) -> Worker {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let mut client = Client::connect(self.db.dialect, &self.db.url).await.unwrap();
+        if self.scenario.hook {
+            client.enter(self.scenario.version(version)).await.unwrap();
+        }
         Worker {
+            stars: self.scenario.hook && version == Version::Old,
             dialect: self.db.dialect,
-            client: Client::connect(self.db.dialect, &self.db.url).await.unwrap(),
+            client,
             view: Arc::clone(&self.views[version as usize]),
             statements: Arc::clone(&self.statements[version as usize]),
             world: Arc::clone(&self.worlds[pair]),
@@ -314,7 +351,7 @@ impl<'a> Run<'a> {
 
     /// A plan that only removes things serves the new version before its first step.
     async fn both_from_the_start(&mut self) {
-        if serves(self.db.dialect, &self.state, &self.scenario.new).is_ok() {
+        if self.scenario.serves(Version::New, &self.state).is_ok() {
             self.start(Version::New).await;
             self.report.steps_with_both.push("the start".into());
             self.load("before the first step, both versions").await;
@@ -337,11 +374,11 @@ impl<'a> Run<'a> {
             let mut after = self.state.clone();
             step.apply_to(&mut after).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
             if step.phase != Phase::Contract
-                && let Err(reasons) = serves(self.db.dialect, &after, &self.scenario.old)
+                && let Err(reasons) = self.scenario.serves(Version::Old, &after)
             {
                 panic!("step {} is {} and does not serve the old version: {reasons:?}", step.id, step.phase);
             }
-            if serves(self.db.dialect, &after, &self.scenario.new).is_err() {
+            if self.scenario.serves(Version::New, &after).is_err() {
                 self.stop(Version::New).await;
             }
             self.during(&step.id);
@@ -350,7 +387,7 @@ impl<'a> Run<'a> {
             assert_eq!(done, step.id);
             self.state = after;
             self.compare_with_server(&format!("after step {}", step.id)).await;
-            if serves(self.db.dialect, &self.state, &self.scenario.new).is_ok() {
+            if self.scenario.serves(Version::New, &self.state).is_ok() {
                 self.start(Version::New).await;
             }
             if self.teams.iter().all(Option::is_some) {
@@ -394,7 +431,8 @@ impl<'a> Run<'a> {
                 self.load(&format!("after taking back {}", step.id)).await;
             }
             execution.finish().await;
-            assert_eq!(self.state, self.scenario.old, "taking back {point} steps does not lead to the start");
+            let left = between(&self.scenario.old, &self.state);
+            assert_eq!(left, [], "taking back {point} steps does not lead to the start");
             self.forget_the_new_version().await;
         }
     }

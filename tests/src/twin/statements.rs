@@ -47,6 +47,9 @@ pub struct TableStatements {
     pub delete: Statement,
     /// A join with each parent, by key: its columns are the child's.
     pub joins: Vec<Statement>,
+    /// By key, with a star in the result: what comes back must have the columns that this version knows, in every way in
+    /// which rows come back. They change no value.
+    pub stars: Vec<Statement>,
 }
 
 impl Statements {
@@ -213,6 +216,7 @@ impl TableStatements {
                 columns: Vec::new(),
             },
             joins: table.foreign_keys.values().map(|f| w.join(&key, f)).collect(),
+            stars: stars(&w, &key, &writable),
             table: table.clone(),
             key,
             writable,
@@ -237,6 +241,35 @@ fn upsert(w: &Writer<'_>, key: &[String], writable: &[String]) -> Option<Stateme
     let target = key.iter().map(|k| quoted(k)).collect::<Vec<_>>().join(", ");
     let set = rest.iter().map(|c| format!("{0} = EXCLUDED.{0}", quoted(c))).collect::<Vec<_>>().join(", ");
     Some(w.insert(writable, &format!(" ON CONFLICT ({target}) DO UPDATE SET {set}"), Vec::new()))
+}
+
+/// `SELECT *`, `RETURNING *` of an update and of `ON CONFLICT DO UPDATE`, `FOR UPDATE`.
+fn stars(w: &Writer<'_>, key: &[String], writable: &[String]) -> Vec<Statement> {
+    if key.is_empty() || w.dialect != Dialect::Postgres {
+        return Vec::new();
+    }
+    let (table, by_key) = (w.name(&w.table.name), w.where_key(1, key, ""));
+    let mut all = vec![
+        format!("SELECT * FROM {table} WHERE {by_key}"),
+        format!("SELECT * FROM {table} WHERE {by_key} FOR UPDATE"),
+        format!("SELECT a.* FROM {table} a JOIN {table} b USING ({0}) WHERE {1}", list(key), w.where_key(1, key, "a.")),
+    ];
+    if let Some(column) = writable.iter().rfind(|c| !key.contains(c)) {
+        let column = quoted(column);
+        all.push(format!("UPDATE {table} SET {column} = {column} WHERE {by_key} RETURNING *"));
+        if key.iter().all(|k| writable.contains(k)) {
+            let (columns, target) = (list(writable), list(key));
+            all.push(format!(
+                "INSERT INTO {table} ({columns}) SELECT {columns} FROM {table} WHERE {by_key} \
+                 ON CONFLICT ({target}) DO UPDATE SET {column} = EXCLUDED.{column} RETURNING *"
+            ));
+        }
+    }
+    all.into_iter().map(|sql| Statement { sql, params: w.kinds(key), columns: Vec::new() }).collect()
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Key columns, columns that another table references and parts of composite foreign keys stay as they are.

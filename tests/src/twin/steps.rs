@@ -9,13 +9,28 @@ use std::{
 use schemadiff::{
     embed::Migrations,
     lockstep::{
-        Event, Progress, Retry,
+        Event, NoProgress, Progress, Retry,
         admin::{self, ApplyOptions},
     },
     model::Schema,
     plan::{Plan, SNAPSHOT_FORMAT, Snapshot},
 };
 use tokio::sync::{mpsc, watch};
+
+use crate::engine::TestDatabase;
+
+/// Makes an empty ledger, which connections need to enter.
+pub async fn create_ledger(db: &TestDatabase) {
+    let lock = Snapshot {
+        format: SNAPSHOT_FORMAT,
+        dialect: db.dialect,
+        head: None,
+        sources: Default::default(),
+        schema: Schema::default(),
+    };
+    let none = Migrations::from_plans(&lock, &[]).unwrap();
+    admin::apply(&db.url, &none, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+}
 
 /// A plan under way.
 pub struct Execution {
@@ -42,7 +57,7 @@ enum Way {
 impl Execution {
     /// Of a plan that leads to `after`. The id must be new to the database's ledger.
     pub fn new(url: &str, id: &str, plan: &Plan, after: &Schema) -> Self {
-        let mut plan = Plan { id: id.to_owned(), ..plan.clone() };
+        let mut plan = Plan { id: id.to_owned(), parent: None, ..plan.clone() };
         plan.checksum = plan.compute_checksum();
         let head = Some(plan.id.clone());
         let schema = after.clone();

@@ -72,6 +72,8 @@ pub struct Worker {
     pub(super) rounds: Arc<AtomicU64>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) random: u64,
+    /// Whether it sends statements with a star, which only views protect.
+    pub(super) stars: bool,
 }
 
 type Given = BTreeMap<String, Value>;
@@ -102,6 +104,9 @@ impl Worker {
     async fn operation(&mut self, t: &TableStatements, world: &mut World) {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let few = world.count(&shared) < 5;
+        if self.stars && self.random().is_multiple_of(3) {
+            self.star(t, world).await;
+        }
         match self.random() % 12 {
             _ if few => drop(self.insert(t, &t.insert_returning, &t.writable, world).await),
             0 => drop(self.insert(t, &t.insert_required, &t.required, world).await),
@@ -115,6 +120,21 @@ impl Worker {
             6 => self.transaction(t, world).await,
             7 | 8 => self.select(t, world).await,
             _ => self.update(t, world).await,
+        }
+    }
+
+    /// Whatever comes back with a star has the columns that this version knows and no other, in the order of the first time.
+    async fn star(&mut self, t: &TableStatements, world: &World) {
+        let Some((key, _)) = self.pick(t, world).filter(|_| !t.stars.is_empty()) else { return };
+        let at = self.random() as usize % t.stars.len();
+        let statement = &t.stars[at];
+        let result = self.client.star(statement, &key).await;
+        self.shared.statements[self.view.version as usize].fetch_add(1, Ordering::Relaxed);
+        let expected: Vec<_> = t.table.columns.iter().map(|c| c.name.clone()).collect();
+        match result {
+            Ok(rows) if rows.iter().all(|names| *names == expected) => {}
+            Ok(rows) => self.wrong(statement, format!("it returns {:?}, expected {expected:?}", rows.first())),
+            Err(e) => self.wrong(statement, e.to_string()),
         }
     }
 

@@ -77,6 +77,7 @@ fn plan() -> Plan {
         parent: None,
         before: Fingerprint::of(&Schema::default()),
         after: Fingerprint::of(&Schema::default()),
+        strategy: None,
         allowed_drops: vec![],
         notes: vec!["Deploy the new version before contract.".into()],
         checksum: String::new(),

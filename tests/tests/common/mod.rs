@@ -11,6 +11,7 @@ pub fn users(more: &str) -> String {
 }
 
 /// One test per engine for each case.
+#[allow(unused_macros)]
 macro_rules! both_engines {
     ($($name:ident => $case:expr),+ $(,)?) => {
         mod postgres {

@@ -266,14 +266,14 @@ fn behind_a_view(state: &mut Schema, renamed: [bool; 3], seen: [bool; 3]) {
     // What names its columns would have to be renamed with them, and is tried without a view.
     table.indexes.clear();
     table.checks.clear();
-    let mut columns = vec![("id".to_owned(), "id".to_owned())];
+    let mut columns = BTreeMap::from([("id".to_owned(), "id".to_owned())]);
     for (at, name) in NAMES.into_iter().enumerate() {
         let Some(column) = table.column_mut(name) else { continue };
         if renamed[at] {
             column.name = format!("{name}_renamed");
         }
         if seen[at] {
-            columns.push((name.to_owned(), column.name.clone()));
+            columns.insert(name.to_owned(), column.name.clone());
         }
     }
     let view = CompatView { name: ObjectName::new(TABLE), table: table.name.clone(), columns };

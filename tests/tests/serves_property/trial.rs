@@ -116,7 +116,7 @@ impl Trial {
             }
         }
         for view in state.compat_views.values() {
-            for sql in self.ddl.create_compat_view(view) {
+            for sql in self.ddl.create_compat_view(view, state.table(&view.table).unwrap()) {
                 self.raw(&sql).await;
             }
         }

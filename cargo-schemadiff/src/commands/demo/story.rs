@@ -6,7 +6,7 @@ use schemadiff::{
     embed,
     lockstep::admin::{self, ApplyOptions, ApplyReport},
     model::Dialect,
-    plan::{Phase, Plan},
+    plan::{Phase, Plan, Strategy},
 };
 
 use super::{
@@ -105,7 +105,9 @@ impl Story<'_> {
         let to = Side::Artifact(self.shop.program(2));
         let intent = IntentArgs::default();
         let comparison = compare(self.context, &from, &to, &intent, &v1, Spelling::BestEffort).await?;
-        let plan = planning::plan(&comparison, &committed.id, committed.parent.as_deref())?;
+        // The shop of the demo shows what it was committed with, whatever runs in this database.
+        let strategy = committed.strategy.clone().unwrap_or_else(|| Strategy::synced("no other was chosen"));
+        let plan = planning::plan(&comparison, &committed.id, committed.parent.as_deref(), &strategy)?;
         self.summary.plan_as_committed = meaning(&plan) == meaning(committed);
         let around = Surroundings { sizes: Some(&comparison.sizes), ..Surroundings::default() };
         narrate(self.context, &format!("  {}\n\n{}", plan_summary(&plan), render(&plan, around).trim_end()));

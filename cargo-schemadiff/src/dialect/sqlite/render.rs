@@ -322,11 +322,11 @@ impl Ddl for Sqlite {
         sync::trigger_names(name).map(drop).into()
     }
 
-    fn create_compat_view(&self, _view: &CompatView) -> Vec<String> {
+    fn create_compat_view(&self, _view: &CompatView, _of: &Table) -> Vec<String> {
         Vec::new()
     }
 
-    fn drop_compat_view(&self, _name: &ObjectName) -> Vec<String> {
+    fn drop_compat_view(&self, _view: &CompatView) -> Vec<String> {
         Vec::new()
     }
 

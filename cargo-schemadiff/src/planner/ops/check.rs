@@ -201,7 +201,7 @@ fn columns_of(cx: &Context<'_>, table: &ObjectName, condition: &str) -> Vec<Stri
     let known = [cx.before(table), cx.after(table)];
     let mut all: Vec<String> = known.into_iter().flatten().flat_map(|t| columns(t, condition)).collect();
     for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {
-        if let super::super::context::Retype::Shadow(shadow) = how
+        if let super::super::context::Retype::Shadow(shadow, _) = how
             && expr::mentions(condition, shadow)
         {
             all.push(shadow.clone());

@@ -64,8 +64,8 @@ fn direct(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
         })
         .tag(tag::column(table, &column.name))
         .tag(tag::filled(table, &column.name))
-        .after(tag::TYPES)
-        .hazard(cx.result_shape_hazard(table));
+        .after(tag::TYPES);
+    let step = cx.changes_shape(table, step);
     let step =
         if cx.ddl.can_add_column(column, false) {
             step.sql(cx.ddl.add_column(table, column))
@@ -117,8 +117,8 @@ fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: 
         .locks(cx.ddl.locks("add_column", table, &[]))
         .effect(on(table, move |t| t.columns.push(interim.clone())))
         .tag(tag::column(table, &column.name))
-        .after(tag::TYPES)
-        .hazard(cx.result_shape_hazard(table));
+        .after(tag::TYPES);
+    let step = cx.changes_shape(table, step);
     cx.push(step);
     cx.key(table)?;
     // A row that is NULL because new code said so is filled too; nobody can tell it from an old one.

@@ -35,7 +35,9 @@ pub(super) fn plan(
     }
     let retype = cx.retypes.get(&(table.clone(), after.name.clone())).cloned();
     match retype {
-        Some(Retype::Shadow(shadow)) => return column_retype::through_shadow(cx, table, before, after, &shadow),
+        Some(Retype::Shadow(shadow, retained)) => {
+            return column_retype::through_shadow(cx, table, before, after, (&shadow, retained.as_deref()));
+        }
         Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after),
         None => {}
     }

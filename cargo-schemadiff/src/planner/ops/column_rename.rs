@@ -1,6 +1,8 @@
 //! Rename a column: a new one beside the old one, kept in step by a trigger in both directions, filled, indexed, and in
 //! contract the old one goes. Old and new code run side by side all the time.
 //!
+//! Where the retiring version has views, the column only gets its new name, at once, and no data moves.
+//!
 //! Columns that cannot be doubled (numbered or computed by the engine, part of the primary key, referenced by foreign keys
 //! of other tables) are renamed in place in contract; the versions do not overlap then.
 
@@ -80,8 +82,15 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
     cx.push(step);
 }
 
+/// Whether the column is renamed in place: it can only be so, or nobody is in the way. A column that becomes NOT NULL at the
+/// same time is doubled all the same, so that the new version need not wait for the old one's NULLs to end.
+pub(super) fn stays_one(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
+    let tightens = before.nullable && !after.nullable;
+    must_stay_one(cx, table, before, after) || (cx.is_shielded(table) && !tightens)
+}
+
 /// Whether a column can only be renamed in place.
-pub(super) fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
+fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
     let computed = |c: &Column| c.identity.is_some() || c.generated.is_some();
     let Some(t) = cx.before(table) else { return true };
     let in_key = t.primary_key.as_ref().is_some_and(|key| key.columns.contains(&before.name));
@@ -101,18 +110,20 @@ pub(super) fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Colum
     in_partition_key || computed(before) || computed(after) || in_key || referenced || feeds_generated
 }
 
-/// The new name at once, in contract: for columns that cannot be doubled.
+/// The new name at once: behind the retiring version's view, and in contract where it has none.
 pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to: &str) {
     let id = slug(&["rename-column", &table.to_string(), to]);
     let title = format!("rename column `{table}.{from}` to `{to}`");
     let mut others: Vec<_> = renaming::referencing(&cx.base, table);
     others.extend(cx.base.partitions(table).into_iter().map(|partition| partition.name.clone()));
+    let (forth, mut undo) = renaming::sequence(cx, table, from, to);
     let mut sql = cx.ddl.rename_column(table, from, to);
-    sql.extend(renaming::sequence(cx, table, from, to));
+    sql.extend(forth);
+    undo.extend(cx.ddl.rename_column(table, to, from));
     let step = Proto::new(rank::TABLE, id, title, table)
         .touching(&others)
         .sql(sql)
-        .no_undo()
+        .undo(undo)
         .locks(cx.ddl.locks("rename_column", table, &[]))
         .hazard(cx.opaque_hazard(table, &format!("`{table}.{from}`")))
         .effect({
@@ -122,6 +133,9 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to:
         // Everything else on the table is planned for the new name.
         .tag(tag::table(table))
         .tag(tag::filled(table, to));
-    let step = step.after_all([tag::unviewed(table), tag::step(&format!("rename-table {table}"))]);
+    let step = step
+        .tag(tag::freed(table, from))
+        .after_all([tag::freed(table, to), tag::step(&format!("rename-table {table}"))]);
+    let step = if cx.is_shielded(table) { cx.changes_shape(table, step) } else { step.after(tag::unviewed(table)) };
     cx.push(step);
 }

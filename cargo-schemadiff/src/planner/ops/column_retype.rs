@@ -1,5 +1,10 @@
-//! Change a column's type or collation under its name. Code that was compiled for one type cannot use the other, so the
-//! versions do not overlap; what is left to choose is how long the change takes in contract.
+//! Change a column's type or collation under its name. Code that was compiled for one type cannot use the other.
+//!
+//! - Where the retiring version has views: a synced column of the new type with copies of all indexes and constraints, which
+//!   takes the name when it is filled. The old column lives on under a private name, which the view shows under the old
+//!   one, until contract.
+//!
+//! Without views the versions do not overlap; what is left to choose is how long the change takes in contract.
 //!
 //! - Catalogue only, or a small table, or a column that cannot be doubled: one ALTER in contract. Where the server would read
 //!   the table again for a check on the column, the check goes before it in the same transaction, comes back for new writes,
@@ -7,17 +12,17 @@
 //! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
 //!   and a swap of names in contract, which takes milliseconds.
 
-use schemadiff::model::{Check, Column, Index, ObjectName, Table, Unique, expr};
+use schemadiff::model::{Check, Column, Index, ObjectName, Schema, Sync, Table, Unique, expr};
 
 use super::{check, index, partition};
 use crate::{
     Result,
-    dialect::TypeChange,
+    dialect::{SyncSpec, TypeChange},
     hazard,
     planner::{
-        context::{Context, Retype, on, slug, temporary},
+        context::{Context, Retype, on, retained, slug, temporary},
         proto::{Proto, rank, tag},
-        renaming::{referencing, rename_all, renamed_index},
+        renaming::{referencing, rename_all, rename_column, renamed_index},
         synced::{self, Synced},
     },
 };
@@ -28,8 +33,14 @@ pub(super) fn decide(cx: &mut Context<'_>, table: &ObjectName, before: &Column, 
         return;
     }
     let costly = cost(cx, table, before, after) != Cost::Catalogue;
-    let worth_it = cx.caps.alter_column && costly && !cx.is_small(table) && can_be_doubled(cx, table, before, after);
-    let how = if worth_it { Retype::Shadow(temporary(&after.name)) } else { Retype::InPlace };
+    let can = cx.caps.alter_column && can_be_doubled(cx, table, before, after);
+    let how = if can && cx.is_shielded(table) {
+        Retype::Shadow(temporary(&after.name), Some(retained(&after.name)))
+    } else if can && costly && !cx.is_small(table) {
+        Retype::Shadow(temporary(&after.name), None)
+    } else {
+        Retype::InPlace
+    };
     cx.retypes.insert((table.clone(), after.name.clone()), how);
 }
 
@@ -82,7 +93,7 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
     let feeds = t.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| expr::mentions(&g.expr, name));
     // A copy of an index has one stand-in column, not two.
     let other_shadow =
-        |m: &str| cx.retypes.iter().any(|((t, c), how)| t == table && c == m && matches!(how, Retype::Shadow(_)));
+        |m: &str| cx.retypes.iter().any(|((t, c), how)| t == table && c == m && matches!(how, Retype::Shadow(..)));
     // A partitioned table's constraint cannot adopt the index that stands in for the old one.
     let in_partitioned_key = partition::is_partitioned(cx, table) && !members(desired, name).uniques.is_empty();
     let shares = members(desired, name).any_mention(desired, other_shadow);
@@ -225,19 +236,24 @@ fn unproven(check: &Check) -> Check {
     Check { not_valid: true, ..check.clone() }
 }
 
-/// The synced column, copies of everything on it, and the swap.
+/// The synced column, copies of everything on it, and the swap; `names` are those of [`Retype::Shadow`].
 pub(super) fn through_shadow(
     cx: &mut Context<'_>,
     table: &ObjectName,
     before: &Column,
     after: &Column,
-    shadow: &str,
+    (shadow, retained): (&str, Option<&str>),
 ) -> Result<()> {
     let Some(desired) = cx.after(table) else { return Ok(()) };
     let column = Column { name: shadow.to_owned(), comment: None, ..after.clone() };
     let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(shadow));
     let (forward, backward) = (cx.ddl.cast(&old, &after.ty), Some(cx.ddl.cast(&new, &before.ty)));
     let trigger = synced::make(cx, &Synced { table, column: &column, old: Some(before), forward, backward })?;
+    if retained.is_some()
+        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
+    {
+        step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
+    }
 
     let members = members(desired, &after.name);
     for (name, index) in &members.indexes {
@@ -251,8 +267,86 @@ pub(super) fn through_shadow(
         let expr = expr::rename_column(&check.expr, &after.name, shadow);
         check::add(cx, table, &temporary(name), &Check { expr, comment: None, ..check.clone() });
     }
-    swap(cx, table, before, after, shadow, &trigger, members);
+    match retained {
+        Some(retained) => {
+            let trigger = switch(cx, table, before, after, (shadow, retained), &trigger, &members)?;
+            let old = Column { name: retained.to_owned(), ..before.clone() };
+            swap(cx, table, &old, after, &after.name, &trigger, members);
+        }
+        None => swap(cx, table, before, after, shadow, &trigger, members),
+    }
     Ok(())
+}
+
+/// One short transaction in which the columns change names, behind the retiring version's view, and the trigger with them.
+/// Indexes and constraints stay under the names they have: the old ones go with the old column. Returns the trigger's name.
+fn switch(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    (shadow, retained): (&str, &str),
+    trigger: &str,
+    members: &Members,
+) -> Result<String> {
+    let ddl = cx.ddl;
+    let Some(first) = cx.syncs.get(trigger).cloned() else { return Ok(trigger.to_owned()) };
+    let (old, new) = (ddl.ident(retained), ddl.ident(&after.name));
+    let renamed = |name: &String| match name.as_str() {
+        name if name == shadow => after.name.clone(),
+        name if name == before.name => retained.to_owned(),
+        name => name.to_owned(),
+    };
+    let second = SyncSpec {
+        name: ddl.sync_name(table, &after.name),
+        old: Some(retained.to_owned()),
+        new: after.name.clone(),
+        forward: ddl.cast(&old, &after.ty),
+        backward: Some(ddl.cast(&new, &before.ty)),
+        columns: first.columns.iter().map(renamed).collect(),
+        ..first.clone()
+    };
+    let mut sql = ddl.drop_sync(table, &first.name);
+    sql.extend(ddl.rename_column(table, &before.name, retained));
+    sql.extend(ddl.rename_column(table, shadow, &after.name));
+    sql.extend(ddl.create_sync(&second));
+    let mut undo = ddl.drop_sync(table, &second.name);
+    undo.extend(ddl.rename_column(table, &after.name, shadow));
+    undo.extend(ddl.rename_column(table, retained, &before.name));
+    undo.extend(ddl.create_sync(&first));
+    let sync = Sync { fills: second.fills(), filled: second.fills(), ..Sync::default() };
+    let id = slug(&["switch-column", &table.to_string(), &after.name]);
+    let title =
+        format!("let the column of type {} be `{table}.{}`, behind the old version's view", after.ty, after.name);
+    let effect = {
+        let (table, trigger, name) = (table.clone(), trigger.to_owned(), second.name.clone());
+        let (column, shadow, retained) = (after.name.clone(), shadow.to_owned(), retained.to_owned());
+        move |schema: &mut Schema| {
+            rename_column(schema, &table, &column, &retained);
+            rename_column(schema, &table, &shadow, &column);
+            if let Some(t) = schema.tables.get_mut(&table) {
+                t.syncs.remove(&trigger);
+                t.syncs.insert(name.clone(), sync.clone());
+            }
+        }
+    };
+    let copies = members.indexes.iter().map(|(name, _)| name).chain(members.uniques.iter().map(|(name, _)| name));
+    let checks = members.checks.iter().flat_map(|(name, _)| ["add-check", "validate"].map(|what| (what, name)));
+    let copies = copies.map(|name| ("create-index", name)).chain(checks);
+    let step = Proto::new(rank::CONSTRAINT, &id, title, table)
+        .sql(sql)
+        .undo(undo)
+        .locks(ddl.locks("rename_column", table, &[]))
+        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
+        .effect(effect)
+        .tag(tag::filled(table, &after.name))
+        .after(tag::filled(table, shadow))
+        .after_all(copies.map(|(what, name)| tag::step(&slug(&[what, &temporary(name)]))));
+    let step = cx.changes_shape(table, step);
+    cx.push(step);
+    let name = second.name.clone();
+    cx.syncs.insert(name.clone(), second);
+    Ok(name)
 }
 
 fn bare_index(index: &Index) -> Index {
@@ -267,7 +361,8 @@ fn renamed_unique(unique: &Unique, from: &str, to: &str) -> Unique {
 }
 
 /// One short transaction: trigger, old column (its indexes and constraints go with it), and the stand-ins take over the
-/// names.
+/// names, as far as they do not have them yet. `before` is the old column and `shadow` the new one under the names they
+/// have by then.
 fn swap(
     cx: &mut Context<'_>,
     table: &ObjectName,
@@ -280,7 +375,9 @@ fn swap(
     let ddl = cx.ddl;
     let mut sql = ddl.drop_sync(table, trigger);
     sql.extend(ddl.drop_column(table, &before.name));
-    sql.extend(ddl.rename_column(table, shadow, &after.name));
+    if shadow != after.name {
+        sql.extend(ddl.rename_column(table, shadow, &after.name));
+    }
     if let Some(default) = &after.default {
         sql.extend(ddl.alter_default(table, &after.name, Some(default)));
     }
@@ -299,8 +396,17 @@ fn swap(
         sql.extend(ddl.rename_constraint(table, &temporary(name), name));
         sql.extend(check.comment.iter().flat_map(|text| ddl.comment_on_constraint(table, name, Some(text))));
     }
-    let id = slug(&["swap-column", &table.to_string(), &after.name]);
-    let title = format!("let the column of type {} take the place of `{table}.{}`", after.ty, after.name);
+    let (what, title) = match shadow == after.name {
+        true => (
+            "drop-column",
+            format!("drop the old column of `{table}.{}`, its data is of type {}", after.name, after.ty),
+        ),
+        false => {
+            ("swap-column", format!("let the column of type {} take the place of `{table}.{}`", after.ty, after.name))
+        }
+    };
+    let id = slug(&[what, &table.to_string(), &after.name]);
+    let old = before.name.clone();
     let (column, shadow_name, trigger) = (after.clone(), shadow.to_owned(), trigger.to_owned());
     let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
         .sql(sql)
@@ -309,11 +415,11 @@ fn swap(
         .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
         .effect(on(table, move |t| {
             t.syncs.remove(&trigger);
-            let over = self::members(t, &column.name);
+            let over = self::members(t, &old);
             over.indexes.iter().for_each(|(name, _)| drop(t.indexes.remove(name)));
             over.uniques.iter().for_each(|(name, _)| drop(t.uniques.remove(name)));
             over.checks.iter().for_each(|(name, _)| drop(t.checks.remove(name)));
-            t.columns.retain(|c| c.name != column.name);
+            t.columns.retain(|c| c.name != old);
             if let Some(slot) = t.column_mut(&shadow_name) {
                 *slot = column.clone();
             }
@@ -333,6 +439,7 @@ fn swap(
         .tag(tag::TYPES_FREE)
         .after_all([
             tag::filled(table, shadow),
+            tag::filled(table, &after.name),
             tag::unused(table, &after.name),
             tag::unviewed(table),
             tag::adds(table),

@@ -270,7 +270,7 @@ pub(super) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) ->
         all.extend(columns(t, index));
     }
     for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {
-        let Retype::Shadow(shadow) = how else { continue };
+        let Retype::Shadow(shadow, _) = how else { continue };
         let texts = index.parts.iter().filter_map(|p| p.expr.as_ref()).chain(&index.predicate);
         if texts.into_iter().any(|text| expr::mentions(text, shadow)) {
             all.push(shadow.clone());
@@ -283,7 +283,7 @@ pub(super) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) ->
 
 /// Whether one of the columns is being replaced by a stand-in.
 pub(super) fn shadowed(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> bool {
-    columns.iter().any(|c| matches!(cx.retypes.get(&(table.clone(), c.clone())), Some(Retype::Shadow(_))))
+    columns.iter().any(|c| matches!(cx.retypes.get(&(table.clone(), c.clone())), Some(Retype::Shadow(..))))
 }
 
 /// Whether one of the columns changes its type in place.

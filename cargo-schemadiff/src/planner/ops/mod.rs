@@ -34,7 +34,7 @@ pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Res
     let mut renamed = false;
     for change in &changes {
         if let Change::RenameColumn { table, before, after } = change
-            && column_rename::must_stay_one(cx, table, before, after)
+            && column_rename::stays_one(cx, table, before, after)
         {
             cx.cause = cause(change);
             renaming::rename_column(&mut cx.base, table, &before.name, &after.name);
@@ -63,6 +63,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
         }
         if let Change::RenameTable { to, .. } = change
             && cx.caps.updatable_views
+            && !cx.is_shielded(to)
         {
             cx.viewed.insert(to.clone());
         }

@@ -114,7 +114,8 @@ fn names_that_follow(cx: &Context<'_>, from: &ObjectName, to: &ObjectName) -> Ve
     .collect()
 }
 
-/// The new name at once, the old one as a view until contract. Where views do not take writes, it is one contract step.
+/// The new name at once, the old one as a view until contract: the retiring version's own where it has views, else one for
+/// everybody beside the table. Where views do not take writes, it is one contract step.
 pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -> Result<()> {
     if from.schema != to.schema {
         return Err(Error::new(
@@ -151,10 +152,11 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         table: to.clone(),
         columns: seen.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
     };
-    let with_view = cx.caps.updatable_views;
+    let shielded = cx.is_shielded(to);
+    let with_view = cx.caps.updatable_views && !shielded;
     if with_view {
-        sql.extend(cx.ddl.create_compat_view(&view));
-        undo.splice(0..0, cx.ddl.drop_compat_view(from));
+        sql.extend(cx.before(to).iter().flat_map(|table| cx.ddl.create_compat_view(&view, table)));
+        undo.splice(0..0, cx.ddl.drop_compat_view(&view));
     }
     undo.extend(cx.ddl.rename_table(to, from));
     let change = Change::RenameTable { from: from.clone(), to: to.clone() };
@@ -191,6 +193,7 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .tag(tag::table(to))
         .tag(tag::step(&format!("rename-table {to}")))
         .after(tag::TYPES);
+    let step = if shielded { cx.changes_shape(to, step) } else { step };
     cx.push(step);
     if with_view {
         super::leftover::view(cx, &view);

@@ -13,8 +13,12 @@ pub use session::Postgres;
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 
 use super::{Backend as _, Registered};
+use crate::compat::view_schema;
 
-/// Registers a pool's connection as one of a version, in one round trip.
+/// Registers a pool's connection as one of a version, and puts the version's compatibility views in front of its
+/// `search_path`, in one round trip. They are not there unless a migration is under way.
+///
+/// Behind a pooler that lends its sessions the path is left alone: it would be somebody else's with the next transaction.
 ///
 /// # Errors
 /// When the server fails.
@@ -23,7 +27,17 @@ pub(crate) async fn enter(
     app: &str,
     version: &str,
 ) -> Result<Registered, sqlx::Error> {
-    let sql = format!("SELECT schemadiff.enter({}, {})", Postgres::literal(app), Postgres::literal(version));
+    let text = Postgres::literal;
+    // A function in FROM with OFFSET is called once and before the path is touched, whatever the planner thinks.
+    let sql = format!(
+        "SELECT entered.answer, CASE WHEN entered.answer = 'ok' THEN pg_catalog.set_config('search_path', \
+         pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}), \
+         nullif(pg_catalog.current_setting('search_path'), '')), false) END \
+         FROM (SELECT schemadiff.enter({}, {}) AS answer OFFSET 0) entered",
+        text(&view_schema(app, version)),
+        text(app),
+        text(version)
+    );
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
     let cell = row.try_get_raw(0)?;
     let text = if cell.is_null() { "" } else { cell.as_str().map_err(sqlx::Error::Decode)? };

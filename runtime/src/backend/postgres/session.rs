@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, strangers, watch::Watcher};
 use crate::{
-    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts},
+    backend::{
+        Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts, Unhooked,
+    },
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence, Strangers},
@@ -326,6 +328,14 @@ impl Backend for Postgres {
 
     async fn end_sessions(&mut self, lease: &Lease, grace_ms: i64) -> DbResult<(i64, i64)> {
         leases::end_sessions(self, lease, grace_ms).await
+    }
+
+    async fn sessions_without_hook(&mut self, apps: &[String]) -> DbResult<Vec<Unhooked>> {
+        let names: Vec<String> = apps.iter().map(|app| Self::literal(app)).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        super::watch::without_hook(&mut self.connection, &names.join(", ")).await.map_err(|e| classify(&e))
     }
 
     async fn foreign_key_violations(&mut self, _tables: &[String]) -> DbResult<u64> {

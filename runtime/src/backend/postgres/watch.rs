@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres:
 
 use tokio::sync::watch;
 
-use crate::waiting::Blocker;
+use crate::{backend::Unhooked, waiting::Blocker};
 
 const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
     coalesce(a.state, '')::text, (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint, \
@@ -36,6 +36,36 @@ pub(super) async fn old_transactions(connection: &mut PgConnection) -> Result<Ve
     );
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
     Ok(blockers(&rows))
+}
+
+/// Sessions that look like those of applications (a list of literals) and hold no lock of any version.
+pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> Result<Vec<Unhooked>, sqlx::Error> {
+    // The guard's own session has a lock too; it is known by its name, and so are those of whoever migrates.
+    let sql = format!(
+        "WITH version AS MATERIALIZED (
+             SELECT schemadiff.version_key(l.app, l.version) AS key, bool_or(l.app IN ({apps})) AS ours
+             FROM schemadiff.lease l GROUP BY 1),
+         hooked AS MATERIALIZED (
+             SELECT k.pid, v.ours FROM pg_locks k JOIN version v
+                 ON v.key = (CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint)
+             WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted AND k.mode = 'ShareLock'
+                 AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())),
+         alike AS MATERIALIZED (
+             SELECT DISTINCT s.usesysid, s.application_name FROM hooked h JOIN pg_stat_activity s ON s.pid = h.pid
+             WHERE h.ours AND s.application_name <> 'schemadiff')
+         SELECT {COLUMNS}, (extract(epoch FROM clock_timestamp() - a.backend_start) * 1000)::bigint
+         FROM pg_stat_activity a
+         WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+             AND coalesce(a.backend_type, 'client backend') = 'client backend'
+             AND EXISTS (SELECT FROM alike s WHERE s.usesysid = a.usesysid AND s.application_name = a.application_name)
+             AND NOT EXISTS (SELECT FROM hooked h WHERE h.pid = a.pid)
+         ORDER BY a.pid"
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let age = |row: &sqlx::postgres::PgRow| row.try_get::<i64, _>(6).ok().and_then(|ms| u64::try_from(ms).ok());
+    // Whoever may not know the age of another's session sees one that has been there for long.
+    let ages = rows.iter().map(|row| age(row).unwrap_or(u64::MAX));
+    Ok(blockers(&rows).into_iter().zip(ages).map(|(session, age_ms)| Unhooked { session, age_ms }).collect())
 }
 
 /// The watcher of one session.

@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use super::{errors::classify, leases, schema};
 use crate::{
-    backend::{Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts},
+    backend::{
+        Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts, Unhooked,
+    },
     error::{Error, Result},
     model::Dialect,
     waiting::{Blocker, Evidence, Strangers},
@@ -227,6 +229,10 @@ impl Backend for Sqlite {
 
     async fn end_sessions(&mut self, _lease: &Lease, _grace_ms: i64) -> DbResult<(i64, i64)> {
         Ok((0, 0)) // a process that is gone has none
+    }
+
+    async fn sessions_without_hook(&mut self, _apps: &[String]) -> DbResult<Vec<Unhooked>> {
+        Ok(Vec::new())
     }
 
     async fn foreign_key_violations(&mut self, tables: &[String]) -> DbResult<u64> {

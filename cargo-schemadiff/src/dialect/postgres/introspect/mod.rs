@@ -53,7 +53,7 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
         let wanted = |name: &ObjectName| scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"));
         schema.tables.retain(|name, _| wanted(name));
         schema.enums.retain(|name, _| wanted(name));
-        schema.compat_views.retain(|name, _| wanted(name));
+        schema.compat_views.retain(|_, view| wanted(&view.table));
         sizes.retain(|name, _| wanted(name));
         schema.opaque.retain(|opaque| scope.schemas.iter().any(|s| opaque.name.starts_with(&format!("{s}."))));
     }

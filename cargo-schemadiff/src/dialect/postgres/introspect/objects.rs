@@ -43,13 +43,13 @@ pub(super) fn views_and_triggers(
         match row.letter(0) {
             't' => trigger(row, relations, found),
             'm' => found.leave_alone("materialized view", shown, "materialized views are kept as they are"),
-            _ => match marked::<CompatView>(row.opt(5)) {
-                // The server's name for it, not the comment's: the view may have been renamed since.
-                Some(view) => {
+            _ => match row.opt(8).map(serde_json::from_str) {
+                // Its names now, not those of the comment: they follow renames.
+                Some(Ok(columns)) => {
                     let name = row.name(1);
-                    schema.compat_views.insert(name.clone(), CompatView { name, ..view });
+                    schema.compat_views.insert(name.clone(), CompatView { name, table: row.name(6), columns });
                 }
-                None => found.leave_alone("view", shown, "views are kept as they are"),
+                _ => found.leave_alone("view", shown, "views are kept as they are"),
             },
         }
     }

@@ -3,6 +3,8 @@
 //! What is compared as text is deparsed by the server; everything else comes as numbers and names and is put together
 //! here, because `pg_get_constraintdef` and `pg_get_indexdef` cost the server far more than the rest of a big catalogue.
 
+use crate::dialect::postgres::MARK;
+
 /// Which database schemas are read; a condition on `pg_namespace n`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Where {
@@ -138,14 +140,27 @@ pub(super) fn enums(scope: Where) -> String {
     )
 }
 
+/// A compatibility view's columns and those of its table come from the view's own target list: a comment that was written
+/// once would not follow a rename.
 pub(super) fn views_and_triggers(scope: Where) -> String {
     format!(
-        "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description
+        "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description,
+           shown.nspname, shown.relname, shown.columns
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+         LEFT JOIN LATERAL (
+           SELECT bn.nspname, bc.relname, json_object_agg(v.attname, b.attname)::text AS columns
+           FROM pg_rewrite r
+           CROSS JOIN LATERAL regexp_matches(r.ev_action::text, ':resorigtbl (\\d+) :resorigcol (\\d+)', 'g')
+             WITH ORDINALITY AS entry (origin, at)
+           JOIN pg_attribute v ON v.attrelid = c.oid AND v.attnum = entry.at
+           JOIN pg_attribute b ON b.attrelid = entry.origin[1]::oid AND b.attnum = entry.origin[2]::int
+           JOIN pg_class bc ON bc.oid = b.attrelid JOIN pg_namespace bn ON bn.oid = bc.relnamespace
+           WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND starts_with(d.description, '{MARK}')
+           GROUP BY 1, 2) shown ON true
          WHERE c.relkind IN ('v', 'm') AND {scope} AND {not_extension}
        UNION ALL
-         SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description
+         SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
          WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {scope} AND {not_extension}",

@@ -222,12 +222,12 @@ impl Ddl for Postgres {
         sync::drop(table, name)
     }
 
-    fn create_compat_view(&self, view: &CompatView) -> Vec<String> {
-        view::create(view, self.version)
+    fn create_compat_view(&self, view: &CompatView, of: &Table) -> Vec<String> {
+        view::create(view, of, self.version)
     }
 
-    fn drop_compat_view(&self, name: &ObjectName) -> Vec<String> {
-        vec![format!("DROP VIEW {}", qualified(name))]
+    fn drop_compat_view(&self, view: &CompatView) -> Vec<String> {
+        view::drop(view)
     }
 
     fn neutral_default(&self, ty: &str) -> Option<String> {

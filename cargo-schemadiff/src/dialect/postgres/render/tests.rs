@@ -89,10 +89,12 @@ fn a_compatibility_view() {
     let view = CompatView {
         name: ObjectName::new("clients"),
         table: users(),
-        columns: vec![("id".into(), "id".into()), ("name".into(), "full name".into())],
+        columns: [("id".into(), "id".into()), ("name".into(), "full name".into())].into(),
     };
-    insta::assert_snapshot!(DDL.create_compat_view(&view).join(";\n"));
-    assert!(!Postgres::new(140_000).create_compat_view(&view).join("").contains("security_invoker"));
+    insta::assert_snapshot!(DDL.create_compat_view(&view, &Table::new(users())).join(";\n"));
+    assert!(
+        !Postgres::new(140_000).create_compat_view(&view, &Table::new(users())).join("").contains("security_invoker")
+    );
 }
 
 #[test]

@@ -1,29 +1,86 @@
 //! Compatibility views: a table under the name and columns that an older version knows.
 
-use schemadiff::model::CompatView;
+use schemadiff::model::{CompatView, ObjectName, Table};
 
 use super::{
     names::{ident, literal, qualified},
+    sync::dollar_quoted,
     table::comment_on,
 };
 use crate::dialect::postgres::MARK;
 
 /// The view, with the table's owner and grants, and the mark by which introspection knows it.
-pub(super) fn create(view: &CompatView, version: u32) -> Vec<String> {
+///
+/// The columns of one that shows a table as it is come in the table's order, which only the server knows: what `SELECT *` returns must be the same to the
+/// last column, or statements that the server keeps prepared fail.
+pub(super) fn create(view: &CompatView, of: &Table, version: u32) -> Vec<String> {
     let (name, table) = (qualified(&view.name), qualified(&view.table));
+    let as_it_is =
+        view.columns.len() == of.columns.len() && of.columns.iter().all(|c| view.columns.get(&c.name) == Some(&c.name));
     let columns: Vec<_> = view
         .columns
         .iter()
         .map(|(seen, real)| if seen == real { ident(real) } else { format!("{} AS {}", ident(real), ident(seen)) })
         .collect();
+    let columns = if as_it_is { "*".to_owned() } else { columns.join(", ") };
     // Without it the view reads and writes with its owner's rights and goes round row level security.
     let options = if version >= 150_000 { " WITH (security_invoker = true)" } else { "" };
     let json = serde_json::to_string(view).unwrap_or_default();
-    vec![
-        format!("CREATE VIEW {name}{options} AS SELECT {} FROM {table}", columns.join(", ")),
+    let mut sql = own_schema(view).map(|schema| create_schema(schema, &view.table)).unwrap_or_default();
+    sql.extend([
+        format!("CREATE VIEW {name}{options} AS SELECT {columns} FROM {table}"),
         grants(view, version),
         comment_on("VIEW", &name, Some(&format!("{MARK}{json}"))),
+    ]);
+    sql
+}
+
+/// Drops it.
+pub(super) fn drop(view: &CompatView) -> Vec<String> {
+    let mut sql = vec![format!("DROP VIEW {}", qualified(&view.name))];
+    sql.extend(own_schema(view).iter().map(|schema| drop_schema(schema)));
+    sql
+}
+
+/// The database schema that holds the views of one version and nothing else. A view beside its table is for everybody.
+fn own_schema(view: &CompatView) -> Option<&str> {
+    view.name.schema.as_deref().filter(|schema| Some(*schema) != view.table.schema.as_deref())
+}
+
+/// The database schema of a version's views. Who may use a table is said by the view on it: everybody may look into the
+/// schema, as into `public`. Its owner may be another one than the tables', who must be able to own the views.
+fn create_schema(schema: &str, table: &ObjectName) -> Vec<String> {
+    let (name, table) = (ident(schema), literal(&qualified(table)));
+    vec![
+        format!("CREATE SCHEMA IF NOT EXISTS {name}"),
+        format!("GRANT USAGE ON SCHEMA {name} TO PUBLIC"),
+        block(&format!(
+            "BEGIN
+  EXECUTE (SELECT format('GRANT CREATE ON SCHEMA %I TO %I', {schema}, pg_catalog.pg_get_userbyid(relowner))
+    FROM pg_catalog.pg_class WHERE oid = {table}::regclass);
+END
+",
+            schema = literal(schema)
+        )),
     ]
+}
+
+/// The schema goes with its last view.
+fn drop_schema(schema: &str) -> String {
+    let (name, text) = (ident(schema), literal(schema));
+    block(&format!(
+        "BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = {text}) THEN
+    DROP SCHEMA {name};
+  END IF;
+END
+"
+    ))
+}
+
+fn block(body: &str) -> String {
+    format!("DO {}", dollar_quoted(body))
 }
 
 /// A new view has no grants and belongs to whoever made it. The older version needs what it had on the table.
@@ -46,9 +103,8 @@ fn grants(view: &CompatView, version: u32) -> String {
     } else {
         String::new()
     };
-    format!(
-        "DO $schemadiff$
-DECLARE
+    block(&format!(
+        "DECLARE
   command text;
 BEGIN
   FOR command IN{invoker}
@@ -72,6 +128,6 @@ BEGIN
     EXECUTE command;
   END LOOP;
 END
-$schemadiff$"
-    )
+"
+    ))
 }

@@ -1,0 +1,1 @@
+INSERT INTO items VALUES (1, 5, 'a'), (2, 7, NULL);

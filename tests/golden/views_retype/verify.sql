@@ -1,0 +1,1 @@
+SELECT sum(qty) = 12 AND pg_typeof(max(qty)) = 'bigint'::regtype FROM items
