@@ -11,7 +11,7 @@ use std::{
 };
 
 use cargo_schemadiff::{
-    dialect::{Connection, Scope},
+    dialect::{Connection, Scope, ddl},
     diff::{DiffOptions, Hints, diff, unmanaged},
     planner::{PlanRequest, plan},
 };
@@ -27,7 +27,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::TestDatabase,
-    lockstep::{Recorder, migrations, renderer},
+    lockstep::{Recorder, migrations},
 };
 use sqlx::{Connection as _, Executor as _};
 
@@ -72,9 +72,14 @@ async fn schema_of(sql: &str) -> Schema {
     Connection::open(&database.url).await.unwrap().introspect(&Scope::default()).await.unwrap().schema
 }
 
-fn planned(id: &str, parent: Option<&str>, current: &Schema, desired: &Schema) -> Plan {
+async fn version() -> u32 {
+    let database = TestDatabase::new(Dialect::Postgres);
+    Connection::open(&database.url).await.unwrap().server().version
+}
+
+async fn planned(id: &str, parent: Option<&str>, current: &Schema, desired: &Schema) -> Plan {
     let (hints, options, sizes) = (Hints::default(), DiffOptions::default(), BTreeMap::new());
-    let ddl = &*renderer(Dialect::Postgres);
+    let ddl = &*ddl(Dialect::Postgres, version().await).unwrap();
     let strategy = Strategy::synced("nothing speaks for another");
     let (hints, options, sizes, strategy) = (&hints, &options, &sizes, &strategy);
     plan(&PlanRequest { current, desired, hints, options, ddl, sizes, id, parent, strategy }).unwrap()
@@ -83,8 +88,8 @@ fn planned(id: &str, parent: Option<&str>, current: &Schema, desired: &Schema) -
 /// The database with its unknown partitions, and both migrations, the first of which has been applied.
 async fn prepared() -> (TestDatabase, [Plan; 2]) {
     let (before, after) = (schema_of(BEFORE).await, schema_of(AFTER).await);
-    let first = planned("20260101000000_events", None, &Schema::default(), &before);
-    let second = planned("20260102000000_keys", Some(&first.id), &before, &after);
+    let first = planned("20260101000000_events", None, &Schema::default(), &before).await;
+    let second = planned("20260102000000_keys", Some(&first.id), &before, &after).await;
     let database = TestDatabase::new(Dialect::Postgres);
     let first_alone = migrations(Dialect::Postgres, std::slice::from_ref(&first));
     apply(&database.url, &first_alone, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
@@ -150,7 +155,9 @@ fn engines_without_partitions_have_a_plain_table() {
 #[tokio::test]
 async fn partitions_that_the_plan_does_not_know_get_their_part_while_they_are_written_to() {
     let (database, plans) = prepared().await;
-    assert_eq!(plans[1].steps.iter().filter(|s| matches!(s.action, Action::Generated(_))).count(), 3);
+    // From version 18 a partitioned table takes a foreign key that is not proven yet, as any table.
+    let one_by_one = if version().await >= 180_000 { 2 } else { 3 };
+    assert_eq!(plans[1].steps.iter().filter(|s| matches!(s.action, Action::Generated(_))).count(), one_by_one);
     // What an earlier try may have left: an index that is not valid, under the name that the migration chooses.
     let left = "SELECT 'events_2024_' || left(md5('events_kind events_2024'), 8) || '_idx'";
     let left = database.text(left).await.unwrap();

@@ -94,7 +94,9 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
     let options = DiffOptions { allowed_drops: told.allow_drops.iter().cloned().collect(), managed: None };
     let sizes: BTreeMap<ObjectName, TableSize> =
         told.rows.iter().map(|(t, rows)| (t.parse().unwrap(), TableSize { rows: *rows, bytes: rows * 100 })).collect();
-    let ddl = ddl(dialect, connection.server().version).unwrap();
+    // Newer servers have better statements for some steps; the golden plans keep to what all of them know.
+    let version = connection.server().version;
+    let ddl = ddl(dialect, if dialect == Dialect::Postgres { version.min(169_999) } else { version }).unwrap();
     let id = format!("20260102030405_{}", name_of(case));
     let strategy = match told.views_for.as_slice() {
         [] => Strategy::synced("the case says nothing of the connections"),
