@@ -179,6 +179,38 @@ async fn a_row_that_is_locked_for_long_holds_up_only_itself() {
 }
 
 #[tokio::test]
+async fn triggers_that_filling_runs_are_named_and_others_stay_quiet() {
+    for dialect in BOTH {
+        let plans = plans(dialect, by_id(dialect), "fullname", false);
+        let db = users_of(dialect, &plans, 500).await;
+        db.execute("CREATE TABLE seen (what text)").await;
+        let events = [("stamp", "UPDATE"), ("renamed", "UPDATE OF fullname"), ("gone", "DELETE")];
+        for (name, event) in events {
+            db.execute(&match dialect {
+                Dialect::Sqlite => {
+                    format!(
+                        "CREATE TRIGGER {name} AFTER {event} ON users BEGIN INSERT INTO seen VALUES ('{name}'); END"
+                    )
+                }
+                _ => format!(
+                    "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                     INSERT INTO seen VALUES ('{name}'); RETURN NULL; END $$; \
+                     CREATE TRIGGER {name} AFTER {event} ON users FOR EACH ROW EXECUTE FUNCTION {name}()"
+                ),
+            })
+            .await;
+        }
+        let recorder = Recorder::default();
+        apply(&db.url, &migrations(dialect, &plans), &filling(), recorder.shared()).await.unwrap();
+        let told = recorder.of("fires_triggers");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((&told[0]["table"], &told[0]["triggers"]), (&"users".into(), &serde_json::json!(["stamp"])));
+        let ran = "SELECT DISTINCT what || CAST(count(*) AS text) FROM seen GROUP BY what";
+        assert_eq!(db.text(ran).await.as_deref(), Some("stamp500"), "once for each row, and no other one");
+    }
+}
+
+#[tokio::test]
 async fn a_table_without_a_key_is_filled_while_its_rows_move() {
     let dialect = Dialect::Postgres;
     let plans = plans(dialect, &[], "fullname", false);

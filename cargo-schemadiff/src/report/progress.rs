@@ -124,6 +124,11 @@ impl Progress for Terminal {
             Event::LedgerCreated => self.line(now, "  the ledger was created"),
             Event::StepStarted { title, .. } => self.started(now, title),
             Event::Backfill { rows, total, pace, .. } => self.filled(now, *rows, *total, pace),
+            Event::FiresTriggers { table, triggers, .. } => {
+                let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let text = format!("filling runs triggers of {table} for rows that exist: {names}");
+                self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
+            }
             Event::Throttled { reason, .. } => {
                 if let Some(bar) = &now.bar {
                     bar.set_prefix(format!("; {reason}"));

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::Result,
-    model::Dialect,
+    model::{Dialect, ObjectName},
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -237,6 +237,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
         let _ = own;
         async { Ok(Signals::default()) }
     }
+    /// The user's triggers that run when an UPDATE changes these columns of the table, by name.
+    fn update_triggers(
+        &mut self,
+        table: &ObjectName,
+        columns: &[&str],
+    ) -> impl Future<Output = DbResult<Vec<String>>> + Send;
     /// The sessions that the last lock timeout waited for, seen while it waited.
     fn take_blockers(&mut self) -> Vec<Blocker>;
     /// Transactions old enough to hold up a concurrent index build.

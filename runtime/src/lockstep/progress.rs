@@ -113,6 +113,15 @@ pub enum Event<'a> {
         /// How fast it may go at this moment, and why.
         pace: &'a str,
     },
+    /// A backfill is about to run triggers that are not schemadiff's, with every batch.
+    FiresTriggers {
+        migration: &'a str,
+        step: &'a str,
+        /// The table.
+        table: &'a str,
+        /// Their names; never empty.
+        triggers: &'a [String],
+    },
     /// A backfill has to stop for a while, or for another reason than before.
     Throttled {
         migration: &'a str,
@@ -188,6 +197,9 @@ impl Progress for TracingProgress {
                 let clients =
                     sessions.chain(strangers.statements.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ");
                 tracing::warn!(target: "schemadiff", migration, clients, "clients without a lease are not waited for");
+            }
+            Event::FiresTriggers { step, table, triggers, .. } => {
+                tracing::warn!(target: "schemadiff", step, table, ?triggers, "the backfill runs triggers");
             }
             Event::Throttled { step, reason, .. } => {
                 tracing::warn!(target: "schemadiff", step, reason, "backfill waits");

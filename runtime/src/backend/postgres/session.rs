@@ -16,7 +16,7 @@ use crate::{
         Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts, Unhooked,
     },
     error::{Error, Result},
-    model::Dialect,
+    model::{Dialect, ObjectName},
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -161,9 +161,10 @@ async fn watched<F: Future>(
     }
 }
 
-/// Not kept as prepared statements: behind a pooler their names would belong to sessions of others.
-fn bound<'q>(sql: &'q str, params: &[Option<&str>]) -> Query<'q, sqlx::Postgres, PgArguments> {
-    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+/// Kept as a prepared statement, which saves a round trip each time, where the session is this client's own: behind a pooler its
+/// name would belong to the session of somebody else.
+fn bound<'q>(sql: &'q str, params: &[Option<&str>], own: bool) -> Query<'q, sqlx::Postgres, PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(sql)).persistent(own);
     params.iter().fold(query, |query, param| query.bind(param.map(ToOwned::to_owned)))
 }
 
@@ -241,7 +242,9 @@ impl Backend for Postgres {
     }
 
     async fn begin_batch(&mut self, timeouts: Timeouts) -> DbResult<()> {
-        let settings = "; SET LOCAL synchronous_commit = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+        // A plan that does not know the bounds of its range would read everything up to the upper one.
+        let settings = "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
+                        SET LOCAL jit = off; SET LOCAL synchronous_commit = off";
         self.begin_with(timeouts, settings).await
     }
 
@@ -281,7 +284,7 @@ impl Backend for Postgres {
         let begun = self.begin_for_parameters().await?;
         let pid = if self.own_session == Some(true) { Some(self.pid().await?) } else { None };
         let Self { connection, watcher, stop, .. } = self;
-        let done = watched(bound(sql, params).execute(connection), pid, watcher, stop.as_mut()).await;
+        let done = watched(bound(sql, params, pid.is_some()).execute(connection), pid, watcher, stop.as_mut()).await;
         let done = done.map(|done| done.rows_affected()).map_err(|e| classify(&e));
         self.end_for_parameters(begun, done).await
     }
@@ -292,7 +295,8 @@ impl Backend for Postgres {
             return rows.map_err(|e| classify(&e))?.iter().map(plain_texts).collect();
         }
         let begun = self.begin_for_parameters().await?;
-        let rows = bound(sql, params).fetch_all(&mut self.connection).await;
+        let own = self.own_session == Some(true);
+        let rows = bound(sql, params, own).fetch_all(&mut self.connection).await;
         let rows = rows.map_err(|e| classify(&e)).and_then(|rows| rows.iter().map(texts).collect());
         self.end_for_parameters(begun, rows).await
     }
@@ -312,6 +316,22 @@ impl Backend for Postgres {
 
     async fn signals(&mut self, own: &[i64]) -> DbResult<Signals> {
         super::signals::read(self, own).await
+    }
+
+    async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {
+        // 16 in `tgtype` is UPDATE; a trigger with a list of columns runs when one of them is assigned to.
+        let sql = "SELECT CAST(g.tgname AS text) FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid \
+                   JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.relname = $1 AND n.nspname = $2 AND NOT g.tgisinternal AND g.tgtype & 16 <> 0 \
+                   AND g.tgenabled IN ('O', 'A') AND NOT starts_with(CAST(g.tgname AS text), 'zz_schemadiff_') \
+                   AND (CAST(g.tgattr AS text) = '' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid \
+                       AND a.attnum = ANY (CAST(g.tgattr AS int2[])) \
+                       AND CAST(a.attname AS text) IN (SELECT json_array_elements_text(CAST($3 AS json))))) \
+                   ORDER BY 1";
+        let columns = serde_json::to_string(columns).unwrap_or_else(|_| "[]".to_owned());
+        let schema = table.schema.as_deref().unwrap_or("public");
+        let rows = self.rows(sql, &[Some(&table.name), Some(schema), Some(&columns)]).await?;
+        Ok(rows.into_iter().flatten().flatten().collect())
     }
 
     fn take_blockers(&mut self) -> Vec<Blocker> {

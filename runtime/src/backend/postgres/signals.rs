@@ -1,6 +1,6 @@
 //! The load on a server, in one query.
 
-use super::session::Postgres;
+use super::{session::Postgres, watch::WATCHER};
 use crate::backend::{
     Backend as _, DbResult,
     signals::{Reading, Signals},
@@ -13,7 +13,7 @@ const SIGNALS: &str = "WITH a AS (
         SELECT a.pid, a.state, a.xact_start, a.query = '<insufficient privilege>' AS hidden
         FROM pg_stat_activity a
         WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
-            AND a.pid <> ALL (CAST('{}' AS int[]))),
+            AND a.pid <> ALL (CAST('{}' AS int[])) AND a.application_name IS DISTINCT FROM '{watcher}'),
     r AS (
         SELECT r.state IS NULL AS hidden, pg_wal_lsn_diff(pg_current_wal_lsn(), r.at) AS bytes,
             greatest(extract(epoch FROM coalesce(r.replay_lag, interval '0')),
@@ -34,7 +34,7 @@ const SIGNALS: &str = "WITH a AS (
 
 pub(super) async fn read(db: &mut Postgres, own: &[i64]) -> DbResult<Signals> {
     let own = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let rows = db.rows(&SIGNALS.replace("'{}'", &format!("'{{{own}}}'")), &[]).await?;
+    let rows = db.rows(&SIGNALS.replace("'{}'", &format!("'{{{own}}}'")).replace("{watcher}", WATCHER), &[]).await?;
     let row = rows.into_iter().next().unwrap_or_default();
     // No count and no difference of positions in the log is negative; a standby ahead of a position read before is at 0.
     let number = |at: usize| -> Option<u64> {

@@ -8,6 +8,9 @@ use tokio::sync::watch;
 
 use crate::{backend::Unhooked, waiting::Blocker};
 
+/// What the second connection calls itself, so that the throttle does not take it for somebody else's.
+pub(super) const WATCHER: &str = "schemadiff watcher";
+
 const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
     coalesce(a.state, '')::text, (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint, \
     left(coalesce(a.query, ''), 200)::text";
@@ -78,7 +81,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new(options: &PgConnectOptions) -> Self {
-        Self { options: options.clone(), connection: None, seen: Vec::new() }
+        Self { options: options.clone().application_name(WATCHER), connection: None, seen: Vec::new() }
     }
 
     /// Looks again and again at what `pid` waits for, until somebody says stop. Who had said so before is not heard again.

@@ -21,7 +21,7 @@ use crate::{
         Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts, Unhooked,
     },
     error::{Error, Result},
-    model::Dialect,
+    model::{Dialect, ObjectName},
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -215,6 +215,17 @@ impl Backend for Sqlite {
         Ok(row.try_get_unchecked::<Option<i64>, _>(0).map_err(|e| classify(&e))?.is_some_and(|value| value != 0))
     }
 
+    async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {
+        let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) = lower($1) \
+                   AND substr(name, 1, 12) <> '_schemadiff_' ORDER BY name";
+        let rows = self.rows(sql, &[Some(&table.name)]).await?;
+        let named = rows.into_iter().filter_map(|row| {
+            let [Some(name), Some(sql)] = row.as_slice() else { return None };
+            runs_on_update(sql, columns).then(|| name.clone())
+        });
+        Ok(named.collect())
+    }
+
     fn take_blockers(&mut self) -> Vec<Blocker> {
         Vec::new()
     }
@@ -298,10 +309,40 @@ impl Backend for Sqlite {
     async fn leave(&mut self, _app: &str, _version: &str) {}
 }
 
+/// Reads the head of a CREATE TRIGGER: `UPDATE ON`, or `UPDATE OF` with one of the columns.
+fn runs_on_update(sql: &str, columns: &[&str]) -> bool {
+    let words: Vec<String> =
+        sql.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).map(str::to_lowercase).collect();
+    let Some(at) = words.iter().position(|word| word == "update") else { return false };
+    match words.get(at + 1).map(String::as_str) {
+        Some("on") => true,
+        Some("of") => words[at + 2..].iter().take_while(|word| *word != "on").any(|word| {
+            let bare = word.trim_matches(|c| matches!(c, '"' | '`' | '[' | ']'));
+            columns.iter().any(|column| column.eq_ignore_ascii_case(bare))
+        }),
+        // An UPDATE in the body of a trigger for something else.
+        _ => false,
+    }
+}
+
 fn stays_on() -> DbError {
     DbError {
         class: ErrorClass::Other,
         code: String::new(),
         message: "foreign_keys cannot be turned off here, so a table cannot be rebuilt without losing rows".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_trigger_says_when_it_runs() {
+        let runs = |sql| runs_on_update(sql, &["key"]);
+        assert!(runs("CREATE TRIGGER t AFTER UPDATE ON users BEGIN SELECT 1; END"));
+        assert!(runs("create trigger t before update\n OF name, \"Key\" ON users BEGIN SELECT 1; END"));
+        assert!(!runs("CREATE TRIGGER t AFTER UPDATE OF name ON users BEGIN SELECT 1; END"));
+        assert!(!runs("CREATE TRIGGER t AFTER INSERT ON users BEGIN UPDATE users SET key = 1; END"));
     }
 }

@@ -100,6 +100,7 @@ pub(super) async fn run<B: Backend>(
     let mut throttle = Throttle::start(db, ctx);
     throttle.knows(db).await;
     throttle.ready(&mut ctx.stop).await?;
+    name_triggers(db, ctx, &job).await?;
     loop {
         if cursor.upper.is_empty() {
             let Some(next) = next_pass(db, &job, &cursor).await? else { break };
@@ -126,6 +127,18 @@ pub(super) async fn run<B: Backend>(
         cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
     }
     Ok(job.rows.load(Ordering::Relaxed))
+}
+
+/// They may stamp or copy each row that is filled; whoever looks should know before it is done.
+async fn name_triggers<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<()> {
+    let columns: Vec<&str> = job.backfill.set.iter().map(|a| a.column.as_str()).collect();
+    let found = db.update_triggers(&job.backfill.table, &columns).await;
+    let triggers = found.map_err(|e| job.explain::<B>(e.into()))?;
+    if !triggers.is_empty() {
+        let (migration, step, table) = (&job.plan.id, &job.step.id, job.backfill.table.to_string());
+        ctx.tell(&Event::FiresTriggers { migration, step, table: &table, triggers: &triggers });
+    }
+    Ok(())
 }
 
 /// One way along the key, by as many workers as were asked for. Every one of them takes the next range when it has done

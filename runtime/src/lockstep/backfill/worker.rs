@@ -38,6 +38,8 @@ pub(super) struct Worker<'w, B: Backend> {
     size: u32,
     /// The range in work, and how many rows were asked for when it was claimed.
     claim: Option<(Claim, u32)>,
+    /// When the batch began to lock rows: from then on others may wait for it.
+    locks_since: Instant,
     /// The next attempt leaves locked rows out.
     skip: bool,
     /// Batches of the present size that have gone well since one failed because of its rows; none when none has.
@@ -47,7 +49,18 @@ pub(super) struct Worker<'w, B: Backend> {
 impl<'w, B: Backend> Worker<'w, B> {
     pub fn new(db: &'w mut B, ctx: &'w mut Context, job: &'w Job, throttle: Throttle, may_skip: bool) -> Self {
         let size = job.backfill.batch_size.clamp(1, MOST);
-        Self { db, ctx, job, throttle, may_skip, size, claim: None, skip: false, since_trouble: None }
+        Self {
+            db,
+            ctx,
+            job,
+            throttle,
+            may_skip,
+            size,
+            claim: None,
+            locks_since: Instant::now(),
+            skip: false,
+            since_trouble: None,
+        }
     }
 
     /// Until every range is claimed, and those that this one has claimed are done.
@@ -68,7 +81,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             match self.attempt().await {
                 Ok(None) => return Ok(()),
                 Ok(Some(total)) => {
-                    self.went_well(sent.elapsed());
+                    self.went_well(self.locks_since.elapsed());
                     let took = sent.elapsed();
                     self.job.tell(self.ctx, total, &self.throttle.now().reason);
                     self.pass(took).await?;
@@ -133,6 +146,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         };
         let params = between(backfill.key.len(), claim.at.as_ref(), &to);
         let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+        self.locks_since = Instant::now();
         let changed = self.db.run(sql, &params).await.map_err(Failed::at(sql))?;
         // What the others write about themselves meanwhile must not be lost, so they wait for this commit; the row in the
         // ledger would make them wait for it anyway.

@@ -1,7 +1,8 @@
 //! Benchmarks: whole commands, interleaved in one run, reported as ratios. `docs/benchmarks.md` says how to read them.
 //!
-//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start`
+//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill`
 
+mod backfill;
 mod derive;
 mod diff;
 mod measure;
@@ -12,6 +13,21 @@ fn main() -> std::process::ExitCode {
         Some("diff") => diff::run(),
         Some("derive") => derive::run(),
         Some("start") => start::run(),
+        Some("backfill") => {
+            let rows = std::env::args().nth(2).map_or(Ok(5_000_000), |rows| rows.parse());
+            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
+            backfill::run(rows);
+        }
+        // Contenders of `backfill`, each in a process of its own.
+        Some(once @ ("backfill-once" | "backfill-by-hand")) => {
+            let args: Vec<String> = std::env::args().skip(2).collect();
+            let [url, dir] = args.as_slice() else { return std::process::ExitCode::from(2) };
+            if once == "backfill-once" {
+                backfill::once(url, std::path::Path::new(dir))
+            } else {
+                backfill::by_hand(url)
+            }
+        }
         // One contender of `start`, in a process of its own.
         Some("start-once") => {
             let args: Vec<String> = std::env::args().skip(2).collect();
@@ -19,7 +35,7 @@ fn main() -> std::process::ExitCode {
             start::once(tool, url, std::path::Path::new(dir));
         }
         _ => {
-            eprintln!("usage: bench diff | bench derive | bench start");
+            eprintln!("usage: bench diff | bench derive | bench start | bench backfill [ROWS]");
             return std::process::ExitCode::from(2);
         }
     }

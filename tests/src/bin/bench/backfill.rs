@@ -1,0 +1,234 @@
+//! A backfill against the best loop that a person writes by hand, alone and beside an application.
+
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use schemadiff::{
+    embed::Migrations,
+    lockstep::{
+        NoProgress,
+        admin::{ApplyOptions, apply},
+    },
+    model::Dialect,
+    plan::Phase,
+};
+use schemadiff_tests::{
+    engine::{Major, Postgres},
+    lockstep::{first, migrations, second, write},
+};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::measure::{Contender, print, rounds};
+
+const DIALECT: Dialect = Dialect::Postgres;
+const ROUNDS: usize = 3;
+
+/// As a server in use has it, not as the tests want it.
+const SETTINGS: [&str; 6] = [
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "shared_buffers=512MB",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=30min",
+];
+
+/// One UPDATE for each range of a key without gaps: nothing that looks for keys, counts rows, keeps a cursor or gives way to
+/// anybody. It commits as ours does.
+const BY_HAND: &str = "CREATE PROCEDURE by_hand() LANGUAGE plpgsql AS $$
+    DECLARE done bigint := 0; upto bigint := (SELECT max(id) FROM users);
+    BEGIN
+        WHILE done < upto LOOP
+            SET LOCAL synchronous_commit = off;
+            UPDATE users SET email_key = lower(fullname) WHERE id > done AND id <= done + 10000 AND email_key IS NULL;
+            COMMIT;
+            done := done + 10000;
+        END LOOP;
+    END $$";
+
+struct Bench {
+    server: Postgres,
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// `rows` in the table, `seconds` for each measurement beside an application.
+pub fn run(rows: u64) {
+    let server = Postgres::start_with(Major::V15, &SETTINGS);
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), DIALECT, &plans());
+    let bench = Arc::new(Bench { server, folder, runtime: tokio::runtime::Runtime::new().expect("a runtime") });
+    bench.prepare(rows);
+    let contender = |name, what: &'static str| {
+        let bench = Arc::clone(&bench);
+        let command = move || bench.fresh("filled", |url| ours_or_hand(what, url, bench.folder.path()));
+        Contender { name, command: Box::new(command), success: &[0] }
+    };
+    let contenders =
+        [contender("loop in PL/pgSQL, by hand", "backfill-by-hand"), contender("schemadiff", "backfill-once")];
+    let seen = rounds(&contenders, ROUNDS);
+    print(&format!("filling a column of {rows} rows, nobody else there"), &seen);
+    let rate = |at: usize| rows as f64 / seen[at].median();
+    println!("  rows/s: by hand {:.0}, schemadiff {:.0}, ratio {:.2}", rate(0), rate(1), rate(1) / rate(0));
+    bench.beside_an_application(rows, rate(1));
+}
+
+fn plans() -> [schemadiff::plan::Plan; 2] {
+    [first(DIALECT), second(DIALECT)]
+}
+
+fn ours_or_hand(what: &str, url: &str, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("our own path"));
+    command.arg(what).arg(url).arg(folder);
+    command
+}
+
+impl Bench {
+    fn run_on(&self, database: &str, sql: &str) {
+        let url = self.server.url(database);
+        self.runtime.block_on(async {
+            let mut connection = PgConnection::connect(&url).await.expect("a connection");
+            connection.execute(AssertSqlSafe(sql)).await.unwrap_or_else(|e| panic!("{e}\nin: {sql}"));
+        });
+    }
+
+    fn prepare(&self, rows: u64) {
+        self.run_on("postgres", "CREATE DATABASE base TEMPLATE template0");
+        let url = self.server.url("base");
+        let all = migrations(DIALECT, &plans());
+        let expand = ApplyOptions { until: Phase::Expand, ..ApplyOptions::default() };
+        self.runtime.block_on(apply(&url, &all, &expand, Arc::new(NoProgress))).expect("expand");
+        let rows = format!(
+            "INSERT INTO users (id, fullname) SELECT i, 'User ' || i || repeat(' x', 40) FROM generate_series(1, {rows}) i"
+        );
+        for sql in [rows.as_str(), BY_HAND, "VACUUM ANALYZE users", "CHECKPOINT"] {
+            self.run_on("base", sql);
+        }
+    }
+
+    /// A copy of the prepared database, the same to the byte for whoever comes.
+    fn fresh<T>(&self, name: &str, then: impl FnOnce(&str) -> T) -> T {
+        self.run_on("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        self.run_on("postgres", &format!("CREATE DATABASE {name} TEMPLATE base"));
+        self.run_on("postgres", "CHECKPOINT");
+        then(&self.server.url(name))
+    }
+
+    /// An application that keeps one connection busy: half of a machine with two cores.
+    fn beside_an_application(&self, rows: u64, idle_rate: f64) {
+        println!("beside an application that keeps one connection busy (4 reads and 1 write by key in turn)");
+        let alone = self.fresh("alone", |url| {
+            self.runtime.block_on(async {
+                let stop = Arc::new(AtomicBool::new(false));
+                let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                stop.store(true, Ordering::Relaxed);
+                going.await.expect("the application")
+            })
+        });
+        println!("  {:<26} p99 {:>7.2} ms, {:>6.0} statements/s", "nobody fills", alone.p99_ms, alone.per_second);
+        for (name, what) in [("loop by hand", "backfill-by-hand"), ("schemadiff", "backfill-once")] {
+            let (load, took) = self.fresh("beside", |url| {
+                self.runtime.block_on(async {
+                    let stop = Arc::new(AtomicBool::new(false));
+                    let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let mut command = ours_or_hand(what, url, self.folder.path());
+                    let began = Instant::now();
+                    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("a thread");
+                    assert!(status.expect("it starts").success(), "{what} failed");
+                    let took = began.elapsed();
+                    stop.store(true, Ordering::Relaxed);
+                    (going.await.expect("the application"), took)
+                })
+            });
+            println!(
+                "  {name:<26} p99 {:>7.2} ms (x{:.2}), {:>6.0} statements/s (x{:.2}), {:.0} rows/s (x{:.2} of schemadiff's idle rate)",
+                load.p99_ms,
+                load.p99_ms / alone.p99_ms,
+                load.per_second,
+                load.per_second / alone.per_second,
+                rows as f64 / took.as_secs_f64(),
+                rows as f64 / took.as_secs_f64() / idle_rate,
+            );
+        }
+    }
+}
+
+struct Load {
+    p99_ms: f64,
+    per_second: f64,
+}
+
+async fn foreground(url: String, rows: u64, stop: Arc<AtomicBool>) -> Load {
+    let mut connection = PgConnection::connect(&url).await.expect("a connection");
+    let (mut took, mut at, began) = (Vec::new(), 1_u64, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        for turn in 0..5 {
+            // Keys in no order that a walk along the key has.
+            at = (at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)) % rows.max(1);
+            let sent = Instant::now();
+            let id = i64::try_from(at + 1).unwrap_or(1);
+            let result = match turn {
+                0 => sqlx::query("UPDATE users SET fullname = fullname || '' WHERE id = $1")
+                    .bind(id)
+                    .execute(&mut connection)
+                    .await
+                    .map(drop),
+                _ => sqlx::query("SELECT id, fullname FROM users WHERE id = $1")
+                    .bind(id)
+                    .fetch_all(&mut connection)
+                    .await
+                    .map(drop),
+            };
+            result.expect("no statement of the application fails");
+            took.push(sent.elapsed());
+        }
+    }
+    took.sort();
+    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or_default();
+    Load { p99_ms: p99.as_secs_f64() * 1000.0, per_second: took.len() as f64 / began.elapsed().as_secs_f64() }
+}
+
+/// One run of ours, in a process of its own.
+pub fn once(url: &str, folder: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let all = Migrations::load(folder).expect("the migrations");
+        // Only the filling: the index comes after it in the same phase, and is the server's work.
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let options = ApplyOptions { until: Phase::Backfill, stop: Some(stopped), ..ApplyOptions::default() };
+        match apply(url, &all, &options, Arc::new(UntilFilled(stop))).await {
+            Err(schemadiff::Error::Interrupted) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// Stops the run when the rows are filled.
+struct UntilFilled(tokio::sync::watch::Sender<bool>);
+
+impl schemadiff::lockstep::Progress for UntilFilled {
+    fn event(&self, event: &schemadiff::lockstep::Event<'_>) {
+        if let schemadiff::lockstep::Event::StepFinished { step, rows: 1.., .. } = event {
+            assert!(step.starts_with("02-"), "{step}");
+            self.0.send_replace(true);
+        }
+    }
+}
+
+/// One run of the loop by hand, in a process of its own.
+pub fn by_hand(url: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(url).await.expect("a connection");
+        sqlx::raw_sql("CALL by_hand()").execute(&mut connection).await.expect("the loop");
+    });
+}
