@@ -19,6 +19,7 @@ use super::{
     context::{Context, slug},
     proto::{Proto, rank, tag},
 };
+use crate::hazard;
 
 /// The database schemas that the retiring version looks into first, one for each application; none where it is not
 /// retired behind views.
@@ -88,6 +89,7 @@ impl Context<'_> {
                     schema.compat_views.extend(views.iter().map(|view| (view.name.clone(), view.clone())));
                 }
             })
+            .hazard(names.iter().map(|name| hazard::view_limits::hazard(name, &before)))
             .tag(&made);
         step.cause.clone_from(&self.cause);
         // Not through `push`: it comes before the table gets its new name.
