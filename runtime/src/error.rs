@@ -227,14 +227,19 @@ pub enum Error {
         found: String,
     },
 
+    /// Rows are there that a step would fail on.
+    #[error("migration {id} has not begun, because a step would fail on what is there: {}", listed(rows))]
+    BadRows { id: String, rows: Box<[BadRows]> },
     /// A statement failed.
-    #[error("step {step} of migration {migration} failed: {cause}")]
+    #[error("step {step} of migration {migration} failed: {cause}{}", found(rows))]
     StepFailed {
         migration: String,
         step: String,
+        /// The rows that it failed on, as far as they could be found.
+        rows: Box<[BadRows]>,
         /// The SQL of the statement.
-        statement: String,
-        code: String,
+        statement: Box<str>,
+        code: Box<str>,
         cause: String,
     },
     /// The locks could not be had.
@@ -300,10 +305,15 @@ pub enum Error {
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
     /// A rebuild left rows without their parents.
-    #[error("step {step} of migration {migration} would leave {violations} rows without the row they refer to")]
+    #[error(
+        "step {step} of migration {migration} would leave {violations} rows without the row they refer to{}",
+        found(rows)
+    )]
     ForeignKeys {
         migration: String,
         step: String,
+        /// Some of them, as far as they could be found.
+        rows: Box<[BadRows]>,
         /// The number of rows whose parent row is missing.
         violations: u64,
     },
@@ -368,6 +378,7 @@ impl Error {
             Self::InstanceAlive { .. } => "SD0657",
             Self::NothingToPace => "SD0658",
             Self::NotBehindViews { .. } => "SD0665",
+            Self::BadRows { .. } => "SD0760",
             Self::StepFailed { .. } => "SD0750",
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
@@ -452,6 +463,13 @@ impl Error {
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
             Self::NoSuchInstance { .. } => one("see `cargo schemadiff status` for the names; one whose version is retired already holds nothing"),
             Self::InstanceAlive { .. } => one("stop it in the ordinary way; it gives its lease back by itself"),
+            Self::BadRows { .. } => vec![
+                "nothing was changed; correct or remove those rows, then apply again".to_owned(),
+                "or change the migration so that it suits them".to_owned(),
+            ],
+            Self::StepFailed { rows, .. } if !rows.is_empty() => one(
+                "nothing of the step is left behind, and both versions go on working; correct the rows that are named, then apply again",
+            ),
             Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
             Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
             Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),
@@ -480,6 +498,27 @@ impl Error {
             Self::Interrupted => one("apply again to go on"),
         }
     }
+}
+
+/// Rows that a step fails on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BadRows {
+    /// The step.
+    pub step: String,
+    /// What is wrong with them, as [`crate::plan::Probe::finds`] says it.
+    pub finds: String,
+    /// Some of them, each told by its key; or what the server said of a value.
+    pub rows: Vec<String>,
+}
+
+fn listed(rows: &[BadRows]) -> String {
+    let each = rows.iter().map(|bad| format!("{}: {} (step {})", bad.finds, bad.rows.join(", "), bad.step));
+    each.collect::<Vec<_>>().join("\n")
+}
+
+/// Below what the server said.
+fn found(rows: &[BadRows]) -> String {
+    if rows.is_empty() { String::new() } else { format!("\n{}", listed(rows)) }
 }
 
 const fn done_or_undone(taken_back: bool) -> &'static str {

@@ -34,7 +34,7 @@ const TOOL: &[(&str, &[&str])] = &[
     ("planner", &["error", "dialect", "diff", "hazard"]),
     ("prove", &["error", "dialect", "diff", "planner"]),
     ("migrations", &["error", "dialect", "diff"]),
-    ("report", &["error", "dialect", "diff", "planner", "hazard"]),
+    ("report", &["error", "dialect", "diff", "planner", "hazard", "prove"]),
 ];
 
 /// Longer than 600 lines, and why that is better than two files.

@@ -139,6 +139,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        probes: Vec::new(),
         hazards: vec![],
         lock_timeout_ms: 200,
         statement_timeout_ms: 5000,

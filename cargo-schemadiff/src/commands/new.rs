@@ -25,7 +25,9 @@ use crate::{
         describe::first_differences,
         paint,
         plan::{Surroundings, render, render_left_alone, summary},
-        progress, style,
+        progress,
+        proof::render_proof,
+        style,
     },
     side::Side,
 };
@@ -50,7 +52,7 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     }
     let strategy = strategy::choose(context, args.intent.strategy, &comparison, parent.as_deref()).await?;
     let plan = planning::plan(&comparison, &id, parent.as_deref(), &strategy)?;
-    prove_it(context, &comparison, &plan, &mut server).await?;
+    let proof = prove_it(context, &comparison, &plan, &mut server).await?;
     let lock = lock_after(&comparison, &plan);
     let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };
     if let (Some(begun), true) = (begun, written.is_some()) {
@@ -63,16 +65,18 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
         "command": "new",
         "written": written.as_ref().map(|path| path.display().to_string()),
         "plan": plan,
+        "proof": proof,
     }))?;
     let last = match &written {
         Some(path) => format!("wrote {} and {}", path.display(), dir.join(LOCK_FILE).display()),
         None => "dry run, nothing written".to_owned(),
     };
     context.report.say(format!(
-        "{}\n\n{}{}{}\n",
+        "{}\n\n{}{}{}{}\n",
         paint(style::HEADING, format!("{id}: {}", summary(&plan))),
         render(&plan, around),
         render_left_alone(around),
+        render_proof(&proof),
         paint(style::GOOD, last),
     ))?;
     Ok(Outcome::Done)
@@ -156,7 +160,12 @@ async fn server(context: &Context, comparison: &mut Comparison) -> Result<Connec
     }
 }
 
-async fn prove_it(context: &Context, comparison: &Comparison, plan: &Plan, server: &mut Connection) -> Result<()> {
+async fn prove_it(
+    context: &Context,
+    comparison: &Comparison,
+    plan: &Plan,
+    server: &mut Connection,
+) -> Result<prove::Proof> {
     let visible = !context.report.quiet && !context.report.json;
     let bar = progress::spinner("proving the plan on a scratch database", visible);
     let ddl = ddl(comparison.dialect, comparison.version)?;
@@ -165,8 +174,8 @@ async fn prove_it(context: &Context, comparison: &Comparison, plan: &Plan, serve
     // What the proof found matters more than whether its scratch database went away.
     let removed = scratch.remove().await;
     bar.finish_and_clear();
-    proof?;
-    removed
+    let proof = proof?;
+    removed.map(|()| proof)
 }
 
 fn lock_after(comparison: &Comparison, plan: &Plan) -> Snapshot {

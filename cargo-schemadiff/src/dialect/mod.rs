@@ -158,7 +158,15 @@ pub trait Ddl: Send + Sync {
     fn volatility(&self, expr: &str) -> Volatility;
     /// What changing a column's type in place would do.
     fn type_change(&self, from: &str, to: &str) -> TypeChange;
-    /// An expression that converts a value of `column` from one type to the other (`"qty"::bigint`, `CAST(..)`).
+    /// A condition that holds for the values of a column (an identifier) that a change of type would refuse or spoil; none where
+    /// every value converts. Computing it may fail on such a value.
+    fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String>;
+    /// A query for the names of the user's views over a table, or over one of its columns, where the server knows them.
+    fn views_over(&self, table: &ObjectName, column: Option<&str>) -> Option<String>;
+    /// The engine's own name for the place of a row, for tables without a primary key.
+    fn row_identifier(&self) -> &'static str;
+    /// An expression that converts a value to a type, for assignment to a column of it (`"qty"::bigint`, `CAST(..)`): a text
+    /// that is too long for the column must fail there, so it is not cut to length here.
     fn cast(&self, expr: &str, to: &str) -> String;
 
     /// The database schema, if it must be made first (`CREATE SCHEMA`).
@@ -182,8 +190,9 @@ pub trait Ddl: Send + Sync {
     fn drop_column(&self, table: &ObjectName, column: &str) -> Vec<String>;
     /// Renames.
     fn rename_column(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
-    /// Changes the type in place (and the collation, when `column` has one).
-    fn alter_type(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// Changes the type in place, from `from` (and the collation, when `column` has one). A text that is too long for the new
+    /// type is refused, never cut off.
+    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column) -> Vec<String>;
     /// Sets (`Some`) or drops (`None`) the default.
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
     /// Sets or drops NOT NULL.

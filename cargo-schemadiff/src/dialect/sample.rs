@@ -7,21 +7,34 @@ use super::Ddl;
 /// A value for a column that differs for every `seq`, as far as the type has room for it, in the server's own text form.
 /// `labels` are those of the column's enumerated type.
 pub fn generate(dialect: Dialect, column: &Column, labels: Option<&[String]>, seq: u64) -> String {
-    if let Some(labels) = labels.filter(|labels| !labels.is_empty()) {
-        return labels[index(seq, labels.len())].clone();
+    match labels.filter(|labels| !labels.is_empty()) {
+        Some(labels) => labels[index(seq, labels.len())].clone(),
+        None => typed(dialect, column, seq).unwrap_or_else(|| format!("{}-{seq}", initial(column))),
     }
+}
+
+/// Whether [`generate`] knows what values of the type look like.
+pub fn knows(dialect: Dialect, column: &Column) -> bool {
+    typed(dialect, column, 0).is_some()
+}
+
+fn initial(column: &Column) -> char {
+    column.name.chars().next().unwrap_or('x')
+}
+
+fn typed(dialect: Dialect, column: &Column, seq: u64) -> Option<String> {
     let ty = column.ty.to_ascii_lowercase();
     let base = base_of(&ty);
     let room: Option<usize> =
         ty.split_once('(').and_then(|(_, rest)| rest.split([')', ',']).next()?.trim().parse().ok());
     let text = || {
-        let text = format!("{}-{seq}", column.name.chars().next().unwrap_or('x'));
+        let text = format!("{}-{seq}", initial(column));
         match room {
             Some(room) if text.len() > room => base36(seq, room),
             _ => text,
         }
     };
-    match (dialect, base) {
+    Some(match (dialect, base) {
         _ if ty.ends_with("[]") => match ty.split(['(', '[']).next().unwrap_or_default() {
             "text" | "character varying" => format!("{{{}}}", text()),
             "smallint" | "integer" | "bigint" | "numeric" => format!("{{{}}}", seq % 30_000),
@@ -32,9 +45,10 @@ pub fn generate(dialect: Dialect, column: &Column, labels: Option<&[String]>, se
         (Dialect::Sqlite, "boolean" | "bool") => (seq % 2).to_string(),
         (_, "boolean") => if seq.is_multiple_of(2) { "true" } else { "false" }.to_owned(),
         (_, "double precision" | "real" | "float" | "double") => format!("{}.5", seq % 100_000),
-        (Dialect::Postgres, _) => postgres(&ty, base, room, seq).unwrap_or_else(text),
+        (Dialect::Postgres, "text" | "character varying" | "character" | "bpchar" | "citext" | "name") => text(),
+        (Dialect::Postgres, _) => return postgres(&ty, base, room, seq),
         _ => text(),
-    }
+    })
 }
 
 /// The types that only PostgreSQL has.

@@ -8,5 +8,5 @@ pub const CODE: &str = "H005";
 /// A new constraint meets rows that violate it.
 pub fn hazard(what: &str, table: &ObjectName) -> Hazard {
     let effect = format!("the step fails if rows of `{table}` violate {what}");
-    super::hazard(CODE, effect, "look for such rows and repair them before the step runs")
+    super::hazard(CODE, effect, "repair the rows that `apply` names: it looks for them before it begins")
 }

@@ -17,6 +17,7 @@ pub mod out_of_range;
 pub mod rebuilds_indexes;
 pub mod rebuilds_table;
 pub mod result_shape;
+pub mod returns_null;
 pub mod rewrites_table;
 pub mod rows_leave;
 pub mod unindexed_reference;
@@ -25,7 +26,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 19] = [
+pub const CODES: [&str; 20] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -45,6 +46,7 @@ pub const CODES: [&str; 19] = [
     view_limits::CODE,
     rebuilds_indexes::CODE,
     rows_leave::CODE,
+    returns_null::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

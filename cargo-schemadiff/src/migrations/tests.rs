@@ -28,6 +28,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        probes: Vec::new(),
         hazards: vec![],
         lock_timeout_ms: 500,
         statement_timeout_ms: 0,

@@ -8,6 +8,7 @@ use schemadiff::{
 use super::{
     context::Context,
     graph::Placed,
+    probes,
     proto::{Fill, Proto, Work},
 };
 use crate::{Result, dialect::Dependents, hazard};
@@ -47,6 +48,12 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
             hazards.push(hazard);
         }
     }
+    let dangers = probes::dangers(context, placed);
+    for hazard in dangers.iter().filter_map(|danger| danger.hazard.clone()) {
+        if !hazards.contains(&hazard) {
+            hazards.push(hazard);
+        }
+    }
     let undo = if placed.phase == Phase::Contract { None } else { undo };
     Ok(Step {
         id: format!("{number}-{slug}"),
@@ -60,6 +67,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         scans: placed.protos.iter().any(|p| p.scans),
         rebuilds_indexes: placed.protos.iter().any(|p| p.rebuilds_indexes),
         hazards,
+        probes: dangers.into_iter().filter_map(|danger| danger.probe).collect(),
         lock_timeout_ms,
         statement_timeout_ms,
         done_when: first.done_when.clone(),

@@ -8,6 +8,7 @@ mod assemble;
 mod context;
 mod graph;
 mod ops;
+mod probes;
 mod proto;
 mod renaming;
 mod shield;

@@ -10,7 +10,7 @@ use super::{
     context::{Context, on, slug},
     proto::{Proto, rank, tag},
 };
-use crate::{Error, Kind, Result, dialect::SyncSpec};
+use crate::{Error, Kind, Result, dialect::SyncSpec, hazard};
 
 /// What a synced column is made of.
 pub(super) struct Synced<'c> {
@@ -69,7 +69,11 @@ fn refuse_unready(cx: &Context<'_>, synced: &Synced<'_>) -> Result<()> {
     let error = Error::new(
         Kind::Refused,
         "SD0614",
-        format!("`{full}` cannot be filled from `{}`, which the same migration makes", unready.name),
+        format!(
+            "`{full}` cannot be filled from `{}`, which the same migration {}",
+            unready.name,
+            if old.is_some() { "gives this name" } else { "makes" }
+        ),
     )
     .cause("rows that exist, and rows that the old version writes meanwhile, may not have it yet");
     Err(match old {
@@ -95,6 +99,8 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let proof = proof_needed(cx, column).then(|| proof(cx, table, column, true));
     let filled = old.map(|c| c.name.clone()).into_iter().collect();
     let sync = Sync { fills: spec.fills(), filled, ..Sync::default() };
+    // The default is the trigger's matter until contract, and it may come too late for RETURNING.
+    let late = cx.ddl.sync_needs_nullable_old() && column.default.is_some();
     let loosened = old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none());
 
     let effect = {
@@ -114,7 +120,8 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let proto = Proto::new(rank::COLUMN, slug(&["add-column", &table.to_string(), &column.name]), what, table)
         .effect(effect)
         .tag(tag::column(table, &column.name))
-        .after(tag::TYPES);
+        .after(tag::TYPES)
+        .hazard(late.then(|| hazard::returns_null::hazard(table, &column.name)));
     let proto = cx.changes_shape(table, proto);
     if loosened.is_some() {
         return cx.rebuild(proto, Vec::new());

@@ -83,7 +83,8 @@ async fn rebuild(scratch: &mut Connection, statements: &[String]) -> Result<()> 
         result = match scratch.query_row("PRAGMA foreign_key_check", &[]).await {
             Ok(None) => Ok(()),
             Ok(Some(row)) => Err(Error::new(Kind::Internal, "SD0906", "the rebuild leaves dangling references")
-                .cause(row.into_iter().flatten().collect::<Vec<_>>().join(", "))),
+                .cause(row.into_iter().flatten().collect::<Vec<_>>().join(", "))
+                .about_rows(true)),
             Err(error) => Err(error),
         };
     }
@@ -117,7 +118,8 @@ async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
     match remaining.and_then(|row| row.into_iter().next().flatten()).as_deref() {
         Some("0") => Ok(()),
         other => Err(Error::new(Kind::Internal, "SD0906", "the backfill has ended and rows still wait")
-            .cause(format!("rows left: {other:?}"))),
+            .cause(format!("rows left: {}", other.unwrap_or("unknown")))
+            .about_rows(true)),
     }
 }
 

@@ -1,25 +1,32 @@
 //! The proof of a plan: every step is carried out on a scratch copy of the current schema, and after each the server must
 //! show what the planner predicted. What `abort` would do is carried out too, from the last step before contract back to
 //! the start.
+//!
+//! The tables of the copy hold a few made-up rows, and before contract both versions write more: what only runs when there
+//! is a row (a trigger, the expression of a backfill) runs here before it runs in production. Rows that nobody wrote may
+//! be at fault themselves; then the proof says what happened, and goes on without them.
 
 mod compare;
 pub mod execute;
+mod run;
 pub mod seed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
+    compat,
     model::{Delta, ObjectName, Schema},
-    plan::{Phase, Plan, Step},
+    plan::{Phase, Plan},
 };
 
 use crate::{
     Error, Kind, Result,
-    dialect::{Connection, Ddl, Scope},
+    dialect::{Connection, Ddl},
 };
+use run::Run;
 
 /// What was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Proof {
     /// Steps carried out.
     pub steps: usize,
@@ -27,24 +34,43 @@ pub struct Proof {
     pub undone: usize,
     /// How often the server's schema was compared with the prediction.
     pub comparisons: usize,
+    /// Made-up rows in the tables, before the first step and by both versions before contract.
+    pub rows: u64,
+    /// Tables that took no made-up row, with the reason: what only runs when there is a row was not seen there.
+    pub without_rows: BTreeMap<String, String>,
+    /// What did not go well with made-up rows, and may not with real ones of the same kind.
+    pub remarks: Vec<String>,
 }
 
 /// Proves a plan in an empty scratch database.
 ///
 /// # Errors
-/// [`Kind::Refused`] when the server refuses a step, for example because of a backfill's expression; [`Kind::Internal`]
-/// with the exact difference when the server shows another schema than the plan predicts.
+/// [`Kind::Refused`] when the server refuses a step, for example because of a backfill's expression, or when old or new
+/// code cannot write any more; [`Kind::Internal`] with the exact difference when the server shows another schema than the
+/// plan predicts.
 pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, plan: &Plan) -> Result<Proof> {
     let tables = tables_of(plan, current);
     let start = part(current, &tables);
-    set_up(scratch, ddl, &start, current).await?;
-    let mut run = Run { scratch, tables, state: start, proof: Proof { steps: 0, undone: 0, comparisons: 0 } };
+    set_up(scratch, ddl, &start).await?;
+    let mut end = start.clone();
+    for step in &plan.steps {
+        step.apply_to(&mut end).map_err(|error| run::misfit(step, error))?;
+    }
+    let mut run = Run::new(scratch, ddl, tables, start.clone());
     run.compare("the copy of the current schema").await?;
+    make_triggers(&mut run, current).await;
+    run.seed(&start, &end).await;
 
     let before_contract = plan.steps.iter().take_while(|s| s.phase != Phase::Contract).count();
     let (first, last) = plan.steps.split_at(before_contract);
     for step in first {
         run.forth(step, true).await?;
+    }
+    if before_contract > 0 {
+        run.write(&start, "the old version").await?;
+    }
+    if compat::serves(ddl.dialect(), run.state(), &end).is_ok() {
+        run.write(&end, "the new version").await?;
     }
     let undoable = first.iter().rev().take_while(|s| s.undoable).count();
     let again = &first[first.len() - undoable..];
@@ -57,7 +83,7 @@ pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, pl
     for step in last {
         run.forth(step, true).await?;
     }
-    Ok(run.proof)
+    Ok(run.end())
 }
 
 /// The tables that the plan is about, those that they reference, and those that they are partitions of or that are their
@@ -102,7 +128,7 @@ fn part(schema: &Schema, tables: &BTreeSet<ObjectName>) -> Schema {
 }
 
 /// Creates the copy: schemas, types, tables, then the foreign keys that tables do not bring with them.
-async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, current: &Schema) -> Result<()> {
+async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema) -> Result<()> {
     let schemas: BTreeSet<&String> =
         start.tables.keys().chain(start.enums.keys()).filter_map(|name| name.schema.as_ref()).collect();
     let mut sql: Vec<String> = schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)).collect();
@@ -117,8 +143,6 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, current
             }
         }
     }
-    let hangs = |o: &&schemadiff::model::Opaque| o.table.as_ref().is_some_and(|t| start.tables.contains_key(t));
-    sql.extend(current.opaque.iter().filter(hangs).filter_map(|o| o.definition.clone()));
     scratch.run(&sql).await.map_err(|error| {
         Error::new(Kind::Refused, "SD0613", "the current schema cannot be copied into a scratch database")
             .cause(error.cause.unwrap_or(error.effect))
@@ -126,61 +150,12 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, current
     })
 }
 
-struct Run<'r> {
-    scratch: &'r mut Connection,
-    tables: BTreeSet<ObjectName>,
-    state: Schema,
-    proof: Proof,
-}
-
-impl Run<'_> {
-    async fn forth(&mut self, step: &Step, compare: bool) -> Result<()> {
-        execute::forth(self.scratch, step).await.map_err(|error| refused(step, "fails", error))?;
-        step.apply_to(&mut self.state).map_err(|error| misfit(step, error))?;
-        self.proof.steps += 1;
-        if compare { self.compare(&format!("step {}", step.id)).await } else { Ok(()) }
+/// The user's triggers on the tables. One that cannot be made is a remark: the plan may well be right without it.
+async fn make_triggers(run: &mut Run<'_>, current: &Schema) {
+    for opaque in &current.opaque {
+        let (Some(table), Some(definition)) = (&opaque.table, &opaque.definition) else { continue };
+        if run.state().tables.contains_key(table) {
+            run.make(&format!("{} `{}`", opaque.kind, opaque.name), definition).await;
+        }
     }
-
-    async fn back(&mut self, step: &Step) -> Result<()> {
-        execute::back(self.scratch, step).await.map_err(|error| refused(step, "cannot be taken back", error))?;
-        step.revert_on(&mut self.state).map_err(|error| misfit(step, error))?;
-        self.proof.undone += 1;
-        self.compare(&format!("undoing step {}", step.id)).await
-    }
-
-    async fn compare(&mut self, after: &str) -> Result<()> {
-        self.proof.comparisons += 1;
-        let found = self.scratch.introspect(&Scope::default()).await?.schema;
-        // Types of tables that are not here cannot be told from types of the plan: all are there.
-        let found = Schema { tables: keep(found.tables, &self.tables), ..found };
-        compare::same(&self.state, &found).map_err(|difference| {
-            Error::new(
-                Kind::Internal,
-                "SD0905",
-                format!("after {after} the server shows another schema than predicted"),
-            )
-            .cause(difference)
-            .help("this is a bug of schemadiff; please report it with both schemas")
-        })
-    }
-}
-
-fn keep<V>(map: BTreeMap<ObjectName, V>, names: &BTreeSet<ObjectName>) -> BTreeMap<ObjectName, V> {
-    map.into_iter().filter(|(name, _)| names.contains(name)).collect()
-}
-
-fn refused(step: &Step, what: &str, error: Error) -> Error {
-    let cause = match error.cause {
-        Some(cause) => format!("{}: {cause}", error.effect),
-        None => error.effect,
-    };
-    Error::new(Kind::Refused, "SD0612", format!("step {} {what} on a scratch database", step.id))
-        .cause(cause)
-        .help("when the cause names an expression of yours (default, backfill, check, index), correct it there")
-        .help("otherwise please report this with both schemas")
-}
-
-fn misfit(step: &Step, error: schemadiff::model::DeltaError) -> Error {
-    Error::new(Kind::Internal, "SD0903", format!("step {} does not fit the state it was planned for", step.id))
-        .cause(error)
 }

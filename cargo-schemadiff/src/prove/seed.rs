@@ -9,21 +9,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::model::{Check, Column, ForeignKey, ObjectName, Schema, Table, expr};
 
-use crate::dialect::{
-    Connection, Ddl,
-    sample::{SHAPES, generate, literal},
+use crate::{
+    Error, Result,
+    dialect::{
+        Connection, Ddl,
+        sample::{SHAPES, generate, knows, literal},
+    },
 };
 
-/// How often a row is made anew before the table counts as one that takes none.
-const ATTEMPTS: usize = 80;
+/// How often a row is made anew before the table counts as one that takes none: enough to try each pair of values for two
+/// columns.
+const ATTEMPTS: usize = 700;
+/// How often with values that the type and the checks suggest, before others are tried.
+const SUGGESTED: usize = 60;
 
 /// What became of the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seeded {
     /// Rows that were inserted, by table.
     pub rows: BTreeMap<ObjectName, u64>,
-    /// Tables that took no row, with the reason in the server's words.
-    pub empty: BTreeMap<ObjectName, String>,
+    /// Tables that took no row.
+    pub empty: BTreeMap<ObjectName, Refusal>,
+}
+
+/// Why a table took no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In the server's words.
+    pub reason: String,
+    /// The made-up values are at fault, as far as the server says; see [`Error::about_rows`].
+    pub about_rows: bool,
 }
 
 /// Inserts `rows` rows into every table of the schema, by the names and columns that the schema says. `first` is the number
@@ -42,10 +57,17 @@ pub async fn seed(
     for table in parents_first(schema).into_iter().filter(|table| table.partition_by.is_none()) {
         let maker = Maker { ddl, schema, table, may_be_null };
         let mut failure = None;
+        let mut found = 0; // the attempt that the table took
         for seq in first..first + rows {
-            match maker.insert(db, seq).await {
-                Ok(()) => *seeded.rows.entry(table.name.clone()).or_default() += 1,
-                Err(reason) => failure = failure.or(Some(reason)),
+            match maker.insert(db, seq, found).await {
+                Ok(attempt) => {
+                    *seeded.rows.entry(table.name.clone()).or_default() += 1;
+                    found = attempt;
+                }
+                Err(reason) => {
+                    failure = Some(reason);
+                    break;
+                }
             }
         }
         if let (Some(reason), None) = (failure, seeded.rows.get(&table.name)) {
@@ -71,6 +93,43 @@ fn filled_by_partition(schema: &Schema) -> Schema {
         filled.tables.insert(whole.name.clone(), whole.into());
     }
     filled
+}
+
+/// Takes all rows out of the tables again, children first.
+///
+/// # Errors
+/// When a table cannot be emptied, for example because a trigger forbids it.
+pub async fn empty(db: &mut Connection, ddl: &dyn Ddl, schema: &Schema) -> Result<()> {
+    let mut waiting: Vec<&Table> = parents_first(schema);
+    loop {
+        // Tables that reference each other through columns that may be NULL: what one pass cannot empty, the next one may.
+        let (mut refused, mut failure) = (Vec::new(), None);
+        for table in waiting.iter().rev().copied() {
+            if let Err(error) = db.run(&[format!("DELETE FROM {}", ddl.name(&table.name))]).await {
+                refused.push(table);
+                failure = Some(error);
+            }
+        }
+        match failure {
+            None => return Ok(()),
+            Some(error) if refused.len() == waiting.len() => return Err(error),
+            Some(_) => waiting = refused.into_iter().rev().collect(),
+        }
+    }
+}
+
+/// Writes the rows again as they are, as an application does that saves what it has read.
+///
+/// # Errors
+/// The first table that refuses it.
+pub async fn touch(db: &mut Connection, ddl: &dyn Ddl, schema: &Schema) -> Result<(), (ObjectName, Error)> {
+    for table in schema.tables.values() {
+        let plain = |c: &&Column| c.generated.is_none() && c.identity.is_none();
+        let Some(column) = table.columns.iter().find(plain).map(|c| ddl.ident(&c.name)) else { continue };
+        let sql = format!("UPDATE {} SET {column} = {column}", ddl.name(&table.name));
+        db.run(&[sql]).await.map_err(|error| (table.name.clone(), error))?;
+    }
+    Ok(())
 }
 
 /// Referenced tables before those that must reference them. What may be NULL waits for nobody.
@@ -102,6 +161,22 @@ fn needs_parent(table: &Table, key: &ForeignKey) -> bool {
     key.columns.iter().all(|c| table.column(c).is_some_and(|c| !c.nullable))
 }
 
+impl Refusal {
+    fn of(error: Error) -> Self {
+        Self { about_rows: error.about_rows, reason: words(error) }
+    }
+}
+
+/// What the server said, without the statement.
+pub(super) fn words(error: Error) -> String {
+    let Error { effect, cause, .. } = error;
+    let said = match effect.split_once(": ") {
+        Some((_, said)) => said.to_owned(), // SQLite's words stand in the effect, the statement in the cause
+        None => cause.unwrap_or(effect),
+    };
+    said.lines().next().unwrap_or_default().to_owned()
+}
+
 struct Maker<'m> {
     ddl: &'m dyn Ddl,
     schema: &'m Schema,
@@ -116,33 +191,37 @@ enum Cell {
 }
 
 impl Maker<'_> {
-    async fn insert(&self, db: &mut Connection, seq: u64) -> Result<(), String> {
+    async fn insert(&self, db: &mut Connection, seq: u64, found: usize) -> Result<usize, Refusal> {
         let mut tried = BTreeSet::new();
-        let mut failure = String::new();
-        for attempt in 0..ATTEMPTS {
+        let mut failure = Refusal { reason: String::new(), about_rows: true };
+        for attempt in [0, 1, found].into_iter().chain(2..ATTEMPTS) {
             let sql = self.statement(seq, attempt);
             if !tried.insert(sql.clone()) {
                 continue;
             }
             match db.run(&[sql]).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(attempt),
+                Err(error) if !error.about_rows => return Err(Refusal::of(error)),
                 // The first one is about the most natural row.
-                Err(error) if attempt == 0 => failure = error.cause.unwrap_or(error.effect),
+                Err(error) if failure.reason.is_empty() => failure = Refusal::of(error),
                 Err(_) => {}
             }
         }
         Err(failure)
     }
 
-    fn explain(&self, seeded: &Seeded, reason: String) -> String {
+    fn explain(&self, seeded: &Seeded, refusal: Refusal) -> Refusal {
         let orphan = self.table.foreign_keys.values().find(|key| {
             needs_parent(self.table, key)
                 && key.ref_table != self.table.name
                 && !seeded.rows.contains_key(&key.ref_table)
         });
         match orphan {
-            Some(key) => format!("each row needs one of `{}`, which has none", key.ref_table),
-            None => reason.lines().next().unwrap_or_default().to_owned(),
+            Some(key) => {
+                let reason = format!("each row needs one of `{}`, which has none", key.ref_table);
+                Refusal { reason, about_rows: true }
+            }
+            None => refusal,
         }
     }
 
@@ -188,23 +267,42 @@ impl Maker<'_> {
         if column.default.is_some() && omit_now {
             return Cell::LeftOut;
         }
-        let dialect = self.ddl.dialect();
-        let natural = generate(dialect, column, self.labels(column), seq);
-        let pool = self.pool(column);
-        // Attempt 0 and 1 keep to what the type asks for, unless a check names values.
-        let value = match attempt {
-            _ if pool.is_empty() && attempt < ATTEMPTS / 2 => natural,
-            0 | 1 => pool.get(pick(seq, pool.len())).cloned().unwrap_or(natural),
-            _ => {
-                // Each column walks through its values at a pace of its own, so that pairs of columns meet in many ways.
-                let step = attempt as u64 * (2 * at as u64 + 1) + seq;
-                let shapes = if attempt < ATTEMPTS / 2 { &[][..] } else { SHAPES };
-                let all: Vec<&str> =
-                    pool.iter().map(String::as_str).chain([natural.as_str()]).chain(shapes.iter().copied()).collect();
-                all[pick(step, all.len())].to_owned()
-            }
-        };
+        let value = self.value(column, seq, attempt as u64, at as u64);
         Cell::Sql(literal(self.ddl, column, &value))
+    }
+
+    /// A value that the column's type asks for. Where a check limits it, or the type is not known, each attempt brings
+    /// another one, and each column goes through its values at a pace of its own, so that pairs of columns meet in many ways.
+    fn value(&self, column: &Column, seq: u64, attempt: u64, at: u64) -> String {
+        let (dialect, labels) = (self.ddl.dialect(), self.labels(column));
+        let natural = generate(dialect, column, labels, seq);
+        if !self.is_limited(column) {
+            return natural;
+        }
+        let mut values = self.pool(column);
+        if attempt < 2 {
+            return values.get(pick(seq, values.len())).cloned().unwrap_or(natural);
+        }
+        let mut step = attempt * (2 * at + 1);
+        values.push(generate(dialect, column, labels, seq + step % 11));
+        if let Some(attempt) = attempt.checked_sub(SUGGESTED as u64) {
+            values.extend(SHAPES.iter().map(|shape| (*shape).to_owned()));
+            step = match self.limited().position(|c| c.name == column.name) {
+                Some(0) => attempt,
+                Some(1) => attempt / values.len() as u64,
+                _ => attempt * (2 * at + 1),
+            };
+        }
+        values.swap_remove(pick(step + seq, values.len()))
+    }
+
+    fn is_limited(&self, column: &Column) -> bool {
+        let known = || self.labels(column).is_some() || knows(self.ddl.dialect(), column);
+        self.table.checks.values().any(|check| expr::mentions(&check.expr, &column.name)) || !known()
+    }
+
+    fn limited(&self) -> impl Iterator<Item = &Column> {
+        self.table.columns.iter().filter(|column| self.is_limited(column))
     }
 
     fn labels(&self, column: &Column) -> Option<&[String]> {

@@ -4,6 +4,7 @@ pub mod describe;
 mod human;
 pub mod plan;
 pub mod progress;
+pub mod proof;
 pub mod status;
 
 use std::io::Write;

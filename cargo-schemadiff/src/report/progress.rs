@@ -154,6 +154,9 @@ impl Progress for Terminal {
                 let by = if by.is_empty() { String::new() } else { format!("; blocked by {by}") };
                 self.line(now, &warn(format!("attempt {attempt} did not get its locks: {cause}{by}")));
             }
+            Event::NotLookedAt { step, finds, reason, .. } => {
+                self.line(now, &warn(format!("not looked for before: {finds} ({reason}); {step} will find them")));
+            }
             Event::OldTransactions { transactions, .. } => {
                 let who = transactions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.line(now, &warn(format!("the index build waits for older transactions: {who}")));

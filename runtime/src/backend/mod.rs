@@ -225,6 +225,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn run(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<u64>> + Send;
     /// Runs one query with text parameters; without any, in one round trip.
     fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<Vec<TextRow>>> + Send;
+    /// Runs one query in a transaction of its own that waits for no lock longer than a second and is given up
+    /// ([`ErrorClass::Cancelled`]) after `limit`.
+    fn look(&mut self, sql: &str, limit: Duration) -> impl Future<Output = DbResult<Vec<TextRow>>> + Send;
+    /// Whether the error is about a value or a row that the statement met, not about the statement.
+    fn is_about_rows(error: &DbError) -> bool;
     /// Runs a query without parameters for one boolean.
     fn is_true(&mut self, sql: &str) -> impl Future<Output = DbResult<bool>> + Send;
 

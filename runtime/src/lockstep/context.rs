@@ -135,8 +135,9 @@ impl Failed {
             (_, Some(statement)) => Error::StepFailed {
                 migration: plan.id.clone(),
                 step: step.id.clone(),
-                statement,
-                code: error.code,
+                rows: Box::default(),
+                statement: statement.into(),
+                code: error.code.into(),
                 cause: error.message,
             },
             (_, None) => ledger::explain::<B>("write the ledger", error),

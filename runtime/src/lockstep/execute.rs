@@ -6,6 +6,7 @@ use super::{
     Event, Holder, backfill,
     context::{Context, Failed},
     gate::{self, Pass},
+    look,
     retry::jittered,
 };
 use crate::{
@@ -51,6 +52,13 @@ pub(super) async fn step<B: Backend>(
     step: &Step,
     way: Way,
 ) -> Result<Outcome> {
+    match carry_out(db, ctx, plan, step, way).await {
+        Err(error) if way == Way::Forward => Err(look::explain(db, step, error).await),
+        outcome => outcome,
+    }
+}
+
+async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &Step, way: Way) -> Result<Outcome> {
     if let (Action::Backfill(backfill), Way::Forward) = (&step.action, way) {
         return match transaction(db, ctx, plan, step, way, Part::Begin).await? {
             Outcome::Done { .. } => {
@@ -271,7 +279,7 @@ async fn no_orphans<B: Backend>(db: &mut B, plan: &Plan, step: &Step) -> Result<
         return Ok(());
     }
     let (migration, step) = (plan.id.clone(), step.id.clone());
-    Err(Problem::Other(Error::ForeignKeys { migration, step, violations }))
+    Err(Problem::Other(Error::ForeignKeys { migration, step, rows: Box::default(), violations }))
 }
 
 /// Statements outside a transaction. The probe comes first: a crash may have come between the work and its record.

@@ -16,6 +16,7 @@ mod guard;
 mod hook;
 mod hooked;
 mod lease;
+mod look;
 mod own;
 mod probe;
 mod progress;

@@ -56,6 +56,16 @@ pub enum Event<'a> {
         /// How long it took, waiting for locks included.
         elapsed_ms: u64,
     },
+    /// Before a migration begins, some kind of rows that a step would fail on could not be looked for: the step itself will
+    /// find them.
+    NotLookedAt {
+        migration: &'a str,
+        step: &'a str,
+        /// Which rows.
+        finds: &'a str,
+        /// Why not.
+        reason: &'a str,
+    },
     /// A step did not get its locks and is tried again after a pause.
     Retrying {
         migration: &'a str,

@@ -10,6 +10,7 @@ use super::{
     context::Context,
     decide::{self, Decision},
     execute::{self, Outcome},
+    look,
     retry::jittered,
 };
 use crate::{
@@ -193,6 +194,9 @@ impl<B: Backend> Work<B> {
                 }
                 Decision::Run { plan, step, .. } => (plan.clone(), step.clone()),
             };
+            if look::is_untouched(&plan, &now) {
+                look::before(&mut self.db, &self.ctx, &plan).await?;
+            }
             match self.one(&plan, &step, done).await? {
                 Outcome::Done { .. } => shut = None,
                 // Somebody registered between the decision and the gate. Decided again it is closed, or open.

@@ -94,6 +94,10 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for sql in &step.undo {
         field(&normal_sql(sql));
     }
+    for probe in &step.probes {
+        field("probe");
+        field(&normal_sql(&probe.sql));
+    }
     match &step.action {
         Action::Sql(statements) => {
             field("sql");

@@ -214,6 +214,18 @@ pub struct Hazard {
     pub remedy: String,
 }
 
+/// A question to the rows that a step would fail on. It is asked before the migration changes anything, in a read that is
+/// given up after some seconds, and again when the step has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Which rows it finds, as the end of a sentence: "rows of `users` with NULL in `email`".
+    pub finds: String,
+    /// Returns a few of them, one text each that tells the row by its key. It names tables and columns as they are before
+    /// the migration. An error about a value is an answer too.
+    pub sql: String,
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,6 +257,9 @@ pub struct Step {
     /// Dangers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hazards: Vec<Hazard>,
+    /// Questions to the rows that the step would fail on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
     /// Lock timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
     /// Statement timeout in milliseconds; 0 is none.

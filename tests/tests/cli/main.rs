@@ -1,6 +1,7 @@
 //! The program as its users run it: arguments in, text and exit code out, real servers behind it.
 
 mod bad_input;
+mod bad_rows;
 mod demo;
 mod interruption;
 mod kills;

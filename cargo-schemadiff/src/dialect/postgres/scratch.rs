@@ -3,7 +3,7 @@
 use super::{
     address,
     connect::{self, Client, fetch, text, words},
-    render::names::{ident, literal},
+    render::names::{SYNC_PREFIX, ident, literal},
 };
 use crate::{
     Error, Kind, Result,
@@ -81,7 +81,9 @@ fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
     }
 }
 
-/// Connects to the new database and gives it the extensions of the source.
+/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions, domains
+/// and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
+/// fails with the server's words.
 async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
     const EXTENSIONS: &str = "SELECT e.extname::text, n.nspname::text FROM pg_extension e
          JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid";
@@ -99,11 +101,48 @@ async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
         let place = if schema == "pg_catalog" { String::new() } else { format!(" SCHEMA {}", ident(schema)) };
         statements.push(format!("CREATE EXTENSION IF NOT EXISTS {}{place} CASCADE", ident(extension)));
         if let Err(error) = connection.run(&statements).await {
-            // The plan may not need it; if it does, the proof fails with the server's words.
             tracing::warn!(extension, %error, "the scratch database lacks an extension");
         }
     }
+    copy_definitions(owner, &mut connection).await?;
     Ok(connection)
+}
+
+/// Domains and functions in the order in which they were made. Bodies are not looked at: their tables come later.
+async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result<()> {
+    let sql = format!(
+        "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')),
+         of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
+         SELECT definition, shown, nspname FROM (
+           SELECT t.oid AS at, own.nspname, 'domain ' || t.typname AS shown,
+             format('CREATE DOMAIN %I.%I AS %s', own.nspname, t.typname, format_type(t.typbasetype, t.typtypmod))
+               || coalesce(' DEFAULT ' || t.typdefault, '') || CASE WHEN t.typnotnull THEN ' NOT NULL' ELSE '' END
+               || coalesce((SELECT string_agg(format(' CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid)), '')
+                            FROM pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'), '') AS definition
+           FROM pg_type t JOIN own ON own.oid = t.typnamespace
+           WHERE t.typtype = 'd' AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+           UNION ALL
+           SELECT p.oid, own.nspname, 'function ' || p.proname, pg_get_functiondef(p.oid)
+           FROM pg_proc p JOIN own ON own.oid = p.pronamespace
+           WHERE p.prokind IN ('f', 'p') AND left(p.proname, {length}) <> {prefix}
+             AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
+         ) d ORDER BY at",
+        length = SYNC_PREFIX.len(),
+        prefix = literal(SYNC_PREFIX),
+    );
+    let rows = fetch(&mut owner.connection, &sql).await.map_err(|e| connect::failed(&sql, &e))?;
+    let set = |value: &str| vec![format!("SET check_function_bodies = {value}")];
+    connection.run(&set("off")).await?;
+    for row in rows.iter().flatten() {
+        let (Some(definition), Some(shown), Some(schema)) = (text(row, 0), text(row, 1), text(row, 2)) else {
+            continue;
+        };
+        let statements = [format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)), definition.to_owned()];
+        if let Err(error) = connection.run(&statements).await {
+            tracing::warn!(object = shown, %error, "the scratch database lacks an object of the database");
+        }
+    }
+    connection.run(&set("on")).await
 }
 
 /// Scratch databases that nobody is connected to and whose owner is gone: an earlier run ended in the middle.

@@ -206,10 +206,14 @@ fn failed(error: &sqlx::Error, statement: &str, file: &str) -> Error {
     })
 }
 
-/// SQLITE_CONSTRAINT (which RAISE in a trigger gives too) and SQLITE_MISMATCH.
+/// SQLITE_CONSTRAINT (which RAISE in a trigger gives too), SQLITE_MISMATCH, and what functions say of a value: that bears the
+/// same code as a name that does not exist.
 fn is_about_rows(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    let Some(database) = error.as_database_error() else { return false };
+    let code = database.code().and_then(|code| code.parse::<u32>().ok());
+    let of_values = ["malformed JSON", "integer overflow", "JSON path", "string or blob too big"];
     code.is_some_and(|code| matches!(code & 0xff, 19 | 20))
+        || of_values.iter().any(|words| database.message().contains(words))
 }
 
 /// What SQLite said, without sqlx's words around it.

@@ -9,6 +9,7 @@ pub mod introspect;
 mod lexer;
 pub mod normalize;
 mod parse;
+mod probe;
 mod rebuild;
 mod render;
 mod sizes;

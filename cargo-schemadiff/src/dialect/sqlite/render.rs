@@ -10,7 +10,7 @@ use schemadiff::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{backfill, create, expr, lexer, rebuild, sync, types};
+use super::{backfill, create, expr, lexer, probe, rebuild, sync, types};
 use crate::dialect::{Capabilities, Ddl, Dependents, SyncSpec, TypeChange, Volatility};
 
 /// What the names of all objects of schemadiff's own begin with.
@@ -212,7 +212,20 @@ impl Ddl for Sqlite {
         vec![format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}")]
     }
 
-    fn alter_type(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
+    fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String> {
+        probe::cannot_convert(column, from, to)
+    }
+
+    /// SQLite keeps views as text, and finds out about their columns when they are used.
+    fn views_over(&self, _table: &ObjectName, _column: Option<&str>) -> Option<String> {
+        None
+    }
+
+    fn row_identifier(&self) -> &'static str {
+        "rowid"
+    }
+
+    fn alter_type(&self, _table: &ObjectName, _from: &str, _column: &Column) -> Vec<String> {
         Vec::new()
     }
 

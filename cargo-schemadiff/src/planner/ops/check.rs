@@ -7,12 +7,9 @@ use schemadiff::{
 };
 
 use super::{comment, index};
-use crate::{
-    hazard,
-    planner::{
-        context::{Context, on, slug, temporary},
-        proto::{Proto, rank, tag},
-    },
+use crate::planner::{
+    context::{Context, on, slug, temporary},
+    proto::{Proto, rank, tag},
 };
 
 pub(super) fn plan(
@@ -88,9 +85,7 @@ pub(super) fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, check: &
 }
 
 fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &Check, after: Vec<String>) {
-    let step = validation(cx, table, name, unproven)
-        .hazard([hazard::fails_on_rows::hazard(&format!("`{}`", unproven.expr), table)])
-        .after_all(after);
+    let step = validation(cx, table, name, unproven).after_all(after);
     cx.push(step);
 }
 
@@ -183,7 +178,6 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<
                 };
             })
         })
-        .hazard(after.map(|c| hazard::fails_on_rows::hazard(&format!("`{}`", c.expr), table)))
         .tags(old.iter().map(|c| tag::unused(table, c)))
         .prepares(after.is_none() && old.iter().any(|c| cx.goes(table, c)))
         .after_all(new.iter().map(|c| tag::filled(table, c)));
@@ -197,7 +191,7 @@ pub(super) fn columns(table: &Table, condition: &str) -> Vec<String> {
     names.filter(|name| expr::mentions(condition, name)).collect()
 }
 
-fn columns_of(cx: &Context<'_>, table: &ObjectName, condition: &str) -> Vec<String> {
+pub(in crate::planner) fn columns_of(cx: &Context<'_>, table: &ObjectName, condition: &str) -> Vec<String> {
     let known = [cx.before(table), cx.after(table)];
     let mut all: Vec<String> = known.into_iter().flatten().flat_map(|t| columns(t, condition)).collect();
     for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {

@@ -22,7 +22,7 @@ use crate::{
     planner::{
         context::{Context, Retype, on, retained, slug, temporary},
         proto::{Proto, rank, tag},
-        renaming::{referencing, rename_all, rename_column, renamed_index},
+        renaming::{rename_all, rename_column, renamed_index},
         synced::{self, Synced},
     },
 };
@@ -167,7 +167,7 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
         sql.extend(cx.ddl.alter_default(table, &after.name, None));
     }
     // Another way of numbering is another step's.
-    sql.extend(cx.ddl.alter_type(table, &Column { identity: before.identity.clone(), ..after.clone() }));
+    sql.extend(cx.ddl.alter_type(table, &before.ty, &Column { identity: before.identity.clone(), ..after.clone() }));
     if after.identity.is_none()
         && let Some(default) = &after.default
     {
@@ -177,8 +177,11 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
         sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
         sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
-    let keys = cx.before(table).into_iter().flat_map(|t| t.foreign_keys.values()).map(|k| k.ref_table.clone());
-    let others: Vec<_> = keys.chain(referencing(&cx.base, table)).collect();
+    let name = &before.name;
+    let own = cx.before(table).into_iter().flat_map(|t| t.foreign_keys.values()).filter(|k| k.columns.contains(name));
+    let refers = |t: &Table| t.foreign_keys.values().any(|k| k.ref_table == *table && k.ref_columns.contains(name));
+    let children = cx.base.tables.values().filter(|t| refers(t)).map(|t| t.name.clone());
+    let others: Vec<_> = own.map(|k| k.ref_table.clone()).chain(children).collect();
     let others: Vec<_> = others.iter().collect();
     let id = slug(&["retype", &table.to_string(), &after.name]);
     let title = format!("change the type of {full} from {} to {}", before.ty, after.ty);

@@ -127,7 +127,6 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &For
     let id = slug(&["validate", name]);
     let mut undo = cx.ddl.drop_constraint(table, name);
     undo.extend(cx.ddl.add_foreign_key(table, name, unproven));
-    let what = format!("the reference of ({}) to `{}`", columns(unproven), unproven.ref_table);
     let step = Proto::new(rank::CONSTRAINT, &id, format!("prove `{name}` for the rows of `{table}`"), table)
         .touching([&unproven.ref_table])
         .envelope(Envelope::Long)
@@ -135,7 +134,6 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &For
         .undo(undo)
         .locks(cx.ddl.locks("validate", table, &[&unproven.ref_table]))
         .scans()
-        .hazard(cx.before(table).map(|_| hazard::fails_on_rows::hazard(&what, table)))
         .effect({
             let name = name.to_owned();
             on(table, move |t| {
@@ -224,12 +222,10 @@ fn rebuild(
     after: Option<&ForeignKey>,
 ) {
     let id = slug(&["foreign-key", name]);
-    let what = after.map(|k| format!("the reference of ({}) to `{}`", columns(k), k.ref_table));
     let others: Vec<ObjectName> = before.iter().chain(&after).map(|k| k.ref_table.clone()).collect();
     let rank = if after.is_some() { rank::CONSTRAINT } else { rank::REMOVE_COLUMN };
-    let mut step = Proto::new(rank, id, format!("change foreign key `{name}` on `{table}`"), table)
-        .touching(&others)
-        .effect({
+    let mut step =
+        Proto::new(rank, id, format!("change foreign key `{name}` on `{table}`"), table).touching(&others).effect({
             let (name, after) = (name.to_owned(), after.cloned());
             on(table, move |t| {
                 match &after {
@@ -237,8 +233,7 @@ fn rebuild(
                     None => std::mem::drop(t.foreign_keys.remove(&name)),
                 };
             })
-        })
-        .hazard(what.map(|what| hazard::fails_on_rows::hazard(&what, table)));
+        });
     if let Some(key) = after {
         step = step
             .hazard(unindexed(cx, table, key))

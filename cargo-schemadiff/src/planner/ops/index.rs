@@ -134,7 +134,6 @@ fn replace_at_once(cx: &mut Context<'_>, table: &ObjectName, name: &str, before:
             let (name, after) = (name.to_owned(), after.clone());
             on(table, move |t| drop(t.indexes.insert(name.clone(), after.clone())))
         })
-        .hazard((after.unique && !before.unique).then(|| duplicates(table, after)))
         .tag(tag::adds(table))
         .tags(old.iter().map(|c| tag::unused(table, c)))
         .after_all(new.iter().map(|c| tag::filled(table, c)));
@@ -149,10 +148,6 @@ fn replace_at_once(cx: &mut Context<'_>, table: &ObjectName, name: &str, before:
         step.sql(both(after)).undo(both(before)).scans().hazard(build_hazard(cx, table))
     };
     cx.push(step);
-}
-
-fn duplicates(table: &ObjectName, index: &Index) -> schemadiff::plan::Hazard {
-    hazard::fails_on_rows::hazard(&format!("uniqueness of ({})", key_text(index)), table)
 }
 
 fn build_hazard(cx: &Context<'_>, table: &ObjectName) -> Option<schemadiff::plan::Hazard> {
@@ -180,7 +175,6 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
         })
         .scans()
         .hazard(build_hazard(cx, table))
-        .hazard(index.unique.then(|| duplicates(table, index)))
         .tag(tag::adds(table))
         .tag(tag::step(&id))
         .after(tag::freed(table, name))
@@ -243,7 +237,7 @@ pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, i
 }
 
 /// The unique index that a unique constraint adopts.
-pub(super) fn behind_unique(unique: &Unique) -> Index {
+pub(in crate::planner) fn behind_unique(unique: &Unique) -> Index {
     Index {
         include: unique.include.clone(),
         nulls_not_distinct: unique.nulls_not_distinct,
@@ -263,7 +257,7 @@ pub(super) fn columns(table: &Table, index: &Index) -> Vec<String> {
 }
 
 /// As [`columns`], for an index whose table may be known before the plan, after it, or as a stand-in column only.
-pub(super) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Vec<String> {
+pub(in crate::planner) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Vec<String> {
     let mut all: Vec<String> = index.parts.iter().filter_map(|p| p.column.clone()).collect();
     all.extend(index.include.iter().cloned());
     for t in [cx.before(table), cx.after(table)].into_iter().flatten() {

@@ -28,6 +28,9 @@ use super::{
     renaming,
 };
 
+pub(super) use check::columns_of as check_columns;
+pub(super) use index::{behind_unique, columns_of as index_columns};
+
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
 /// column follows it by itself, so the difference is taken anew from there.
 pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Result<Vec<Change>> {

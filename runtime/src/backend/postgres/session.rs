@@ -334,6 +334,18 @@ impl Backend for Postgres {
         Ok(rows.into_iter().flatten().flatten().collect())
     }
 
+    async fn look(&mut self, sql: &str, limit: Duration) -> DbResult<Vec<TextRow>> {
+        self.begin(Timeouts { lock: Duration::from_secs(1), statement: limit }).await?;
+        let rows = self.rows(sql, &[]).await;
+        self.rollback().await;
+        rows
+    }
+
+    fn is_about_rows(error: &DbError) -> bool {
+        // Class 22 is a value that cannot be what it shall be, class 23 a constraint that a row violates.
+        error.code.starts_with("22") || error.code.starts_with("23")
+    }
+
     fn take_blockers(&mut self) -> Vec<Blocker> {
         std::mem::take(&mut self.watcher.seen)
     }

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -224,6 +224,31 @@ impl Backend for Sqlite {
             runs_on_update(sql, columns).then(|| name.clone())
         });
         Ok(named.collect())
+    }
+
+    async fn look(&mut self, sql: &str, limit: Duration) -> DbResult<Vec<TextRow>> {
+        let (end, told) = (Instant::now() + limit, self.stop.clone());
+        if let Ok(mut handle) = self.connection.lock_handle().await {
+            let stopped = move || told.as_ref().is_some_and(|stop| *stop.borrow());
+            handle.set_progress_handler(STEPS_BETWEEN, move || Instant::now() < end && !stopped());
+        }
+        let rows = self.rows(sql, &[]).await;
+        match self.stop.clone() {
+            Some(stop) => self.stop_when(stop).await,
+            None => {
+                if let Ok(mut handle) = self.connection.lock_handle().await {
+                    handle.remove_progress_handler();
+                }
+            }
+        }
+        rows
+    }
+
+    fn is_about_rows(error: &DbError) -> bool {
+        // SQLITE_CONSTRAINT and SQLITE_MISMATCH, by the low byte of an extended code; what a function says of a value bears the
+        // same code as a name that does not exist.
+        error.code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20))
+            || ["malformed JSON", "integer overflow", "JSON path"].iter().any(|words| error.message.contains(words))
     }
 
     fn take_blockers(&mut self) -> Vec<Blocker> {

@@ -69,6 +69,7 @@ fn trigger(row: Row<'_>, relations: &mut HashMap<Oid, Relation>, found: &mut Fou
             found.leave_alone("trigger", shown, "triggers are kept as they are");
             if let (Some(relation), Some(last)) = (relation, found.opaque.last_mut()) {
                 last.table = Some(relation.table.name.clone());
+                last.definition = row.owned(9);
             }
         }
     }

@@ -145,7 +145,7 @@ pub(super) fn enums(scope: Where) -> String {
 pub(super) fn views_and_triggers(scope: Where) -> String {
     format!(
         "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description,
-           shown.nspname, shown.relname, shown.columns
+           shown.nspname, shown.relname, shown.columns, NULL::text
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
          LEFT JOIN LATERAL (
@@ -160,7 +160,7 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
            GROUP BY 1, 2) shown ON true
          WHERE c.relkind IN ('v', 'm') AND {scope} AND {not_extension}
        UNION ALL
-         SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL
+         SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL, pg_get_triggerdef(g.oid)
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
          WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {scope} AND {not_extension}",

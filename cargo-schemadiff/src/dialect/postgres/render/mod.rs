@@ -7,6 +7,7 @@ mod index;
 mod locks;
 pub(crate) mod names;
 mod partition;
+mod probe;
 pub(crate) mod sync;
 mod table;
 pub(crate) mod types;
@@ -76,6 +77,8 @@ impl Ddl for Postgres {
     fn cast(&self, expr: &str, to: &str) -> String {
         let quoted = expr.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
         let is_name = quoted.is_some_and(|inner| !inner.replace("\"\"", "").contains('"'));
+        // A cast to `varchar(5)` cuts off, an assignment to such a column fails.
+        let to = if types::cuts_off(to) { "text" } else { to };
         if is_name { format!("{expr}::{to}") } else { format!("({expr})::{to}") }
     }
 
@@ -107,10 +110,22 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("RENAME COLUMN {} TO {}", ident(from), ident(to)))]
     }
 
-    fn alter_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
-        let mut sql = table::alter_type(table, column);
+    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column) -> Vec<String> {
+        let mut sql = table::alter_type(table, from, column);
         sql.extend(identity::follow_type(table, column));
         sql
+    }
+
+    fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String> {
+        probe::cannot_convert(self.version, column, from, to)
+    }
+
+    fn views_over(&self, table: &ObjectName, column: Option<&str>) -> Option<String> {
+        Some(probe::views_over(table, column))
+    }
+
+    fn row_identifier(&self) -> &'static str {
+        "ctid"
     }
 
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String> {

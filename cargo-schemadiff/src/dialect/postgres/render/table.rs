@@ -7,7 +7,9 @@ use schemadiff::model::{Column, EnumType, IdentityKind, ObjectName, Table};
 use super::{
     constraint, identity, index,
     names::{columns, ident, literal, qualified},
+    types,
 };
+use crate::dialect::TypeChange;
 
 /// A collation by name: a plain name is one of the server's own, `"schema"."name"` any other.
 pub(super) fn collation(name: &str) -> String {
@@ -205,11 +207,13 @@ pub(super) fn alter(table: &ObjectName, what: &str) -> String {
 }
 
 /// Type and collation in place.
-pub(super) fn alter_type(table: &ObjectName, column: &Column) -> Vec<String> {
+pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column) -> Vec<String> {
     let collate = column.collation.as_ref().map(|name| format!(" COLLATE {}", collation(name))).unwrap_or_default();
     let name = ident(&column.name);
     // Without USING the server refuses what has no assignment cast (text to integer).
-    let using = format!(" USING {name}::{}", column.ty);
+    // A cast to a shorter text cuts off; what is only wider must be cast as it is, or the server writes the table anew.
+    let may_cut = types::cuts_off(&column.ty) && types::change(from, &column.ty) == TypeChange::Rewrite;
+    let using = format!(" USING {name}::{}", if may_cut { "text" } else { &column.ty });
     vec![alter(table, &format!("ALTER COLUMN {name} TYPE {}{collate}{using}", column.ty))]
 }
 

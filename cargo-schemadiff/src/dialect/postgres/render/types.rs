@@ -40,6 +40,29 @@ fn is_catalogue_only(from: &TypeName, to: &TypeName) -> bool {
     }
 }
 
+/// Whether a cast to the type cuts a longer text off without a word.
+pub(super) fn cuts_off(ty: &str) -> bool {
+    length(ty).is_some()
+}
+
+/// The length that the type limits texts to.
+pub(super) fn length(ty: &str) -> Option<u32> {
+    let ty = parse(ty).filter(|ty| ty.dimensions == 0)?;
+    let is_text = matches!(ty.base.as_str(), "character varying" | "character");
+    ty.modifiers.first().copied().filter(|_| is_text)
+}
+
+/// The name without modifiers, in the server's spelling; none for arrays and for what is no plain type name.
+pub(super) fn base(ty: &str) -> Option<String> {
+    parse(ty).filter(|ty| ty.dimensions == 0).map(|ty| ty.base)
+}
+
+/// Precision and scale of a `numeric` that has them.
+pub(super) fn precision(ty: &str) -> Option<(u32, u32)> {
+    let ty = parse(ty).filter(|ty| ty.dimensions == 0 && ty.base == "numeric")?;
+    ty.modifiers.first().copied().zip(ty.modifiers.get(1).copied())
+}
+
 fn is_time(base: &str) -> bool {
     matches!(base, "timestamp without time zone" | "timestamp with time zone" | "time without time zone" | "interval")
 }

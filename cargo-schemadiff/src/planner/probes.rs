@@ -1,0 +1,349 @@
+//! What a step may fail on although its statements are right: rows that violate a new rule, values that do not convert, views
+//! that use what goes. Each is derived from the step's effect, and asked of the database before the migration begins.
+//!
+//! The questions name tables and columns as they are before the migration. A column that the migration makes is
+//! represented by the expression that will fill it.
+
+use std::borrow::Cow;
+
+use schemadiff::{
+    model::{Check, Column, Delta, ForeignKey, Index, ObjectName, Table, expr},
+    plan::{Hazard, Probe},
+};
+
+use super::{
+    context::{Context, Retype},
+    graph::Placed,
+    ops,
+    proto::Work,
+};
+use crate::{dialect::TypeChange, hazard};
+
+/// Rows that a question returns at most.
+const SAMPLE: usize = 5;
+
+/// What a step may fail on.
+pub(super) struct Danger {
+    /// The question; none when it cannot be put before the migration.
+    pub probe: Option<Probe>,
+    pub hazard: Option<Hazard>,
+}
+
+/// All that a step may fail on.
+pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
+    let mut dangers: Vec<Danger> = Vec::new();
+    for delta in &placed.deltas {
+        match delta {
+            Delta::Index { table, before, after: Some(index), .. } if index.unique && before.is_none() => {
+                dangers.extend(duplicates(cx, table, index));
+            }
+            Delta::Unique { table, before: None, after: Some(unique), .. } if !cx.caps.constraint_using_index => {
+                dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
+            }
+            Delta::Check { table, before, after: Some(check), .. }
+                if proves(before.as_ref().map(|c| (&c.expr, c.not_valid)), check) =>
+            {
+                dangers.extend(violations(cx, table, check));
+            }
+            Delta::ForeignKey { table, before, after: Some(key), .. }
+                if !key.not_valid
+                    && before.as_ref().is_none_or(|b| {
+                        b.not_valid
+                            || ForeignKey { comment: None, ..b.clone() } != ForeignKey { comment: None, ..key.clone() }
+                    }) =>
+            {
+                dangers.extend(orphans(cx, table, key));
+            }
+            Delta::Column { table, name, before: Some(before), after } => {
+                dangers.extend(column(cx, table, name, before, after.as_ref()));
+            }
+            Delta::Table { name, before: Some(_), after: None }
+                if !cx.request.current.compat_views.contains_key(name) =>
+            {
+                dangers.extend(users_of(cx, name, None));
+            }
+            _ => {}
+        }
+    }
+    for proto in &placed.protos {
+        if let Work::Backfill(fills) = &proto.work {
+            dangers.extend(fills.iter().filter_map(|fill| unfilled(cx, proto.table(), &fill.assignment.column)));
+        }
+    }
+    dangers
+}
+
+/// Whether the step proves a check for the rows that are there.
+fn proves(before: Option<(&String, bool)>, after: &Check) -> bool {
+    !after.not_valid && before.is_none_or(|(text, not_valid)| not_valid || !expr::same(text, &after.expr))
+}
+
+/// Where the values of a column come from.
+struct Origin {
+    /// Over the columns that are there before the migration.
+    expr: String,
+    /// The column that it is, unchanged.
+    column: Option<String>,
+    /// The target, as it shall be in the end.
+    target: Column,
+    /// Some value may be NULL.
+    nullable: bool,
+}
+
+/// The table as it is in the database.
+fn current<'c>(cx: &Context<'c>, table: &ObjectName) -> Option<Cow<'c, Table>> {
+    let (old, schema) = (cx.request.hints.renamed_tables.get(table), cx.request.current);
+    let there = old.and_then(|old| schema.table(old)).or_else(|| schema.table(table))?;
+    // A partition has its columns from its parent.
+    Some(schema.whole(there))
+}
+
+/// A column as it shall be.
+fn desired(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Column> {
+    cx.request.desired.whole(cx.after(table)?).column(column).cloned()
+}
+
+fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> {
+    let there = current(cx, table)?;
+    let stands_for = cx
+        .retypes
+        .iter()
+        .find(|((t, _), how)| t == table && matches!(how, Retype::Shadow(shadow, _) if shadow == column));
+    let name = stands_for.map_or(column, |((_, name), _)| name.as_str());
+    let target = desired(cx, table, name)?;
+    let hints = cx.request.hints;
+    let key = (table.clone(), name.to_owned());
+    let backfill = hints.backfills.get(&key);
+    let old = hints.renamed_columns.get(&key).filter(|old| there.column(old).is_some()).map_or(name, String::as_str);
+    let Some(before) = there.column(old) else {
+        let expr = match (backfill, &target.default) {
+            (Some(backfill), _) => format!("({backfill})"),
+            (None, Some(default)) => format!("({default})"),
+            (None, None) => return None,
+        };
+        return Some(Origin { expr, column: None, nullable: true, target });
+    };
+    let ident = cx.ddl.ident(old);
+    let converts = before.ty != target.ty && cx.ddl.type_change(&before.ty, &target.ty) == TypeChange::Rewrite;
+    let value = if converts { cx.ddl.cast(&ident, &target.ty) } else { ident };
+    let (expr, filled) = match backfill {
+        Some(backfill) if before.nullable => (format!("COALESCE({value}, {backfill})"), true),
+        _ => (value, false),
+    };
+    let column = (!converts && !filled).then(|| old.to_owned());
+    Some(Origin { expr, column, nullable: before.nullable, target })
+}
+
+/// The rows of a table as the migration will have them, as far as these columns go, with a name for each row.
+fn rows(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> Option<String> {
+    let there = current(cx, table)?;
+    let mut list = vec![format!("{} AS schemadiff_row", row_name(cx, &there))];
+    for column in columns {
+        let origin = origin(cx, table, column)?;
+        list.push(format!("{} AS {}", origin.expr, cx.ddl.ident(column)));
+    }
+    Some(format!("(SELECT {} FROM {}) AS schemadiff_rows", list.join(", "), cx.ddl.name(&there.name)))
+}
+
+fn row_name(cx: &Context<'_>, table: &Table) -> String {
+    let label = |name: &str, expr: &str| format!("{} || CAST({expr} AS text)", cx.ddl.literal(&format!("{name} = ")));
+    match &table.primary_key {
+        Some(key) => {
+            let parts: Vec<_> = key.columns.iter().map(|c| label(c, &cx.ddl.ident(c))).collect();
+            parts.join(&format!(" || {} || ", cx.ddl.literal(", ")))
+        }
+        None => label(cx.ddl.row_identifier(), cx.ddl.row_identifier()),
+    }
+}
+
+fn where_(cx: &Context<'_>, table: &ObjectName, columns: &[String], condition: &str) -> Option<String> {
+    let rows = rows(cx, table, columns)?;
+    Some(format!("SELECT schemadiff_row FROM {rows} WHERE {condition} LIMIT {SAMPLE}"))
+}
+
+fn is_new_and_empty(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> bool {
+    let no_value = |c: &String| {
+        let desired = desired(cx, table, c);
+        origin(cx, table, c).is_none() && desired.is_some_and(|c| c.default.is_none() && c.generated.is_none())
+    };
+    columns.iter().any(no_value)
+}
+
+fn constraint(probe: Option<Probe>, what: &str, table: &ObjectName) -> Danger {
+    Danger { probe, hazard: Some(hazard::fails_on_rows::hazard(what, table)) }
+}
+
+/// Rows that a unique key finds more than once.
+fn duplicates(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Option<Danger> {
+    let there = current(cx, table)?;
+    let columns = ops::index_columns(cx, table, index);
+    let keys: Vec<String> = index
+        .parts
+        .iter()
+        .filter_map(|p| {
+            p.column.as_ref().map(|c| cx.ddl.ident(c)).or_else(|| p.expr.as_ref().map(|e| format!("({e})")))
+        })
+        .collect();
+    let plain: Option<Vec<String>> =
+        index.parts.iter().map(|part| origin(cx, table, part.column.as_ref()?)?.column).collect();
+    if plain.is_some_and(|plain| is_unique(&there, &plain)) || is_new_and_empty(cx, table, &columns) {
+        return None;
+    }
+    let shown =
+        index.parts.iter().filter_map(|p| p.column.as_deref().or(p.expr.as_deref())).collect::<Vec<_>>().join(", ");
+    let probe = rows(cx, table, &columns).map(|rows| {
+        let mut conditions: Vec<String> = index.predicate.iter().map(|p| format!("({p})")).collect();
+        if !index.nulls_not_distinct {
+            conditions.extend(keys.iter().map(|key| format!("{key} IS NOT NULL")));
+        }
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let (and, of, end) = (cx.ddl.literal(" and "), cx.ddl.literal(" ("), cx.ddl.literal(" rows)"));
+        Probe {
+            finds: format!("rows of `{table}` that are equal in ({shown})"),
+            sql: format!(
+                "SELECT min(schemadiff_row) || {and} || max(schemadiff_row) || {of} || CAST(count(*) AS text) || {end} \
+                 FROM {rows}{condition} GROUP BY {} HAVING count(*) > 1 LIMIT {SAMPLE}",
+                keys.join(", ")
+            ),
+        }
+    });
+    Some(constraint(probe, &format!("uniqueness of ({shown})"), table))
+}
+
+/// Whether no two rows are equal in these columns as it is.
+fn is_unique(table: &Table, columns: &[String]) -> bool {
+    let within = |key: &[String]| !key.is_empty() && key.iter().all(|c| columns.contains(c));
+    let in_index = |i: &Index| {
+        let key: Option<Vec<String>> = i.parts.iter().map(|part| part.column.clone()).collect();
+        i.unique && !i.invalid && i.predicate.is_none() && key.is_some_and(|key| within(&key))
+    };
+    table.primary_key.as_ref().is_some_and(|key| within(&key.columns))
+        || table.uniques.values().any(|unique| within(&unique.columns))
+        || table.indexes.values().any(in_index)
+}
+
+/// Rows that a check refuses.
+fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Danger> {
+    let there = current(cx, table)?;
+    let columns = ops::check_columns(cx, table, &check.expr);
+    let old_name = |name: &str| {
+        columns.iter().any(|c| c == name).then(|| origin(cx, table, name).and_then(|o| o.column)).flatten()
+    };
+    let as_it_is = expr::map_columns(&check.expr, old_name);
+    let holds = there.checks.values().any(|c| !c.not_valid && expr::same(&c.expr, &as_it_is));
+    if holds || is_new_and_empty(cx, table, &columns) {
+        return None;
+    }
+    if let [column] = columns.as_slice()
+        && expr::same(&check.expr, &format!("{} IS NOT NULL", cx.ddl.ident(column)))
+    {
+        return missing(cx, table, column);
+    }
+    let probe = where_(cx, table, &columns, &format!("NOT ({})", check.expr))
+        .map(|sql| Probe { finds: format!("rows of `{table}` that violate `{}`", check.expr), sql });
+    Some(constraint(probe, &format!("`{}`", check.expr), table))
+}
+
+/// Rows without a value that they shall have. What a backfill leaves empty is the backfill's danger.
+fn missing(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger> {
+    let origin = origin(cx, table, column)?;
+    let plain = origin.column.filter(|_| origin.nullable)?;
+    let condition = format!("{} IS NULL", cx.ddl.ident(column));
+    let sql = where_(cx, table, &[column.to_owned()], &condition)?;
+    let probe = Probe { finds: format!("rows of `{table}` with NULL in `{plain}`"), sql };
+    Some(Danger { probe: Some(probe), hazard: None })
+}
+
+/// Rows for which a backfill has no value, or fails.
+fn unfilled(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger> {
+    let origin = origin(cx, table, column)?;
+    if origin.column.is_some() && (origin.target.nullable || !origin.nullable) {
+        return None; // a copy, with nothing to go wrong
+    }
+    let ident = cx.ddl.ident(column);
+    let (condition, what) = match origin.target.nullable {
+        false => (format!("{ident} IS NULL"), "gives no value"),
+        // Never true, but it makes the server compute the value.
+        true => (format!("({ident} IS NULL) AND ({ident} IS NOT NULL)"), "fails"),
+    };
+    let sql = where_(cx, table, &[column.to_owned()], &condition)?;
+    let probe = Probe { finds: format!("rows of `{table}` for which `{}` {what}", origin.expr), sql };
+    Some(Danger { probe: Some(probe), hazard: None })
+}
+
+/// Rows that refer to none.
+fn orphans(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Danger> {
+    let there = current(cx, table)?;
+    if is_new_and_empty(cx, table, &key.columns) {
+        return None;
+    }
+    let old = |table: &ObjectName, columns: &[String]| -> Option<Vec<String>> {
+        columns.iter().map(|c| origin(cx, table, c)?.column).collect()
+    };
+    let (own, other) = (old(table, &key.columns), old(&key.ref_table, &key.ref_columns));
+    let parent = current(cx, &key.ref_table);
+    if let (Some(own), Some(other), Some(parent)) = (&own, &other, &parent) {
+        let same =
+            |k: &ForeignKey| !k.not_valid && k.columns == *own && k.ref_columns == *other && k.ref_table == parent.name;
+        if there.foreign_keys.values().any(same) {
+            return None;
+        }
+    }
+    let what = format!("the reference of ({}) to `{}`", key.columns.join(", "), key.ref_table);
+    let probe = other.zip(parent).and_then(|(other, parent)| {
+        let own: Vec<String> = key.columns.iter().map(|c| format!("schemadiff_rows.{}", cx.ddl.ident(c))).collect();
+        let there: Vec<_> = own.iter().map(|c| format!("{c} IS NOT NULL")).collect();
+        let equal: Vec<_> =
+            own.iter().zip(&other).map(|(own, c)| format!("schemadiff_parent.{} = {own}", cx.ddl.ident(c))).collect();
+        let condition = format!(
+            "{} AND NOT EXISTS (SELECT 1 FROM {} AS schemadiff_parent WHERE {})",
+            there.join(" AND "),
+            cx.ddl.name(&parent.name),
+            equal.join(" AND ")
+        );
+        let finds = format!("rows of `{table}` whose ({}) is not in `{}`", key.columns.join(", "), key.ref_table);
+        where_(cx, table, &key.columns, &condition).map(|sql| Probe { finds, sql })
+    });
+    Some(constraint(probe, &what, table))
+}
+
+/// A column that goes, changes its type, or may not be NULL any more.
+fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, after: Option<&Column>) -> Vec<Danger> {
+    let there = current(cx, table).and_then(|t| t.column(name).cloned());
+    let Some(there) = there else { return Vec::new() }; // the migration's own
+    let mut dangers = Vec::new();
+    let retyped = after.is_some_and(|after| after.ty != there.ty || after.collation != there.collation);
+    if after.is_none() || retyped {
+        dangers.extend(users_of(cx, table, Some(name)));
+    }
+    let Some(after) = after else { return dangers };
+    if before.nullable && !after.nullable && !cx.caps.not_valid {
+        dangers.extend(missing(cx, table, name));
+    }
+    if after.ty != there.ty
+        && after.generated.is_none()
+        && let Some(current) = current(cx, table)
+        && let Some(condition) = cx.ddl.cannot_convert(&cx.ddl.ident(name), &there.ty, &after.ty)
+    {
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
+            row_name(cx, &current),
+            cx.ddl.name(&current.name)
+        );
+        let finds = format!("rows of `{table}` whose `{name}` cannot become {}", after.ty);
+        dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
+    }
+    dangers
+}
+
+/// Views over what goes or changes: the server refuses the step, or the view breaks.
+fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Option<Danger> {
+    let there = current(cx, table)?;
+    let sql = cx.ddl.views_over(&there.name, column)?;
+    let what = match column {
+        Some(column) => format!("`{}.{column}`", there.name),
+        None => format!("`{}`", there.name),
+    };
+    Some(Danger { probe: Some(Probe { finds: format!("views that use {what}"), sql }), hazard: None })
+}

@@ -1,0 +1,225 @@
+//! A proof under way: the scratch database, the state it is predicted to be in, and what was found so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemadiff::{
+    model::{DeltaError, ObjectName, Schema, Table},
+    plan::Step,
+};
+
+use super::{
+    Proof, compare, execute,
+    seed::{self, Seeded, words},
+};
+use crate::{
+    Error, Kind, Result,
+    dialect::{Connection, Ddl, Scope},
+};
+
+/// Rows for each table before the first step.
+const ROWS: u64 = 5;
+/// Rows that each version writes into each table before contract.
+const WRITTEN: u64 = 2;
+
+pub(super) struct Run<'r> {
+    scratch: &'r mut Connection,
+    ddl: &'r dyn Ddl,
+    tables: BTreeSet<ObjectName>,
+    state: Schema,
+    proof: Proof,
+    /// Number of the next made-up row.
+    next: u64,
+    /// Tables that took rows at the start.
+    took: BTreeSet<ObjectName>,
+    /// Whether there are rows that can be at fault.
+    seeded: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Forth,
+    Back,
+}
+
+impl<'r> Run<'r> {
+    pub fn new(scratch: &'r mut Connection, ddl: &'r dyn Ddl, tables: BTreeSet<ObjectName>, state: Schema) -> Self {
+        let (proof, took) = (Proof::default(), BTreeSet::new());
+        Self { scratch, ddl, tables, state, proof, next: 1, took, seeded: false }
+    }
+
+    pub fn state(&self) -> &Schema {
+        &self.state
+    }
+
+    pub fn end(self) -> Proof {
+        self.proof
+    }
+
+    /// Makes an object that the model does not hold.
+    pub async fn make(&mut self, what: &str, definition: &str) {
+        if let Err(error) = self.scratch.run(&[definition.to_owned()]).await {
+            self.remark(format!("{what} could not be copied into the scratch database: {}", words(error)));
+        }
+    }
+
+    /// Rows as they may be before the migration. What shall not be NULL after it is not NULL: whether real rows hold NULL
+    /// there is for the real database to say.
+    pub async fn seed(&mut self, start: &Schema, end: &Schema) {
+        let stays_nullable = |table: &ObjectName, column: &str| {
+            let is = |schema: &Schema| schema.column(table, column).is_some_and(|c| c.nullable);
+            is(start) && is(end)
+        };
+        let seeded = seed::seed(self.scratch, self.ddl, start, (self.next, ROWS), &stays_nullable).await;
+        self.count(&seeded, ROWS);
+        self.took = seeded.rows.into_keys().collect();
+        for (table, refusal) in seeded.empty {
+            self.proof.without_rows.insert(table.to_string(), refusal.reason);
+        }
+    }
+
+    fn count(&mut self, seeded: &Seeded, rows: u64) {
+        self.next += rows;
+        self.proof.rows += seeded.rows.values().sum::<u64>();
+        self.seeded |= !seeded.rows.is_empty();
+    }
+
+    /// A version of the code writes rows, and writes all rows again.
+    ///
+    /// # Errors
+    /// When it could before and cannot any more, and the values are not to blame.
+    pub async fn write(&mut self, schema: &Schema, who: &str) -> Result<()> {
+        // A version behind views of its own finds its tables by its search path, which is not this connection's.
+        let is_there = |name: &ObjectName| {
+            let has_all =
+                |t: &Table| schema.table(name).is_some_and(|of| of.columns.iter().all(|c| t.column(&c.name).is_some()));
+            self.state.compat_views.contains_key(name) || self.state.table(name).is_some_and(has_all)
+        };
+        let beside: Vec<ObjectName> = schema.tables.keys().filter(|name| !is_there(name)).cloned().collect();
+        let schema = &schema.restricted_to(|name| !beside.contains(name));
+        for table in beside {
+            self.remark(format!(
+                "{who} uses `{table}` through a view of its own before contract: its writes were not tried"
+            ));
+        }
+        let seeded = seed::seed(self.scratch, self.ddl, schema, (self.next, WRITTEN), &|_, _| false).await;
+        self.count(&seeded, WRITTEN);
+        for (table, refusal) in seeded.empty {
+            // What took no row at the start is on record; a table of the plan's own has no start.
+            let is_new = !self.proof.without_rows.contains_key(&table.to_string());
+            if !refusal.about_rows && (self.took.contains(&table) || is_new) {
+                return Err(cannot_write(who, &table, &refusal.reason));
+            }
+            if is_new {
+                self.remark(format!(
+                    "{who} could not insert a made-up row into `{table}` before contract: {}",
+                    refusal.reason
+                ));
+            }
+        }
+        match seed::touch(self.scratch, self.ddl, schema).await {
+            Ok(()) => Ok(()),
+            Err((table, error)) if error.about_rows => {
+                self.remark(format!(
+                    "{who} could not update a made-up row of `{table}` before contract: {}",
+                    words(error)
+                ));
+                Ok(())
+            }
+            Err((table, error)) => Err(cannot_write(who, &table, &words(error))),
+        }
+    }
+
+    fn remark(&mut self, text: String) {
+        if !self.proof.remarks.contains(&text) {
+            self.proof.remarks.push(text);
+        }
+    }
+
+    pub async fn forth(&mut self, step: &Step, compare: bool) -> Result<()> {
+        self.carry_out(step, Way::Forth).await.map_err(|error| refused(step, "fails", error))?;
+        step.apply_to(&mut self.state).map_err(|error| misfit(step, error))?;
+        self.proof.steps += 1;
+        if compare { self.compare(&format!("step {}", step.id)).await } else { Ok(()) }
+    }
+
+    pub async fn back(&mut self, step: &Step) -> Result<()> {
+        self.carry_out(step, Way::Back).await.map_err(|error| refused(step, "cannot be taken back", error))?;
+        step.revert_on(&mut self.state).map_err(|error| misfit(step, error))?;
+        self.proof.undone += 1;
+        self.compare(&format!("undoing step {}", step.id)).await
+    }
+
+    /// Carries a step out, a second time on empty tables when the made-up rows are at fault.
+    async fn carry_out(&mut self, step: &Step, way: Way) -> Result<()> {
+        match self.send(step, way).await {
+            Err(error) if error.about_rows && self.seeded => {
+                let what = match way {
+                    Way::Forth => "fails",
+                    Way::Back => "cannot be taken back",
+                };
+                self.remark(format!(
+                    "step {} {what} on a made-up row, and would on a real one like it; the proof went on without rows: {}",
+                    step.id,
+                    words(error),
+                ));
+                if let Some(sql) = &step.clean_up {
+                    self.scratch.run(std::slice::from_ref(sql)).await?;
+                }
+                seed::empty(self.scratch, self.ddl, &self.state).await?;
+                self.seeded = false;
+                self.send(step, way).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send(&mut self, step: &Step, way: Way) -> Result<()> {
+        match way {
+            Way::Forth => execute::forth(self.scratch, step).await,
+            Way::Back => execute::back(self.scratch, step).await,
+        }
+    }
+
+    pub async fn compare(&mut self, after: &str) -> Result<()> {
+        self.proof.comparisons += 1;
+        let found = self.scratch.introspect(&Scope::default()).await?.schema;
+        // Types of tables that are not here cannot be told from types of the plan: all are there.
+        let found = Schema { tables: keep(found.tables, &self.tables), ..found };
+        compare::same(&self.state, &found).map_err(|difference| {
+            Error::new(
+                Kind::Internal,
+                "SD0905",
+                format!("after {after} the server shows another schema than predicted"),
+            )
+            .cause(difference)
+            .help("this is a bug of schemadiff; please report it with both schemas")
+        })
+    }
+}
+
+fn keep<V>(map: BTreeMap<ObjectName, V>, names: &BTreeSet<ObjectName>) -> BTreeMap<ObjectName, V> {
+    map.into_iter().filter(|(name, _)| names.contains(name)).collect()
+}
+
+fn refused(step: &Step, what: &str, error: Error) -> Error {
+    let cause = match error.cause {
+        Some(cause) => format!("{}: {cause}", error.effect),
+        None => error.effect,
+    };
+    Error::new(Kind::Refused, "SD0612", format!("step {} {what} on a scratch database", step.id))
+        .cause(cause)
+        .help("when the cause names an expression of yours (default, backfill, check, index), correct it there")
+        .help("otherwise please report this with both schemas")
+}
+
+pub(super) fn misfit(step: &Step, error: DeltaError) -> Error {
+    Error::new(Kind::Internal, "SD0903", format!("step {} does not fit the state it was planned for", step.id))
+        .cause(error)
+}
+
+fn cannot_write(who: &str, table: &ObjectName, reason: &str) -> Error {
+    Error::new(Kind::Refused, "SD0624", format!("{who} could not write to `{table}` before contract"))
+        .cause(reason)
+        .help("when the cause names an expression or a trigger of yours, correct it there")
+        .help("otherwise please report this with both schemas")
+}

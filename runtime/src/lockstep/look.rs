@@ -1,0 +1,84 @@
+//! Questions to the rows: before a migration changes anything, and when a step has failed on some.
+
+use std::time::Duration;
+
+use super::{Event, context::Context};
+use crate::{
+    backend::{Backend, DbError, ErrorClass, Ledger, StepState, ledger},
+    error::{BadRows, Error, Result},
+    plan::{Plan, Probe, Step},
+};
+
+/// Longest search for one kind of rows. The read blocks nobody, but it keeps dead rows from being cleaned up meanwhile.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a question was answered with.
+enum Answer {
+    /// No such rows.
+    None,
+    /// Some of them.
+    Found(Vec<String>),
+    /// It could not be asked, and why.
+    Unknown(String),
+}
+
+/// Whether nothing of the plan has been carried out yet.
+pub(super) fn is_untouched(plan: &Plan, ledger: &Ledger) -> bool {
+    let untouched = |state| matches!(state, StepState::Pending | StepState::Undone);
+    plan.steps.iter().all(|step| untouched(ledger.step_state(&plan.id, &step.id)))
+}
+
+/// Looks for rows that the migration would fail on. What could not be looked at is told: then the step will find it.
+pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -> Result<()> {
+    let mut bad: Vec<BadRows> = Vec::new();
+    for step in &plan.steps {
+        for probe in &step.probes {
+            ctx.stop.check()?;
+            match ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))? {
+                Answer::None => {}
+                Answer::Found(rows) => {
+                    bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
+                }
+                Answer::Unknown(reason) => {
+                    ctx.stop.check()?;
+                    let (migration, step, finds) = (plan.id.as_str(), step.id.as_str(), probe.finds.as_str());
+                    ctx.tell(&Event::NotLookedAt { migration, step, finds, reason: &reason });
+                }
+            }
+        }
+    }
+    if bad.is_empty() { Ok(()) } else { Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() }) }
+}
+
+/// Adds the rows that the step has failed on, as far as they can be found.
+pub(super) async fn explain<B: Backend>(db: &mut B, step: &Step, error: Error) -> Error {
+    let mut error = error;
+    let rows = match &mut error {
+        Error::StepFailed { rows, .. } | Error::ForeignKeys { rows, .. } => rows,
+        _ => return error,
+    };
+    let mut bad: Vec<BadRows> = Vec::new();
+    for probe in &step.probes {
+        // Why it cannot be asked is no news beside the failure itself.
+        if let Ok(Answer::Found(found)) = ask(db, probe).await {
+            bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows: found });
+        }
+    }
+    *rows = bad.into();
+    error
+}
+
+async fn ask<B: Backend>(db: &mut B, probe: &Probe) -> Result<Answer, DbError> {
+    match db.look(&probe.sql, LIMIT).await {
+        Ok(rows) => {
+            let found: Vec<String> = rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+            Ok(if found.is_empty() { Answer::None } else { Answer::Found(found) })
+        }
+        Err(error) if B::is_about_rows(&error) => Ok(Answer::Found(vec![error.message])),
+        Err(error) if error.class == ErrorClass::Connection => Err(error),
+        Err(error) if error.class == ErrorClass::Cancelled => {
+            Ok(Answer::Unknown(format!("the search took longer than {} s", LIMIT.as_secs())))
+        }
+        Err(error) => Ok(Answer::Unknown(error.message)),
+    }
+}

@@ -1,0 +1,154 @@
+//! Rows, and views, that a migration would fail on: named before anything is changed; and where they come later, the step
+//! stops, names them, and goes on once they are repaired.
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::Project;
+
+const ENGINES: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+/// A database at the first of two schemas, with the migration to the second one written.
+struct Move {
+    project: Project,
+    database: TestDatabase,
+}
+
+impl Move {
+    async fn new(dialect: Dialect, before: &str, after: &str, rows: &str) -> Self {
+        let this = Self { project: Project::empty(), database: TestDatabase::new(dialect) };
+        let [first, second] = [before, after].map(|sql| (TestDatabase::new(dialect), sql));
+        first.0.execute(first.1).await;
+        second.0.execute(second.1).await;
+        this.project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", this.database.url));
+        this.project.run(&["new", "initial", "--from", "empty", "--to", &first.0.url]).expect(0);
+        this.project.run(&["apply"]).expect(0);
+        this.database.execute(rows).await;
+        this.project.run(&["new", "second", "--to", &second.0.url, "--allow-drop", "t.gone"]).expect(0);
+        this
+    }
+
+    /// Refused with nothing changed, and the message has all of these words; fine once it is repaired.
+    async fn found_before(&self, words: &[&str], repair: &str) {
+        let facts = "SELECT CAST(count(*) AS text) FROM t";
+        let rows = self.database.text(facts).await;
+        let run = self.project.run(&["apply"]).expect_error("SD0760");
+        for word in words {
+            assert!(run.err.contains(word), "{word}: {run:#?}");
+        }
+        let json = self.project.run(&["status", "--json"]).expect(0).json();
+        let steps = json["status"]["migrations"][1]["steps"].as_array().unwrap();
+        assert!(steps.iter().all(|step| step["state"] == "pending"), "{json:#}");
+        assert_eq!(self.database.text(facts).await, rows);
+        self.database.execute(repair).await;
+        let run = self.project.run(&["apply"]).expect(0);
+        assert!(!run.err.contains("not looked for"), "{run:#?}");
+        assert_eq!(self.database.text(facts).await, rows, "no row was lost");
+    }
+}
+
+const T: &str = "CREATE TABLE p (id bigint NOT NULL PRIMARY KEY); \
+    CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, name text, n integer, p_id bigint";
+
+fn table(more: &str) -> String {
+    format!("{T}{more})")
+}
+
+const ROWS: &str = "INSERT INTO p VALUES (1); \
+    INSERT INTO t (id, name, n, p_id) VALUES (11, 'one', 1, 1), (12, 'two', 2, 1), (13, NULL, 3, NULL)";
+
+#[tokio::test]
+async fn duplicates_under_a_new_unique_key() {
+    for dialect in ENGINES {
+        let after = format!("{}; CREATE UNIQUE INDEX t_name ON t (name)", table(""));
+        let moved = Move::new(dialect, &table(""), &after, ROWS).await;
+        moved.database.execute("INSERT INTO t (id, name, n) VALUES (14, 'one', 4), (15, NULL, 5)").await;
+        let words = ["rows of `t` that are equal in (name)", "id = 11 and id = 14 (2 rows)", "nothing was changed"];
+        moved.found_before(&words, "UPDATE t SET name = 'four' WHERE id = 14").await;
+    }
+}
+
+#[tokio::test]
+async fn orphans_under_a_new_foreign_key() {
+    for dialect in ENGINES {
+        let after = table(", CONSTRAINT t_p FOREIGN KEY (p_id) REFERENCES p (id)");
+        let moved = Move::new(dialect, &table(""), &after, ROWS).await;
+        moved.database.execute("UPDATE t SET p_id = 99 WHERE id = 12").await;
+        moved.found_before(&["whose (p_id) is not in `p`", "id = 12"], "INSERT INTO p VALUES (99)").await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_violate_a_new_check_or_a_label_that_goes() {
+    for dialect in ENGINES {
+        let labels = |list: &str| table(&format!(", CONSTRAINT named CHECK (name IN ({list}))"));
+        let [before, after] = ["'one', 'two', 'three'", "'one', 'two'"].map(labels);
+        let moved = Move::new(dialect, &before, &after, ROWS).await;
+        moved.database.execute("UPDATE t SET name = 'three' WHERE id = 12").await;
+        moved.found_before(&["rows of `t` that violate", "id = 12"], "UPDATE t SET name = 'two'").await;
+    }
+}
+
+#[tokio::test]
+async fn null_in_a_column_that_may_no_longer_hold_it() {
+    for dialect in ENGINES {
+        let after = table("").replace("name text", "name text NOT NULL");
+        let moved = Move::new(dialect, &table(""), &after, ROWS).await;
+        moved.found_before(&["with NULL in `name`", "id = 13"], "UPDATE t SET name = '' WHERE name IS NULL").await;
+    }
+}
+
+#[tokio::test]
+async fn values_that_a_type_change_cannot_convert() {
+    let change = |dialect, to: &'static str| async move {
+        let after = table("").replace("name text", &format!("name {to}"));
+        Move::new(dialect, &table(""), &after, ROWS).await
+    };
+    for dialect in ENGINES {
+        let moved = change(dialect, "integer").await;
+        moved.database.execute("UPDATE t SET name = '7' WHERE id = 11").await;
+        moved.found_before(&["`name` cannot become", "id = 12"], "UPDATE t SET name = '8' WHERE id = 12").await;
+    }
+    // Never cut off.
+    let moved = change(Dialect::Postgres, "varchar(3)").await;
+    moved.database.execute("UPDATE t SET name = 'long' WHERE id = 12").await;
+    moved
+        .found_before(&["cannot become character varying(3)", "id = 12"], "UPDATE t SET name = 'x' WHERE id = 12")
+        .await;
+    // Where only the server can tell, in its words.
+    let moved = change(Dialect::Postgres, "date").await;
+    let words = ["cannot become date", "invalid input syntax for type date: \"one\""];
+    moved.found_before(&words, "UPDATE t SET name = '2024-01-01' WHERE name IS NOT NULL").await;
+}
+
+#[tokio::test]
+async fn views_over_what_goes_or_changes() {
+    for (after, finds) in
+        [(table(""), "views that use `t.gone`: v"), (table(", gone integer"), "views that use `t.gone`: v")]
+    {
+        let moved = Move::new(Dialect::Postgres, &table(", gone text"), &after, ROWS).await;
+        moved.database.execute("CREATE VIEW v AS SELECT id, gone FROM t; CREATE VIEW other AS SELECT id FROM t").await;
+        moved.found_before(&[finds], "DROP VIEW v").await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_later_stops_the_step_and_leaves_both_versions_working() {
+    for dialect in ENGINES {
+        let after = format!("{}; CREATE UNIQUE INDEX t_name ON t (name)", table(""));
+        // A column that comes in expand: the migration has begun when the rows come.
+        let after = after.replace("n integer", "n integer, touched integer");
+        let more = Move::new(dialect, &table(""), &after, ROWS).await;
+        more.project.run(&["apply", "--until", "backfill"]).expect(0);
+        more.database.execute("INSERT INTO t (id, name) VALUES (14, 'one')").await;
+        let run = more.project.run(&["apply"]).expect_error("SD0750");
+        assert!(run.err.contains("id = 11 and id = 14 (2 rows)"), "{run:#?}");
+        // Statements of the old and of the new version, as if nothing had happened.
+        more.database.execute("INSERT INTO t (id, name) VALUES (15, 'one')").await;
+        more.database.execute("INSERT INTO t (id, name, touched) VALUES (16, 'one', 1)").await;
+        let run = more.project.run(&["apply"]).expect_error("SD0750");
+        assert!(run.err.contains("(4 rows)"), "{run:#?}");
+        more.database.execute("DELETE FROM t WHERE id > 13").await;
+        more.project.run(&["apply"]).expect(0);
+    }
+}
