@@ -245,6 +245,8 @@ async fn within<B: Backend>(
     }
     if part != Part::End {
         for sql in statements(step, way) {
+            // What begins after a stop is not cancelled by it.
+            ctx.stop.check().map_err(Problem::Other)?;
             db.execute(sql).await.map_err(Failed::at(sql))?;
         }
         if step.envelope == Envelope::Rebuild {
@@ -349,6 +351,9 @@ async fn run_outside<B: Backend>(
         ctx.tell(&Event::OldTransactions { migration: &plan.id, step: &step.id, transactions: &transactions });
     }
     for sql in statements(step, way) {
+        if ctx.stop.check().is_err() {
+            return Ok(false);
+        }
         db.execute(sql).await.map_err(Failed::at(sql))?;
     }
     if let Some(generated) = generated.filter(|_| wanted) {

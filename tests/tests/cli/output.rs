@@ -61,7 +61,7 @@ fn plan() -> Plan {
         step("02-fill-display_name", Phase::Backfill, Envelope::Batches, Action::Backfill(backfill)),
         Step {
             hazards: vec![Hazard {
-                code: "H001".into(),
+                code: "H003".into(),
                 effect: "the data of `users.name` is gone".into(),
                 remedy: "look that nobody needs it".into(),
             }],
@@ -122,7 +122,7 @@ fn a_plan() {
       03 drop name
            why   rename column `users.name` to `display_name`
            runs  as a rebuild of the table in one transaction, writers wait; reads the whole table
-           H001 the data of `users.name` is gone
+           H003 the data of `users.name` is gone
                 do: look that nobody needs it
            ALTER TABLE users DROP COLUMN name;
            undo  not possible, data is lost

@@ -115,14 +115,13 @@ async fn the_ledger_may_not_be_made() {
 }
 
 #[test]
-fn the_scratch_database_may_not_be_made() {
+fn a_scratch_database_of_sqlite_needs_no_directory() {
     let project = project(Dialect::Sqlite);
     let before = project.files();
     let mut command = project.command(&["new", "more", "--to", "file:two.toml"]);
     command.env("TMPDIR", "/no/such/directory");
-    let run = super::support::finish(command).expect_error("SD0548");
-    assert!(run.err.contains("TMPDIR"), "{run:#?}");
-    assert_eq!(project.files(), before);
+    super::support::finish(command).expect(0);
+    assert_ne!(project.files(), before);
 }
 
 #[test]

@@ -139,7 +139,8 @@ impl Postgres {
     }
 }
 
-/// Runs a statement; when it takes long, somebody looks what it waits for, and cancels it when told to stop.
+/// Runs a statement; when it takes long, somebody looks what it waits for, and cancels it when told to stop. What begins after
+/// that clears up, and runs to its end.
 async fn watched<F: Future>(
     running: F,
     pid: Option<i32>,
@@ -147,6 +148,7 @@ async fn watched<F: Future>(
     stop: Option<&mut watch::Receiver<bool>>,
 ) -> F::Output {
     watcher.seen.clear();
+    let stop = stop.filter(|stop| !*stop.borrow());
     tokio::pin!(running);
     let Some(pid) = pid else { return running.await };
     match tokio::time::timeout(WATCH_AFTER, &mut running).await {

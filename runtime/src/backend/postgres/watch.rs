@@ -84,12 +84,12 @@ impl Watcher {
         Self { options: options.clone().application_name(WATCHER), connection: None, seen: Vec::new() }
     }
 
-    /// Looks again and again at what `pid` waits for, until somebody says stop. Who had said so before is not heard again.
+    /// Looks again and again at what `pid` waits for, until somebody says stop, or at once when somebody has.
     pub(super) async fn watch_until(&mut self, pid: i32, stop: Option<&mut watch::Receiver<bool>>) {
         let told = async {
             let heard = match stop {
-                Some(stop) if !*stop.borrow() => stop.wait_for(|stop| *stop).await.is_ok(),
-                _ => false,
+                Some(stop) => stop.wait_for(|stop| *stop).await.is_ok(),
+                None => false,
             };
             if !heard {
                 std::future::pending().await
