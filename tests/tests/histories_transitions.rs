@@ -178,8 +178,9 @@ const REFUSED: &[(&str, &str)] = &[
     // boolean to an enumerated type: PostgreSQL has no cast, the authors wrote an expression.
     ("20240221124844_multi_stage_build_status", "cannot cast type boolean"),
     // A new primary key column: every row needs a value of its own, and the tables that refer to it need the same one. The
-    // authors wrote that as statements over several tables; a backfill is an expression over one row.
-    ("9_add-split-incarnation-id", "23505"),
+    // authors wrote that as statements over several tables; a backfill is an expression over one row. It is found before
+    // anything is changed.
+    ("9_add-split-incarnation-id", "rows of `indexes` that are equal in (index_uid)"),
 ];
 
 macro_rules! projects {
