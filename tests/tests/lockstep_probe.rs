@@ -3,14 +3,17 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use schemadiff::{
     Error, Lockstep,
     lockstep::{
-        Builder, NoProgress, Pace, Probe, Ready, Role,
+        Builder, Event, NoProgress, Probe, Progress, Ready, Role,
         admin::{ApplyOptions, apply, status},
     },
     model::Dialect,
@@ -93,6 +96,20 @@ async fn probes_are_answered_from_before_the_start_until_after_the_shutdown() {
     }
 }
 
+/// Holds a worker where its first batch has ended, until it may go on.
+struct Held(Arc<AtomicBool>);
+
+impl Progress for Held {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(event, Event::Backfill { rows, .. } if *rows > 0) {
+            let since = Instant::now();
+            while !self.0.load(Ordering::SeqCst) && since.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_waits_shows_how_far_another_process_is() {
     for dialect in BOTH {
@@ -109,10 +126,13 @@ async fn a_replica_that_waits_shows_how_far_another_process_is() {
         db.execute(rows).await;
         let recorder = Recorder::default();
         let (url, all) = (db.url.clone(), migrations(dialect, &plans));
-        let working = tokio::spawn(async move {
-            let pace = Pace { pause: 30.0, ..Pace::default() };
-            let slow = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
-            apply(&url, &all, &slow, Arc::new(NoProgress)).await
+        let go_on = Arc::new(AtomicBool::new(false));
+        let held = Arc::new(Held(Arc::clone(&go_on)));
+        // A thread of its own, because it is held there.
+        let working = std::thread::spawn(move || {
+            let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(apply(&url, &all, &options, held))
         });
         // Code that the backfill's end would not serve either: it waits for as long as the work goes on.
         let mut wants_more = new_code(dialect);
@@ -131,7 +151,8 @@ async fn a_replica_that_waits_shows_how_far_another_process_is() {
         let event = recorder.of("under_way").into_iter().find(halfway).unwrap();
         assert_eq!((&event["position"], &event["of"]), (&2.into(), &4.into()));
         waiting.abort();
-        working.await.unwrap().unwrap();
+        go_on.store(true, Ordering::SeqCst);
+        working.join().unwrap().unwrap();
     }
 }
 
