@@ -132,7 +132,7 @@ async fn a_replica_that_waits_shows_how_far_another_process_is() {
         let working = std::thread::spawn(move || {
             let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(apply(&url, &all, &options, held))
+            runtime.block_on(apply(&url, &all, &options, held)).unwrap();
         });
         // Code that the backfill's end would not serve either: it waits for as long as the work goes on.
         let mut wants_more = new_code(dialect);
@@ -152,7 +152,7 @@ async fn a_replica_that_waits_shows_how_far_another_process_is() {
         assert_eq!((&event["position"], &event["of"]), (&2.into(), &4.into()));
         waiting.abort();
         go_on.store(true, Ordering::SeqCst);
-        working.join().unwrap().unwrap();
+        working.join().unwrap();
     }
 }
 
