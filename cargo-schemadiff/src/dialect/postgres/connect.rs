@@ -23,6 +23,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// made for an application ends the reading of a big catalogue. `public` is visible, other schemas are written out.
 const SESSION: &str = "SET search_path = public, pg_temp; SET timezone = 'UTC'; SET DateStyle = 'ISO, MDY';
     SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = 0;
+    SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; SET row_security = off;
+    SET standard_conforming_strings = on; SET quote_all_identifiers = off; SET extra_float_digits = 1;
+    SET bytea_output = hex; SET intervalstyle = postgres; SET default_transaction_isolation = 'read committed';
+    SET default_transaction_read_only = off;
     SELECT current_setting('server_version_num'), split_part(current_setting('server_version'), ' ', 1),
            current_database()::text, current_user::text";
 

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{GATE_KEY, session::Postgres};
+use super::{GATE_KEY, session::Postgres, settings};
 use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
 
 /// `pg_locks` shows a 64-bit advisory key in two halves.
@@ -25,6 +25,9 @@ const LEASES: &str = "SELECT CAST(json_build_object(
         GROUP BY 1) k ON k.key = schemadiff.version_key(l.app, l.version)
     WHERE NOT EXISTS (SELECT 1 FROM schemadiff.retired r WHERE r.app = l.app AND r.version = l.version)
     ORDER BY l.started_at, l.instance";
+
+/// A standby has no such transactions, and says so; everything else that is asked outside a transaction only reads.
+const WRITES: &str = "SET TRANSACTION READ WRITE; ";
 
 fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
     DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
@@ -77,22 +80,27 @@ fn values(lease: &Lease) -> DbResult<String> {
 }
 
 pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> DbResult<Registered> {
-    let sql = format!("SELECT schemadiff.register({epoch}, {})", values(lease)?);
+    let sql = format!(
+        "{WRITES}SELECT r.answer, CASE WHEN r.answer = 'ok' THEN {} END \
+         FROM (SELECT schemadiff.register({epoch}, {}) AS answer OFFSET 0) r",
+        settings::session_expression(db.server()),
+        values(lease)?
+    );
     let rows = db.rows(&sql, &[]).await?;
-    let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten()).unwrap_or_default();
+    let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
     db.knows_session(text == "ok");
     answer(&text)
 }
 
 /// Not a function of the ledger: a start with nothing to do would pay more for loading PL/pgSQL than for all the rest.
 ///
-/// Both statements are one message, so one transaction. The first one shares the gate, which nobody who retires a version
+/// Both statements are one message, so one transaction, in which each statement has a snapshot of its own. The first one shares the gate, which nobody who retires a version
 /// can then have; the second one looks at what others have committed until then. The version's lock is the last condition,
 /// so that it is not taken in vain.
 pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &str) -> DbResult<bool> {
     let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
     let sql = format!(
-        "SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
+        "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
          INSERT INTO schemadiff.lease (instance, app, version, ordinal, fingerprint, schema, process, revision, evidence,
              started_at, heartbeat_at, session_pid, session_start)
          SELECT {}, clock_timestamp(), clock_timestamp(), pg_backend_pid(),
@@ -107,9 +115,10 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &st
                          AS line FROM schemadiff.migration g) x)
              THEN pg_try_advisory_lock_shared(schemadiff.version_key({app}, {version}))
              ELSE false END
-         RETURNING instance",
+         RETURNING {}",
         values(lease)?,
         Postgres::literal(&digest(said)),
+        settings::session_expression(db.server()),
     );
     // One row answers the first statement; another one, the second.
     let registered = db.rows(&sql, &[]).await?.len() == 2;

@@ -4,6 +4,7 @@ mod errors;
 mod leases;
 mod schema;
 mod session;
+mod settings;
 mod signals;
 mod strangers;
 mod watch;
@@ -28,9 +29,10 @@ pub(crate) async fn enter(
     version: &str,
 ) -> Result<Registered, sqlx::Error> {
     let text = Postgres::literal;
-    // A function in FROM with OFFSET is called once and before the path is touched, whatever the planner thinks.
+    // A function in FROM with OFFSET is called once and before the path is touched, whatever the planner thinks. It has to
+    // see what is committed until then, whatever role and database make of a transaction.
     let sql = format!(
-        "SELECT entered.answer, CASE WHEN entered.answer = 'ok' THEN pg_catalog.set_config('search_path', \
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT entered.answer, CASE WHEN entered.answer = 'ok' THEN pg_catalog.set_config('search_path', \
          pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}), \
          nullif(pg_catalog.current_setting('search_path'), '')), false) END \
          FROM (SELECT schemadiff.enter({}, {}) AS answer OFFSET 0) entered",

@@ -57,6 +57,11 @@ const TABLES: &[&str] = &[
      LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
      DECLARE found_reason text; own boolean;
      BEGIN
+        IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+            RAISE EXCEPTION 'schemadiff.enter needs a transaction of isolation level read committed'
+                USING ERRCODE = 'active_sql_transaction',
+                HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED before it, in the same transaction.';
+        END IF;
         own := schemadiff.session_is_own();
         IF own THEN
             IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;

@@ -10,7 +10,7 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, strangers, watch::Watcher};
+use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, settings, strangers, watch::Watcher};
 use crate::{
     backend::{
         Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts, Unhooked,
@@ -36,6 +36,8 @@ pub struct Postgres {
     stop: Option<watch::Receiver<bool>>,
     /// Whether the session on the server is this connection's own; none as long as nobody has asked.
     own_session: Option<bool>,
+    /// Whether the session has been told what role and database may have otherwise.
+    settled: bool,
     in_transaction: bool,
 }
 
@@ -79,8 +81,28 @@ impl Postgres {
         Ok(pid)
     }
 
+    /// The server's version, where it says so.
+    pub(super) fn server(&self) -> Option<u32> {
+        self.connection.server_version_num()
+    }
+
+    /// After a registration, which tells a session of its own its settings.
     pub(super) fn knows_session(&mut self, own: bool) {
         self.own_session = Some(own);
+        self.settled = own;
+    }
+
+    /// Makes sure of the settings of a statement that stands alone, and returns what has to stand before it in its message.
+    async fn settle(&mut self) -> DbResult<String> {
+        if self.in_transaction || self.settled {
+            return Ok(String::new());
+        }
+        if self.own_session != Some(true) {
+            return Ok(settings::message(self.server()));
+        }
+        self.simple(&settings::session(self.server())).await?;
+        self.settled = true;
+        Ok(String::new())
     }
 
     /// The server process that the next statement runs in, where it can be known before: behind a pooler, one transaction
@@ -96,10 +118,14 @@ impl Postgres {
     /// A statement with parameters is more than one message, and a pooler may send the second one to another session, unless
     /// all are in one transaction. True when one had to be begun.
     async fn begin_for_parameters(&mut self) -> DbResult<bool> {
+        if self.own_session == Some(true) {
+            self.settle().await?;
+        }
         if self.in_transaction || self.own_session == Some(true) {
             return Ok(false);
         }
-        self.simple("BEGIN").await.map(|()| true)
+        let local = settings::local(self.server());
+        self.simple(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}")).await.map(|()| true)
     }
 
     async fn end_for_parameters<T>(&mut self, begun: bool, result: DbResult<T>) -> DbResult<T> {
@@ -114,12 +140,13 @@ impl Postgres {
     }
 
     async fn begin_with(&mut self, timeouts: Timeouts, settings: &str) -> DbResult<()> {
-        // A process that is paused inside a transaction must not keep its locks.
+        let local = if self.settled { String::new() } else { settings::local(self.server()) };
         let sql = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = 30000{settings}",
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}SET LOCAL lock_timeout = {}; \
+             SET LOCAL statement_timeout = {}{settings}; {}",
             milliseconds(timeouts.lock),
-            milliseconds(timeouts.statement)
+            milliseconds(timeouts.statement),
+            settings::AWAKE
         );
         if self.own_session != Some(true) {
             self.pid = None;
@@ -134,6 +161,7 @@ impl Postgres {
         if self.own_session.is_none() {
             let own = self.is_true("SELECT schemadiff.session_is_own()").await?;
             self.own_session = Some(own);
+            self.settled = false;
         }
         Ok(())
     }
@@ -212,6 +240,7 @@ impl Backend for Postgres {
             watcher: Watcher::new(target),
             stop: None,
             own_session: None,
+            settled: false,
             in_transaction: false,
         })
     }
@@ -266,6 +295,7 @@ impl Backend for Postgres {
         if self.own_session == Some(false) {
             return Ok(()); // they would stay with whoever gets the session next
         }
+        self.settle().await?;
         let sql = format!(
             "SET lock_timeout = {}; SET statement_timeout = {}",
             milliseconds(timeouts.lock),
@@ -275,6 +305,9 @@ impl Backend for Postgres {
     }
 
     async fn execute(&mut self, sql: &str) -> DbResult<u64> {
+        if self.own_session == Some(true) {
+            self.settle().await?; // in a message of its own: some statements must stand alone
+        }
         let pid = self.known_pid().await?;
         let Self { connection, watcher, stop, .. } = self;
         let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
@@ -293,6 +326,7 @@ impl Backend for Postgres {
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
         if params.is_empty() {
+            let sql = self.settle().await? + sql;
             let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await;
             return rows.map_err(|e| classify(&e))?.iter().map(plain_texts).collect();
         }
@@ -305,6 +339,7 @@ impl Backend for Postgres {
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
         // The simple protocol sends every type as text.
+        let sql = self.settle().await? + sql;
         let row =
             sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(&mut self.connection).await.map_err(|e| classify(&e))?;
         let Some(row) = row else { return Ok(false) };

@@ -1,5 +1,7 @@
 //! What a start costs, and what it needs.
 
+mod settings;
+
 use std::{
     sync::{
         Arc,
