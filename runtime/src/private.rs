@@ -3,7 +3,7 @@
 pub use crate::{
     __place as place,
     artifact::encode::{
-        DerivedTable, NotNull, Part, Probe, Reference, check_not_null, check_nullable, check_reference, record,
+        DerivedTable, Filling, NotNull, Probe, Reference, check_not_null, check_nullable, check_reference, record,
         record_len,
     },
     types::{ColumnType, TypeDesc},
@@ -13,15 +13,15 @@ pub use crate::{
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __place {
-    ($literal:expr, [$($text:expr),*], [$($hole:expr),*]) => {
+    ($text:literal, [$($filling:expr),*]) => {
         const _: () = {
-            const HOLES: &[$crate::__private::Part] = &[$($hole),*];
-            const LEN: usize = $crate::__private::record_len($literal, HOLES);
+            const FILLINGS: &[$crate::__private::Filling] = &[$($filling),*];
+            const LEN: usize = $crate::__private::record_len($text, FILLINGS);
             #[used]
             #[cfg_attr(not(any(target_vendor = "apple", windows)), unsafe(link_section = "schemadiff"))]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__schemadiff"))]
             #[cfg_attr(windows, unsafe(link_section = ".schmd$m"))]
-            static RECORD: [u8; LEN] = $crate::__private::record::<LEN>(&[$($text),*], HOLES);
+            static RECORD: [u8; LEN] = $crate::__private::record::<LEN>($text, FILLINGS);
         };
     };
 }

@@ -6,7 +6,7 @@ use syn::{Data, DeriveInput, ext::IdentExt, spanned::Spanned};
 
 use super::{
     generics::Concrete,
-    json::Json,
+    json::{Json, SEPARATOR},
     lists::{IndexAttr, PartKey, table_of},
     resolve::{Column, ColumnTy, Table},
 };
@@ -39,12 +39,12 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
     });
     let fields = table.columns.iter().map(|column| &column.field);
     let checks = checks(input, table, concrete);
-    let (len, texts, holes) = record(input, table, concrete).into_parts();
+    let (text, fillings) = record(input, table, concrete).into_parts();
     quote! {
         const _: () = {
             #[allow(unused_imports)]
             use #private::{
-                ColumnType, DerivedTable, NotNull as _, Part, Probe, Reference, TypeDesc, check_not_null, check_nullable, check_reference,
+                ColumnType, DerivedTable, Filling, NotNull as _, Probe, Reference, TypeDesc, check_not_null, check_nullable, check_reference,
             };
             #aliases
             #[allow(dead_code)]
@@ -57,7 +57,7 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
                 const COLUMNS: #carrier = #carrier { #(#columns,)* };
             }
             #(#checks)*
-            #private::place!(#len, [#(#texts),*], [#(#holes),*]);
+            #private::place!(#text, [#(#fillings),*]);
         };
     }
 }
@@ -108,6 +108,33 @@ fn type_of(column: &Column, concrete: &Concrete) -> TokenStream {
     }
 }
 
+/// As [`type_of`], for the record.
+fn filling_of(column: &Column, concrete: &Concrete) -> TokenStream {
+    match &column.ty {
+        ColumnTy::Trait(ty) => {
+            let span = ty.span();
+            let ty = concrete.ty(ty);
+            quote_spanned!(span=> <#ty as ColumnType>::FILLING)
+        }
+        ColumnTy::Named(ty) => {
+            let ty = concrete.ty(ty);
+            let spellings = match &column.attrs.ty {
+                Some(given) => spellings(&given.postgres, &given.mysql, &given.sqlite),
+                None => spellings("", "", ""),
+            };
+            quote!(Filling::named(#spellings, Probe::<#ty>::NULLABLE))
+        }
+        ColumnTy::Json(nullable) => {
+            let spellings = spellings("jsonb", "json", "TEXT");
+            quote!(Filling::named(#spellings, #nullable))
+        }
+    }
+}
+
+fn spellings(postgres: &str, mysql: &str, sqlite: &str) -> String {
+    [postgres, mysql, sqlite].map(|spelling| format!("{spelling}{SEPARATOR}")).concat()
+}
+
 /// What the compiler checks once the types are known.
 fn checks(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenStream> {
     let mut checks = Vec::new();
@@ -148,9 +175,9 @@ fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Json {
     let ident = input.ident.unraw().to_string();
     let mut json = Json::default();
     json.raw("{\"format\":1,\"rust\":")
-        .hole('s', quote!(Part::Text(::core::concat!(::core::module_path!(), "::", #ident))))
+        .hole('s', [quote!(Filling::text(::core::concat!(::core::module_path!(), "::", #ident)))])
         .raw(",\"location\":")
-        .hole('s', quote!(Part::Text(::core::concat!(::core::file!(), ":", ::core::line!()))))
+        .hole('s', [quote!(Filling::text(::core::concat!(::core::file!(), ":", ::core::line!())))])
         .raw(",\"name\":")
         .string(&table.name)
         .word_field("schema", table.schema.as_deref())
@@ -175,7 +202,8 @@ fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Json {
         });
         json.raw(",\"references\":").list(&key.references, |json, reference| {
             let target = target(input, reference);
-            json.hole('r', quote!(Part::Reference(#target)));
+            let fields = [quote!(schema_text()), quote!(table), quote!(column)];
+            json.hole('r', fields.map(|field| quote!(Filling::text(#target.#field))));
         });
         json.text_field("name", key.name.as_ref())
             .word_field("on_delete", key.on_delete)
@@ -189,13 +217,13 @@ fn record(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Json {
 }
 
 fn write_column(json: &mut Json, column: &Column, concrete: &Concrete) {
-    let (field, attrs, ty) = (&column.field, &column.attrs, type_of(column, concrete));
+    let (field, attrs, ty) = (&column.field, &column.attrs, filling_of(column, concrete));
     json.raw("{\"name\":")
         .string(&column.name)
         .raw(",\"field\":")
         .string(&field.unraw().to_string())
         .raw(",\"type\":")
-        .hole('t', quote!(Part::Type(#ty)));
+        .hole('t', [ty]);
     if let Some(default) = &attrs.default {
         json.raw(",\"default\":{\"expr\":").string(&default.value()).raw("}");
     }

@@ -3,12 +3,15 @@
 use proc_macro2::TokenStream;
 use syn::LitStr;
 
+/// Stands between the fields of a hole, and after each spelling of a type.
+pub const SEPARATOR: char = '\u{3}';
+
 /// JSON text with holes.
 #[derive(Default)]
 pub struct Json {
     text: String,
-    texts: Vec<String>,
-    holes: Vec<TokenStream>,
+    /// What fills them, and the same as text: columns of one type share what the compiler works out.
+    fillings: Vec<(String, TokenStream)>,
 }
 
 impl Json {
@@ -62,20 +65,26 @@ impl Json {
         self.raw("]")
     }
 
-    /// A part that the compiler resolves. `kind` tells the reader what stands in the hole: see `artifact::section`.
-    pub fn hole(&mut self, kind: char, part: TokenStream) -> &mut Self {
+    /// What the compiler resolves. `kind` tells the reader what stands there, made of `fields`: see `artifact::section`.
+    pub fn hole(&mut self, kind: char, fields: impl IntoIterator<Item = TokenStream>) -> &mut Self {
         self.text.push('\u{1}');
         self.text.push(kind);
-        self.texts.push(std::mem::take(&mut self.text));
-        self.holes.push(part);
+        for (at, field) in fields.into_iter().enumerate() {
+            let key = field.to_string();
+            let filling = self.fillings.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+                self.fillings.push((key, field));
+                self.fillings.len() - 1
+            });
+            let separator = if at > 0 { "," } else { "" };
+            self.text.push_str(&format!("{separator}{filling}"));
+        }
         self.text.push('\u{2}');
         self
     }
 
-    /// Length of all literal text, the texts (one more than holes), and the holes, for a place where `Part` is in scope.
-    pub fn into_parts(mut self) -> (usize, Vec<String>, Vec<TokenStream>) {
-        self.texts.push(self.text);
-        (self.texts.iter().map(String::len).sum(), self.texts, self.holes)
+    /// The text and what fills its holes, for a place where `Filling` is in scope.
+    pub fn into_parts(self) -> (String, Vec<TokenStream>) {
+        (self.text, self.fillings.into_iter().map(|(_, filling)| filling).collect())
     }
 
     /// The text of a record without holes.

@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use super::section::{HEADER, header};
+use super::section::{FILLING, HEADER, header};
 use crate::types::{SEPARATOR, TypeDesc};
 
 /// A derived struct, as other derives see it.
@@ -37,15 +37,91 @@ pub struct Reference {
     pub ty: TypeDesc,
 }
 
-/// What stands in a hole of a record.
+impl Reference {
+    /// Its database schema, empty where there is none.
+    #[must_use]
+    pub const fn schema_text(&self) -> &'static str {
+        match self.schema {
+            Some(schema) => schema,
+            None => "",
+        }
+    }
+}
+
+/// What fills a hole of a record, or a part of one, as it is copied into the record.
 #[derive(Debug, Clone, Copy)]
-pub enum Part {
-    /// Text, in a hole of kind `s`.
-    Text(&'static str),
-    /// A column's type, in a hole of kind `t`.
-    Type(TypeDesc),
-    /// A referenced column, in a hole of kind `r`.
-    Reference(Reference),
+pub struct Filling {
+    text: &'static str,
+    /// What follows it: the declaration of an enumeration, which has no bound to its length.
+    more: &'static str,
+}
+
+impl Filling {
+    /// Text, in a hole of kind `s` or as a field of one of kind `r`.
+    #[must_use]
+    pub const fn text(text: &'static str) -> Self {
+        Self { text, more: "" }
+    }
+
+    /// A type that the user spelled out, in a hole of kind `t`: its spellings with a separator after each.
+    #[must_use]
+    pub const fn named(spellings: &'static str, nullable: bool) -> Self {
+        Self { text: spellings, more: if nullable { "n" } else { "" } }
+    }
+
+    /// The type of a column, in a hole of kind `t`.
+    pub(crate) const fn encoded(ty: &'static TypeDesc, encoded: &'static EncodedType) -> Self {
+        let more = match ty.enumeration {
+            Some(declaration) => declaration,
+            None => "",
+        };
+        Self { text: encoded.as_str(), more }
+    }
+}
+
+/// Longest encoded type, in bytes. A name has at most 63 on PostgreSQL and 64 on MySQL, so that three of them, with a
+/// schema and what is in parentheses, are far below.
+const MAX_TYPE: usize = 512;
+
+/// A type as a record has it, without its enumeration. The compiler makes it once for a type, however many columns have it.
+pub struct EncodedType {
+    bytes: [u8; MAX_TYPE],
+    len: usize,
+}
+
+impl EncodedType {
+    /// Encodes a type.
+    ///
+    /// # Panics
+    /// When it is spelled too long. It is a compile error at the type.
+    #[must_use]
+    #[allow(clippy::panic, reason = "evaluated by the compiler, where a panic is a compile error")]
+    pub(crate) const fn of(ty: &TypeDesc) -> Self {
+        let flags = match (ty.nullable, ty.array) {
+            (false, false) => "",
+            (true, false) => "n",
+            (false, true) => "a",
+            (true, true) => "na",
+        };
+        let end = if ty.enumeration.is_some() { SEPARATOR } else { "" };
+        let parts = [ty.postgres, SEPARATOR, ty.mysql, SEPARATOR, ty.sqlite, SEPARATOR, flags, end];
+        let mut encoded = Self { bytes: [0; MAX_TYPE], len: 0 };
+        let mut at = 0;
+        while at < parts.len() {
+            if encoded.len + parts[at].len() > MAX_TYPE {
+                panic!("the SQL type is spelled too long");
+            }
+            encoded.len = copy(&mut encoded.bytes, encoded.len, parts[at].as_bytes());
+            at += 1;
+        }
+        encoded
+    }
+
+    const fn as_str(&self) -> &str {
+        let (text, _) = self.bytes.split_at(self.len);
+        // SAFETY: whole strings, one after the other.
+        unsafe { std::str::from_utf8_unchecked(text) }
+    }
 }
 
 /// Whether a type is an `Option`, for types that need not be column types: `Probe::<T>::NULLABLE`.
@@ -64,90 +140,43 @@ pub trait NotNull {
 
 impl<T> NotNull for Probe<T> {}
 
-/// Where the next slice of a record goes; without a target it only counts.
-struct Writer {
-    target: Option<*mut u8>,
-    len: usize,
-}
-
-impl Writer {
-    /// One raw copy: the checked ways of `core` cost the compiler's interpreter ten times as much.
-    const fn put(&mut self, text: &str) {
-        if let Some(target) = self.target {
-            // SAFETY: the target has the length that the same calls counted before; the interpreter verifies it.
-            unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), target.add(self.len), text.len()) };
-        }
-        self.len += text.len();
-    }
-
-    const fn ty(&mut self, ty: &TypeDesc) {
-        if ty.joined.is_empty() {
-            self.put(ty.postgres);
-            self.put(SEPARATOR);
-            self.put(ty.mysql);
-            self.put(SEPARATOR);
-            self.put(ty.sqlite);
-        } else {
-            self.put(ty.joined);
-        }
-        self.put(match (ty.nullable, ty.array) {
-            (false, false) => "\u{3}",
-            (true, false) => "\u{3}n",
-            (false, true) => "\u{3}a",
-            (true, true) => "\u{3}na",
-        });
-        if let Some(declaration) = ty.enumeration {
-            self.put(SEPARATOR);
-            self.put(declaration);
-        }
-    }
-
-    const fn reference(&mut self, to: &Reference) {
-        if let Some(schema) = to.schema {
-            self.put(schema);
-        }
-        self.put(SEPARATOR);
-        self.put(to.table);
-        self.put(SEPARATOR);
-        self.put(to.column);
-    }
-
-    const fn hole(&mut self, part: &Part) {
-        match part {
-            Part::Text(text) => self.put(text),
-            Part::Type(ty) => self.ty(ty),
-            Part::Reference(to) => self.reference(to),
-        }
-    }
-}
-
-/// Length of the whole record; the derive counts the literal text.
+/// Length of the whole record.
 #[must_use]
-pub const fn record_len(literal: usize, holes: &[Part]) -> usize {
-    let mut writer = Writer { target: None, len: HEADER + literal };
+pub const fn record_len(text: &str, fillings: &[Filling]) -> usize {
+    let mut len = HEADER + text.len() + fillings.len();
     let mut at = 0;
-    while at < holes.len() {
-        writer.hole(&holes[at]);
+    while at < fillings.len() {
+        let Filling { text, more } = &fillings[at];
+        len += text.len() + more.len();
         at += 1;
     }
-    writer.len
+    len
 }
 
-/// The record: header and text. `N` is [`record_len`]; there is one more text than there are holes.
+/// The record: header, text, and what fills the holes of the text, a [`FILLING`] before each. `N` is [`record_len`].
 #[must_use]
-pub const fn record<const N: usize>(texts: &[&str], holes: &[Part]) -> [u8; N] {
+pub const fn record<const N: usize>(text: &str, fillings: &[Filling]) -> [u8; N] {
     let mut out = [0; N];
     copy(&mut out, 0, &header(N - HEADER));
-    let mut writer = Writer { target: Some(out.as_mut_ptr()), len: HEADER };
+    let mut len = put(&mut out, HEADER, text);
     let mut at = 0;
-    while at < texts.len() {
-        writer.put(texts[at]);
-        if at < holes.len() {
-            writer.hole(&holes[at]);
+    while at < fillings.len() {
+        let Filling { text, more } = &fillings[at];
+        out[len] = FILLING;
+        len = put(&mut out, len + 1, text);
+        if !more.is_empty() {
+            len = put(&mut out, len, more);
         }
         at += 1;
     }
     out
+}
+
+/// One raw copy: the checked ways of `core` cost the compiler's interpreter ten times as much.
+const fn put<const N: usize>(out: &mut [u8; N], at: usize, text: &str) -> usize {
+    // SAFETY: `N` was counted over the same texts, and the interpreter verifies the copy.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), out.as_mut_ptr().add(at), text.len()) };
+    at + text.len()
 }
 
 const fn copy(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {

@@ -3,10 +3,11 @@
 //! A record is [`MAGIC`], the format as a little-endian `u32`, the length of the rest as a little-endian `u32`, and one
 //! JSON document with holes, a [`TableDecl`]. Only the first sixteen bytes are promised to every future format.
 //!
-//! A hole is `\x01`, a letter for its kind, fields with `\x03` between them, and `\x02`; no byte of it is escaped, because
-//! the compiler cannot do that cheaply. Kinds: `s` a string; `t` a type with `"nullable"` after it (PostgreSQL, MySQL and
-//! SQLite spelling, flags `n` nullable and `a` array, enumeration as JSON if there is one); `r` a referenced column (schema,
-//! table, column).
+//! After the document come the fillings, a [`FILLING`] byte before each. A hole is `\x01`, a letter for its kind, the numbers
+//! of the fillings that are its fields with `,` between them, and `\x02`. So columns of one type share a filling, and the
+//! compiler copies few pieces. No byte of a filling is escaped, because the compiler cannot do that cheaply. Kinds: `s` a
+//! string; `t` a type with `"nullable"` after it (one filling with `\x03` between PostgreSQL, MySQL and SQLite spelling, flags
+//! `n` nullable and `a` array, enumeration as JSON if there is one); `r` a referenced column (schema, table, column).
 
 use super::{FORMAT, TableDecl};
 
@@ -15,6 +16,9 @@ pub const MAGIC: [u8; 8] = *b"schemadf";
 
 /// Bytes before the JSON document.
 pub const HEADER: usize = 16;
+
+/// Stands before each filling, after the document.
+pub(super) const FILLING: u8 = 4;
 
 /// Names of the section: ELF, Mach-O (in segment `__DATA`), PE. The linker cuts a PE name at its `$`.
 pub const SECTION_NAMES: [&str; 3] = ["schemadiff", "__schemadiff", ".schmd"];
@@ -64,7 +68,8 @@ pub fn parse_section(bytes: &[u8]) -> Result<Vec<TableDecl>, SectionError> {
         let (len, rest) = split_u32(rest).ok_or_else(|| damaged("the record is cut off"))?;
         let json = rest.get(..len as usize).ok_or_else(|| damaged("the record is cut off"))?;
         let text = std::str::from_utf8(json).map_err(|error| damaged(&error.to_string()))?;
-        let whole = fill_holes(text).ok_or_else(|| damaged("a hole in the record has no end, or no known kind"))?;
+        let whole =
+            fill_holes(text).ok_or_else(|| damaged("a hole in the record has no end, no filling, or no known kind"))?;
         tables.push(serde_json::from_str::<TableDecl>(&whole).map_err(|error| damaged(&error.to_string()))?);
         offset += HEADER + json.len();
     }
@@ -74,12 +79,19 @@ pub fn parse_section(bytes: &[u8]) -> Result<Vec<TableDecl>, SectionError> {
 
 /// The JSON document with every hole filled. `None` when a hole makes no sense.
 fn fill_holes(text: &str) -> Option<String> {
-    let mut parts = text.split('\u{1}');
+    let mut parts = text.split(char::from(FILLING));
+    let document = parts.next()?;
+    let fillings: Vec<_> = parts.collect();
+    let mut parts = document.split('\u{1}');
     let mut out = parts.next()?.to_owned();
     for part in parts {
         let (hole, after) = part.split_once('\u{2}')?;
         let kind = hole.chars().next()?;
-        let fields: Vec<_> = hole[kind.len_utf8()..].split('\u{3}').collect();
+        let numbers = hole[kind.len_utf8()..].split(',');
+        let fields: Vec<&str> =
+            numbers.map(|number| fillings.get(number.parse::<usize>().ok()?).copied()).collect::<Option<_>>()?;
+        // The parts of a type are in one filling.
+        let fields: Vec<&str> = fields.iter().flat_map(|field| field.split('\u{3}')).collect();
         let string = |text: &str| serde_json::Value::from(text).to_string();
         match (kind, fields.as_slice()) {
             ('s', [text]) => out.push_str(&string(text)),

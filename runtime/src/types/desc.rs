@@ -15,8 +15,6 @@ pub struct TypeDesc {
     pub(crate) array: bool,
     /// JSON of the enumeration behind the type; written by the derive.
     pub(crate) enumeration: Option<&'static str>,
-    /// The three spellings with [`SEPARATOR`] between them, where they are known as one literal: one copy instead of five.
-    pub(crate) joined: &'static str,
     /// Named by the user and not by a Rust type, so that it is not compared with other types at compile time.
     pub(crate) named: bool,
 }
@@ -25,19 +23,7 @@ impl TypeDesc {
     /// A NOT NULL type by its spelling on PostgreSQL, on MySQL and on SQLite; empty where there is none.
     #[must_use]
     pub const fn new(postgres: &'static str, mysql: &'static str, sqlite: &'static str) -> Self {
-        Self { postgres, mysql, sqlite, nullable: false, array: false, enumeration: None, joined: "", named: false }
-    }
-
-    /// As [`TypeDesc::new`], with the spellings also joined.
-    pub(crate) const fn joined(
-        postgres: &'static str,
-        mysql: &'static str,
-        sqlite: &'static str,
-        joined: &'static str,
-    ) -> Self {
-        let mut desc = Self::new(postgres, mysql, sqlite);
-        desc.joined = joined;
-        desc
+        Self { postgres, mysql, sqlite, nullable: false, array: false, enumeration: None, named: false }
     }
 
     /// The same type, but NULL is allowed.
@@ -54,7 +40,6 @@ impl TypeDesc {
         self.nullable = false;
         self.mysql = "";
         self.sqlite = "";
-        self.joined = "";
         self
     }
 

@@ -7,6 +7,8 @@ mod standard;
 pub(crate) use desc::SEPARATOR;
 pub use desc::TypeDesc;
 
+use crate::artifact::encode::{EncodedType, Filling};
+
 /// A Rust type that can be a column.
 ///
 /// Derive it for newtypes (`struct UserId(i64);`) and for enums without fields. Implement it by hand where neither
@@ -30,4 +32,12 @@ pub use desc::TypeDesc;
 pub trait ColumnType {
     /// Its type on each engine, and whether it may be NULL.
     const TYPE: TypeDesc;
+
+    /// The type as the link section has it: follows from `TYPE`.
+    #[doc(hidden)]
+    const ENCODED: &'static EncodedType = &EncodedType::of(&Self::TYPE);
+
+    /// What derives copy into the link section: follows from `TYPE`.
+    #[doc(hidden)]
+    const FILLING: Filling = Filling::encoded(&Self::TYPE, Self::ENCODED);
 }

@@ -7,8 +7,7 @@ use super::{ColumnType, TypeDesc};
 macro_rules! types {
     ($($ty:ty => $postgres:literal, $mysql:literal, $sqlite:literal;)*) => {
         $(impl ColumnType for $ty {
-            const TYPE: TypeDesc =
-                TypeDesc::joined($postgres, $mysql, $sqlite, concat!($postgres, "\u{3}", $mysql, "\u{3}", $sqlite));
+            const TYPE: TypeDesc = TypeDesc::new($postgres, $mysql, $sqlite);
         })*
     };
 }
