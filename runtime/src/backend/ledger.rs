@@ -396,15 +396,6 @@ pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
     db.run(&sql, &by.map(|text: &str| Some(text))).await
 }
 
-/// A lease's good-bye. The row stays: it knows the schema of connections that may outlive it.
-///
-/// # Errors
-/// When the server fails.
-pub async fn end_lease<B: Backend>(db: &mut B, instance: &str) -> DbResult<()> {
-    let sql = format!("UPDATE {} SET ended_at = {} WHERE instance = $1", B::SQL.table("lease"), B::SQL.now);
-    db.run(&sql, &[Some(instance)]).await.map(drop)
-}
-
 /// Ends the lease of an instance that is dead, and writes down who said so and why. Its row stays: it knows the schema of its
 /// version.
 ///

@@ -288,6 +288,6 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn register_settled(&mut self, lease: &Lease, said: &str) -> impl Future<Output = DbResult<bool>> + Send;
     /// Registers a lease on this connection, in one act against the gate, unless the ledger's epoch is another one.
     fn register(&mut self, lease: &Lease, epoch: i64) -> impl Future<Output = DbResult<Registered>> + Send;
-    /// Gives back what [`Backend::register`] locked on this connection.
-    fn leave(&mut self, app: &str, version: &str) -> impl Future<Output = ()> + Send;
+    /// Ends a lease that was registered on this connection and gives back what was locked for it, in one round trip.
+    fn leave(&mut self, lease: &Lease) -> impl Future<Output = DbResult<()>> + Send;
 }

@@ -103,10 +103,9 @@ pub(super) async fn keep<B: Backend>(
             },
         }
     }
-    if let Err(error) = ledger::end_lease(&mut db, &lease.instance).await {
+    if let Err(error) = db.leave(&lease).await {
         tracing::debug!(%error, "the lease could not be given back, its end shows by itself");
     }
-    db.leave(&lease.identity.app, &lease.identity.version).await;
     db.close().await;
 }
 

@@ -3,7 +3,10 @@
 use sha2::{Digest as _, Sha256};
 
 use super::{GATE_KEY, session::Postgres, settings};
-use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired};
+use crate::{
+    backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired},
+    waiting::Evidence,
+};
 
 /// `pg_locks` shows a 64-bit advisory key in two halves.
 const LEASES: &str = "SELECT CAST(json_build_object(
@@ -126,6 +129,18 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &st
         db.knows_session(true);
     }
     Ok(registered)
+}
+
+/// The row stays: it knows the schema of connections that may outlive it. One message, so one round trip: a service that goes makes its orchestrator wait for it.
+pub(super) async fn end(db: &mut Postgres, lease: &Lease) -> DbResult<()> {
+    let text = Postgres::literal;
+    let mut sql =
+        format!("UPDATE schemadiff.lease SET ended_at = clock_timestamp() WHERE instance = {}", text(&lease.instance));
+    if db.evidence() == Evidence::Lock {
+        let (app, version) = (text(&lease.identity.app), text(&lease.identity.version));
+        sql.push_str(&format!("; SELECT pg_advisory_unlock_shared(schemadiff.version_key({app}, {version}))"));
+    }
+    db.rows(&sql, &[]).await.map(drop)
 }
 
 /// A machine that died without a word leaves its sessions open until the server's keep-alive gives up, and with them the keys

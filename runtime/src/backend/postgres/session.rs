@@ -459,13 +459,7 @@ impl Backend for Postgres {
         leases::register(self, lease, epoch).await
     }
 
-    async fn leave(&mut self, app: &str, version: &str) {
-        if self.evidence() != Evidence::Lock {
-            return;
-        }
-        let sql = "SELECT CAST(pg_advisory_unlock_shared(schemadiff.version_key($1, $2)) AS text)";
-        if let Err(error) = self.rows(sql, &[Some(app), Some(version)]).await {
-            tracing::debug!(%error, "giving back the version's lock failed, the server does it with the connection");
-        }
+    async fn leave(&mut self, lease: &Lease) -> DbResult<()> {
+        leases::end(self, lease).await
     }
 }

@@ -45,6 +45,12 @@ pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, said: &str)
     Ok(register_where(db, lease, &unchanged).await? == Registered::Yes)
 }
 
+/// The row stays: it knows the schema of connections that may outlive it.
+pub(super) async fn end(db: &mut Sqlite, lease: &Lease) -> DbResult<()> {
+    let sql = format!("UPDATE _schemadiff_lease SET ended_at = {} WHERE instance = $1", Sqlite::SQL.now);
+    db.run(&sql, &[Some(&lease.instance)]).await.map(drop)
+}
+
 /// Registration in one write transaction; the gate's check is one too, and there is one writer.
 async fn register_where(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbResult<Registered> {
     match db.begin(Timeouts::LEDGER).await {

@@ -331,7 +331,9 @@ impl Backend for Sqlite {
         leases::register(self, lease, epoch).await
     }
 
-    async fn leave(&mut self, _app: &str, _version: &str) {}
+    async fn leave(&mut self, lease: &Lease) -> DbResult<()> {
+        leases::end(self, lease).await
+    }
 }
 
 /// Reads the head of a CREATE TRIGGER: `UPDATE ON`, or `UPDATE OF` with one of the columns.
