@@ -170,6 +170,25 @@ pub fn sql(key: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
     text(key, input)
 }
 
+/// `= "name(column, ..)"`: a function of the application, and the columns that it is given.
+pub fn call(key: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
+    let call = text(key, input)?;
+    let value = call.value();
+    let parts = value.trim().strip_suffix(')').and_then(|call| call.split_once('('));
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let fits = parts.is_some_and(|(name, columns)| {
+        is_word(name.trim()) && columns.split(',').all(|column| !column.trim().is_empty())
+    });
+    if fits {
+        return Ok(call);
+    }
+    let message = format!(
+        "`{key}` names a function that the application registers, and the columns that it is given: \
+         `{key} = \"email_hash(email)\"`"
+    );
+    Err(Error::new(call.span(), message))
+}
+
 /// `= path`.
 pub fn path(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<Path> {
     let expected = || format!("`{key}` takes a Rust path: `{key} = {example}`");

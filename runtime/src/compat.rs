@@ -246,7 +246,7 @@ impl<'s> Reached<'s> {
 fn lost_triggers(before: &Reached<'_>, after: &Reached<'_>, declared: &Table, reasons: &mut Vec<Reason>) {
     let known: Vec<_> = declared.columns.iter().filter_map(|c| after.real_name(&c.name)).collect();
     let unknown = after.base.columns.iter().map(|c| &c.name).filter(|name| !known.contains(name));
-    for column in unknown.filter(|name| before.base.is_synced(name) && !after.base.is_synced(name)) {
+    for column in unknown.filter(|name| before.base.is_looked_after(name) && !after.base.is_looked_after(name)) {
         reasons.push(Reason::LosesTrigger { table: declared.name.clone(), column: column.clone() });
     }
 }

@@ -287,6 +287,32 @@ pub enum Error {
         /// The keys of some of them.
         keys: Vec<String>,
     },
+    /// Only the application can give the values.
+    #[error(
+        "step {step} of migration {migration} waits for the application: its function `{function}` gives the values of {table}"
+    )]
+    NeedsApplication {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        /// The function's name.
+        function: String,
+    },
+    /// Rows were kept aside.
+    #[error("step {step} of migration {migration} could not fill {kept} rows of {table}{}", kept_aside(rows))]
+    BackfillAside {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        /// How many rows are kept aside.
+        kept: usize,
+        /// Whether they were too many, so that it did not go on.
+        too_many: bool,
+        /// The keys of some of them, each with the reason.
+        rows: Box<[(String, String)]>,
+    },
     /// What is to be filled is gone.
     #[error(
         "step {step} of migration {migration} finds no longer what it fills, {table} was changed or dropped: {cause}"
@@ -387,6 +413,8 @@ impl Error {
             Self::LostWork => "SD0755",
             Self::BackfillRow { .. } => "SD0756",
             Self::BackfillNull { .. } => "SD0757",
+            Self::BackfillAside { .. } => "SD0763",
+            Self::NeedsApplication { .. } => "SD0857",
             Self::BackfillTarget { .. } => "SD0758",
             Self::NoSpace { .. } => "SD0759",
             Self::GateClosed { .. } => "SD0850",
@@ -478,6 +506,24 @@ impl Error {
                 "or take the migration back with `cargo schemadiff abort` and write it with another expression; all versions work meanwhile"
                     .to_owned(),
             ],
+            Self::NeedsApplication { function, .. } => vec![
+                "start the new version of the application: it registers the function \
+                 (`Lockstep::builder(..).backfill(..)`) and fills the rows"
+                    .to_owned(),
+                format!("or run a job that applies with it: `Backfills::default().with(\"{function}\", ..)` in `ApplyOptions`"),
+                "then apply again".to_owned(),
+            ],
+            Self::BackfillAside { too_many, .. } => vec![
+                "`cargo schemadiff failed-rows` lists them with their reasons; correct the rows or the function, or give the \
+                 rows their value by hand"
+                    .to_owned(),
+                match too_many {
+                    true => "they are tried again when the step is carried out again; `[backfill] max-failed-rows` is how \
+                             many may be kept aside"
+                        .to_owned(),
+                    false => "all others are filled; these are tried again when the step is carried out again".to_owned(),
+                },
+            ],
             Self::BackfillNull { .. } => vec![
                 "give those rows the values that the expression needs, and apply again".to_owned(),
                 "or take the migration back with `cargo schemadiff abort` and write it with another expression, such as coalesce(.., ..)"
@@ -531,6 +577,11 @@ fn list(reasons: &[Reason]) -> String {
 
 fn such_as(keys: &[String]) -> String {
     if keys.is_empty() { String::new() } else { format!(", such as those with {}", keys.join("; ")) }
+}
+
+fn kept_aside(rows: &[(String, String)]) -> String {
+    let rows: Vec<_> = rows.iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
+    if rows.is_empty() { String::new() } else { format!(", such as those with {}", rows.join("; ")) }
 }
 
 fn by(blockers: &[Blocker]) -> String {

@@ -145,7 +145,9 @@ async fn carry_out(case: &Path, database: &TestDatabase, dialect: Dialect, plan:
     }
     let mut connection = Connection::open(&database.url).await.unwrap();
     for step in &plan.steps {
-        execute::forth(&mut connection, step).await.map_err(|e| format!("step {}: {e}", step.id))?;
+        execute::forth(&mut connection, step, &Schema::default())
+            .await
+            .map_err(|e| format!("step {}: {e}", step.id))?;
     }
     let Some(verify) = text_of(case, "verify", dialect, "sql") else { return Ok(()) };
     let row = connection.query_row(verify.trim(), &[]).await.map_err(|e| format!("verify.sql: {e}"))?;

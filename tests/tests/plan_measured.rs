@@ -277,7 +277,7 @@ async fn in_a_transaction(db: &mut Connection, step: &Step, before: &Catalogue) 
     let start = Catalogue::read(db).await?;
     let result = match &step.action {
         Action::Sql(statements) => db.run(statements).await,
-        Action::Backfill(_) | Action::Generated(_) => execute::forth(db, step).await,
+        Action::Backfill(_) | Action::Generated(_) => execute::forth(db, step, &Schema::default()).await,
     };
     if let Err(error) = result {
         db.run(&run("ROLLBACK")).await?;

@@ -53,6 +53,7 @@ fn renamed(old: &str, new: &str, forward: &str, backward: &str, columns: &[&str]
         backward: Some(backward.into()),
         key: vec!["id".into()],
         columns: columns.iter().map(ToString::to_string).collect(),
+        later: Vec::new(),
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Command {
     Resume,
     /// Say how fast backfills may go
     Speed(SpeedArgs),
+    /// List the rows that a backfill could not fill and kept aside
+    FailedRows(FailedRowsArgs),
     /// Take back a migration that has not reached its contract phase
     Abort(AbortArgs),
     /// Retire an instance that is dead and still holds a contract phase
@@ -63,6 +65,14 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Run the whole story with two versions of a small shop under load
     Demo(DemoArgs),
+}
+
+/// `failed-rows`.
+#[derive(Debug, Args)]
+pub struct FailedRowsArgs {
+    /// Have them tried again
+    #[arg(long)]
+    pub retry: bool,
 }
 
 /// `diff`.

@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod diff;
 mod drift;
+mod failed_rows;
 mod new;
 mod pace;
 mod planning;
@@ -77,6 +78,7 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         Command::Status(args) => until_interrupted(status::run(&context, args)).await,
         Command::Pause => until_interrupted(pace::pause(&context)).await,
         Command::Resume => until_interrupted(pace::resume(&context)).await,
+        Command::FailedRows(args) => until_interrupted(failed_rows::run(&context, args)).await,
         Command::Speed(args) => until_interrupted(pace::speed(&context, args)).await,
         // These change a database, and stop where nothing is half-done.
         Command::Apply(args) => apply::run(&context, args).await,

@@ -12,6 +12,8 @@ pub struct Backfill {
     /// Connections that fill at the same time, 1 to 32.
     #[serde(deserialize_with = "workers")]
     pub parallel: Option<u32>,
+    /// Rows without a value from the application that are kept aside before a backfill stops.
+    pub max_failed_rows: Option<u64>,
 }
 
 /// `[throttle]`: above what a backfill waits.
@@ -65,6 +67,7 @@ pub(super) fn pace(option: Option<Duration>, file: &super::File) -> Pace {
     Pace {
         max_stall: option.or(file.max_stall),
         parallel: file.backfill.parallel.unwrap_or(1),
+        failed_rows: file.backfill.max_failed_rows.unwrap_or(Pace::default().failed_rows),
         limits: file.throttle.limits(),
         ..Pace::default()
     }

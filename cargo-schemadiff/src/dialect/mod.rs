@@ -92,6 +92,22 @@ pub struct SyncSpec {
     pub key: Vec<String>,
     /// All column names of the table as they are when the trigger is made: bare names in `forward` are qualified with NEW.
     pub columns: Vec<String>,
+    /// The columns from which a function of the application computes the new one; then there is no `forward`. The trigger
+    /// takes the value away when one of them changes and the value does not.
+    pub later: Vec<String>,
+}
+
+/// A backfill whose values a function of the application gives.
+#[derive(Debug, Clone, Copy)]
+pub struct GivenSpec<'g> {
+    /// The function's name.
+    pub by: &'g str,
+    /// What it is given.
+    pub reads: &'g [KeyColumn],
+    /// What it gives.
+    pub gives: &'g [KeyColumn],
+    /// The same columns; each expression is the call.
+    pub set: &'g [Assignment],
 }
 
 /// What hangs on a table and would go with it in a rebuild.
@@ -255,6 +271,10 @@ pub trait Ddl: Send + Sync {
     fn create_sync(&self, sync: &SyncSpec) -> Vec<String>;
     /// Takes them away, trigger first.
     fn drop_sync(&self, table: &ObjectName, name: &str) -> Vec<String>;
+    /// The same for one that was made from [`SyncSpec::later`].
+    fn drop_later_sync(&self, table: &ObjectName, name: &str) -> Vec<String> {
+        self.drop_sync(table, name)
+    }
     /// A compatibility view, marked so that introspection knows it, with the table's grants. One that shows the table `of`, as
     /// it is at that moment, with all its columns under their names, has them in the table's order. Where it stands in another
     /// database schema than its table, that schema is one version's own: it is made with its first view and goes with its
@@ -275,6 +295,9 @@ pub trait Ddl: Send + Sync {
     /// The statements of a backfill. An empty key walks along the engine's row identifier, where there is one (SQLite's
     /// rowid); pass it when the primary key may hold NULL.
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;
+    /// The statements of a backfill whose values a function of the application gives: `by`, from the columns `reads`, for
+    /// those in `set`, whose types are in `gives`.
+    fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill;
     /// Rebuilds a table into its new shape: copy, swap, indexes, triggers, for [`schemadiff::plan::Envelope::Rebuild`].
     /// `copy` maps each column of `after` to an expression over `before`'s columns (columns of the same name are
     /// copied when not listed). `dependents` are made again after the swap. The statements fail, and so take everything

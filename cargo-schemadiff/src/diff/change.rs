@@ -58,12 +58,14 @@ pub enum Change {
         /// Its desired name.
         to: ObjectName,
     },
-    /// A column is added; `backfill` says how existing rows get a value.
+    /// A column is added; `backfill` says how existing rows get a value, `backfill_with` that a function of the application
+    /// gives it to them (`name(column, ..)`).
     AddColumn {
         table: ObjectName,
         /// The new column.
         column: Column,
         backfill: Option<String>,
+        backfill_with: Option<String>,
     },
     /// A column is dropped; acknowledged by name.
     DropColumn {

@@ -168,6 +168,7 @@ fn columns(
         table: after.name.clone(),
         column: column.clone(),
         backfill: backfill(column),
+        backfill_with: hints.backfills_with.get(&(after.name.clone(), column.name.clone())).cloned(),
     }));
     changes.extend(
         dropped.into_iter().map(|column| Change::DropColumn { table: after.name.clone(), column: column.clone() }),

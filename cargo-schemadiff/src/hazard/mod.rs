@@ -10,6 +10,7 @@ pub mod enum_value_stays;
 pub mod fails_on_null;
 pub mod fails_on_rows;
 pub mod made_up_value;
+pub mod needs_application;
 pub mod no_overlap;
 pub mod null_too_early;
 pub mod opaque_dependents;
@@ -26,7 +27,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 20] = [
+pub const CODES: [&str; 21] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -47,6 +48,7 @@ pub const CODES: [&str; 20] = [
     rebuilds_indexes::CODE,
     rows_leave::CODE,
     returns_null::CODE,
+    needs_application::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

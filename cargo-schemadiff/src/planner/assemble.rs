@@ -2,16 +2,20 @@
 
 use schemadiff::{
     model::{ObjectName, Schema, Table},
-    plan::{Action, Assignment, Envelope, Hazard, Lock, Phase, Step},
+    plan::{Action, Assignment, Backfill, Envelope, Hazard, Lock, Phase, Step},
 };
 
 use super::{
-    context::Context,
+    context::{Context, GivenFill},
     graph::Placed,
     probes,
     proto::{Fill, Proto, Work},
 };
-use crate::{Result, dialect::Dependents, hazard};
+use crate::{
+    Result,
+    dialect::{Dependents, GivenSpec},
+    hazard,
+};
 
 /// Lock and statement timeout of an envelope, in milliseconds. A short step queues no longer than the lock timeout, and so
 /// nobody queues behind it any longer; a concurrent build that gave up would leave an invalid index, so it never does.
@@ -138,11 +142,14 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let backfill = context.ddl.backfill(name, &key, &set, &pending);
             Ok((Action::Backfill(backfill), Some(Vec::new())))
         }
+        Work::Given(fills) => {
+            Ok((Action::Backfill(given(context, first.table(), &first.touches[0], fills)?), Some(Vec::new())))
+        }
         Work::Rebuild { .. } => {
             let copies = |back: bool| -> Vec<(String, String)> {
                 let of = |p: &Proto| match &p.work {
                     Work::Rebuild { copy, copy_back } => if back { copy_back } else { copy }.clone(),
-                    Work::Sql(_) | Work::Generated(_) | Work::Backfill(_) => Vec::new(),
+                    Work::Sql(_) | Work::Generated(_) | Work::Backfill(_) | Work::Given(_) => Vec::new(),
                 };
                 placed.protos.iter().flat_map(of).collect()
             };
@@ -164,6 +171,17 @@ fn dependents(context: &Context<'_>, before: &Table, after: &Table) -> Dependent
     let triggers = context.request.current.opaque.iter().filter(is_trigger).cloned().collect();
     let kept = before.syncs.keys().chain(after.syncs.keys().filter(|name| !before.syncs.contains_key(*name)));
     Dependents { triggers, syncs: kept.filter_map(|name| context.syncs.get(name).cloned()).collect() }
+}
+
+/// One call gives all of these columns.
+fn given(context: &Context<'_>, table: &ObjectName, name: &ObjectName, fills: &[GivenFill]) -> Result<Backfill> {
+    let key = context.key(table)?;
+    let (by, reads) = fills.first().map(|fill| (fill.by.clone(), fill.reads.clone())).unwrap_or_default();
+    let gives: Vec<_> = fills.iter().map(|fill| fill.gives.clone()).collect();
+    let set: Vec<_> = fills.iter().map(|fill| fill.assignment.clone()).collect();
+    let pending: Vec<_> = gives.iter().map(|c| format!("{} IS NULL", context.ddl.ident(&c.name))).collect();
+    let spec = GivenSpec { by: &by, reads: &reads, gives: &gives, set: &set };
+    Ok(context.ddl.backfill_with(name, &key, &spec, &pending.join(" OR ")))
 }
 
 /// Several fills in one pass. A row that waits for one value keeps the others it has.

@@ -31,6 +31,21 @@ struct PendingFill {
     needs: Vec<String>,
 }
 
+/// A column whose values a function of the application gives.
+#[derive(Debug, Clone)]
+pub(super) struct GivenFill {
+    /// The function.
+    pub by: String,
+    /// What it is given.
+    pub reads: Vec<KeyColumn>,
+    /// The column, with its type.
+    pub gives: KeyColumn,
+    /// The column, with the call in place of an expression.
+    pub assignment: Assignment,
+    /// The trigger that looks after it.
+    pub sync: String,
+}
+
 /// How a column that changes its type gets there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Retype {
@@ -62,6 +77,8 @@ pub(super) struct Context<'a> {
     /// Whether something in the plan can be done in two ways.
     pub chosen: bool,
     fills: BTreeMap<ObjectName, Vec<PendingFill>>,
+    /// By table and call.
+    given: BTreeMap<(ObjectName, String), Vec<GivenFill>>,
     /// The change that is being planned, in words.
     pub cause: String,
 }
@@ -81,6 +98,7 @@ impl<'a> Context<'a> {
             shields: BTreeSet::new(),
             chosen: false,
             fills: BTreeMap::new(),
+            given: BTreeMap::new(),
             cause: String::new(),
         }
     }
@@ -157,8 +175,56 @@ impl<'a> Context<'a> {
         self.fills.entry(table.clone()).or_default().push(pending);
     }
 
+    /// Says that a function of the application gives rows their value.
+    pub fn fill_with(&mut self, table: &ObjectName, call: &str, fill: GivenFill) {
+        self.given.entry((table.clone(), call.to_owned())).or_default().push(fill);
+    }
+
+    /// Two backfills for each call: for the rows that exist, and, when nobody is left who does not know the columns, for
+    /// those that were written without them.
+    fn push_given(&mut self) {
+        for ((table, call), fills) in std::mem::take(&mut self.given) {
+            let columns: Vec<_> = fills.iter().map(|f| f.gives.name.clone()).collect();
+            let list = columns.iter().map(|c| format!("`{table}.{c}`")).collect::<Vec<_>>().join(", ");
+            let of = |what: &str| format!("{what}-{}", slug(&[&table.to_string(), &columns.join("-")]));
+            self.cause = format!("{list} by `{call}` of the application");
+            let make = |slug: String, title: String| {
+                let mut proto = Proto::new(rank::BACKFILL, slug, title, &table)
+                    .envelope(Envelope::Batches)
+                    .locks(self.ddl.locks("backfill", &table, &[]))
+                    .hazard([hazard::needs_application::hazard(&fills[0].by)])
+                    .scans();
+                proto.work = Work::Given(fills.clone());
+                proto
+            };
+            let filled: Vec<_> = fills.iter().map(|f| (f.sync.clone(), f.gives.name.clone())).collect();
+            let mut first = make(of("backfill"), format!("let the application fill {list} for the rows that exist"))
+                .effect(on(&table, move |t| {
+                    for (sync, column) in &filled {
+                        t.syncs.get_mut(sync).into_iter().for_each(|sync| sync.filled.push(column.clone()));
+                    }
+                }));
+            let mut last =
+                make(of("backfill-last"), format!("let the application fill {list} where it was left empty"));
+            for fill in &fills {
+                let column = &fill.gives.name;
+                first = first.tag(tag::first_filled(&table, column)).after(tag::column(&table, column));
+                if !fill.assignment.not_null {
+                    first = first.tag(tag::filled(&table, column));
+                }
+                last = last
+                    .tag(tag::backfilled(&table, column))
+                    .after(tag::step(&super::ops::end_slug(&table, column)))
+                    .tags(fill.reads.iter().map(|read| tag::unused(&table, &read.name)));
+            }
+            self.push(first);
+            self.push(last);
+        }
+    }
+
     /// One backfill a table, whatever it fills: each pass over a table costs the same.
     pub fn push_backfills(&mut self) {
+        self.push_given();
         for (table, fills) in std::mem::take(&mut self.fills) {
             let columns: Vec<_> = fills.iter().map(|f| f.fill.assignment.column.clone()).collect();
             let list = columns.iter().map(|c| format!("`{table}.{c}`")).collect::<Vec<_>>().join(", ");

@@ -129,8 +129,9 @@ impl<'c> Graph<'c> {
     fn next(&mut self, phase: Phase, state: &mut Schema) -> Result<Option<Placed>> {
         let order: Vec<usize> = self.waiting.values().copied().collect();
         // All backfills first: what follows them waits for the slowest anyway.
-        let is_backfill =
-            |g: &Self, at: usize| g.protos[at].as_ref().is_some_and(|p| matches!(p.work, Work::Backfill(_)));
+        let is_backfill = |g: &Self, at: usize| {
+            g.protos[at].as_ref().is_some_and(|p| matches!(p.work, Work::Backfill(_) | Work::Given(_)))
+        };
         let (fills, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|at| is_backfill(self, *at));
         let candidates = match phase {
             Phase::Expand => others,

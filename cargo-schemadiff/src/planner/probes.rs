@@ -114,6 +114,9 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
     let hints = cx.request.hints;
     let key = (table.clone(), name.to_owned());
     let backfill = hints.backfills.get(&key);
+    if hints.backfills_with.contains_key(&key) && there.column(name).is_none() {
+        return None; // nobody knows before the application has said it
+    }
     let old = hints.renamed_columns.get(&key).filter(|old| there.column(old).is_some()).map_or(name, String::as_str);
     let Some(before) = there.column(old) else {
         let expr = match (backfill, &target.default) {

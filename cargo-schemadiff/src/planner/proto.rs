@@ -25,6 +25,8 @@ pub(super) enum Work {
     Generated(Generated),
     /// Fills, carried out as one backfill.
     Backfill(Vec<Fill>),
+    /// A backfill with values that a function of the application gives; several columns that one call gives.
+    Given(Vec<super::context::GivenFill>),
     /// A rebuild of the table from the state before to the state after; rendered when both are known, so that several
     /// rebuilds of one table become one. Pairs of (column, expression over the old columns), forth and back.
     Rebuild { copy: Vec<(String, String)>, copy_back: Vec<(String, String)> },
@@ -243,6 +245,10 @@ pub(super) mod tag {
     /// The column exists, its old rows are filled, and it is NOT NULL if it shall be before contract.
     pub fn filled(table: &ObjectName, column: &str) -> String {
         format!("filled {table}.{column:?}")
+    }
+    /// The application has given the rows that existed before the migration their value.
+    pub fn first_filled(table: &ObjectName, column: &str) -> String {
+        format!("first filled {table}.{column:?}")
     }
     /// The backfill of the column has ended.
     pub fn backfilled(table: &ObjectName, column: &str) -> String {

@@ -44,6 +44,7 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         backward: backward.clone(),
         key,
         columns,
+        later: Vec::new(),
     };
     let step = create(cx, synced, &spec);
     cx.push(step);

@@ -1,17 +1,28 @@
 //! A small executor for databases that nobody else uses: the envelopes without timeouts, retries and ledger.
 
-use schemadiff::plan::{Action, Backfill, Envelope, Step};
+use schemadiff::{
+    backend::{Backend as _, postgres::Postgres, sqlite::Sqlite},
+    model::{Column, Dialect, Schema},
+    plan::{Action, Backfill, Envelope, Given, KeyColumn, Step},
+};
+use serde_json::json;
 
-use crate::{Error, Kind, Result, dialect::Connection};
+use crate::{
+    Error, Kind, Result,
+    dialect::{Connection, sample},
+};
 
-/// Carries a step out.
+/// Carries a step out. The schema knows the labels of enumerated types.
 ///
 /// # Errors
 /// The server's refusal, or a step that does not do what it says.
-pub async fn forth(scratch: &mut Connection, step: &Step) -> Result<()> {
+pub async fn forth(scratch: &mut Connection, step: &Step, schema: &Schema) -> Result<()> {
     match &step.action {
         Action::Sql(statements) => send(scratch, step.envelope, statements).await?,
-        Action::Backfill(backfill) => fill(scratch, backfill).await?,
+        Action::Backfill(backfill) => match &backfill.given {
+            Some(given) => give(scratch, backfill, given, schema).await?,
+            None => fill(scratch, backfill).await?,
+        },
         Action::Generated(generated) => {
             let mut last = None;
             while let Some(row) = scratch.query_row(&generated.next_sql, &[]).await? {
@@ -114,6 +125,10 @@ async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
         }
     }
     scratch.query_row(&backfill.left_sql, &[]).await?;
+    nothing_remains(scratch, backfill).await
+}
+
+async fn nothing_remains(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
     let remaining = scratch.query_row(&backfill.remaining_sql, &[]).await?;
     match remaining.and_then(|row| row.into_iter().next().flatten()).as_deref() {
         Some("0") => Ok(()),
@@ -121,6 +136,49 @@ async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
             .cause(format!("rows left: {}", other.unwrap_or("unknown")))
             .about_rows(true)),
     }
+}
+
+/// Gives made-up values in place of the application. The statements are sent at least once.
+async fn give(scratch: &mut Connection, backfill: &Backfill, given: &Given, schema: &Schema) -> Result<()> {
+    let (width, dialect) = (backfill.key.len(), scratch.server().dialect);
+    let upper = scratch.query_row(&backfill.upper_sql, &[]).await?.unwrap_or_else(|| vec![None; width]);
+    let bounds: Vec<_> = vec![None; width].into_iter().chain(upper).collect();
+    for seq in 1.. {
+        let row = scratch.query_row(&given.read_sql, &bounds).await?;
+        let sent: Vec<_> = row
+            .iter()
+            .map(|row| {
+                let values: Vec<_> = given.gives.iter().map(|c| made_up(dialect, schema, c, seq)).collect();
+                let (key, read) = row.split_at(width.min(row.len()));
+                json!({ "k": key, "r": read, "v": values })
+            })
+            .collect();
+        let sent = Some(serde_json::Value::Array(sent).to_string());
+        for sql in [Some(&backfill.update_sql), backfill.skip_locked_sql.as_ref()].into_iter().flatten() {
+            scratch.query_row(sql, std::slice::from_ref(&sent)).await?;
+        }
+        if row.is_none() || seq > 10_000 {
+            break;
+        }
+    }
+    scratch.query_row(&backfill.left_sql, &[]).await?;
+    nothing_remains(scratch, backfill).await
+}
+
+/// A value as the plan's statement takes it.
+fn made_up(dialect: Dialect, schema: &Schema, column: &KeyColumn, seq: u64) -> serde_json::Value {
+    let labels = schema.enums.values().find(|e| e.name.to_string() == column.ty).map(|e| e.values.as_slice());
+    let text = sample::generate(dialect, &Column::new(&column.name, &column.ty), labels, seq);
+    let json = match column.ty.as_str() {
+        "json" | "jsonb" => serde_json::from_str(&text).unwrap_or_default(),
+        ty if ty.ends_with("[]") => json!([]),
+        _ => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+    };
+    let value = match dialect {
+        Dialect::Sqlite => Sqlite::value(&column.ty, json),
+        _ => Postgres::value(&column.ty, json),
+    };
+    value.unwrap_or_default()
 }
 
 async fn is_true(scratch: &mut Connection, query: &str) -> Result<bool> {

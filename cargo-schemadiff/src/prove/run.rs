@@ -175,7 +175,7 @@ impl<'r> Run<'r> {
 
     async fn send(&mut self, step: &Step, way: Way) -> Result<()> {
         match way {
-            Way::Forth => execute::forth(self.scratch, step).await,
+            Way::Forth => execute::forth(self.scratch, step, &self.state).await,
             Way::Back => execute::back(self.scratch, step).await,
         }
     }

@@ -193,6 +193,9 @@ fn render_backfill(out: &mut String, backfill: &Backfill) {
     let set: Vec<String> = backfill.set.iter().map(|a| format!("{} = {}", a.column, a.expr)).collect();
     let key: Vec<&str> = backfill.key.iter().map(|k| k.name.as_str()).collect();
     line(out, format!("       {}", paint(style::ACCENT, format!("SET {} WHERE {}", set.join(", "), backfill.pending))));
+    if let Some(given) = &backfill.given {
+        fact(out, "by", &format!("the function `{}` that the application registers", given.by));
+    }
     fact(out, "order", &format!("by {}, first batch {} rows", key.join(", "), count(backfill.batch_size.into())));
 }
 

@@ -129,6 +129,9 @@ impl Progress for Terminal {
                 let text = format!("filling runs triggers of {table} for rows that exist: {names}");
                 self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
             }
+            Event::KeptAside { key, reason, .. } => {
+                self.line(now, &format!("  {} kept aside: {key} ({reason})", paint(style::WARN, "note")));
+            }
             Event::Throttled { reason, .. } => {
                 if let Some(bar) = &now.bar {
                     bar.set_prefix(format!("; {reason}"));

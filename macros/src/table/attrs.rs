@@ -48,6 +48,7 @@ pub const COLUMN_KEYS: &[&str] = &[
     "comment",
     "renamed_from",
     "backfill",
+    "backfill_with",
     "skip",
 ];
 
@@ -110,6 +111,7 @@ pub struct ColumnAttrs {
     pub comment: Option<LitStr>,
     pub renamed_from: Option<LitStr>,
     pub backfill: Option<LitStr>,
+    pub backfill_with: Option<LitStr>,
     pub skip: Option<Span>,
 }
 
@@ -232,6 +234,7 @@ fn column_key(out: &mut ColumnAttrs, key: &Ident, input: ParseStream<'_>) -> Res
         "comment" => args::once(&mut out.comment, key, args::text(key, input)?),
         "renamed_from" => args::once(&mut out.renamed_from, key, args::name(key, input)?),
         "backfill" => args::once(&mut out.backfill, key, args::sql(key, input)?),
+        "backfill_with" => args::once(&mut out.backfill_with, key, args::call(key, input)?),
         "skip" => args::mark(&mut out.skip, key, input),
         _ => Err(unknown(key, "#[column(..)]", COLUMN_KEYS)),
     }

@@ -236,6 +236,7 @@ fn write_column(json: &mut Json, column: &Column, concrete: &Concrete) {
         .text_field("comment", attrs.comment.as_ref())
         .text_field("renamed_from", attrs.renamed_from.as_ref())
         .text_field("backfill", attrs.backfill.as_ref())
+        .text_field("backfill_with", attrs.backfill_with.as_ref())
         .raw("}");
 }
 

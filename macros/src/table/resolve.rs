@@ -218,12 +218,21 @@ fn column_name(
 
 /// Attributes of one column that exclude each other.
 fn check_column(attrs: &ColumnAttrs, errors: &mut Errors) {
+    if let (Some(_), Some(with)) = (&attrs.backfill, &attrs.backfill_with) {
+        errors.at(
+            with.span(),
+            "rows get their value from `backfill`, in SQL, or from `backfill_with`, in Rust: not from both",
+        );
+    }
     if attrs.identity.is_some() {
         if let Some(default) = &attrs.default {
             errors.at(default.span(), "the engine numbers an identity column: it cannot have a `default`");
         }
         if let Some(backfill) = &attrs.backfill {
             errors.at(backfill.span(), "the engine numbers an identity column: it needs no `backfill`");
+        }
+        if let Some(with) = &attrs.backfill_with {
+            errors.at(with.span(), "the engine numbers an identity column: it needs no `backfill_with`");
         }
         if let Some(generated) = &attrs.generated {
             errors.at(generated.span, "a column is either `identity` or `generated`");
@@ -232,6 +241,7 @@ fn check_column(attrs: &ColumnAttrs, errors: &mut Errors) {
     if let Some(generated) = &attrs.generated {
         let other =
             attrs.default.as_ref().map(|it| (it, "default")).or(attrs.backfill.as_ref().map(|it| (it, "backfill")));
+        let other = other.or(attrs.backfill_with.as_ref().map(|it| (it, "backfill_with")));
         if let Some((other, what)) = other {
             errors.at(other.span(), format!("the engine computes a generated column: it cannot have a `{what}`"));
         }

@@ -137,6 +137,9 @@ pub struct ColumnDecl {
     /// How existing rows get a value: an SQL expression over the row.
     #[serde(default)]
     pub backfill: Option<String>,
+    /// How existing rows get a value: a function of the application, and the columns that it is given.
+    #[serde(default)]
+    pub backfill_with: Option<String>,
 }
 
 /// Default expression.

@@ -29,6 +29,8 @@ pub struct Hints {
     pub renamed_columns: BTreeMap<(ObjectName, String), String>,
     /// (Table, column) to the expression that gives existing rows their value.
     pub backfills: BTreeMap<(ObjectName, String), String>,
+    /// (Table, column) to the function of the application that gives existing rows their value, as `name(column, ..)`.
+    pub backfills_with: BTreeMap<(ObjectName, String), String>,
     /// Table to `file:line` of its struct.
     pub locations: BTreeMap<ObjectName, String>,
 }
@@ -487,6 +489,9 @@ impl Lowering {
             }
             if let Some(expr) = &column.backfill {
                 hints.backfills.insert(key(), expr.clone());
+            }
+            if let Some(call) = &column.backfill_with {
+                hints.backfills_with.insert(key(), call.clone());
             }
         }
         let Some(old) = &decl.renamed_from else { return };

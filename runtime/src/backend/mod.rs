@@ -3,6 +3,7 @@
 //! One [`Backend`] is one connection. The executor is generic over it and knows no engine's name; what differs between
 //! engines is in the folders of the same file names.
 
+pub mod aside;
 pub mod ledger;
 pub mod pace;
 #[cfg(feature = "postgres")]
@@ -10,12 +11,15 @@ pub mod postgres;
 #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
 pub mod sqlite;
 
+mod cell;
 mod process;
 mod records;
 mod signals;
 
 use std::{fmt, future::Future, time::Duration};
 
+pub use aside::Aside;
+pub use cell::Cell;
 pub use process::Process;
 pub use records::{
     Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand, StepRow,
@@ -200,6 +204,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn connected_to(&self) -> &Self::Target;
     /// A text literal.
     fn literal(text: &str) -> String;
+    /// A value that was read for a function of the application, by its column's type.
+    fn cell(ty: &str, text: Option<String>) -> Cell;
+    /// What a function gave for a column of this type, as the plan's statement takes it.
+    ///
+    /// # Errors
+    /// In words, when it cannot be a value of that type.
+    fn value(ty: &str, given: serde_json::Value) -> std::result::Result<serde_json::Value, String>;
     /// From now on, a statement that runs when `stop` becomes true is cancelled ([`ErrorClass::Cancelled`]). What is begun
     /// afterwards is not: something has to be tidied up.
     fn stop_when(&mut self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send;

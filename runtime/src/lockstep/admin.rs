@@ -9,7 +9,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    Connections, Event, Holder, Progress, Retry, Status,
+    Backfills, Connections, Event, Holder, Progress, Retry, Status,
+    backfill::Rounds,
     context::{Context, Stop},
     decide, hooked, retire,
     retry::{jittered, random_name},
@@ -19,7 +20,7 @@ use super::{
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Backend, Pacing, ledger, pace},
+    backend::{Aside, Backend, Pacing, aside, ledger, pace},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -43,6 +44,8 @@ pub struct ApplyOptions {
     pub soak: Duration,
     /// How gentle it is.
     pub pace: Pace,
+    /// Functions that give values to rows, for backfills that SQL cannot say.
+    pub backfills: Backfills,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -57,6 +60,7 @@ impl Default for ApplyOptions {
             grace: super::lease::GRACE,
             soak: Duration::ZERO,
             pace: Pace::default(),
+            backfills: Backfills::default(),
             stop: None,
         }
     }
@@ -228,6 +232,41 @@ async fn write_wish<B: Backend>(db: &mut B, wish: Wish, by: &str) -> Result<Paci
     pace::read(db).await.map_err(failed)
 }
 
+/// The rows that backfills have kept aside, by key, with the reasons.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn failed_rows(url: &str) -> Result<Vec<Aside>> {
+    by_engine!(url, failed_rows_on())
+}
+
+async fn failed_rows_on<B: Backend>(url: &str) -> Result<Vec<Aside>> {
+    let mut db = B::connect(&B::target(url)?).await?;
+    let rows = aside::read(&mut db, None).await;
+    db.close().await;
+    rows.map_err(|e| ledger::explain::<B>("read the rows that are kept aside", e))
+}
+
+/// Has the rows tried again that backfills have kept aside; how many they are. A program that waits with the function tries
+/// them in its next round, others when the step is carried out again.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn retry_failed_rows(url: &str) -> Result<u64> {
+    by_engine!(url, retry_failed_rows_on())
+}
+
+async fn retry_failed_rows_on<B: Backend>(url: &str) -> Result<u64> {
+    let mut db = B::connect(&B::target(url)?).await?;
+    let count = match aside::read(&mut db, None).await {
+        Ok(rows) if rows.is_empty() => Ok(0),
+        Ok(_) => aside::forget(&mut db, None).await,
+        Err(e) => Err(e),
+    };
+    db.close().await;
+    count.map_err(|e| ledger::explain::<B>("forget the rows that are kept aside", e))
+}
+
 fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Progress>) -> Context {
     Context {
         app: options.app.clone(),
@@ -239,6 +278,8 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         grace: options.grace,
         soak: options.soak,
         pace: options.pace.clone(),
+        backfills: options.backfills.clone(),
+        rounds: Rounds::default(),
     }
 }
 
@@ -308,6 +349,8 @@ async fn to_the_end<B: Backend>(
                 }
                 ctx.stop.sleep(jittered(Duration::from_millis(500))).await?;
             }
+            // Whoever has the function needs the work, which is held here.
+            elsewhere @ Advance::Elsewhere { .. } => return elsewhere.into_error().map_or(Ok(()), Err),
         }
     }
 }
@@ -360,8 +403,5 @@ async fn abort_on<B: Backend>(
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let result = work.abort(&plan).await;
     work.give_back().await;
-    match result? {
-        None | Some(Advance::Finished) => Ok(()),
-        Some(Advance::Closed { migration, step, holders }) => Err(Error::GateClosed { migration, step, holders }),
-    }
+    result?.and_then(Advance::into_error).map_or(Ok(()), Err)
 }

@@ -1,15 +1,19 @@
 //! How a service starts: register, or wait until it is served, or bring the database there.
 
 use std::{
+    fmt,
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    Event, Lockstep, Pace, Progress, Retry, TracingProgress,
+    Backfills, Event, Lockstep, Pace, Progress, Retry, TracingProgress,
     admin::{dialect_of, names},
+    backfill::Rounds,
     context::{Context, Stop},
     decide::{self, Boot, Queued},
     lease::{self, GRACE, HEARTBEAT},
@@ -63,6 +67,7 @@ pub struct Builder {
     heartbeat: Duration,
     contract_poll: Duration,
     pace: Pace,
+    backfills: Backfills,
     retry: Retry,
     progress: Arc<dyn Progress>,
     probe: Probe,
@@ -84,6 +89,7 @@ impl Builder {
             heartbeat: HEARTBEAT,
             contract_poll: Duration::from_secs(2),
             pace: Pace::default(),
+            backfills: Backfills::default(),
             retry: Retry::default(),
             progress: Arc::new(TracingProgress),
             probe: Probe::default(),
@@ -173,6 +179,40 @@ impl Builder {
     pub fn pace(mut self, pace: Pace) -> Self {
         self.retry.max_stall = pace.max_stall;
         self.pace = pace;
+        self
+    }
+
+    /// A function that gives rows their values, for `#[column(backfill_with = "name(column, ..)")]`: see
+    /// [`Backfills::with`].
+    #[must_use]
+    pub fn backfill<Old, New, E>(
+        mut self,
+        name: impl Into<String>,
+        function: impl Fn(Old) -> std::result::Result<New, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        Old: DeserializeOwned + 'static,
+        New: Serialize + 'static,
+        E: fmt::Display + 'static,
+    {
+        self.backfills = self.backfills.with(name, function);
+        self
+    }
+
+    /// The same with an asynchronous function: see [`Backfills::with_async`].
+    #[must_use]
+    pub fn backfill_async<Old, New, E, F>(
+        mut self,
+        name: impl Into<String>,
+        function: impl Fn(Old) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        Old: DeserializeOwned + Send + 'static,
+        New: Serialize + 'static,
+        E: fmt::Display + 'static,
+        F: Future<Output = std::result::Result<New, E>> + Send + 'static,
+    {
+        self.backfills = self.backfills.with_async(name, function);
         self
     }
 
@@ -268,6 +308,8 @@ impl Builder {
             grace: self.grace,
             soak: self.soak,
             pace: self.pace.clone(),
+            backfills: self.backfills.clone(),
+            rounds: Rounds::default(),
         };
         let lease = lease::mine::<B>(identity, self.revision.clone());
         let mut boot = Booting {
@@ -416,6 +458,10 @@ impl<B: Backend> Booting<'_, B> {
                 }
                 Ok(false)
             }
+            Advance::Elsewhere { migration, step, function, .. } => {
+                self.ctx.tell(&Event::NeedsApplication { migration: &migration, step: &step, function: &function });
+                Ok(false)
+            }
         }
     }
 
@@ -445,7 +491,7 @@ async fn in_background<B: Backend>(target: B::Target, mut ctx: Context, until: P
                     ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
                 }
             }
-            Err(Error::WorkerBusy { .. }) => trouble = 0,
+            Err(Error::WorkerBusy { .. } | Error::NeedsApplication { .. }) => trouble = 0,
             Err(Error::Interrupted) => return,
             Err(error) => {
                 trouble = (trouble + 1).min(5);
@@ -475,8 +521,9 @@ async fn once<B: Backend>(
     };
     let advance = work.advance(until, &mut Vec::new()).await;
     work.give_back().await;
-    Ok(match advance? {
-        Advance::Finished => None,
-        Advance::Closed { migration, step, holders } => Some((migration, step, holders)),
-    })
+    match advance? {
+        Advance::Finished => Ok(None),
+        Advance::Closed { migration, step, holders } => Ok(Some((migration, step, holders))),
+        elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error().map_or(Ok(None), Err),
+    }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Event, Progress, Retry, decide::World, throttle::Pace};
+use super::{Backfills, Event, Progress, Retry, backfill::Rounds, decide::World, throttle::Pace};
 use crate::{
     backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
     embed::{Entry, History},
@@ -66,6 +66,10 @@ pub(super) struct Context {
     pub(super) soak: Duration,
     /// How gentle backfills are.
     pub(super) pace: Pace,
+    /// The functions of the application that give values.
+    pub(super) backfills: Backfills,
+    /// When rows that old code has written may be looked for again.
+    pub(super) rounds: Rounds,
 }
 
 impl Context {

@@ -123,6 +123,22 @@ pub enum Event<'a> {
         /// How fast it may go at this moment, and why.
         pace: &'a str,
     },
+    /// A step waits for a program that has a function of the application which this one lacks.
+    NeedsApplication {
+        migration: &'a str,
+        step: &'a str,
+        /// The function's name.
+        function: &'a str,
+    },
+    /// A row could not be filled and is kept aside; the others go on.
+    KeptAside {
+        migration: &'a str,
+        step: &'a str,
+        /// The row's key.
+        key: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
     /// A backfill is about to run triggers that are not schemadiff's, with every batch.
     FiresTriggers {
         migration: &'a str,
@@ -210,6 +226,9 @@ impl Progress for TracingProgress {
             }
             Event::FiresTriggers { step, table, triggers, .. } => {
                 tracing::warn!(target: "schemadiff", step, table, ?triggers, "the backfill runs triggers");
+            }
+            Event::KeptAside { step, key, reason, .. } => {
+                tracing::warn!(target: "schemadiff", step, key, reason, "a row could not be filled and is kept aside");
             }
             Event::Throttled { step, reason, .. } => {
                 tracing::warn!(target: "schemadiff", step, reason, "backfill waits");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Event, Holder,
+    Event, Holder, backfill,
     context::Context,
     decide::{self, Decision},
     execute::{self, Outcome},
@@ -14,9 +14,9 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, DbResult, StepState, Timeouts, Worker, ledger},
+    backend::{Backend, DbResult, Ledger, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
-    plan::{Phase, Plan, Step, Way},
+    plan::{Action, Backfill, Phase, Plan, Step, Way},
     waiting::Evidence,
 };
 
@@ -76,6 +76,21 @@ pub(super) enum Advance {
     Finished,
     /// The next step waits for live versions.
     Closed { migration: String, step: String, holders: Vec<Holder> },
+    /// The next step waits for a program that has a function which this one lacks.
+    Elsewhere { migration: String, step: String, table: String, function: String },
+}
+
+impl Advance {
+    /// What whoever does not wait says of it; none when nothing is left.
+    pub(super) fn into_error(self) -> Option<Error> {
+        match self {
+            Self::Finished => None,
+            Self::Closed { migration, step, holders } => Some(Error::GateClosed { migration, step, holders }),
+            Self::Elsewhere { migration, step, table, function } => {
+                Some(Error::NeedsApplication { migration, step, table, function })
+            }
+        }
+    }
 }
 
 /// A step that was carried out.
@@ -190,10 +205,18 @@ impl<B: Backend> Work<B> {
                             self.ctx.tell(&Event::Queued { queued: &queued });
                         }
                     }
-                    return Ok(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders });
+                    let (plan, step) = (plan.clone(), step.id.clone());
+                    self.fill_late_rows(&plan, &now).await?;
+                    return Ok(Advance::Closed { migration: plan.id, step, holders });
                 }
                 Decision::Run { plan, step, .. } => (plan.clone(), step.clone()),
             };
+            if let Action::Backfill(Backfill { given: Some(given), table, .. }) = &step.action
+                && self.ctx.backfills.get(&given.by).is_none()
+            {
+                let (table, function) = (table.to_string(), given.by.clone());
+                return Ok(Advance::Elsewhere { migration: plan.id, step: step.id, table, function });
+            }
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }
@@ -208,6 +231,17 @@ impl<B: Backend> Work<B> {
                 }
             }
         }
+    }
+
+    /// Old code that is waited for writes rows without the values that functions of the application give: they get them while
+    /// it is waited for, so that little is left when it has gone.
+    async fn fill_late_rows(&mut self, plan: &Plan, now: &Ledger) -> Result<()> {
+        for step in plan.phase(Phase::Backfill).filter(|s| now.step_state(&plan.id, &s.id) == StepState::Done) {
+            if let Action::Backfill(backfill) = &step.action {
+                backfill::late_rows(&mut self.db, &mut self.ctx, plan, step, backfill).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn one(&mut self, plan: &Plan, step: &Step, done: &mut Vec<StepReport>) -> Result<Outcome> {

@@ -100,6 +100,11 @@ impl Table {
 
     /// Whether some sync trigger gives the column its value when a statement does not.
     pub fn is_synced(&self, column: &str) -> bool {
+        self.syncs.values().any(|s| !s.later && s.fills.iter().any(|c| c == column))
+    }
+
+    /// Whether some sync trigger looks after the column for writers that do not know it, at once or later.
+    pub fn is_looked_after(&self, column: &str) -> bool {
         self.syncs.values().any(|s| s.fills.iter().any(|c| c == column))
     }
 }
@@ -417,13 +422,17 @@ pub struct Sync {
     /// them as nullable goes on as before, while code that knows no NULL waits for the backfill. Ledger knowledge too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub there_before: Vec<String>,
+    /// The trigger knows no value: it takes the value away when what it comes from changes, and a function of the
+    /// application gives `fills` theirs later. Until then they are NULL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub later: bool,
 }
 
 impl Sync {
     /// The part that a server can show.
     #[must_use]
     pub fn structure(&self) -> Self {
-        Self { fills: self.fills.clone(), ..Self::default() }
+        Self { fills: self.fills.clone(), later: self.later, ..Self::default() }
     }
 }
 

@@ -21,7 +21,8 @@ pub struct KeyColumn {
 pub struct Assignment {
     /// The column that is filled.
     pub column: String,
-    /// An expression over the row's other columns.
+    /// An expression over the row's other columns; where the application gives the value, its function and the columns that
+    /// it is given.
     pub expr: String,
     /// Whether the column is to become NOT NULL, so that a row for which `expr` gives NULL is a mistake in the data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -55,7 +56,8 @@ pub struct Backfill {
     /// Where a batch of `$2k+1` (as text) rows ends: one row with one text per key column. No row, or NULLs, when fewer rows
     /// than that are left up to the bound.
     pub batch_sql: String,
-    /// Fills the waiting rows between the two keys. Never overwrites a value.
+    /// Fills the waiting rows between the two keys. Never overwrites a value. Where the application gives the values it has
+    /// one parameter instead, see [`Given::read_sql`].
     pub update_sql: String,
     /// The same without waiting for a row that somebody else has locked; such a row is left for a later pass. None where
     /// rows are not locked one by one.
@@ -66,4 +68,23 @@ pub struct Backfill {
     /// Up to five rows that still wait: their keys for people, and `true` (`1` on SQLite) when an expression gives NULL for
     /// a column that is to become NOT NULL. Those come first.
     pub left_sql: String,
+    /// How the application gives the values, where SQL cannot say them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
+}
+
+/// Values that a function of the application gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The name under which the application registers the function.
+    pub by: String,
+    /// The columns that it is given.
+    pub reads: Vec<KeyColumn>,
+    /// The columns that it gives a value.
+    pub gives: Vec<KeyColumn>,
+    /// The waiting rows between the two keys: their keys, then the values of `reads`, each as text. For each one that has
+    /// got its values, the parameter of `update_sql` holds an object in a JSON list: `k`, the key, `r`, what was read, and
+    /// `v`, the values. A row that is no longer as it was read is left alone.
+    pub read_sql: String,
 }

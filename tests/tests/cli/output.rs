@@ -49,6 +49,7 @@ fn plan() -> Plan {
         skip_locked_sql: None,
         remaining_sql: String::new(),
         left_sql: String::new(),
+        given: None,
     };
     let sql = Action::Sql(vec!["ALTER TABLE users\n  ADD COLUMN display_name text".into()]);
     let drop = Action::Sql(vec!["ALTER TABLE users DROP COLUMN name;".into()]);

@@ -19,6 +19,7 @@ fn spec(forward: &str, backward: Option<&str>, key: &[&str]) -> SyncSpec {
         backward: backward.map(Into::into),
         key: key.iter().map(|k| (*k).into()).collect(),
         columns: ["id", "old", "other", "new"].map(Into::into).into(),
+        later: Vec::new(),
     }
 }
 
@@ -234,6 +235,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
         backward: Some("\"new '*/\"".into()),
         key: vec!["id".into()],
         columns: ["id", "a*/'\"b", "new '*/"].map(Into::into).into(),
+        later: Vec::new(),
     };
     base.connection.run(&sqlite().create_sync(&spec)).await.unwrap();
     assert_eq!(base.table("o\"d").await.syncs[&spec.name].fills, ["a*/'\"b", "new '*/"]);

@@ -7,7 +7,7 @@
 
 use schemadiff::{
     model::ObjectName,
-    plan::{Assignment, Backfill, KeyColumn},
+    plan::{Assignment, Backfill, Given, KeyColumn},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     lexer::ident,
     types::{Affinity, affinity},
 };
+use crate::dialect::GivenSpec;
 
 /// Rows in the first batch: about 50 ms of write lock on small rows.
 const BATCH_SIZE: u32 = 1_000;
@@ -46,10 +47,13 @@ impl Key {
     /// The value of a cursor. It gets no affinity of its own, so that comparing it with the column converts nothing that
     /// storing it would not.
     fn decoded(&self, parameter: usize) -> String {
-        let p = format!("?{parameter}");
+        self.decoded_from(&format!("?{parameter}"))
+    }
+
+    fn decoded_from(&self, p: &str) -> String {
         match self.affinity {
             Affinity::Integer => format!("CAST({p} AS INTEGER)"),
-            Affinity::Text => p,
+            Affinity::Text => p.to_owned(),
             // `unhex` came with 3.41.
             _ => format!(
                 "CASE substr({p}, 1, 1) WHEN 'i' THEN CAST(substr({p}, 2) AS INTEGER) \
@@ -114,7 +118,70 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
             list(&keys, |key| format!("quote({})", key.column)),
             null_for_not_null(set)
         ),
+        given: None,
     }
+}
+
+/// See [`crate::dialect::Ddl::backfill_with`]. A value travels as a text that begins with a letter for its storage class.
+pub(super) fn with(table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {
+    let nothing: Vec<_> =
+        given.set.iter().map(|a| Assignment { expr: "NULL".to_owned(), not_null: false, ..a.clone() }).collect();
+    let plain = backfill(table, key, &nothing, pending);
+    let (keys, from): (Vec<Key>, _) = (plain.key.iter().map(Key::of).collect(), name(table));
+    let of = |column: &KeyColumn| format!("{from}.{}", ident(&column.name));
+    let reads = given.reads.iter().map(|c| sent(&of(c))).collect::<Vec<_>>();
+    let read_sql = format!(
+        "SELECT {}, {} FROM {from} WHERE {} AND {} AND ({pending}) ORDER BY {}",
+        list(&keys, Key::encoded),
+        reads.join(", "),
+        above_or_all(&keys),
+        range(&keys, "<=", keys.len() + 1),
+        list(&keys, |key| key.column.clone()),
+    );
+    let parts = [("k", keys.len()), ("r", reads.len()), ("v", given.gives.len())];
+    let columns = parts.iter().flat_map(|(part, many)| {
+        (0..*many).map(move |i| format!("json_extract(value, '$.{part}[{i}]') AS schemadiff_{part}{i}"))
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let set = given.gives.iter().enumerate().map(|(i, column)| {
+        format!("{} = coalesce({}, {})", ident(&column.name), of(column), received(&format!("schemadiff_v{i}")))
+    });
+    let is_row = keys
+        .iter()
+        .enumerate()
+        .map(|(i, key)| format!("{from}.{} = {}", key.column, key.decoded_from(&format!("schemadiff_k{i}"))));
+    let is_as_read = reads.iter().enumerate().map(|(i, read)| format!("{read} IS schemadiff_r{i}"));
+    let is_same = is_row.chain(is_as_read).collect::<Vec<_>>().join(" AND ");
+    let set = set.collect::<Vec<_>>().join(", ");
+    Backfill {
+        set: given.set.to_vec(),
+        update_sql: format!(
+            "UPDATE {from} SET {set} FROM (SELECT {columns} FROM json_each(?1)) AS schemadiff_sent \
+             WHERE {is_same} AND ({pending})"
+        ),
+        given: Some(Given {
+            by: given.by.to_owned(),
+            reads: given.reads.to_vec(),
+            gives: given.gives.to_vec(),
+            read_sql,
+        }),
+        ..plain
+    }
+}
+
+fn sent(value: &str) -> String {
+    format!(
+        "CASE typeof({value}) WHEN 'integer' THEN 'i' || {value} WHEN 'real' THEN 'r' || printf('%!.17g', {value}) \
+         WHEN 'text' THEN 't' || {value} WHEN 'blob' THEN 'b' || hex({value}) END"
+    )
+}
+
+fn received(sent: &str) -> String {
+    format!(
+        "CASE substr({sent}, 1, 1) WHEN 'i' THEN CAST(substr({sent}, 2) AS INTEGER) \
+         WHEN 'r' THEN CAST(substr({sent}, 2) AS REAL) WHEN 't' THEN substr({sent}, 2) \
+         WHEN 'b' THEN unhex(substr({sent}, 2)) END"
+    )
 }
 
 fn null_for_not_null(set: &[Assignment]) -> String {

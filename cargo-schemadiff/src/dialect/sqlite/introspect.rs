@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use schemadiff::model::{ObjectName, Opaque, Schema, Sync, Table};
+use schemadiff::model::{ObjectName, Opaque, Schema, Table};
 
 use super::{
     connect::{Client, TextRow},
@@ -111,11 +111,11 @@ fn trigger(entry: &Entry, entries: &[Entry], schema: &mut Schema) {
         .iter()
         .find(|e| matches!(e.kind.as_str(), "table" | "view") && e.name.eq_ignore_ascii_case(&entry.table));
     let table = ObjectName::new(table.map_or(&entry.table, |e| &e.name));
-    if let Some((name, fills)) = sync::of_trigger(&entry.name, &entry.sql) {
-        let whole =
-            sync::trigger_names(name).iter().all(|n| entries.iter().any(|e| e.kind == "trigger" && e.name == *n));
+    if let Some((name, sync)) = sync::of_trigger(&entry.name, &entry.sql) {
+        let is_there = |n: &String| entries.iter().any(|e| e.kind == "trigger" && e.name == *n);
+        let whole = sync.later || sync::trigger_names(name).iter().all(is_there);
         if let Some(table) = schema.tables.get_mut(&table).filter(|_| whole) {
-            table.syncs.insert(name.to_owned(), Sync { fills, ..Sync::default() });
+            table.syncs.insert(name.to_owned(), sync);
             return;
         }
     }

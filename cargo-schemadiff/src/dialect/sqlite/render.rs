@@ -11,7 +11,7 @@ use schemadiff::{
 use sha2::{Digest, Sha256};
 
 use super::{backfill, create, expr, lexer, probe, rebuild, sync, types};
-use crate::dialect::{Capabilities, Ddl, Dependents, SyncSpec, TypeChange, Volatility};
+use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, SyncSpec, TypeChange, Volatility};
 
 /// What the names of all objects of schemadiff's own begin with.
 pub(super) const OWN_PREFIX: &str = "_schemadiff_";
@@ -335,6 +335,10 @@ impl Ddl for Sqlite {
         sync::trigger_names(name).map(drop).into()
     }
 
+    fn drop_later_sync(&self, table: &ObjectName, name: &str) -> Vec<String> {
+        vec![format!("DROP TRIGGER {}", create::name(&table.sibling(name.to_owned())))]
+    }
+
     fn create_compat_view(&self, _view: &CompatView, _of: &Table) -> Vec<String> {
         Vec::new()
     }
@@ -359,6 +363,10 @@ impl Ddl for Sqlite {
 
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::backfill(table, key, set, pending)
+    }
+
+    fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {
+        backfill::with(table, key, given, pending)
     }
 
     fn rebuild(

@@ -9,6 +9,8 @@
 //! Plain UPDATEs take over the conflict policy of the client's statement, which is what is wanted: nothing here deletes
 //! or ignores a row that the client's own policy would not.
 
+use schemadiff::model::Sync;
+
 use super::{create::name, expr, lexer::ident};
 use crate::dialect::SyncSpec;
 
@@ -17,6 +19,9 @@ const MARK: &str = "schemadiff:";
 
 /// The triggers of a sync, as (name, statement).
 pub(super) fn triggers(sync: &SyncSpec) -> Vec<(String, String)> {
+    if !sync.later.is_empty() {
+        return vec![(sync.name.clone(), taking_away(sync))];
+    }
     let [insert, update] = trigger_names(&sync.name);
     let texts = Texts::of(sync);
     let on_insert = trigger(sync, &insert, "INSERT", None, &texts.after_insert());
@@ -24,27 +29,45 @@ pub(super) fn triggers(sync: &SyncSpec) -> Vec<(String, String)> {
     vec![(insert, on_insert), (update, on_update)]
 }
 
-/// The names of the triggers of one sync.
+/// The names of the triggers of one sync that fills at once.
 pub(super) fn trigger_names(sync: &str) -> [String; 2] {
     [format!("{sync}_i"), format!("{sync}_u")]
 }
 
-/// The sync's name and the columns it fills, if the trigger is one of ours.
-pub(super) fn of_trigger<'t>(trigger: &'t str, sql: &str) -> Option<(&'t str, Vec<String>)> {
+/// The sync's name and what it does, if the trigger is one of ours.
+pub(super) fn of_trigger<'t>(trigger: &'t str, sql: &str) -> Option<(&'t str, Sync)> {
     #[derive(serde::Deserialize)]
     struct Mark {
         fills: Vec<String>,
+        #[serde(default)]
+        later: bool,
     }
-    let name = trigger.strip_suffix("_i").or_else(|| trigger.strip_suffix("_u"))?;
     let start = format!("/* {MARK}");
     let mark = sql.get(sql.find(&start)? + start.len()..)?;
-    let mark: Mark = serde_json::from_str(mark.get(..mark.find("*/")?)?).ok()?;
-    name.starts_with(super::render::OWN_PREFIX).then_some((name, mark.fills))
+    let Mark { fills, later } = serde_json::from_str(mark.get(..mark.find("*/")?)?).ok()?;
+    let name = match later {
+        true => trigger,
+        false => trigger.strip_suffix("_i").or_else(|| trigger.strip_suffix("_u"))?,
+    };
+    name.starts_with(super::render::OWN_PREFIX).then(|| (name, Sync { fills, later, ..Sync::default() }))
+}
+
+/// A value that a function of the application gave goes when what it was computed from changes and it does not.
+fn taking_away(sync: &SyncSpec) -> String {
+    let (table, new, row) = (ident(&sync.table.name), ident(&sync.new), row_of_new(sync));
+    let changed = |column: &String| format!("NEW.{0} COLLATE BINARY IS NOT OLD.{0}", ident(column));
+    let changed = sync.later.iter().map(changed).collect::<Vec<_>>().join(" OR ");
+    let when = format!("NEW.{new} IS NOT NULL AND NEW.{new} COLLATE BINARY IS OLD.{new} AND ({changed})");
+    trigger(sync, &sync.name, "UPDATE", Some(&when), &[format!("UPDATE {table} SET {new} = NULL\n    WHERE {row}")])
 }
 
 fn trigger(sync: &SyncSpec, trigger: &str, event: &str, when: Option<&str>, body: &[String]) -> String {
     // `*/` would end the comment; JSON allows a backslash before the slash.
-    let mark = serde_json::json!({ "fills": sync.fills() }).to_string().replace("*/", "*\\/");
+    let mark = match sync.later.is_empty() {
+        true => serde_json::json!({ "fills": sync.fills() }),
+        false => serde_json::json!({ "fills": sync.fills(), "later": true }),
+    };
+    let mark = mark.to_string().replace("*/", "*\\/");
     let when = when.map(|condition| format!("\nWHEN {condition}")).unwrap_or_default();
     format!(
         "CREATE TRIGGER {} AFTER {event} ON {} FOR EACH ROW{when}\nBEGIN\n  /* {MARK}{mark} */\n  {};\nEND",

@@ -101,6 +101,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         backward: None,
         key: cx.key(table)?.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
+        later: Vec::new(),
     };
     let sync = Sync { fills: spec.fills(), there_before: spec.fills(), ..Sync::default() };
     let id = slug(&["fill-nulls", &table.to_string(), &column.name]);

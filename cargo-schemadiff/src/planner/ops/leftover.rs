@@ -27,14 +27,15 @@ pub(super) fn view(cx: &mut Context<'_>, view: &CompatView) {
 }
 
 /// Drops a sync trigger that another migration left.
-pub(super) fn sync(cx: &mut Context<'_>, table: &ObjectName, name: &str) {
+pub(super) fn sync(cx: &mut Context<'_>, table: &ObjectName, name: &str, later: bool) {
+    let sql = if later { cx.ddl.drop_later_sync(table, name) } else { cx.ddl.drop_sync(table, name) };
     let step = Proto::new(
         rank::REMOVE,
         slug(&["drop-sync", &table.to_string(), name]),
         format!("drop the left-over sync trigger on `{table}`"),
         table,
     )
-    .sql(cx.ddl.drop_sync(table, name))
+    .sql(sql)
     .no_undo()
     .locks(cx.ddl.locks("drop_sync", table, &[]))
     .effect({

@@ -6,6 +6,7 @@ mod column_alter;
 mod column_drop;
 mod column_rename;
 mod column_retype;
+mod column_with;
 mod comment;
 mod enumeration;
 mod foreign_key;
@@ -29,6 +30,7 @@ use super::{
 };
 
 pub(super) use check::columns_of as check_columns;
+pub(super) use column_with::end_slug;
 pub(super) use index::{behind_unique, columns_of as index_columns};
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
@@ -85,7 +87,10 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
         Change::DropTable { table } => table::drop(cx, table),
         Change::RenameTable { from, to } => table::rename(cx, from, to),
         Change::Partitioning { before, after } => partition::plan(cx, before, after),
-        Change::AddColumn { table, column, backfill } => column_add::plan(cx, table, column, backfill.as_deref()),
+        Change::AddColumn { table, column, backfill_with: Some(call), .. } => {
+            column_with::plan(cx, table, column, call)
+        }
+        Change::AddColumn { table, column, backfill, .. } => column_add::plan(cx, table, column, backfill.as_deref()),
         Change::DropColumn { table, column } => column_drop::plan(cx, table, column),
         Change::RenameColumn { table, before, after } => column_rename::plan(cx, table, before, after),
         Change::AlterColumn { table, before, after, backfill } => {
@@ -117,8 +122,8 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
             Ok(())
         }
         Change::TableOptions { table, before, after } => options::plan(cx, table, before, after),
-        Change::DropSync { table, name, .. } => {
-            leftover::sync(cx, table, name);
+        Change::DropSync { table, name, sync } => {
+            leftover::sync(cx, table, name, sync.later);
             Ok(())
         }
         Change::DropCompatView { view } => {

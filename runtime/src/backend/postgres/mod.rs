@@ -7,6 +7,7 @@ mod session;
 mod settings;
 mod signals;
 mod strangers;
+mod values;
 mod watch;
 
 pub use session::Postgres;

@@ -38,6 +38,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schemadiff.pace (
         one int PRIMARY KEY CHECK (one = 1), paused int NOT NULL DEFAULT 0, speed double precision, asked_by text,
         asked_at timestamptz, reason text, reason_at timestamptz)",
+    "CREATE TABLE IF NOT EXISTS schemadiff.aside (
+        migration text NOT NULL, step text NOT NULL, key text NOT NULL, reason text NOT NULL, at timestamptz NOT NULL,
+        PRIMARY KEY (migration, step, key))",
     // One advisory key for each version of each application; equal on every server of the major version.
     "CREATE OR REPLACE FUNCTION schemadiff.version_key(app text, version text) RETURNS bigint
      LANGUAGE sql IMMUTABLE AS $$

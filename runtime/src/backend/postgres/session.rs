@@ -10,10 +10,11 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, settings, strangers, watch::Watcher};
+use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, settings, strangers, values, watch::Watcher};
 use crate::{
     backend::{
-        Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts, Unhooked,
+        Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts,
+        Unhooked,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -256,6 +257,14 @@ impl Backend for Postgres {
     fn literal(text: &str) -> String {
         let quoted = text.replace('\'', "''");
         if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    }
+
+    fn cell(ty: &str, text: Option<String>) -> Cell {
+        text.map_or(Cell::Null, |text| values::cell(ty, text))
+    }
+
+    fn value(ty: &str, given: serde_json::Value) -> std::result::Result<serde_json::Value, String> {
+        values::value(ty, given)
     }
 
     async fn stop_when(&mut self, stop: watch::Receiver<bool>) {

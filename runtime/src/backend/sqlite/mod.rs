@@ -4,6 +4,7 @@ mod errors;
 mod leases;
 mod schema;
 mod session;
+mod values;
 
 pub use session::Sqlite;
 

@@ -37,6 +37,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS _schemadiff_pace (
         one INTEGER PRIMARY KEY CHECK (one = 1), paused INTEGER NOT NULL DEFAULT 0, speed REAL, asked_by TEXT,
         asked_at TEXT, reason TEXT, reason_at TEXT)",
+    "CREATE TABLE IF NOT EXISTS _schemadiff_aside (
+        migration TEXT NOT NULL, step TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+        PRIMARY KEY (migration, step, key))",
 ];
 
 /// Creates what is missing, in one write transaction.

@@ -15,10 +15,11 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{errors::classify, leases, schema};
+use super::{errors::classify, leases, schema, values};
 use crate::{
     backend::{
-        Backend, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts, Unhooked,
+        Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
+        Unhooked,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -135,6 +136,14 @@ impl Backend for Sqlite {
 
     fn literal(text: &str) -> String {
         format!("'{}'", text.replace('\'', "''"))
+    }
+
+    fn cell(ty: &str, text: Option<String>) -> Cell {
+        text.map_or(Cell::Null, |text| values::cell(ty, &text))
+    }
+
+    fn value(ty: &str, given: serde_json::Value) -> std::result::Result<serde_json::Value, String> {
+        values::value(ty, given)
     }
 
     async fn stop_when(&mut self, stop: watch::Receiver<bool>) {

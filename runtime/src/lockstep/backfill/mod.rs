@@ -1,6 +1,8 @@
 //! Fills existing rows: passes over the table, several workers in one pass where that is asked for, and the count at the
 //! end. `walk` knows how far it is, `worker` carries the batches out.
 
+mod late;
+mod values;
 mod walk;
 mod worker;
 
@@ -15,6 +17,7 @@ use std::{
 use tokio::{sync::Mutex, task::JoinSet};
 
 use self::{
+    values::Values,
     walk::{Cursor, Walk},
     worker::Worker,
 };
@@ -24,11 +27,12 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    backend::{Backend, ErrorClass, TextRow, Timeouts, ledger},
+    backend::{Backend, ErrorClass, TextRow, Timeouts, aside, ledger},
     error::{Error, Result},
     plan::{Backfill, Plan, Step},
 };
 
+pub(super) use late::{Rounds, late_rows};
 pub(super) use walk::total_of;
 
 /// Passes over the table: more than one only when rows were locked, or moved behind the cursor, while it went. The last one
@@ -47,9 +51,29 @@ struct Job {
     began: Instant,
     /// One worker has failed: the others end after their batch.
     failed: AtomicBool,
+    /// Where a function of the application gives the values.
+    values: Option<Values>,
 }
 
 impl Job {
+    fn new(ctx: &Context, plan: &Plan, step: &Step, backfill: &Backfill, earlier: u64) -> Result<Self> {
+        let values = match &backfill.given {
+            Some(given) => Some(Values::new(ctx, plan, step, backfill, given)?),
+            None => None,
+        };
+        Ok(Self {
+            plan: plan.clone(),
+            step: step.clone(),
+            backfill: backfill.clone(),
+            walk: Mutex::default(),
+            earlier,
+            rows: AtomicU64::new(0),
+            began: Instant::now(),
+            failed: AtomicBool::new(false),
+            values,
+        })
+    }
+
     fn explain<B: Backend>(&self, failed: Failed) -> Error {
         let (migration, step) = (self.plan.id.clone(), self.step.id.clone());
         let table = self.backfill.table.to_string();
@@ -87,16 +111,15 @@ pub(super) async fn run<B: Backend>(
     backfill: &Backfill,
 ) -> Result<u64> {
     let (mut cursor, earlier) = stored(db, ctx, plan, step).await?;
-    let job = Arc::new(Job {
-        plan: plan.clone(),
-        step: step.clone(),
-        backfill: backfill.clone(),
-        walk: Mutex::default(),
-        earlier,
-        rows: AtomicU64::new(0),
-        began: Instant::now(),
-        failed: AtomicBool::new(false),
-    });
+    let job = Arc::new(Job::new(ctx, plan, step, backfill, earlier)?);
+    if job.values.is_some() {
+        aside::prepare(db).await?;
+        let forgotten = aside::forget(db, Some((&plan.id, &step.id))).await;
+        if forgotten.map_err(|e| job.explain::<B>(e.into()))? > 0 {
+            // They lie behind the cursor, and are tried again.
+            cursor = Cursor { total: cursor.total, ..Cursor::default() };
+        }
+    }
     let mut throttle = Throttle::start(db, ctx);
     throttle.knows(db).await;
     throttle.ready(&mut ctx.stop).await?;
@@ -109,6 +132,14 @@ pub(super) async fn run<B: Backend>(
         *job.walk.lock().await = Walk::from(cursor.clone());
         pass(db, ctx, &job, &throttle, cursor.pass < PASSES).await?;
         job.tell(ctx, cursor.total, &throttle.now().reason);
+        if let Some(values) = &job.values {
+            if values.is_done(db, &job, cursor.pass).await? {
+                break;
+            }
+            ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
+            cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
+            continue;
+        }
         let remaining = remaining(db, &job).await?;
         if remaining == 0 {
             break;

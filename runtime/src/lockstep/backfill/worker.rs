@@ -28,9 +28,9 @@ const LOST: &str = "lost";
 
 /// One connection that fills.
 pub(super) struct Worker<'w, B: Backend> {
-    db: &'w mut B,
-    ctx: &'w mut Context,
-    job: &'w Job,
+    pub(super) db: &'w mut B,
+    pub(super) ctx: &'w mut Context,
+    pub(super) job: &'w Job,
     throttle: Throttle,
     /// Whether rows that somebody has locked may be left for a later pass.
     may_skip: bool,
@@ -39,11 +39,15 @@ pub(super) struct Worker<'w, B: Backend> {
     /// The range in work, and how many rows were asked for when it was claimed.
     claim: Option<(Claim, u32)>,
     /// When the batch began to lock rows: from then on others may wait for it.
-    locks_since: Instant,
+    pub(super) locks_since: Instant,
     /// The next attempt leaves locked rows out.
     skip: bool,
     /// Batches of the present size that have gone well since one failed because of its rows; none when none has.
     since_trouble: Option<u32>,
+    /// How long a function of the application took for the last batch.
+    pub(super) computed: Duration,
+    /// Rows whose values the database refuses, to be put on record with the next batch.
+    pub(super) refused: Vec<(String, String)>,
 }
 
 impl<'w, B: Backend> Worker<'w, B> {
@@ -60,6 +64,8 @@ impl<'w, B: Backend> Worker<'w, B> {
             locks_since: Instant::now(),
             skip: false,
             since_trouble: None,
+            computed: Duration::ZERO,
+            refused: Vec::new(),
         }
     }
 
@@ -81,7 +87,11 @@ impl<'w, B: Backend> Worker<'w, B> {
             match self.attempt().await {
                 Ok(None) => return Ok(()),
                 Ok(Some(total)) => {
-                    self.went_well(self.locks_since.elapsed());
+                    self.went_well(self.weighed(self.locks_since.elapsed()));
+                    if let Some(error) = self.job.values.as_ref().and_then(|values| values.too_many(self.job)) {
+                        self.note(&error).await;
+                        return Err(error);
+                    }
                     let took = sent.elapsed();
                     self.job.tell(self.ctx, total, &self.throttle.now().reason);
                     self.pass(took).await?;
@@ -102,7 +112,7 @@ impl<'w, B: Backend> Worker<'w, B> {
 
     /// Whoever waits for one of our rows while we wait for one of his is told by the server after a second
     /// (`deadlock_timeout`) that his statement has failed. So a batch of several rows never holds any for that long.
-    fn timeouts(&self) -> Timeouts {
+    pub(super) fn timeouts(&self) -> Timeouts {
         let step = &self.job.step;
         let or = |ms, default| Duration::from_millis(if ms == 0 { default } else { ms });
         let (lock, statement) = (or(step.lock_timeout_ms, 1_000), or(step.statement_timeout_ms, 60_000));
@@ -119,6 +129,9 @@ impl<'w, B: Backend> Worker<'w, B> {
 
     /// One batch. None when nothing is left to claim, otherwise the rows that waited in the beginning.
     async fn attempt(&mut self) -> Result<Option<Option<u64>>, Failed> {
+        if let Some(values) = &self.job.values {
+            return self.attempt_with(values).await;
+        }
         self.db.begin_batch(self.timeouts()).await?;
         match self.within().await {
             Ok(Some(total)) => Ok(Some(total)),
@@ -130,24 +143,46 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     async fn within(&mut self) -> Result<Option<Option<u64>>, Failed> {
-        if !ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.pace.parallel > 1).await? {
-            let message = "another process has taken over".to_owned();
-            return Err(DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into());
+        self.still_works().await?;
+        let Some((claim, to)) = self.range().await? else { return Ok(None) };
+        let sql = self.statement();
+        let params = between(self.job.backfill.key.len(), claim.at.as_ref(), &to);
+        let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+        self.locks_since = Instant::now();
+        let changed = self.db.run(sql, &params).await.map_err(Failed::at(sql))?;
+        self.done_to(to, changed).await.map(Some)
+    }
+
+    pub(super) async fn still_works(&mut self) -> Result<(), Failed> {
+        if ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.pace.parallel > 1).await? {
+            return Ok(());
         }
+        let message = "another process has taken over".to_owned();
+        Err(DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into())
+    }
+
+    /// The statement of the next batch.
+    pub(super) fn statement(&self) -> &'w str {
+        let backfill = &self.job.backfill;
+        match &backfill.skip_locked_sql {
+            Some(gentle) if self.skip => gentle,
+            _ => &backfill.update_sql,
+        }
+    }
+
+    /// The range in work, and where the next batch of it ends.
+    pub(super) async fn range(&mut self) -> Result<Option<(Claim, Key)>, Failed> {
         let Some((claim, size)) = self.claimed().await? else { return Ok(None) };
         let to = match self.size < size {
             true => end_of_batch(self.db, self.job, claim.at.as_ref(), &claim.to, self.size).await?,
             false => claim.to.clone(),
         };
-        let backfill = &self.job.backfill;
-        let sql = match &backfill.skip_locked_sql {
-            Some(gentle) if self.skip => gentle,
-            _ => &backfill.update_sql,
-        };
-        let params = between(backfill.key.len(), claim.at.as_ref(), &to);
-        let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
-        self.locks_since = Instant::now();
-        let changed = self.db.run(sql, &params).await.map_err(Failed::at(sql))?;
+        Ok(Some((claim, to)))
+    }
+
+    /// Ends the batch's transaction: the range in work is done up to `to`. The rows that waited in the beginning.
+    pub(super) async fn done_to(&mut self, to: Key, changed: u64) -> Result<Option<u64>, Failed> {
+        let Some((claim, size)) = self.claim.clone() else { return Ok(None) };
         // What the others write about themselves meanwhile must not be lost, so they wait for this commit; the row in the
         // ledger would make them wait for it anyway.
         let mut walk = self.job.walk.lock().await;
@@ -162,7 +197,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         self.job.rows.fetch_add(changed, Ordering::Relaxed);
         let claim = claim.done_to(to);
         self.claim = if claim.is_done() { None } else { Some((claim, size)) };
-        Ok(Some(total))
+        Ok(total)
     }
 
     /// The range in work, or the next one.
@@ -228,7 +263,8 @@ impl<'w, B: Backend> Worker<'w, B> {
         }
         if class == ErrorClass::Data && failed.statement.is_some() && self.claim.is_some() {
             if self.size == 1 {
-                return Err(self.name_row(failed).await);
+                let Some(values) = &self.job.values else { return Err(self.name_row(failed).await) };
+                return self.refuse(values, &failed).await.map_err(|e| self.job.explain::<B>(e));
             }
             self.size /= 2;
             self.since_trouble = Some(0);
@@ -311,7 +347,7 @@ impl<'w, B: Backend> Worker<'w, B> {
 }
 
 /// The parameters for a range.
-fn between(width: usize, at: Option<&Key>, to: &Key) -> Vec<Option<String>> {
+pub(super) fn between(width: usize, at: Option<&Key>, to: &Key) -> Vec<Option<String>> {
     let nothing = vec![None; width];
     at.unwrap_or(&nothing).iter().chain(to).cloned().collect()
 }

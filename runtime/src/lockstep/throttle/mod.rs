@@ -34,13 +34,15 @@ pub struct Pace {
     pub parallel: u32,
     /// Pause after a batch, as a multiple of what the throttle says; 0 for a database that nobody else uses.
     pub pause: f64,
+    /// Rows that a backfill keeps aside because the application gives them no value, before it stops.
+    pub failed_rows: u64,
     /// Above what a backfill waits.
     pub limits: Limits,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { max_stall: None, parallel: 1, pause: 1.0, limits: Limits::default() }
+        Self { max_stall: None, parallel: 1, pause: 1.0, failed_rows: 100, limits: Limits::default() }
     }
 }
 

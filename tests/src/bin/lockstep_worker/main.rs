@@ -13,7 +13,7 @@ use schemadiff::{
     Lockstep,
     embed::Migrations,
     lockstep::{
-        Contract, Event, Progress,
+        Backfills, Contract, Event, Progress,
         admin::{ApplyOptions, apply},
     },
 };
@@ -50,7 +50,13 @@ impl Progress for Mortal {
 }
 
 async fn carry_out(url: &str, dir: &str, progress: Arc<dyn Progress>) {
-    let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    // Slow enough to be met at work.
+    let shout = |(name, _): (String, i64)| async move {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok::<_, std::convert::Infallible>(format!("{}!", name.to_uppercase()))
+    };
+    let backfills = Backfills::default().with_async("shout", shout);
+    let options = ApplyOptions { wait: Some(Duration::from_secs(60)), backfills, ..ApplyOptions::default() };
     let migrations = Migrations::load(dir).unwrap();
     if let Err(error) = apply(url, &migrations, &options, progress).await {
         eprintln!("{}: {error}", error.code());

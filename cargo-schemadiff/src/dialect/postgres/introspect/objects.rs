@@ -61,7 +61,7 @@ fn trigger(row: Row<'_>, relations: &mut HashMap<Oid, Relation>, found: &mut Fou
     let relation = relations.get_mut(&row.number(3));
     match (ours, relation) {
         (Some(comment), Some(relation)) => {
-            let sync = Sync { fills: comment.fills, ..Sync::default() };
+            let sync = Sync { fills: comment.fills, later: comment.later, ..Sync::default() };
             relation.table.syncs.insert(name.to_owned(), sync);
         }
         (_, relation) => {

@@ -16,10 +16,8 @@ const ROWS_PER_PAGE: u32 = 64;
 /// The statements, see [`Backfill`]. An empty key walks along `ctid`.
 pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
     let by_place = [KeyColumn { name: "ctid".to_owned(), ty: "tid".to_owned() }];
-    let (key, walk) = match key.is_empty() {
-        true => (by_place.as_slice(), Walk { table: qualified(table), key: &by_place }),
-        false => (key, Walk { table: qualified(table), key }),
-    };
+    let key = if key.is_empty() { by_place.as_slice() } else { key };
+    let walk = Walk { table: qualified(table), key };
     let (upper_sql, batch_sql) = match key[0].ty == "tid" && key.len() == 1 && key[0].name == "ctid" {
         true => (last_page(&walk.table), pages(&walk.table)),
         false => (walk.upper(), walk.batch()),
@@ -43,6 +41,7 @@ pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignmen
             null_for_not_null(set),
             if key[0].name == "ctid" { ", ctid" } else { "" },
         ),
+        given: None,
     }
 }
 
@@ -58,14 +57,14 @@ fn null_for_not_null(set: &[Assignment]) -> String {
 }
 
 /// The way along a key.
-struct Walk<'k> {
+pub(super) struct Walk<'k> {
     /// Qualified and quoted.
-    table: String,
-    key: &'k [KeyColumn],
+    pub table: String,
+    pub key: &'k [KeyColumn],
 }
 
 impl Walk<'_> {
-    fn list(&self, make: impl Fn(usize, &str) -> String, separator: &str) -> String {
+    pub fn list(&self, make: impl Fn(usize, &str) -> String, separator: &str) -> String {
         let each = self.key.iter().enumerate().map(|(i, column)| make(i, &ident(&column.name)));
         each.collect::<Vec<_>>().join(separator)
     }
@@ -86,7 +85,7 @@ impl Walk<'_> {
     }
 
     /// Above the cursor and up to the bound. The server knows the parameters when it plans, and leaves the test for NULL out.
-    fn range(&self) -> String {
+    pub fn range(&self) -> String {
         let columns = self.columns();
         format!(
             "($1::text IS NULL OR {columns} > {}) AND {columns} <= {}",

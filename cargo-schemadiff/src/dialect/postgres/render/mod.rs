@@ -2,6 +2,7 @@
 
 mod backfill;
 mod constraint;
+mod given;
 mod identity;
 mod index;
 mod locks;
@@ -21,7 +22,7 @@ use schemadiff::{
 
 use self::names::{ident, qualified};
 use super::capabilities::capabilities;
-use crate::dialect::{Capabilities, Ddl, Dependents, PerPartition, SyncSpec, TypeChange, Volatility};
+use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, PerPartition, SyncSpec, TypeChange, Volatility};
 
 /// The renderer.
 #[derive(Debug, Clone, Copy)]
@@ -262,6 +263,10 @@ impl Ddl for Postgres {
 
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::statements(table, key, set, pending)
+    }
+
+    fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {
+        given::statements(table, key, given, pending)
     }
 
     fn rebuild(&self, _: &Table, _: &Table, _: &[(String, String)], _: &Dependents) -> Vec<String> {

@@ -14,12 +14,17 @@ use crate::dialect::{SyncSpec, postgres::MARK, postgres::OWN_SCHEMA};
 pub(crate) struct SyncComment {
     /// See [`schemadiff::model::Sync`].
     pub fills: Vec<String>,
+    /// See [`schemadiff::model::Sync::later`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
 }
 
 /// Function and trigger.
 pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
     let (table, trigger, function) = (qualified(&sync.table), ident(&sync.name), sync_function(&sync.name));
+    let later = !sync.later.is_empty();
     let body = match (&sync.old, &sync.backward) {
+        _ if later => taking_away(sync),
         (Some(old), Some(backward)) => both_ways(sync, old, backward),
         _ => one_way(sync),
     };
@@ -29,13 +34,14 @@ pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
          SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS {}",
         dollar_quoted(&body)
     );
-    let comment = serde_json::to_string(&SyncComment { fills: sync.fills() }).unwrap_or_default();
+    let comment = serde_json::to_string(&SyncComment { fills: sync.fills(), later }).unwrap_or_default();
     vec![
         format!("CREATE SCHEMA IF NOT EXISTS {}", ident(OWN_SCHEMA)),
         function_sql,
         // No list of columns: it would miss what other triggers change, and rows that still wait to be filled.
         format!(
-            "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()"
+            "CREATE TRIGGER {trigger} BEFORE {} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
+            if later { "UPDATE" } else { "INSERT OR UPDATE" }
         ),
         comment_on("TRIGGER", &format!("{trigger} ON {table}"), Some(&format!("{MARK}{comment}"))),
     ]
@@ -105,6 +111,23 @@ BEGIN
     END IF;
   ELSIF NEW.{new} IS NULL THEN
     NEW.{new} := {forward};
+  END IF;
+  RETURN NEW;
+END
+"
+    )
+}
+
+/// A value that a function of the application gave goes when what it was computed from changes and it does not.
+fn taking_away(sync: &SyncSpec) -> String {
+    let new = ident(&sync.new);
+    let kept = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
+    let changed = |column: &String| differ(&format!("NEW.{}", ident(column)), &format!("OLD.{}", ident(column)));
+    let changed = sync.later.iter().map(changed).collect::<Vec<_>>().join(" OR ");
+    format!(
+        "BEGIN
+  IF NEW.{new} IS NOT NULL AND NOT {kept} AND ({changed}) THEN
+    NEW.{new} := NULL;
   END IF;
   RETURN NEW;
 END

@@ -48,6 +48,7 @@ fn a_sync_trigger() {
         backward: Some("amount_new::integer".into()),
         key: vec!["id".into()],
         columns: vec!["id".into(), "amount".into(), "amount_new".into()],
+        later: Vec::new(),
     };
     insta::assert_snapshot!(DDL.create_sync(&spec).join(";\n"));
 }
@@ -63,6 +64,7 @@ fn a_derived_column() {
         backward: None,
         key: vec!["id".into()],
         columns: vec!["id".into(), "email".into(), "email_key".into()],
+        later: Vec::new(),
     };
     insta::assert_snapshot!(DDL.create_sync(&spec)[1]);
 }

@@ -1,4 +1,4 @@
-//! Backfills on real databases: rows that cannot be filled, rows that are locked or move, tables without a key.
+//! Rows that cannot be filled, rows that are locked or move, tables without a key.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,0 +1,4 @@
+//! Backfills on real databases.
+
+mod given;
+mod rows;
