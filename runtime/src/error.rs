@@ -1,6 +1,8 @@
 //! The errors of the runtime. Each has a stable code in the numbering of the command-line tool (`SD`, two digits of the
 //! exit code, two digits of its own, from 50 upwards) and says what to do.
 
+mod help;
+
 use crate::{
     compat::Reason,
     model::Dialect,
@@ -145,6 +147,14 @@ pub enum Error {
         cause: String,
         /// What gives the right: the GRANT statements, or what to change about the file.
         grant: String,
+    },
+    /// The connection broke, and did not come back in time.
+    #[error("the connection to the database broke: it was to {doing}: {cause}")]
+    ConnectionLost {
+        /// What it was to do; an infinitive.
+        doing: String,
+        code: String,
+        cause: String,
     },
     /// The server failed.
     #[error("the database failed to {doing}: {cause}")]
@@ -370,6 +380,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is about the connection, and another one may do better.
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(self, Self::ConnectionLost { .. } | Self::Connect { .. })
+    }
+
     /// Stable code, listed in `docs/errors.md`.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -391,6 +406,7 @@ impl Error {
             Self::LedgerTooNew { .. } => "SD0551",
             Self::Forbidden { .. } => "SD0552",
             Self::Database { .. } => "SD0553",
+            Self::ConnectionLost { .. } => "SD0555",
             Self::ServerTooOld { .. } => "SD0554",
             Self::Address => "SD0250",
             Self::EngineMissing { .. } => "SD0251",
@@ -431,117 +447,6 @@ impl Error {
             [b'S', b'D', b'1', b'3', ..] => 130,
             [b'S', b'D', b'0', digit, ..] => digit - b'0',
             _ => 9,
-        }
-    }
-
-    /// What to do, imperative; several entries are several ways out.
-    pub fn help(&self) -> Vec<String> {
-        let one = |text: &str| vec![text.to_owned()];
-        match self {
-            Self::Unreadable { .. } => one("write the first migration with `cargo schemadiff new NAME`, or name the directory"),
-            Self::PlanMalformed { .. } | Self::PlanEdited { .. } => vec![
-                "restore the file from version control".to_owned(),
-                "or remove the migration, if no database has applied it, and write it again with `cargo schemadiff new`".to_owned(),
-            ],
-            Self::FormatTooNew { .. } | Self::LedgerTooNew { .. } => one("update schemadiff"),
-            Self::TwoChildren { second, .. } => vec![format!(
-                "remove {second} and write it again with `cargo schemadiff new`, so that it follows the other one"
-            )],
-            Self::OtherDirectory { .. }
-            | Self::ParentMissing { .. }
-            | Self::BrokenChain { .. }
-            | Self::LockHead { .. }
-            | Self::LockMalformed { .. } => {
-                one("restore the migrations and schemadiff.lock together, from one commit")
-            }
-            Self::OtherDialect { .. } => one("use the address of a database of that engine, or the directory of the other migrations"),
-            Self::HistoryRewritten { .. } => one("restore the migration as it was applied, and put the change into a new one"),
-            Self::HistoryForked { .. } => one("deploy from a branch that contains both migrations"),
-            Self::OwnSchema { .. } => one("run `cargo schemadiff check`, it names each mistake"),
-            Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
-            Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
-            Self::Connect { address, .. } if address.starts_with("sqlite:") => vec![
-                "check the path and the rights on it; it is taken from the current directory unless it starts with /".to_owned(),
-                "to begin with an empty database: `cargo schemadiff apply` makes the file, and so does `?mode=rwc` after the path"
-                    .to_owned(),
-            ],
-            Self::ServerTooOld { .. } => one("upgrade the server"),
-            Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
-            Self::Forbidden { grant, .. } => vec![grant.clone()],
-            Self::Database { .. } => one("see the server's log"),
-            Self::Retired { taken_back: false, .. } => {
-                one("deploy a newer version; the database has left what this one needs")
-            }
-            Self::Retired { migration, .. } => vec![
-                format!("apply {migration} again with `cargo schemadiff apply`; the version may run when that step is done"),
-                "or deploy a version that does not need it".to_owned(),
-            ],
-            Self::NotServed { .. } => vec![
-                "deploy a version whose schema fits, or apply its migrations".to_owned(),
-                "see `cargo schemadiff status` for what this database has applied".to_owned(),
-            ],
-            Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
-            Self::NotBehindViews { .. } => vec![
-                "open these connections through the hook (docs/lockstep.md), or end them, and apply again".to_owned(),
-                "or take the migration back with `cargo schemadiff abort` if it has begun, remove it, and write it again with `cargo schemadiff new NAME --strategy synced`"
-                    .to_owned(),
-            ],
-            Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
-            Self::NothingToPace => one("check the address; `cargo schemadiff apply` makes the ledger"),
-            Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
-            Self::NoSuchInstance { .. } => one("see `cargo schemadiff status` for the names; one whose version is retired already holds nothing"),
-            Self::InstanceAlive { .. } => one("stop it in the ordinary way; it gives its lease back by itself"),
-            Self::BadRows { .. } => vec![
-                "nothing was changed; correct or remove those rows, then apply again".to_owned(),
-                "or change the migration so that it suits them".to_owned(),
-            ],
-            Self::StepFailed { rows, .. } if !rows.is_empty() => one(
-                "nothing of the step is left behind, and both versions go on working; correct the rows that are named, then apply again",
-            ),
-            Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
-            Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
-            Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),
-            Self::BackfillRow { .. } => vec![
-                "correct that row and apply again: the rows before it are filled, and it goes on there".to_owned(),
-                "or take the migration back with `cargo schemadiff abort` and write it with another expression; all versions work meanwhile"
-                    .to_owned(),
-            ],
-            Self::NeedsApplication { function, .. } => vec![
-                "start the new version of the application: it registers the function \
-                 (`Lockstep::builder(..).backfill(..)`) and fills the rows"
-                    .to_owned(),
-                format!("or run a job that applies with it: `Backfills::default().with(\"{function}\", ..)` in `ApplyOptions`"),
-                "then apply again".to_owned(),
-            ],
-            Self::BackfillAside { too_many, .. } => vec![
-                "`cargo schemadiff failed-rows` lists them with their reasons; correct the rows or the function, or give the \
-                 rows their value by hand"
-                    .to_owned(),
-                match too_many {
-                    true => "they are tried again when the step is carried out again; `[backfill] max-failed-rows` is how \
-                             many may be kept aside"
-                        .to_owned(),
-                    false => "all others are filled; these are tried again when the step is carried out again".to_owned(),
-                },
-            ],
-            Self::BackfillNull { .. } => vec![
-                "give those rows the values that the expression needs, and apply again".to_owned(),
-                "or take the migration back with `cargo schemadiff abort` and write it with another expression, such as coalesce(.., ..)"
-                    .to_owned(),
-            ],
-            Self::BackfillTarget { .. } => vec![
-                "see `cargo schemadiff diff` for what was changed by hand, and take it back; then apply again".to_owned(),
-                "or take the migration back with `cargo schemadiff abort`".to_owned(),
-            ],
-            Self::NoSpace { .. } => one("make room, and apply again: what was filled stays, and it goes on there"),
-            Self::NotDone { .. } => one("look at the step's `done_when` query and at what else changes that object"),
-            Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
-            Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
-            Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
-            Self::WorkerBusy { .. } => one("wait for it, or stop it; see `cargo schemadiff status`"),
-            Self::NotServedInTime { .. } => one("see `cargo schemadiff status` for what is waited for, or raise the deadline"),
-            Self::Contradiction { .. } => one("report this with the plan and the output of `cargo schemadiff status --json`"),
-            Self::Interrupted => one("apply again to go on"),
         }
     }
 }

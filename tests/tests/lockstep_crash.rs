@@ -13,11 +13,13 @@ use schemadiff::{
         admin::{ApplyOptions, apply},
     },
     model::Dialect,
+    plan::Phase,
 };
 use schemadiff_tests::{
-    engine::TestDatabase,
-    lockstep::{first, migrations, second, write},
+    engine::{Major, Postgres, TestDatabase},
+    lockstep::{Recorder, first, migrations, second, write},
 };
+use sqlx::{Connection as _, Executor as _};
 
 const ROWS: u64 = 40_000;
 
@@ -95,4 +97,93 @@ async fn a_process_killed_between_any_two_steps_leaves_a_true_ledger() {
             Some("0")
         );
     }
+}
+
+/// Applies the second migration in a task of its own.
+fn applying(
+    db: &TestDatabase,
+    until: Phase,
+) -> (tokio::task::JoinHandle<Result<schemadiff::lockstep::admin::ApplyReport, schemadiff::Error>>, Recorder) {
+    let recorder = Recorder::default();
+    let (url, progress) = (db.url.clone(), recorder.shared());
+    let all = migrations(db.dialect, &[first(db.dialect), second(db.dialect)]);
+    let options = ApplyOptions { until, wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    (tokio::spawn(async move { apply(&url, &all, &options, progress).await }), recorder)
+}
+
+async fn until(recorder: &Recorder, kind: &str, times: usize) {
+    while recorder.of(kind).len() < times {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Ends every session of schemadiff's own.
+const END_ALL: &str = "SELECT CAST(count(pg_terminate_backend(pid)) AS text) FROM pg_stat_activity \
+    WHERE application_name LIKE 'schemadiff%' AND datname = current_database()";
+
+#[tokio::test]
+async fn a_backfill_whose_connection_breaks_goes_on_by_itself() {
+    let (db, _files) = prepared(Dialect::Postgres).await;
+    let (going, recorder) = applying(&db, Phase::Backfill);
+    for round in 1..=3 {
+        let batches = recorder.of("backfill").len();
+        until(&recorder, "backfill", batches + 2).await;
+        db.text(END_ALL).await;
+        until(&recorder, "reconnecting", round).await;
+    }
+    going.await.unwrap().unwrap();
+    let counted = "SELECT CAST(rows_done AS text) FROM schemadiff.step WHERE id LIKE '02%'";
+    assert_eq!(db.text(counted).await.unwrap(), ROWS.to_string(), "each row once");
+    assert_eq!(db.text("SELECT count(*)::text FROM users WHERE email_key IS NULL").await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn steps_whose_connection_breaks_are_begun_again() {
+    let (db, _files) = prepared(Dialect::Postgres).await;
+    let options: sqlx::postgres::PgConnectOptions = db.url.parse().unwrap();
+    let mut reader = sqlx::PgConnection::connect_with(&options).await.unwrap();
+    // A reader keeps the ALTER TABLE waiting, and then the concurrent build.
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM users").await.unwrap();
+    let (going, recorder) = applying(&db, Phase::Backfill);
+    until(&recorder, "retrying", 1).await;
+    db.text(END_ALL).await;
+    until(&recorder, "reconnecting", 1).await;
+    assert_eq!(recorder.finished(), [] as [&str; 0], "nothing is half-done");
+    reader.execute("COMMIT").await.unwrap();
+    until(&recorder, "backfill", 1).await;
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM users").await.unwrap();
+    while !recorder.of("step_started").iter().any(|e| e["step"] == "03-create-index") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    until(&recorder, "server_progress", 1).await;
+    let phase = recorder.of("server_progress")[0]["phase"].as_str().unwrap().to_owned();
+    assert!(phase.contains("waiting") || phase.contains("building"), "{phase}");
+    db.text(END_ALL).await;
+    until(&recorder, "reconnecting", 2).await;
+    reader.execute("COMMIT").await.unwrap();
+    going.await.unwrap().unwrap();
+    let valid = "SELECT count(*)::text FROM pg_index WHERE indrelid = 'users'::regclass AND indisvalid";
+    assert_eq!(db.text(valid).await.as_deref(), Some("2"), "the key's index and ours");
+    let all = "SELECT count(*)::text FROM pg_index WHERE indrelid = 'users'::regclass";
+    assert_eq!(db.text(all).await.as_deref(), Some("2"), "what was cut short is cleared away");
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_in_the_middle_is_waited_for() {
+    let server = Postgres::start(Major::V15);
+    let db = server.database();
+    let plans = [first(db.dialect), second(db.dialect)];
+    let options = ApplyOptions::default();
+    apply(&db.url, &migrations(db.dialect, &plans[..1]), &options, Arc::new(NoProgress)).await.unwrap();
+    db.execute("INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM generate_series(1, 30000) i").await;
+    let (going, recorder) = applying(&db, Phase::Contract);
+    until(&recorder, "backfill", 3).await;
+    // A backend that is killed takes the whole server down, and through recovery.
+    let ours = "SELECT max(pid)::text FROM pg_stat_activity WHERE application_name = 'schemadiff'";
+    let pid = db.text(ours).await.unwrap();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    until(&recorder, "reconnecting", 1).await;
+    going.await.unwrap().unwrap();
+    let unfilled = "SELECT count(*)::text FROM users WHERE email_key IS NULL";
+    assert_eq!(db.text(unfilled).await.as_deref(), Some("0"));
 }

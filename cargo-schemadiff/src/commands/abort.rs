@@ -5,12 +5,14 @@ use schemadiff::{
     lockstep::admin::{self, ApplyOptions},
 };
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     Outcome,
     apply::{app, progress, stop_on_interruption, stopped_at},
     args::AbortArgs,
     context::Context,
+    fleet,
 };
 use crate::{
     Error, Kind, Result,
@@ -19,6 +21,9 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> {
+    if let Some(members) = fleet::members(context, &args.fleet).await? {
+        return fleet::abort(context, args, members).await;
+    }
     let url = context.config.require_database_url()?;
     let dir = context.config.dir();
     Migrations::read(&dir)?.require_any()?;
@@ -27,20 +32,20 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
         Some(id) => id.clone(),
         None => under_way(&url, &migrations).await?,
     };
-    let options = ApplyOptions {
-        app: app(context),
-        pace: context.config.pace(None),
-        stop: Some(stop_on_interruption()),
-        ..ApplyOptions::default()
-    };
+    let options = options(context, stop_on_interruption());
     if let Err(error) = admin::abort(&url, &migrations, &id, &options, progress(context)).await {
         return Err(stopped_at(error, &url, &migrations).await);
     }
-    context.report.json(&json!({ "format": JSON_FORMAT, "command": "abort", "aborted": id }))?;
+    context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "abort", "aborted": id }))?;
     if !context.report.quiet {
         context.report.say(format!("{}\n", paint(style::GOOD, format!("{id} was taken back"))))?;
     }
     Ok(Outcome::Done)
+}
+
+/// As the file says.
+pub(super) fn options(context: &Context, stop: watch::Receiver<bool>) -> ApplyOptions {
+    ApplyOptions { app: app(context), pace: context.config.pace(None), stop: Some(stop), ..ApplyOptions::default() }
 }
 
 /// The newest migration that has begun and not ended.

@@ -13,44 +13,68 @@ use schemadiff::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Outcome, args::ApplyArgs, context::Context, drift, interruption};
+use super::{Outcome, args::ApplyArgs, context::Context, drift, fleet, interruption};
 use crate::{
     Error, Result,
     dialect::Connection,
     migrations::Migrations,
-    report::{JSON_FORMAT, count, paint, progress::Terminal, style},
+    report::{
+        JSON_FORMAT, count, paint,
+        progress::{Lines, Terminal},
+        style,
+    },
     side::redact,
 };
 
 pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
+    if let Some(members) = fleet::members(context, &args.fleet).await? {
+        return fleet::apply(context, args, members).await;
+    }
     let url = context.config.require_database_url()?;
     let dir = context.config.dir();
     // Everything that can be wrong with the directory is said before the database is touched.
     let ours = Migrations::read(&dir)?;
     ours.require_any()?;
     let migrations = embed::Migrations::load(&dir)?;
-    if Connection::create_if_missing(&url)? && !context.report.quiet && !context.report.json {
-        context.report.say(format!("{}\n", paint(style::ACCENT, format!("made a new database: {}", redact(&url)))))?;
+    let options = options(context, args, stop_on_interruption());
+    let report = one(context, &url, &ours, &migrations, &options, progress(context)).await?;
+    context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "apply", "report": report }))?;
+    if !context.report.quiet {
+        context.report.say(summary(&report))?;
     }
-    drift::refuse(context, &url, &ours, &migrations).await?;
-    let options = ApplyOptions {
+    Ok(Outcome::Done)
+}
+
+/// One database, from the first look at it to the last step.
+pub(super) async fn one(
+    context: &Context,
+    url: &str,
+    ours: &Migrations,
+    migrations: &embed::Migrations,
+    options: &ApplyOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<ApplyReport> {
+    if Connection::create_if_missing(url)? && !context.report.quiet && !context.report.json {
+        context.report.say(format!("{}\n", paint(style::ACCENT, format!("made a new database: {}", redact(url)))))?;
+    }
+    drift::refuse(context, url, ours, migrations).await?;
+    match admin::apply(url, migrations, options, progress).await {
+        Ok(report) => Ok(report),
+        Err(error) => Err(stopped_at(error, url, migrations).await),
+    }
+}
+
+/// As the command line and the file say.
+pub(super) fn options(context: &Context, args: &ApplyArgs, stop: watch::Receiver<bool>) -> ApplyOptions {
+    ApplyOptions {
         until: args.until.into(),
         app: app(context),
         wait: Some(args.wait),
         soak: args.soak,
         pace: context.config.pace(args.max_stall),
-        stop: Some(stop_on_interruption()),
+        stop: Some(stop),
         ..ApplyOptions::default()
-    };
-    let report = match admin::apply(&url, &migrations, &options, progress(context)).await {
-        Ok(report) => report,
-        Err(error) => return Err(stopped_at(error, &url, &migrations).await),
-    };
-    context.report.json(&json!({ "format": JSON_FORMAT, "command": "apply", "report": report }))?;
-    if !context.report.quiet {
-        context.report.say(summary(&report))?;
     }
-    Ok(Outcome::Done)
 }
 
 /// Whoever stopped it wants to know in one line how far it came.
@@ -101,12 +125,12 @@ pub(super) fn app(context: &Context) -> String {
     context.config.file.app.clone().unwrap_or_else(|| "cargo-schemadiff".to_owned())
 }
 
-/// Bars and lines for people.
+/// Bars and lines for people, a line of JSON for each event for programs.
 pub(super) fn progress(context: &Context) -> Arc<dyn Progress> {
-    if context.report.json && context.report.quiet {
-        Arc::new(NoProgress)
-    } else {
-        Arc::new(Terminal::new(context.report.quiet))
+    match (context.report.json, context.report.quiet) {
+        (true, true) => Arc::new(NoProgress),
+        (true, false) => Arc::new(Lines::new(context.report, None)),
+        (false, quiet) => Arc::new(Terminal::new(quiet)),
     }
 }
 

@@ -67,6 +67,27 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
+/// Many databases at once.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FleetArgs {
+    /// Do it to many databases: a file with an address a line, perhaps behind a name; `-` is standard input
+    #[arg(long, value_name = "FILE", help_heading = "Fleet", conflicts_with = "fleet_query")]
+    pub fleet: Option<PathBuf>,
+    /// Do it to many databases: a query on the configured one that gives addresses, or names and addresses
+    #[arg(long, value_name = "SQL", help_heading = "Fleet")]
+    pub fleet_query: Option<String>,
+    /// So many databases at the same time
+    #[arg(long, value_name = "N", help_heading = "Fleet", default_value_t = 8,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub parallel: u32,
+    /// So many of the first databases come alone, and the others only when they are done
+    #[arg(long, value_name = "N", help_heading = "Fleet", default_value_t = 1)]
+    pub canary: u32,
+    /// After a failure go on with the databases that are left, unless a canary failed
+    #[arg(long, help_heading = "Fleet")]
+    pub keep_going: bool,
+}
+
 /// `failed-rows`.
 #[derive(Debug, Args)]
 pub struct FailedRowsArgs {
@@ -141,6 +162,9 @@ pub struct ApplyArgs {
     /// size of batches follow from it [default: schemadiff.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
     pub max_stall: Option<Duration>,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `speed`.
@@ -194,6 +218,9 @@ impl From<Until> for Phase {
 pub struct AbortArgs {
     /// The migration [default: the newest one that is under way]
     pub migration: Option<String>,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `status`.
@@ -205,6 +232,9 @@ pub struct StatusArgs {
     /// How often to look
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s", requires = "watch")]
     pub interval: Duration,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `retire`.

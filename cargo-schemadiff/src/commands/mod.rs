@@ -11,6 +11,7 @@ mod demo;
 mod diff;
 mod drift;
 mod failed_rows;
+mod fleet;
 mod new;
 mod pace;
 mod planning;

@@ -8,7 +8,7 @@ use schemadiff::{
 };
 use serde_json::json;
 
-use super::{Outcome, args::StatusArgs, context::Context, interruption};
+use super::{Outcome, args::StatusArgs, context::Context, fleet, interruption};
 use crate::{
     Result,
     migrations::LOCK_FILE,
@@ -19,6 +19,9 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
+    if let Some(members) = fleet::members(context, &args.fleet).await? {
+        return fleet::status(context, &args.fleet, members, migrations(context)?).await;
+    }
     let url = context.config.require_database_url()?;
     if !args.watch {
         let status = admin::status(&url, migrations(context)?.as_ref()).await?;

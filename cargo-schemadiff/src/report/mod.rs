@@ -114,7 +114,8 @@ impl Report {
         let _ = writeln!(anstream::stderr(), "{}: {rest}", paint(style::BAD, head));
         if self.json {
             let document = serde_json::json!({ "format": JSON_FORMAT, "error": error_json(error) });
-            let _ = print(&format!("{document:#}\n"));
+            // One line, because it may be the last of several.
+            let _ = print(&format!("{document}\n"));
         }
     }
 }

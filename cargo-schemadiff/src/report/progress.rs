@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +12,7 @@ use schemadiff::{
     plan::Phase,
 };
 
-use super::{count, duration, paint, style};
+use super::{Report, count, duration, paint, style};
 
 /// A spinner for something without a known end; hidden when standard error is no terminal.
 pub fn spinner(what: &str, visible: bool) -> ProgressBar {
@@ -43,6 +43,47 @@ fn target(visible: bool) -> ProgressDrawTarget {
     if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
 
+/// Between two lines about a backfill or a long statement, where there are no bars.
+const NOW_AND_THEN: Duration = Duration::from_secs(30);
+/// Between two events of the same kind about one backfill.
+const NOT_MORE_OFTEN: Duration = Duration::from_secs(1);
+
+/// Tells a program what the executor does: one JSON object a line on standard output.
+pub struct Lines {
+    report: Report,
+    /// The database's name, where there are several.
+    database: Option<String>,
+    /// When the last batch or progress of the server was told.
+    last: Mutex<Option<Instant>>,
+}
+
+impl Lines {
+    /// For one database, or for the one of that name.
+    pub fn new(report: Report, database: Option<String>) -> Self {
+        Self { report, database, last: Mutex::default() }
+    }
+}
+
+impl Progress for Lines {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Backfill { rows, total, .. } = event {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_last = total.is_some_and(|total| *rows >= total);
+            if !is_last && last.is_some_and(|at| at.elapsed() < NOT_MORE_OFTEN) {
+                return;
+            }
+            *last = Some(Instant::now());
+        }
+        let Ok(mut document) = serde_json::to_value(event) else { return };
+        document["format"] = super::JSON_FORMAT.into();
+        if let Some(database) = &self.database {
+            document["database"] = database.as_str().into();
+        }
+        // A closed standard output shows when the result is written.
+        let _ = self.report.json_line(&document);
+    }
+}
+
 /// Tells a person what the executor does.
 #[derive(Debug, Default)]
 pub struct Terminal {
@@ -55,6 +96,8 @@ struct Now {
     title: String,
     bar: Option<ProgressBar>,
     filling: bool,
+    /// When the last line about a backfill or a long statement was written, where there are no bars.
+    last: Option<Instant>,
     /// The last closed gate that was told, so that it is told once.
     gate: String,
 }
@@ -71,12 +114,31 @@ impl Terminal {
         now.bar = Some(spinner(title, !self.quiet));
     }
 
-    fn filled(&self, now: &mut Now, done: u64, total: Option<u64>, pace: &str) {
+    /// Where there is no terminal, a line now and then has to do.
+    fn now_and_then(&self, now: &mut Now, text: impl FnOnce() -> String) {
+        let is_time = now.last.is_none_or(|at| at.elapsed() >= NOW_AND_THEN);
+        if !self.quiet && is_time && now.bar.as_ref().is_none_or(ProgressBar::is_hidden) {
+            let text = format!("  {}", text());
+            self.line(now, &text);
+            now.last = Some(Instant::now());
+        }
+    }
+
+    fn filled(&self, now: &mut Now, filled: &Filled<'_>) {
+        let Filled { done, total, per_second, left_ms, pace } = *filled;
         if !now.filling {
             now.bar.take().inspect(ProgressBar::finish_and_clear);
-            now.bar = Some(rows(&now.title, !self.quiet));
-            now.filling = true;
+            let bar = rows(&now.title, !self.quiet);
+            // What earlier runs have filled says nothing about the speed of this one.
+            bar.set_position(done);
+            bar.reset_eta();
+            (now.bar, now.filling, now.last) = (Some(bar), true, Some(Instant::now()));
         }
+        self.now_and_then(now, || {
+            let of = total.map(|total| format!(" of {}", count(total.max(done)))).unwrap_or_default();
+            let left = left_ms.map(|ms| format!(", {} left", duration(Duration::from_millis(ms)))).unwrap_or_default();
+            format!("filled   {}{of} rows, {per_second:.0} rows/s{left}; {pace}", count(done))
+        });
         if let Some(bar) = &now.bar {
             if let Some(total) = total {
                 bar.set_length(total.max(done));
@@ -101,6 +163,15 @@ impl Terminal {
     }
 }
 
+/// How far a backfill is.
+struct Filled<'f> {
+    done: u64,
+    total: Option<u64>,
+    per_second: f64,
+    left_ms: Option<u64>,
+    pace: &'f str,
+}
+
 impl Now {
     fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
@@ -123,7 +194,21 @@ impl Progress for Terminal {
         match event {
             Event::LedgerCreated => self.line(now, "  the ledger was created"),
             Event::StepStarted { title, .. } => self.started(now, title),
-            Event::Backfill { rows, total, pace, .. } => self.filled(now, *rows, *total, pace),
+            Event::Backfill { rows, total, pace, per_second, left_ms, .. } => {
+                let (done, total, per_second, left_ms) = (*rows, *total, *per_second, *left_ms);
+                self.filled(now, &Filled { done, total, per_second, left_ms, pace });
+            }
+            Event::ServerProgress { phase, done, total, .. } => {
+                let share = |total: u64| (*done * 100).checked_div(total).map(|percent| format!(", {percent} %"));
+                let text = format!("{phase}{}", share(*total).unwrap_or_default());
+                if let Some(bar) = &now.bar {
+                    bar.set_message(format!("{}: {text}", now.title));
+                }
+                self.now_and_then(now, || format!("building {text}"));
+            }
+            Event::Reconnecting { attempt, cause, .. } => {
+                self.line(now, &warn(format!("{cause}; connecting again, attempt {attempt}")));
+            }
             Event::FiresTriggers { table, triggers, .. } => {
                 let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 let text = format!("filling runs triggers of {table} for rows that exist: {names}");

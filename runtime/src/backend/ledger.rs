@@ -27,6 +27,9 @@ pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
                     and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user"
                 .to_owned(),
         },
+        ErrorClass::Connection => {
+            Error::ConnectionLost { doing: doing.to_owned(), code: error.code, cause: error.message }
+        }
         _ => Error::Database { doing: doing.to_owned(), code: error.code, cause: error.message },
     }
 }

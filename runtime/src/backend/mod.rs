@@ -253,6 +253,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
         let _ = own;
         async { Ok(Signals::default()) }
     }
+    /// How far the server says that a long statement of another session is: its phase, how much of it is done, and of how
+    /// much. None when it says nothing.
+    fn server_progress(&mut self, session: i64) -> impl Future<Output = DbResult<Option<(String, u64, u64)>>> + Send {
+        let _ = session;
+        async { Ok(None) }
+    }
     /// The user's triggers that run when an UPDATE changes these columns of the table, by name.
     fn update_triggers(
         &mut self,

@@ -20,7 +20,7 @@ use super::{
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Aside, Backend, Pacing, aside, ledger, pace},
+    backend::{Aside, Backend, MigrationState, Pacing, aside, ledger, pace},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -114,6 +114,27 @@ pub async fn apply(
     progress: Arc<dyn Progress>,
 ) -> Result<ApplyReport> {
     by_engine!(url, apply_on(migrations, options, progress))
+}
+
+/// Whether every migration has been carried out, found out with one question.
+///
+/// # Errors
+/// When the database cannot be read, and when these migrations and its ledger are not one history.
+pub async fn is_settled(url: &str, migrations: &Migrations) -> Result<bool> {
+    by_engine!(url, is_settled_on(migrations))
+}
+
+async fn is_settled_on<B: Backend>(url: &str, migrations: &Migrations) -> Result<bool> {
+    let history = history_for::<B>(migrations)?;
+    let known: Vec<&str> = history.entries().iter().map(|e| e.head.id.as_str()).collect();
+    let mut db = B::connect(&B::target(url)?).await?;
+    let ledger = ledger::read(&mut db, &known).await;
+    db.close().await;
+    let Some(ledger) = ledger? else { return Ok(false) };
+    Ok(history.entries().iter().all(|entry| {
+        let row = ledger.migration(&entry.head.id);
+        row.is_some_and(|row| row.state == MigrationState::Done && row.checksum == entry.head.checksum)
+    }))
 }
 
 /// What has been done, who runs, and what waits for whom. Works on a database without a ledger.

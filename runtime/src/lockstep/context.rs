@@ -133,9 +133,11 @@ impl Failed {
     pub(super) fn explain<B: Backend>(self, plan: &Plan, step: &Step) -> Error {
         let Self { error, statement } = self;
         match (error.class, statement) {
-            (ErrorClass::Connection, _) => {
-                Error::Database { doing: format!("carry out step {}", step.id), code: error.code, cause: error.message }
-            }
+            (ErrorClass::Connection, _) => Error::ConnectionLost {
+                doing: format!("carry out step {}", step.id),
+                code: error.code,
+                cause: error.message,
+            },
             (_, Some(statement)) => Error::StepFailed {
                 migration: plan.id.clone(),
                 step: step.id.clone(),

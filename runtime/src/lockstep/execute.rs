@@ -95,6 +95,48 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
     }
 }
 
+/// Says how far the server is with a statement that takes long, seen through a connection of its own; ends with this value.
+struct Onlooker(Option<tokio::task::JoinHandle<()>>);
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Between two looks; what is shorter needs none.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Onlooker {
+    async fn start<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Self {
+        let Ok(Some(session)) = db.session().await else { return Self(None) };
+        let (target, ctx) = (db.connected_to().clone(), ctx.clone());
+        let (migration, step) = (plan.id.clone(), step.id.clone());
+        Self(Some(tokio::spawn(async move {
+            let mut own: Option<B> = None;
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let mut db = match own.take() {
+                    Some(db) => db,
+                    None => match B::connect(&target).await {
+                        Ok(db) => db,
+                        Err(_) => continue,
+                    },
+                };
+                // Without it the step still runs, only nobody sees how far it is.
+                let Ok(seen) = db.server_progress(session).await else { continue };
+                own = Some(db);
+                if let Some((phase, done, total)) = seen {
+                    let (migration, step, phase) = (&migration, &step, &phase);
+                    ctx.tell(&Event::ServerProgress { migration, step, phase, done, total });
+                }
+            }
+        })))
+    }
+}
+
 /// One transaction with the retry ladder around it.
 async fn transaction<B: Backend>(
     db: &mut B,
@@ -350,6 +392,7 @@ async fn run_outside<B: Backend>(
     if !transactions.is_empty() {
         ctx.tell(&Event::OldTransactions { migration: &plan.id, step: &step.id, transactions: &transactions });
     }
+    let _onlooker = Onlooker::start(db, ctx, plan, step).await;
     for sql in statements(step, way) {
         if ctx.stop.check().is_err() {
             return Ok(false);

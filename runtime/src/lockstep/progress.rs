@@ -79,6 +79,26 @@ pub enum Event<'a> {
         /// The sessions that were in the way, as far as they could be found out.
         blockers: &'a [Blocker],
     },
+    /// The connection broke, and another one is made after a pause.
+    Reconnecting {
+        /// Which attempt it will be, from 1.
+        attempt: u32,
+        /// The pause before it.
+        pause_ms: u64,
+        /// What broke.
+        cause: &'a str,
+    },
+    /// How far a statement is that takes long, as the server itself says.
+    ServerProgress {
+        migration: &'a str,
+        step: &'a str,
+        /// What the server does at this moment, in its own words.
+        phase: &'a str,
+        /// How much of it is done; in blocks, rows or sessions.
+        done: u64,
+        /// Of how much; 0 where that is not known.
+        total: u64,
+    },
     /// A concurrent index build will wait for these transactions.
     OldTransactions {
         migration: &'a str,
@@ -118,8 +138,10 @@ pub enum Event<'a> {
         rows: u64,
         /// Rows that waited when it began, where that is known.
         total: Option<u64>,
-        /// Rows filled per second, in this run alone.
+        /// Rows filled per second, lately.
         per_second: f64,
+        /// Milliseconds that are left at this rate, where that can be said.
+        left_ms: Option<u64>,
         /// How fast it may go at this moment, and why.
         pace: &'a str,
     },
@@ -210,6 +232,10 @@ pub struct TracingProgress;
 impl Progress for TracingProgress {
     fn event(&self, event: &Event<'_>) {
         match event {
+            Event::ServerProgress { .. } => tracing::debug!(target: "schemadiff", ?event, "step"),
+            Event::Reconnecting { attempt, cause, .. } => {
+                tracing::warn!(target: "schemadiff", attempt, cause, "the connection broke, another one is made");
+            }
             Event::Backfill { .. } => tracing::debug!(target: "schemadiff", ?event, "backfill"),
             Event::Retrying { attempt, cause, blockers, step, .. } => {
                 tracing::warn!(target: "schemadiff", step, attempt, cause, ?blockers, "step is tried again");

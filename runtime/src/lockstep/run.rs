@@ -20,6 +20,9 @@ use crate::{
     waiting::Evidence,
 };
 
+/// A connection that has held for so long was a good one: trouble after that is new trouble.
+const STEADY: Duration = Duration::from_secs(60);
+
 /// A connection that holds the work of this database.
 pub(super) struct Work<B: Backend> {
     db: B,
@@ -179,8 +182,57 @@ impl<B: Backend> Work<B> {
         self.db.close().await;
     }
 
-    /// Step by step up to and with phase `until`, as far as the gate lets it.
+    /// Step by step up to and with phase `until`, as far as the gate lets it. When the connection breaks, because the server
+    /// restarts or for whatever reason, it goes on with another one, where the ledger says.
     pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
+        let (mut trouble, mut attempt) = (Instant::now(), 0);
+        loop {
+            let began = Instant::now();
+            match self.go_on(until, done).await {
+                Err(error) if error.is_connection() => {
+                    if attempt == 0 || began.elapsed() > STEADY {
+                        (trouble, attempt) = (Instant::now(), 0);
+                    }
+                    self.reconnect(error, trouble, &mut attempt).await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes the work again with a connection of its own; the one that broke may keep its lock for a while.
+    async fn reconnect(&mut self, error: Error, trouble: Instant, attempt: &mut u32) -> Result<()> {
+        let mut error = error;
+        loop {
+            *attempt += 1;
+            if !self.ctx.retry.allows(*attempt, trouble.elapsed()) {
+                return Err(error);
+            }
+            let pause = self.ctx.retry.pause(*attempt);
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            self.ctx.tell(&Event::Reconnecting { attempt: *attempt, pause_ms, cause: &error.to_string() });
+            self.ctx.stop.sleep(pause).await?;
+            let target = self.db.connected_to().clone();
+            let taken = match B::connect(&target).await {
+                Ok(db) => Self::try_take(db, &self.ctx).await,
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(Ok(fresh)) => {
+                    (self.db, self._beat) = (fresh.db, fresh._beat);
+                    return Ok(());
+                }
+                Ok(Err((db, holder))) => {
+                    db.close().await;
+                    error = Error::WorkerBusy { holder };
+                }
+                Err(again) if again.is_connection() => error = again,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    async fn go_on(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
         let mut shut: Option<(String, Vec<Holder>)> = None;
         loop {
             self.ctx.stop.check()?;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_rows;
 mod demo;
+mod fleet;
 mod interruption;
 mod kills;
 mod migrations;

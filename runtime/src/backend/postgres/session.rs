@@ -364,6 +364,21 @@ impl Backend for Postgres {
         super::signals::read(self, own).await
     }
 
+    async fn server_progress(&mut self, session: i64) -> DbResult<Option<(String, u64, u64)>> {
+        let sql = format!(
+            "SELECT phase, CASE WHEN blocks_total > 0 THEN blocks_done WHEN tuples_total > 0 THEN tuples_done \
+             ELSE lockers_done END, CASE WHEN blocks_total > 0 THEN blocks_total WHEN tuples_total > 0 THEN tuples_total \
+             ELSE lockers_total END FROM pg_catalog.pg_stat_progress_create_index WHERE pid = {session}"
+        );
+        let row = self.rows(&sql, &[]).await?.into_iter().next();
+        Ok(row.and_then(|row| {
+            let mut cells = row.into_iter().flatten();
+            let phase = cells.next()?;
+            let mut number = || cells.next().and_then(|text| text.parse().ok()).unwrap_or_default();
+            Some((phase, number(), number()))
+        }))
+    }
+
     async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {
         // 16 in `tgtype` is UPDATE; a trigger with a list of columns runs when one of them is assigned to.
         let sql = "SELECT CAST(g.tgname AS text) FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid \

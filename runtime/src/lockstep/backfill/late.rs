@@ -54,7 +54,10 @@ pub(in crate::lockstep) async fn late_rows<B: Backend>(
     ctx.rounds.rest(of, began.elapsed());
     match result {
         // The pass in contract asks for every row again, and fails where it has to.
-        Err(error) if !matches!(error, Error::Interrupted | Error::LostWork | Error::Database { .. }) => {
+        Err(error)
+            if !matches!(error, Error::Interrupted | Error::LostWork | Error::Database { .. })
+                && !error.is_connection() =>
+        {
             tracing::warn!(target: "schemadiff", step = step.id, %error, "rows of the old version are not filled yet");
             Ok(())
         }

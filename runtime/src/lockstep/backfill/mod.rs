@@ -2,21 +2,20 @@
 //! end. `walk` knows how far it is, `worker` carries the batches out.
 
 mod late;
+mod rate;
 mod values;
 mod walk;
 mod worker;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
 
 use self::{
+    rate::Rate,
     values::Values,
     walk::{Cursor, Walk},
     worker::Worker,
@@ -48,7 +47,7 @@ struct Job {
     /// Rows filled by earlier runs, and by this one.
     earlier: u64,
     rows: AtomicU64,
-    began: Instant,
+    rate: Rate,
     /// One worker has failed: the others end after their batch.
     failed: AtomicBool,
     /// Where a function of the application gives the values.
@@ -68,7 +67,7 @@ impl Job {
             walk: Mutex::default(),
             earlier,
             rows: AtomicU64::new(0),
-            began: Instant::now(),
+            rate: Rate::new(),
             failed: AtomicBool::new(false),
             values,
         })
@@ -88,17 +87,12 @@ impl Job {
         }
     }
 
-    #[allow(clippy::cast_precision_loss)] // a rate for people
     fn tell(&self, ctx: &Context, total: Option<u64>, pace: &str) {
         let rows = self.rows.load(Ordering::Relaxed);
-        ctx.tell(&Event::Backfill {
-            migration: &self.plan.id,
-            step: &self.step.id,
-            rows: self.earlier + rows,
-            total,
-            per_second: rows as f64 / self.began.elapsed().as_secs_f64().max(0.001),
-            pace,
-        });
+        let (per_second, done) = (self.rate.saw(rows), self.earlier + rows);
+        let left_ms = total.and_then(|total| rate::left_ms(total.saturating_sub(done), per_second));
+        let (migration, step) = (&self.plan.id, &self.step.id);
+        ctx.tell(&Event::Backfill { migration, step, rows: done, total, per_second, left_ms, pace });
     }
 }
 

@@ -1,0 +1,134 @@
+//! Many databases with one command.
+
+use std::fmt::Write as _;
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+use serde_json::Value;
+
+use super::support::{Project, Run, snapshot};
+
+/// A project with two migrations, and a list of SQLite files that are not there yet.
+fn shards(many: usize) -> Project {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.write("two.toml", &snapshot("sqlite", &[("users", &["email", "note"])]));
+    project.write("schemadiff.toml", "dialect = \"sqlite\"\n");
+    project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+    project.run(&["new", "note", "--to", "file:two.toml"]).expect(0);
+    project.write("fleet.txt", &list(many));
+    project
+}
+
+fn list(many: usize) -> String {
+    (0..many).fold("# one file for each tenant\n".to_owned(), |mut list, n| {
+        writeln!(list, "tenant-{n:03} sqlite:{n}.db").unwrap();
+        list
+    })
+}
+
+/// The last line of the output: the events are before it.
+fn last(run: &Run) -> Value {
+    serde_json::from_str(run.out.lines().last().unwrap()).unwrap()
+}
+
+fn states(document: &Value) -> Vec<&str> {
+    document["databases"].as_array().unwrap().iter().map(|d| d["state"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn five_hundred_tenants_are_migrated_and_then_have_nothing_to_do() {
+    let project = shards(500);
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0);
+    let document = last(&run);
+    assert_eq!(document["summary"], serde_json::json!({ "done": 500, "failed": 0, "not_begun": 0 }));
+    let event: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+    assert!(event["event"].is_string() && event["database"] == "tenant-000", "the canary is the first: {event}");
+    let again = last(&project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0));
+    let steps = |d: &Value| d["report"]["steps"].as_array().unwrap().len();
+    assert!(again["databases"].as_array().unwrap().iter().all(|d| steps(d) == 0));
+    let status = project.run(&["status", "--fleet", "fleet.txt"]).expect(0);
+    assert!(status.out.ends_with("500 databases: 500 done\n"), "{}", status.out.lines().last().unwrap_or_default());
+}
+
+#[test]
+fn a_canary_that_fails_keeps_the_others_as_they_are() {
+    let project = shards(6);
+    project.write("0.db", "this is no database, and long enough for SQLite to look at what its header says it is");
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--keep-going", "--json"]);
+    assert_ne!(run.code, Some(0));
+    let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let document = &lines[lines.len() - 2];
+    assert_eq!(states(document)[..2], ["failed", "not_begun"], "{document}");
+    assert_eq!(lines[lines.len() - 1]["error"]["code"], "SD0746");
+    assert!(!project.path().join("1.db").exists(), "nothing was begun behind it");
+
+    std::fs::remove_file(project.path().join("0.db")).unwrap();
+    project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
+}
+
+#[test]
+fn a_failure_stops_what_is_not_begun_or_is_collected_and_a_second_run_goes_on() {
+    let project = shards(30);
+    project.write("7.db", "this is no database, and long enough for SQLite to look at what its header says it is");
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "1", "-q", "--json"]);
+    assert_ne!(run.code, Some(0));
+    let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+    let found = states(&document);
+    assert_eq!((found[6], found[7], found[8]), ("done", "failed", "not_begun"), "{found:?}");
+
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "4", "--keep-going", "-q", "--json"]);
+    let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+    assert_eq!(document["summary"], serde_json::json!({ "done": 29, "failed": 1, "not_begun": 0 }));
+    let status = project.run(&["status", "--fleet", "fleet.txt", "--json"]).expect_error("SD0513");
+    let document: Value = serde_json::from_str(status.out.lines().next().unwrap()).unwrap();
+    assert_eq!((states(&document)[7], states(&document)[8]), ("unreachable", "done"));
+    std::fs::remove_file(project.path().join("7.db")).unwrap();
+    let run = last(&project.run(&["apply", "--fleet", "fleet.txt", "-q", "--json"]).expect(0));
+    let worked = run["databases"].as_array().unwrap().iter().filter(|d| d["report"]["steps"] != serde_json::json!([]));
+    assert_eq!(worked.map(|d| d["name"].as_str().unwrap()).collect::<Vec<_>>(), ["tenant-007"], "only what was left");
+}
+
+#[tokio::test]
+async fn a_query_names_the_databases_and_a_migration_is_taken_back_on_all() {
+    let (project, databases) = (Project::empty(), [(); 12].map(|()| TestDatabase::new(Dialect::Postgres)));
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email"])]));
+    project.write("two.toml", &snapshot("postgres", &[("users", &["email", "note"])]));
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", databases[0].url));
+    project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+    databases[0].execute("CREATE SCHEMA control; CREATE TABLE control.tenants (name text, url text)").await;
+    for (n, database) in databases.iter().enumerate() {
+        databases[0].execute(&format!("INSERT INTO control.tenants VALUES ('t{n}', '{}')", database.url)).await;
+    }
+    let query = ["--fleet-query", "SELECT name, url FROM control.tenants ORDER BY url = current_database(), name"];
+    project.run(&[&["apply"], &query[..]].concat()).expect(0);
+    let run = project.run(&["new", "note", "--to", "file:two.toml"]).expect(0);
+    let id = std::fs::read_dir(project.path().join("migrations")).unwrap();
+    let mut ids: Vec<_> = id.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    ids.retain(|id| id.ends_with("_note"));
+    assert_eq!(ids.len(), 1, "{run:?}");
+    project.run(&[&["apply", "--until", "expand"], &query[..]].concat()).expect(0);
+    for database in &databases {
+        assert!(database.text("SELECT note FROM users UNION ALL SELECT 'there'").await.is_some());
+    }
+    project.run(&[&["abort"], &query[..]].concat()).expect_error("SD0231");
+    let run = project.run(&[&["abort", &ids[0], "--json", "-q"], &query[..]].concat()).expect(0);
+    assert!(last(&run)["databases"].as_array().unwrap().iter().all(|d| d["aborted"] == true), "{run:?}");
+    for database in &databases {
+        assert!(database.try_execute("SELECT note FROM users").await.is_err());
+    }
+}
+
+#[test]
+fn a_list_with_a_mistake_is_refused_as_a_whole_and_shows_no_password() {
+    let project = shards(1);
+    for list in ["", "a postgres://app:hunter2@h/x\nb postgres://other:hunter2@h/x\n", "nonsense hunter2\n"] {
+        project.write("fleet.txt", list);
+        let run = project.run(&["apply", "--fleet", "fleet.txt", "-vv"]).expect_error("SD0230");
+        assert!(!run.err.contains("hunter2"), "{run:#?}");
+    }
+    project.write("fleet.txt", "a postgres://app:hunter2@h/x?options=-c%20search_path%3Dt1\n");
+    let run = project.run(&["apply", "--fleet", "fleet.txt"]).expect_error("SD0230");
+    assert!(run.err.contains("search_path"), "{run:#?}");
+    project.run(&["apply", "--fleet", "no-such-file.txt"]).expect_error("SD0230");
+}
