@@ -374,6 +374,16 @@ pub enum Error {
     #[error("the ledger and the plans contradict each other: {cause}")]
     Contradiction { cause: String },
 
+    /// The database lives in the memory of one connection.
+    #[error("a database in memory belongs to one connection, and migrations are carried out through another")]
+    InMemory,
+    /// Diesel was asked to revert a step.
+    #[error("migration {migration} is not taken back step by step through Diesel")]
+    NotThroughDiesel { migration: String },
+    /// The thread that works for callers without an async runtime.
+    #[error("the thread that carries out migrations cannot go on: {cause}")]
+    Thread { cause: String },
+
     /// Stopped on request.
     #[error("stopped on request; what was done is recorded, and the next run goes on from there")]
     Interrupted,
@@ -410,6 +420,9 @@ impl Error {
             Self::ServerTooOld { .. } => "SD0554",
             Self::Address => "SD0250",
             Self::EngineMissing { .. } => "SD0251",
+            Self::InMemory => "SD0258",
+            Self::NotThroughDiesel { .. } => "SD0669",
+            Self::Thread { .. } => "SD0769",
             Self::Retired { .. } => "SD0650",
             Self::NotServed { .. } => "SD0651",
             Self::AbortAfterContract { .. } => "SD0652",

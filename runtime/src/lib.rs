@@ -7,6 +7,8 @@ pub mod artifact;
 #[cfg(feature = "lockstep")]
 pub mod backend;
 pub mod compat;
+#[cfg(feature = "diesel")]
+pub mod diesel;
 #[cfg(feature = "lockstep")]
 pub mod embed;
 #[cfg(feature = "lockstep")]

@@ -2,11 +2,14 @@
 //!
 //! Everything here panics when it cannot do its work: a test without its server has failed, never been skipped.
 
+pub mod document;
 pub mod engine;
 pub mod fixture;
 pub mod golden;
 pub mod histories;
 pub mod lockstep;
+pub mod program;
+pub mod replica;
 pub mod twin;
 
 /// The examples of the attribute reference are compiled.

@@ -20,6 +20,7 @@ const RUNTIME: &[(&str, &[&str])] = &[
     ("error", &["model", "compat", "waiting"]),
     ("embed", &["model", "plan", "error"]),
     ("backend", &["model", "compat", "plan", "waiting", "error"]),
+    ("diesel", &["model", "error", "backend", "lockstep"]),
     ("lockstep", &["model", "artifact", "compat", "plan", "waiting", "error", "embed", "backend"]),
 ];
 

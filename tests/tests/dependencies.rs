@@ -70,3 +70,34 @@ fn everything_comes_from_the_registry_or_the_workspace() {
     let found: Vec<_> = metadata().packages.into_iter().filter(outside).map(|p| p.name.to_string()).collect();
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// What the features for Diesel bring into an application: no native library, and none of Diesel's backends.
+#[test]
+fn the_features_for_diesel_need_no_native_library() {
+    let tree = |features: &str| {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.current_dir(workspace()).args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--package",
+            "schemadiff",
+            "--edges",
+            "normal,build",
+        ]);
+        cargo.args(["--prefix", "none", "--format", "{lib} {f}", "--features", features]);
+        let output = cargo.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let tree = tree("postgres,diesel-r2d2");
+    let lines: BTreeSet<&str> = tree.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("r2d2")), "{tree}");
+    let native: Vec<_> =
+        lines.iter().filter(|line| line.split(' ').next().is_some_and(|l| l.ends_with("_sys"))).collect();
+    // The interfaces of the operating system to Rust are no libraries to install.
+    let native: Vec<_> = native.into_iter().filter(|line| !line.starts_with("linux_raw_sys")).collect();
+    assert!(native.is_empty(), "{native:?}");
+    let diesel: Vec<_> = lines.iter().filter(|line| line.starts_with("diesel ")).collect();
+    assert_eq!(diesel, [&"diesel r2d2"], "no backend and no default features");
+}

@@ -128,6 +128,19 @@ pub fn settled(rows: &[MigrationRow]) -> String {
     format!("{LEDGER_FORMAT}\n{}", lines.join("\n"))
 }
 
+/// A text literal of the engine.
+#[cfg(feature = "diesel")]
+pub(crate) fn literal(dialect: Dialect, text: &str) -> String {
+    match dialect {
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => postgres::Postgres::literal(text),
+        #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
+        Dialect::Sqlite => sqlite::Sqlite::literal(text),
+        #[allow(unreachable_patterns)]
+        _ => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
 /// What differs between engines in the SQL that both speak on the ledger. `{}` stands for the argument.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerSql {
@@ -278,6 +291,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Sessions that cannot be told from those of these applications that came through the hook (same user, same
     /// application name), and did not. None where the engine has no sessions.
     fn sessions_without_hook(&mut self, apps: &[String]) -> impl Future<Output = DbResult<Vec<Unhooked>>> + Send;
+    /// The versions in Diesel's table of migrations, wherever it is; none where there is no such table.
+    #[cfg(feature = "diesel")]
+    fn recorded_by_diesel(&mut self) -> impl Future<Output = DbResult<Vec<String>>> + Send;
     /// Rows whose parents are missing in these tables and the tables that refer to them; 0 where the engine enforces it.
     fn foreign_key_violations(&mut self, tables: &[String]) -> impl Future<Output = DbResult<u64>> + Send;
 

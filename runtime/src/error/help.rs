@@ -113,6 +113,12 @@ impl Error {
             Self::WorkerBusy { .. } => one("wait for it, or stop it; see `cargo schemadiff status`"),
             Self::NotServedInTime { .. } => one("see `cargo schemadiff status` for what is waited for, or raise the deadline"),
             Self::Contradiction { .. } => one("report this with the plan and the output of `cargo schemadiff status --json`"),
+            Self::InMemory => one("use a file, or PostgreSQL; a test can have a file in a temporary directory"),
+            Self::NotThroughDiesel { migration } => vec![
+                format!("take the whole migration back with `cargo schemadiff abort {migration}`, before its contract phase"),
+                "or go forward: write a new migration that leads where you want".to_owned(),
+            ],
+            Self::Thread { .. } => one("start the program again; what was done is on record"),
             Self::Interrupted => one("apply again to go on"),
         }
     }

@@ -305,7 +305,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
 }
 
 /// The migrations, if they are for this engine. An empty set is for every engine.
-fn history_for<B: Backend>(migrations: &Migrations) -> Result<Arc<History>> {
+pub(super) fn history_for<B: Backend>(migrations: &Migrations) -> Result<Arc<History>> {
     let history = migrations.history()?;
     let plans = history.snapshot().dialect;
     if plans != B::DIALECT {
@@ -315,7 +315,7 @@ fn history_for<B: Backend>(migrations: &Migrations) -> Result<Arc<History>> {
 }
 
 /// Connects and makes sure that there is a ledger of the same history.
-async fn open<B: Backend>(url: &str, ctx: &Context) -> Result<B> {
+pub(super) async fn open<B: Backend>(url: &str, ctx: &Context) -> Result<B> {
     let mut db = B::connect(&B::target(url)?).await?;
     let ledger = match ctx.ledger(&mut db).await? {
         Some(ledger) => ledger,
@@ -356,7 +356,7 @@ async fn to_the_end<B: Backend>(
     let mut told = Vec::new();
     loop {
         match work.advance(until, &mut report.steps).await? {
-            Advance::Finished => {
+            Advance::Finished | Advance::Reached => {
                 report.left = work.left().await?;
                 return Ok(());
             }

@@ -55,12 +55,12 @@ pub enum Role {
 #[derive(Clone)]
 pub struct Builder {
     app: String,
-    migrations: Migrations,
+    pub(super) migrations: Migrations,
     schema: Option<Schema>,
     url: Option<String>,
-    contract: Contract,
-    role: Role,
-    wait: Duration,
+    pub(super) contract: Contract,
+    pub(super) role: Role,
+    pub(super) wait: Duration,
     revision: Option<String>,
     grace: Duration,
     soak: Duration,
@@ -69,7 +69,7 @@ pub struct Builder {
     pace: Pace,
     backfills: Backfills,
     retry: Retry,
-    progress: Arc<dyn Progress>,
+    pub(super) progress: Arc<dyn Progress>,
     probe: Probe,
 }
 
@@ -246,17 +246,14 @@ impl Builder {
         let probe = self.probe.clone();
         let started = self.start_somewhere().await;
         match &started {
-            Ok(_) => probe.set(Standing::Serving).await,
-            Err(error) => probe.set(Standing::Final(error.to_string())).await,
+            Ok(_) => probe.set(Standing::Serving),
+            Err(error) => probe.set(Standing::Final(error.to_string())),
         }
         started
     }
 
     async fn start_somewhere(self) -> Result<Lockstep> {
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => std::env::var("DATABASE_URL").map_err(|_| Error::Address)?,
-        };
+        let url = self.address()?;
         match dialect_of(&url)? {
             #[cfg(feature = "postgres")]
             Dialect::Postgres => self.start_on::<crate::backend::postgres::Postgres>(url).await,
@@ -264,6 +261,37 @@ impl Builder {
             Dialect::Sqlite => self.start_on::<crate::backend::sqlite::Sqlite>(url).await,
             #[allow(unreachable_patterns)]
             dialect => Err(Error::EngineMissing { dialect }),
+        }
+    }
+
+    /// The address that was given, or that of the environment.
+    pub(crate) fn address(&self) -> Result<String> {
+        match &self.url {
+            Some(url) => Ok(url.clone()),
+            None => std::env::var("DATABASE_URL").map_err(|_| Error::Address),
+        }
+    }
+
+    /// The migrations.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn migrations(&self) -> &Migrations {
+        &self.migrations
+    }
+
+    /// What the parts of one run share.
+    pub(super) fn context(&self, history: Arc<History>, stop: watch::Receiver<bool>) -> Context {
+        Context {
+            app: self.app.clone(),
+            token: random_name(),
+            history,
+            progress: Arc::clone(&self.progress),
+            stop: Stop::when(stop),
+            retry: self.retry,
+            grace: self.grace,
+            soak: self.soak,
+            pace: self.pace.clone(),
+            backfills: self.backfills.clone(),
+            rounds: Rounds::default(),
         }
     }
 
@@ -298,19 +326,7 @@ impl Builder {
         let keeper = connected?;
         let identity = self.identity(&history, B::DIALECT)?;
         let (stop, stopped) = watch::channel(false);
-        let ctx = Context {
-            app: self.app.clone(),
-            token: random_name(),
-            history,
-            progress: Arc::clone(&self.progress),
-            stop: Stop::when(stopped.clone()),
-            retry: self.retry,
-            grace: self.grace,
-            soak: self.soak,
-            pace: self.pace.clone(),
-            backfills: self.backfills.clone(),
-            rounds: Rounds::default(),
-        };
+        let ctx = self.context(history, stopped.clone());
         let lease = lease::mine::<B>(identity, self.revision.clone());
         let mut boot = Booting {
             target: &target,
@@ -450,7 +466,7 @@ impl<B: Backend> Booting<'_, B> {
         work.give_back().await;
         match advance? {
             // Nothing to do although steps are left: they wait for a phase that is not this process's to begin.
-            Advance::Finished => Ok(!done.is_empty()),
+            Advance::Finished | Advance::Reached => Ok(!done.is_empty()),
             Advance::Closed { migration, step, holders } => {
                 if names(&holders) != self.told {
                     self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
@@ -472,7 +488,7 @@ impl<B: Backend> Booting<'_, B> {
         }
         let reasons = reasons.iter().map(ToString::to_string);
         let texts: Vec<String> = reasons.chain(queued.iter().map(ToString::to_string)).collect();
-        self.probe.set(Standing::Waiting(texts.clone())).await;
+        self.probe.set(Standing::Waiting(texts.clone()));
         self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
         self.ctx.stop.sleep(jittered(Duration::from_millis(500))).await
     }
@@ -522,7 +538,7 @@ async fn once<B: Backend>(
     let advance = work.advance(until, &mut Vec::new()).await;
     work.give_back().await;
     match advance? {
-        Advance::Finished => Ok(None),
+        Advance::Finished | Advance::Reached => Ok(None),
         Advance::Closed { migration, step, holders } => Ok(Some((migration, step, holders))),
         elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error().map_or(Ok(None), Err),
     }

@@ -79,13 +79,27 @@ impl Lockstep {
 
     /// Gives the lease back and ends the work in the background. Close the pools first.
     pub async fn shutdown(mut self) {
-        self.probe.set(Standing::Stopping).await;
+        self.ending().await;
+    }
+
+    /// Tells everything to end; the future waits until it has.
+    pub(crate) fn ending(&mut self) -> impl Future<Output = ()> + Send + 'static {
         self.stop.send_replace(true);
-        for task in std::mem::take(&mut self.tasks) {
-            if let Err(error) = task.await {
-                tracing::debug!(%error, "a background task ended otherwise than by itself");
+        let (probe, tasks) = (self.probe.clone(), std::mem::take(&mut self.tasks));
+        async move {
+            probe.set(Standing::Stopping);
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::debug!(%error, "a background task ended otherwise than by itself");
+                }
             }
         }
+    }
+
+    /// Where it is connected to, and what it carries.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn carries(&self) -> (&str, &str, &Migrations) {
+        (&self.app, &self.url, &self.migrations)
     }
 }
 

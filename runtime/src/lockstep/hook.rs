@@ -7,7 +7,10 @@ use super::{
     probe::{Probe, Standing},
     retry::jittered,
 };
-use crate::{backend::Registered, error::Error};
+use crate::{
+    backend::{Registered, Retired},
+    error::Error,
+};
 
 /// A connection that can be registered as one of a version.
 pub trait Enter: sqlx::Connection + Send + 'static {
@@ -30,7 +33,9 @@ impl Enter for sqlx::SqliteConnection {
 }
 
 /// How often a connection asks again while the gate looks at its version.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
+/// About how long it waits in between.
+pub(crate) const PAUSE: Duration = Duration::from_millis(60);
 
 pub(super) async fn enter<C: Enter>(
     connection: &mut C,
@@ -42,15 +47,24 @@ pub(super) async fn enter<C: Enter>(
         match connection.enter(app, version).await? {
             Registered::Yes => return Ok(()),
             Registered::Busy | Registered::Changed => {
-                tokio::time::sleep(jittered(Duration::from_millis(60))).await;
+                tokio::time::sleep(jittered(PAUSE)).await;
             }
             Registered::Retired(retired) => {
-                let error = decide::refusal(&retired);
-                probe.set(Standing::Final(error.to_string())).await;
-                return Err(sqlx::Error::Configuration(Box::new(error)));
+                return Err(sqlx::Error::Configuration(Box::new(refused(&retired, probe))));
             }
         }
     }
-    let holder = "the gate has been looking at this version for seconds".to_owned();
-    Err(sqlx::Error::Configuration(Box::new(Error::WorkerBusy { holder })))
+    Err(sqlx::Error::Configuration(Box::new(still_busy())))
+}
+
+/// The version is retired: that is final, and the probe says so.
+pub(crate) fn refused(retired: &Retired, probe: &Probe) -> Error {
+    let error = decide::refusal(retired);
+    probe.set(Standing::Final(error.to_string()));
+    error
+}
+
+/// The gate did not come to an end with this version.
+pub(crate) fn still_busy() -> Error {
+    Error::WorkerBusy { holder: "the gate has been looking at this version for seconds".to_owned() }
 }

@@ -86,19 +86,19 @@ pub(super) async fn keep<B: Backend>(
             swept = ledger::sweep(&mut db, &lease).await.is_ok();
         }
         match ledger::heartbeat(&mut db, &lease.instance).await {
-            Ok(true) => probe.set(Standing::Serving).await,
+            Ok(true) => probe.set(Standing::Serving),
             Ok(false) | Err(_) => match again::<B>(db.connected_to().clone(), &ctx, &lease).await {
                 Ok(new) => {
                     db = new;
-                    probe.set(Standing::Serving).await;
+                    probe.set(Standing::Serving);
                 }
                 Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {
                     tracing::error!(target: "schemadiff", %error, "this instance must not go on");
-                    probe.set(Standing::Final(error.to_string())).await;
+                    probe.set(Standing::Final(error.to_string()));
                 }
                 Err(error) => {
                     tracing::warn!(target: "schemadiff", %error, "the lease could not be renewed");
-                    probe.set(Standing::Unreachable(error.to_string())).await;
+                    probe.set(Standing::Unreachable(error.to_string()));
                 }
             },
         }

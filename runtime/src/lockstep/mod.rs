@@ -14,7 +14,7 @@ mod execute;
 mod gate;
 mod given;
 mod guard;
-mod hook;
+pub(crate) mod hook;
 mod hooked;
 mod lease;
 mod look;
@@ -25,6 +25,8 @@ mod retire;
 mod retry;
 mod run;
 mod status;
+#[cfg(feature = "diesel")]
+pub(crate) mod stepwise;
 mod throttle;
 
 pub use crate::backend::{Limits, Pacing};

@@ -1,9 +1,8 @@
 //! Answers to an orchestrator's probes, from before a start until after a shutdown.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use tokio::sync::Mutex;
 
 /// How an instance stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +75,7 @@ pub struct Probe(Arc<Mutex<Standing>>);
 impl Probe {
     /// How the instance stands.
     pub async fn ready(&self) -> Ready {
-        match &*self.0.lock().await {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Standing::New => Ready::Starting { waits_for: Vec::new() },
             Standing::Waiting(waits_for) => Ready::Starting { waits_for: waits_for.clone() },
             Standing::Serving => Ready::Yes,
@@ -87,8 +86,8 @@ impl Probe {
     }
 
     /// What is final stays.
-    pub(super) async fn set(&self, standing: Standing) {
-        let mut now = self.0.lock().await;
+    pub(super) fn set(&self, standing: Standing) {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*now, Standing::Final(_)) {
             *now = standing;
         }

@@ -77,6 +77,8 @@ impl Beat {
 pub(super) enum Advance {
     /// Nothing is left to do in the phases asked for.
     Finished,
+    /// The step that was asked for is done.
+    Reached,
     /// The next step waits for live versions.
     Closed { migration: String, step: String, holders: Vec<Holder> },
     /// The next step waits for a program that has a function which this one lacks.
@@ -87,7 +89,7 @@ impl Advance {
     /// What whoever does not wait says of it; none when nothing is left.
     pub(super) fn into_error(self) -> Option<Error> {
         match self {
-            Self::Finished => None,
+            Self::Finished | Self::Reached => None,
             Self::Closed { migration, step, holders } => Some(Error::GateClosed { migration, step, holders }),
             Self::Elsewhere { migration, step, table, function } => {
                 Some(Error::NeedsApplication { migration, step, table, function })
@@ -185,10 +187,20 @@ impl<B: Backend> Work<B> {
     /// Step by step up to and with phase `until`, as far as the gate lets it. When the connection breaks, because the server
     /// restarts or for whatever reason, it goes on with another one, where the ledger says.
     pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
+        self.advance_to(until, None, done).await
+    }
+
+    /// The same, and no further than the step of that migration.
+    pub(super) async fn advance_to(
+        &mut self,
+        until: Phase,
+        goal: Option<(&str, &str)>,
+        done: &mut Vec<StepReport>,
+    ) -> Result<Advance> {
         let (mut trouble, mut attempt) = (Instant::now(), 0);
         loop {
             let began = Instant::now();
-            match self.go_on(until, done).await {
+            match self.go_on(until, goal, done).await {
                 Err(error) if error.is_connection() => {
                     if attempt == 0 || began.elapsed() > STEADY {
                         (trouble, attempt) = (Instant::now(), 0);
@@ -232,12 +244,15 @@ impl<B: Backend> Work<B> {
         }
     }
 
-    async fn go_on(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
+    async fn go_on(&mut self, until: Phase, goal: Option<(&str, &str)>, done: &mut Vec<StepReport>) -> Result<Advance> {
         let mut shut: Option<(String, Vec<Holder>)> = None;
         loop {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
             decide::same_history(&self.ctx.history, &now, &self.ctx.app)?;
+            if goal.is_some_and(|(migration, step)| now.step_state(migration, step) == StepState::Done) {
+                return Ok(Advance::Reached);
+            }
             let plans = decide::pending(&self.ctx.history, &now)?;
             let leases = self.db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
             let world = self.ctx.world(&plans, &now, &leases);

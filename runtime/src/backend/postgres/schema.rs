@@ -47,11 +47,13 @@ const TABLES: &[&str] = &[
         SELECT pg_catalog.hashtextextended('schemadiff ' || pg_catalog.length(app) || ' ' || app || ' ' || version, 7)
      $$",
     // Whether this client has the session for itself. What it sent when it connected stands in the session as the client's
-    // setting; a pooler gives its clients sessions that it opened itself, and sets these two where they differ.
+    // setting; a pooler gives its clients sessions that it opened itself, and sets these two where they differ. A client that
+    // sends nothing of the kind says for one transaction what it has found out otherwise.
     "CREATE OR REPLACE FUNCTION schemadiff.session_is_own() RETURNS boolean
      LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-        SELECT count(*) = 2 FROM pg_show_all_settings() s
-        WHERE s.name IN ('DateStyle', 'client_encoding') AND s.source = 'client'
+        SELECT current_setting('schemadiff.direct', true) IS NOT DISTINCT FROM 'on' OR 2 = (
+            SELECT count(*) FROM pg_show_all_settings() s
+            WHERE s.name IN ('DateStyle', 'client_encoding') AND s.source = 'client')
      $$",
     // What a connection asks when it is opened. The lock comes first and the look at `retired` after it, each with a
     // snapshot of its own: the gate holds the key exclusively while it retires a version. A lock that a pooler would pass on

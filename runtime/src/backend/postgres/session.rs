@@ -431,6 +431,11 @@ impl Backend for Postgres {
         super::watch::without_hook(&mut self.connection, &names.join(", ")).await.map_err(|e| classify(&e))
     }
 
+    #[cfg(feature = "diesel")]
+    async fn recorded_by_diesel(&mut self) -> DbResult<Vec<String>> {
+        super::diesel::recorded(self).await
+    }
+
     async fn foreign_key_violations(&mut self, _tables: &[String]) -> DbResult<u64> {
         Ok(0)
     }

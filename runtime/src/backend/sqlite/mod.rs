@@ -1,5 +1,7 @@
 //! SQLite.
 
+#[cfg(feature = "diesel")]
+pub(crate) mod diesel;
 mod errors;
 mod leases;
 mod schema;
@@ -12,7 +14,7 @@ use super::{Registered, Retired};
 
 /// Whether and why a version is retired.
 const RETIRED: &str = "SELECT CAST(json_object('app', app, 'version', version, 'migration', migration, 'step', step, \
-    'way', way, 'reason', reason, 'at_ms', CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)) AS TEXT) \
+    'way', way, 'reason', reason, 'at_ms', CAST(round((julianday(at) - 2440587.5) * 86400000) AS INTEGER)) AS TEXT) AS answer \
     FROM _schemadiff_retired WHERE app = $1 AND version = $2";
 
 /// Asks whether the version may run. The process itself is the evidence that it does.

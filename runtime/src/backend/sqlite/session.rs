@@ -280,6 +280,11 @@ impl Backend for Sqlite {
         Ok(Vec::new())
     }
 
+    #[cfg(feature = "diesel")]
+    async fn recorded_by_diesel(&mut self) -> DbResult<Vec<String>> {
+        super::diesel::recorded(self).await
+    }
+
     async fn foreign_key_violations(&mut self, tables: &[String]) -> DbResult<u64> {
         let mut checked = tables.to_vec();
         for table in tables {

@@ -3,8 +3,10 @@
 //! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
 //! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, before anything else happens.
 //! `lockstep_worker work URL DIR SCHEMA_FILE COLUMN` runs as an instance that prints what it stored and what failed.
+//! `lockstep_worker replica URL POOL_URL DIR APP SCHEMA_FILE apply|wait COLUMN...` serves until its standard input closes.
 //! `lockstep_worker serve URL DIR APP SCHEMA_FILE` prints `ready` when it serves, then uses the database until it is ended.
 
+mod replica;
 mod work;
 
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -73,6 +75,10 @@ async fn main() {
         ["die", url, dir, kind] => carry_out(url, dir, Arc::new(Mortal((*kind).to_owned()))).await,
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
         ["work", url, dir, schema, column] => work::work(url, dir, schema, column).await,
+        ["replica", url, pool_url, dir, app, schema, role, columns @ ..] => {
+            let (columns, waits_only) = (columns.to_vec(), *role == "wait");
+            replica::run(replica::Args { url, pool_url, dir, app, schema, columns, waits_only }).await;
+        }
         _ => panic!("apply URL DIR, or serve URL DIR APP SCHEMA_FILE"),
     }
 }

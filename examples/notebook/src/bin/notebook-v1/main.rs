@@ -1,0 +1,65 @@
+//! Version 1 of the notebook.
+
+#![allow(missing_docs, reason = "diesel::table! writes none")]
+
+use diesel::prelude::*;
+use notebook::{Database, Held, Load, Result, on};
+use schemadiff::embed::Migrations;
+
+diesel::table! {
+    notes (id) {
+        id -> BigInt,
+        title -> Text,
+    }
+}
+
+/// A note: one struct for Diesel and for schemadiff.
+#[derive(schemadiff::Table, Queryable, Selectable, Identifiable)]
+#[diesel(table_name = notes)]
+struct Note {
+    #[column(primary_key, identity)]
+    id: i64,
+    title: String,
+}
+
+/// The statements of this version.
+struct V1;
+
+impl Load for V1 {
+    fn add(database: &Database, title: &str) -> Result<i64> {
+        on!(database, c => {
+            Ok(diesel::insert_into(notes::table).values(notes::title.eq(title)).returning(notes::id).get_result(c)?)
+        })
+    }
+
+    fn retitle(database: &Database, id: i64, title: &str) -> Result<()> {
+        on!(database, c => {
+            diesel::update(notes::table.find(id)).set(notes::title.eq(title)).execute(c)?;
+        });
+        Ok(())
+    }
+
+    fn title(database: &Database, id: i64) -> Result<String> {
+        let note: Note = on!(database, c => notes::table.find(id).select(Note::as_select()).first(c)?);
+        debug_assert_eq!(note.id, id);
+        Ok(note.title)
+    }
+
+    fn list(database: &Database) -> Result<Vec<Held>> {
+        let all: Vec<Note> = on!(database, c => notes::table.select(Note::as_select()).load(c)?);
+        Ok(all.into_iter().map(|note| Held { title: note.title, slug: None }).collect())
+    }
+}
+
+/// A service for one engine has one directory.
+fn migrations(url: &str) -> Migrations {
+    if url.starts_with("sqlite:") {
+        schemadiff::embed!("v1/migrations/sqlite")
+    } else {
+        schemadiff::embed!("v1/migrations/postgres")
+    }
+}
+
+fn main() -> Result<()> {
+    notebook::main::<V1>(migrations)
+}

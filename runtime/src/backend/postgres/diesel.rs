@@ -1,0 +1,65 @@
+//! What is said through a connection of Diesel's, or about its table.
+
+use super::session::Postgres;
+use crate::backend::{Backend as _, DbResult};
+
+const TABLES: &str = "
+    SELECT quote_ident(n.nspname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = '__diesel_schema_migrations' AND c.relkind IN ('r', 'p')
+        AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
+
+/// The versions that Diesel has written down. Which of several tables is an application's depends on the `search_path` of its
+/// connections, so all count.
+pub(super) async fn recorded(db: &mut Postgres) -> DbResult<Vec<String>> {
+    let mut recorded = Vec::new();
+    for schema in db.rows(TABLES, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten()) {
+        let sql = format!("SELECT version::text FROM {schema}.__diesel_schema_migrations");
+        recorded.extend(db.rows(&sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten()));
+    }
+    Ok(recorded)
+}
+
+/// Says of a session that it is the migration's own, so that it is nobody's who has to be waited for or warned of.
+pub(crate) const MIGRATES: &str = "
+    SELECT set_config('schemadiff.application_name', current_setting('application_name'), false),
+        set_config('application_name', 'schemadiff', false)";
+
+/// Takes that back.
+pub(crate) const HAS_MIGRATED: &str =
+    "SELECT set_config('application_name', current_setting('schemadiff.application_name'), false)";
+
+/// What stands before the answer in the message of a refusal.
+#[cfg(feature = "diesel-r2d2")]
+const REFUSAL: &str = "schemadiff: ";
+
+/// What a new connection asks, in one round trip: Diesel sends a batch as it is, but has no way to read its answer. So what
+/// is not a yes is an error.
+#[cfg(feature = "diesel-r2d2")]
+pub(crate) fn enter_sql(app: &str, version: &str, direct: bool) -> String {
+    let text = Postgres::literal;
+    let direct = if direct { "PERFORM pg_catalog.set_config('schemadiff.direct', 'on', true);" } else { "" };
+    let body = format!(
+        "DECLARE answer text;
+         BEGIN
+            {direct}
+            answer := schemadiff.enter({}, {});
+            IF answer = 'ok' THEN
+                PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}),
+                    nullif(pg_catalog.current_setting('search_path'), '')), false);
+            ELSIF answer <> 'pooled' THEN
+                RAISE EXCEPTION USING MESSAGE = {} || answer;
+            END IF;
+         END",
+        text(app),
+        text(version),
+        text(&crate::compat::view_schema(app, version)),
+        text(REFUSAL)
+    );
+    format!("DO {}", text(&body))
+}
+
+/// The answer in the message of an error; none when it is another error.
+#[cfg(feature = "diesel-r2d2")]
+pub(crate) fn refusal(message: &str) -> Option<DbResult<crate::backend::Registered>> {
+    message.strip_prefix(REFUSAL).map(super::leases::answer)
+}
