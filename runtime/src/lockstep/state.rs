@@ -28,7 +28,7 @@ impl Begun {
 }
 
 /// The schema of the database as code sees it: the snapshot with the effects of steps that are not done taken back, and
-/// the effects of unknown newer migrations' steps that are done applied.
+/// the effects of unknown newer migrations' steps that are done applied, and with the tables of other services.
 ///
 /// `plans` are the known migrations, oldest first; those that the ledger calls done may be left out.
 ///
@@ -65,7 +65,42 @@ fn state_if(snapshot: &Snapshot, plans: &[Plan], ledger: &Ledger, begun: Begun) 
             }
         }
     }
+    add_of_others(&mut schema, snapshot, ledger, begun)?;
     Ok(schema)
+}
+
+/// What the migrations of other services on the same database have made: their code is here for its own tables, and ours may
+/// use them. What both know is as ours says.
+fn add_of_others(schema: &mut Schema, snapshot: &Snapshot, ledger: &Ledger, begun: Begun) -> Result<()> {
+    let ours: Vec<&str> = newer(snapshot.head.as_deref(), ledger).iter().map(|row| row.id.as_str()).collect();
+    let is_others = |row: &&MigrationRow| row.plan.is_some() && row.state != MigrationState::Aborted;
+    let rows: Vec<&MigrationRow> =
+        ledger.migrations.iter().filter(is_others).filter(|row| !ours.contains(&row.id.as_str())).collect();
+    let mut heads: Vec<&MigrationRow> = rows.iter().filter(|row| row.parent.is_none()).copied().collect();
+    while let Some(first) = heads.pop() {
+        let (mut theirs, mut row) = (Schema::default(), Some(first));
+        while let Some(now) = row {
+            let plan = plan_from_text(&now.id, now.plan.as_deref().unwrap_or_default())?;
+            let done = plan.steps.iter().filter(|step| begun.is_done(ledger.step_state(&now.id, &step.id)));
+            // A chain that began with tables that were there says too little to be followed.
+            if done.map(|step| step.apply_to(&mut theirs)).any(|applied| applied.is_err()) {
+                theirs = Schema::default();
+                break;
+            }
+            row = rows.iter().find(|next| next.parent.as_deref() == Some(&now.id)).copied();
+        }
+        for (name, table) in theirs.tables {
+            if !snapshot.schema.tables.contains_key(&name) {
+                schema.tables.entry(name).or_insert(table);
+            }
+        }
+        for (name, enumeration) in theirs.enums {
+            if !snapshot.schema.enums.contains_key(&name) {
+                schema.enums.entry(name).or_insert(enumeration);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Migrations in the ledger that follow `head` and are not known to the reader, oldest first.

@@ -3,11 +3,14 @@
 mod bad_input;
 mod bad_rows;
 mod demo;
+mod deploying;
 mod fleet;
 mod interruption;
 mod kills;
 mod migrations;
 mod output;
+mod quickstart;
+mod rolling;
 mod servers;
 mod sides;
 mod structs;
