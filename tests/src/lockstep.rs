@@ -46,7 +46,7 @@ pub fn users_with(dialect: Dialect, columns: &[&str]) -> Schema {
     let mut table = Table::new(users());
     table.columns.push(column("id", key_type(dialect), false));
     table.columns.extend(columns.iter().map(|name| column(name, text(dialect), true)));
-    table.primary_key = Some(PrimaryKey { columns: vec!["id".to_owned()], name: None });
+    table.primary_key = Some(PrimaryKey::over(None, vec!["id".to_owned()]));
     Schema { tables: [(users(), table.into())].into(), ..Schema::default() }
 }
 

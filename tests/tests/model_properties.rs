@@ -47,6 +47,7 @@ fn foreign_key() -> impl Strategy<Value = ForeignKey> {
         ref_table,
         ref_columns: vec!["b".into()],
         on_delete: if cascade { FkAction::Cascade } else { FkAction::NoAction },
+        on_delete_columns: Vec::new(),
         on_update: FkAction::default(),
         match_full: false,
         deferrable: Default::default(),
@@ -74,7 +75,7 @@ prop_compose! {
     fn table()(
         name in object_name(),
         columns in prop::collection::vec(column(), 0..5),
-        primary_key in prop::option::of(Just(PrimaryKey { name: None, columns: vec!["a".into()] })),
+        primary_key in prop::option::of(Just(PrimaryKey::over(None, vec!["a".into()]))),
         checks in named(check()),
         foreign_keys in named(foreign_key()),
         indexes in named(index()),

@@ -43,7 +43,7 @@ prop_compose! {
                 table.columns.push(column);
             }
         }
-        table.primary_key = key.map(|column| PrimaryKey { name: None, columns: vec![column] });
+        table.primary_key = key.map(|column| PrimaryKey::over(None, vec![column]));
         table.uniques = uniques.into_iter().map(|(n, c)| (n, unique(&c))).collect();
         table.checks = checks.into_iter().map(|(n, e)| (n, check(&e))).collect();
         table.foreign_keys = keys.into_iter().map(|(n, (c, t))| (n, foreign_key(&c, &t))).collect();
@@ -87,6 +87,7 @@ fn foreign_key(column: &str, table: &str) -> ForeignKey {
         ref_table: ObjectName::new(table),
         ref_columns: vec!["a".into()],
         on_delete: Default::default(),
+        on_delete_columns: Vec::new(),
         on_update: Default::default(),
         match_full: false,
         deferrable: Default::default(),

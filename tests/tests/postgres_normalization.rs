@@ -29,7 +29,7 @@ fn declared() -> Schema {
             ..Column::new("twice", "numeric")
         },
     ];
-    orders.primary_key = Some(PrimaryKey { name: None, columns: vec!["id".into()] });
+    orders.primary_key = Some(PrimaryKey::over(None, vec!["id".into()]));
     let check = |expr: &str| Check { expr: expr.into(), not_valid: false, no_inherit: false, comment: None };
     orders.checks.insert("price_check".into(), check("price>=0 and code in ('a','b')"));
     let by_code = IndexPart { expr: Some("lower(code)".into()), ..IndexPart::default() };

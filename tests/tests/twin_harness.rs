@@ -16,7 +16,7 @@ fn people(extra: &[Column]) -> Schema {
     table.columns.push(Column { identity, ..Column::new("id", integer) });
     table.columns.push(Column { nullable: true, ..Column::new("name", "text") });
     table.columns.extend(extra.iter().cloned());
-    table.primary_key = Some(PrimaryKey { name: Some("people_pkey".into()), columns: vec!["id".into()] });
+    table.primary_key = Some(PrimaryKey::over(Some("people_pkey".into()), vec!["id".into()]));
     let mut schema = Schema::default();
     schema.tables.insert(table.name.clone(), table.into());
     schema

@@ -11,8 +11,8 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PartitionBy, PrimaryKey,
-        Schema, Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PartitionBy,
+        PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
@@ -225,6 +225,11 @@ pub trait Ddl: Send + Sync {
     fn add_unique_using_index(&self, table: &ObjectName, name: &str, unique: &Unique, index: &str) -> Vec<String>;
     /// Adds a primary key over the unique index that is already there.
     fn add_primary_key_using_index(&self, table: &ObjectName, key: &PrimaryKey, index: &str) -> Vec<String>;
+    /// Changes when a foreign key is checked.
+    fn alter_deferrable(&self, table: &ObjectName, name: &str, to: Deferrable) -> Vec<String> {
+        let _ = (table, name, to);
+        Vec::new()
+    }
     /// Drops any constraint by name.
     fn drop_constraint(&self, table: &ObjectName, name: &str) -> Vec<String>;
     /// Renames any constraint.

@@ -9,6 +9,7 @@ pub mod drops_data;
 pub mod enum_value_stays;
 pub mod fails_on_null;
 pub mod fails_on_rows;
+pub mod late_deferral;
 pub mod made_up_value;
 pub mod needs_application;
 pub mod no_overlap;
@@ -27,7 +28,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 21] = [
+pub const CODES: [&str; 22] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -48,6 +49,7 @@ pub const CODES: [&str; 21] = [
     rebuilds_indexes::CODE,
     rows_leave::CODE,
     returns_null::CODE,
+    late_deferral::CODE,
     needs_application::CODE,
 ];
 

@@ -116,6 +116,14 @@ impl Proto {
         self
     }
 
+    /// Puts statements before those of the step, and others after them.
+    pub fn around(mut self, before: &[String], after: Vec<String>) -> Self {
+        if let Work::Sql(all) = &mut self.work {
+            *all = [before.to_vec(), std::mem::take(all), after].concat();
+        }
+        self
+    }
+
     pub fn envelope(mut self, envelope: Envelope) -> Self {
         self.envelope = envelope;
         self
@@ -262,6 +270,10 @@ pub(super) mod tag {
     pub fn keys(table: &ObjectName) -> String {
         format!("keys {table}")
     }
+    /// Unique indexes that the table gets are built, whether a constraint has adopted them yet or not.
+    pub fn indexed(table: &ObjectName) -> String {
+        format!("indexed {table}")
+    }
     /// Nothing uses the column any more that shall not.
     pub fn unused(table: &ObjectName, column: &str) -> String {
         format!("unused {table}.{column:?}")
@@ -269,6 +281,10 @@ pub(super) mod tag {
     /// Foreign keys that reference the table and shall go are gone.
     pub fn unreferenced(table: &ObjectName) -> String {
         format!("unreferenced {table}")
+    }
+    /// The keys of the table that are replaced or dropped are so, and the foreign keys that stand on them follow.
+    pub fn rekeyed(table: &ObjectName) -> String {
+        format!("rekeyed {table}")
     }
     /// The retiring version sees the table through a view of its own.
     pub fn shielded(table: &ObjectName) -> String {

@@ -37,6 +37,7 @@ fn rename_in_table(t: &mut Table, from: &str, to: &str) {
     t.partition_by.iter_mut().for_each(|by| by.rename_column(from, to));
     for key in t.primary_key.iter_mut() {
         rename_all(&mut key.columns, from, to);
+        rename_all(&mut key.include, from, to);
     }
     for unique in t.uniques.values_mut() {
         rename_all(&mut unique.columns, from, to);
@@ -47,6 +48,7 @@ fn rename_in_table(t: &mut Table, from: &str, to: &str) {
     }
     for key in t.foreign_keys.values_mut() {
         rename_all(&mut key.columns, from, to);
+        rename_all(&mut key.on_delete_columns, from, to);
     }
     for index in t.indexes.values_mut() {
         *index = renamed_index(index, from, to);

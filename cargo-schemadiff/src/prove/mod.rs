@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{Delta, ObjectName, Schema},
+    model::{Delta, ObjectName, Schema, Shared, Table},
     plan::{Phase, Plan},
 };
 
@@ -86,7 +86,7 @@ pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, pl
     Ok(run.end())
 }
 
-/// The tables that the plan is about, those that they reference, and those that they are partitions of or that are their
+/// The tables that the plan is about, those that refer to them, those that all these reference, and those that they are partitions of or that are their
 /// partitions, at every name they have on the way.
 fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
     let mut tables: BTreeSet<ObjectName> = BTreeSet::new();
@@ -103,6 +103,10 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
         }
     };
     plan.steps.iter().flat_map(|s| &s.effects).for_each(&mut add_references);
+    // What the server ties to a key or a column here is part of what a step may do.
+    let named = tables.clone();
+    let refers = |t: &&Shared<Table>| t.foreign_keys.values().any(|key| named.contains(&key.ref_table));
+    tables.extend(current.tables.values().filter(refers).map(|t| t.name.clone()));
     loop {
         let mut referenced: BTreeSet<_> = current
             .tables

@@ -180,6 +180,9 @@ pub struct PrimaryKeyDecl {
     pub name: Option<String>,
     /// Columns.
     pub columns: Vec<String>,
+    /// When it is checked.
+    #[serde(default)]
+    pub deferrable: Deferrable,
 }
 
 /// Unique constraint.

@@ -323,7 +323,12 @@ impl Lowering {
             // An INTEGER PRIMARY KEY is the rowid whether the struct says so or not.
             column.identity = Some(Identity { kind: IdentityKind::ByDefault, sequence: None, options: None });
         }
-        table.primary_key = Some(PrimaryKey { name, columns: key.columns.clone() });
+        if self.dialect == Dialect::Sqlite && key.deferrable != Deferrable::No {
+            let message = format!("the primary key of `{}` cannot be deferrable on SQLite", table.name);
+            self.fail(decl, message, "leave `deferrable` away");
+        }
+        table.primary_key =
+            Some(PrimaryKey { deferrable: key.deferrable, ..PrimaryKey::over(name, key.columns.clone()) });
     }
 
     fn uniques(&mut self, table: &mut Table, decl: &TableDecl) {
@@ -440,6 +445,7 @@ impl Lowering {
                 ref_table: target,
                 ref_columns,
                 on_delete: key.on_delete,
+                on_delete_columns: Vec::new(),
                 on_update: key.on_update,
                 match_full: false,
                 deferrable: key.deferrable,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Reason, is_not_null_check};
-use crate::model::{Check, Index, Schema, Table, expr};
+use crate::model::{Check, Deferrable, Index, Schema, Table, expr};
 
 /// Reports what `base` enforces and `declared` does not declare, and what `declared` declares and `base` lacks.
 pub(super) fn compare(
@@ -103,10 +103,17 @@ fn foreign_keys(state: &Schema, base: &Table, declared: &Table, names: &CodeName
         let same_target = |table: &_| {
             *table == key.ref_table || state.compat_views.get(table).is_some_and(|view| view.table == key.ref_table)
         };
-        // What happens to the children is part of what the code relies on.
+        let sets = names.of_all(&key.on_delete_columns);
+        // What happens to the children is part of what the code relies on, and so is what a transaction may do before it is
+        // held to the key.
         let same = |k: &crate::model::ForeignKey| {
             let actions = (k.on_delete, k.on_update) == (key.on_delete, key.on_update);
-            k.columns == columns && same_target(&k.ref_table) && actions
+            let no_stricter = k.deferrable <= key.deferrable && (k.match_full || !key.match_full);
+            k.columns == columns
+                && same_target(&k.ref_table)
+                && actions
+                && sets.as_ref() == Some(&k.on_delete_columns)
+                && no_stricter
         };
         if !declared.foreign_keys.values().any(same) {
             reasons.push(Reason::Constrained { table: declared.name.clone(), constraint: name.clone() });
@@ -121,6 +128,8 @@ struct Key {
     predicate: Option<String>,
     unique: bool,
     usable: bool,
+    nulls_not_distinct: bool,
+    deferrable: Deferrable,
 }
 
 impl Key {
@@ -138,12 +147,27 @@ impl Key {
             },
             unique: index.unique,
             usable: !index.invalid,
+            nulls_not_distinct: index.nulls_not_distinct,
+            deferrable: Deferrable::No,
         })
     }
 
     fn is_over(&self, other: &Self) -> bool {
         let same_parts = self.set() == other.set();
         same_parts && same_predicate(self.predicate.as_deref(), other.predicate.as_deref())
+    }
+
+    /// Whether whoever keeps to this key runs into nothing that `other` refuses, both being over the same columns.
+    fn is_as_strict_as(&self, other: &Self) -> bool {
+        let nulls = self.nulls_not_distinct || !other.nulls_not_distinct;
+        self.unique && nulls && self.deferrable <= other.deferrable
+    }
+
+    /// Whether a statement that relies on `other` finds the same in this key: `ON CONFLICT` takes no key that can be
+    /// deferred, and with NULLs that are not distinct it finds rows that it would not find otherwise.
+    fn takes_the_place_of(&self, other: &Self) -> bool {
+        let named_in_conflicts = other.deferrable != Deferrable::No || self.deferrable == Deferrable::No;
+        named_in_conflicts && (self.nulls_not_distinct || !other.nulls_not_distinct)
     }
 
     fn set(&self) -> BTreeSet<&str> {
@@ -171,16 +195,17 @@ fn same_predicate(a: Option<&str>, b: Option<&str>) -> bool {
 /// All keys of a table with the names they go by.
 fn keys_of(table: &Table, names: &CodeNames) -> Vec<(String, Key)> {
     let mut keys = Vec::new();
-    let mut constraint = |name: &str, columns: &[String]| {
+    let mut constraint = |name: &str, columns: &[String], nulls_not_distinct, deferrable| {
         if let Some(parts) = names.of_all(columns) {
-            keys.push((name.to_owned(), Key { parts, predicate: None, unique: true, usable: true }));
+            let key = Key { parts, predicate: None, unique: true, usable: true, nulls_not_distinct, deferrable };
+            keys.push((name.to_owned(), key));
         }
     };
     if let Some(key) = &table.primary_key {
-        constraint(key.name.as_deref().unwrap_or("primary key"), &key.columns);
+        constraint(key.name.as_deref().unwrap_or("primary key"), &key.columns, false, key.deferrable);
     }
     for (name, unique) in &table.uniques {
-        constraint(name, &unique.columns);
+        constraint(name, &unique.columns, unique.nulls_not_distinct, unique.deferrable);
     }
     for (name, index) in &table.indexes {
         keys.extend(Key::of_index(table, index, names).map(|key| (name.clone(), key)));
@@ -197,15 +222,16 @@ fn keys(base: &Table, declared: &Table, direct: &CodeNames, names: &CodeNames, r
     let wanted = keys_of(declared, &own_names);
     for (name, key) in reached.iter().filter(|(_, key)| key.unique) {
         // A key over fewer columns is the stronger one: whoever keeps to it keeps to this one too.
-        let implied =
-            |w: &Key| w.unique && (w.is_over(key) || (w.predicate.is_none() && w.set().is_subset(&key.set())));
+        let implied = |w: &Key| {
+            w.is_as_strict_as(key) && (w.is_over(key) || (w.predicate.is_none() && w.set().is_subset(&key.set())))
+        };
         if !wanted.iter().any(|(_, w)| implied(w)) {
             reasons.push(Reason::Constrained { table: table(), constraint: name.clone() });
         }
     }
     for (_, key) in wanted {
         let serves = |a: &Key| match key.unique {
-            true => a.usable && a.unique && a.is_over(&key),
+            true => a.usable && a.unique && a.is_over(&key) && a.takes_the_place_of(&key),
             false => a.usable && a.parts.starts_with(&key.parts) && (a.is_over(&key) || a.predicate.is_none()),
         };
         if !actual.iter().any(|(_, a)| serves(a)) {

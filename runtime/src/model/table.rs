@@ -206,10 +206,26 @@ pub struct PrimaryKey {
     pub name: Option<String>,
     /// Key columns in order.
     pub columns: Vec<String>,
+    /// `INCLUDE` columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// When it is checked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deferrable: Deferrable,
+    /// Comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
-/// When a constraint is checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl PrimaryKey {
+    /// A key over columns, and nothing else.
+    pub fn over(name: Option<String>, columns: Vec<String>) -> Self {
+        Self { name, columns, include: Vec::new(), deferrable: Deferrable::No, comment: None }
+    }
+}
+
+/// When a constraint is checked; what comes later lets a transaction do more before it is held to the constraint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deferrable {
     /// At once, always.
@@ -301,6 +317,9 @@ pub struct ForeignKey {
     /// `ON DELETE`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_delete: FkAction,
+    /// The columns that `ON DELETE SET NULL` and `SET DEFAULT` set, when those are not all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_delete_columns: Vec<String>,
     /// `ON UPDATE`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_update: FkAction,

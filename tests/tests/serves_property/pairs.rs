@@ -244,7 +244,7 @@ fn table(dialect: Dialect, columns: Vec<Column>, identity: Option<Identity>) -> 
     table.columns.push(Column { identity, ..Column::new("id", key_type(dialect)) });
     table.columns.extend(columns);
     let name = (dialect != Dialect::Sqlite).then(|| "t_pkey".to_owned());
-    table.primary_key = Some(PrimaryKey { name, columns: vec!["id".to_owned()] });
+    table.primary_key = Some(PrimaryKey::over(name, vec!["id".to_owned()]));
     table
 }
 

@@ -70,6 +70,7 @@ fn references(columns: &[&str], table: &str, ref_columns: &[&str]) -> ForeignKey
         ref_table: ObjectName::new(table),
         ref_columns: ref_columns.iter().map(|c| (*c).into()).collect(),
         on_delete: FkAction::NoAction,
+        on_delete_columns: Vec::new(),
         on_update: FkAction::NoAction,
         match_full: false,
         deferrable: Deferrable::No,
@@ -91,7 +92,7 @@ fn index(parts: Vec<IndexPart>) -> Index {
 }
 
 fn key(columns: &[&str]) -> Option<PrimaryKey> {
-    Some(PrimaryKey { name: None, columns: columns.iter().map(|c| (*c).into()).collect() })
+    Some(PrimaryKey::over(None, columns.iter().map(|c| (*c).into()).collect()))
 }
 
 fn numbered(name: &str, kind: IdentityKind) -> Column {
@@ -294,7 +295,7 @@ fn declared_forms_get_sqlites_shape() {
         Column { default: Some("(NULL)".into()), ..nullable("a", "varchar (5)") },
         Column { collation: Some("binary".into()), ..column("b", "text") },
     ];
-    table.primary_key = Some(PrimaryKey { name: Some("t_pkey".into()), columns: vec!["id".into()] });
+    table.primary_key = Some(PrimaryKey::over(Some("t_pkey".into()), vec!["id".into()]));
     table.checks.insert("c".into(), check("((LENGTH(\"a\")) > 2)"));
     let unique = |nulls_not_distinct| Unique {
         columns: vec!["a".into()],

@@ -51,7 +51,7 @@ prop_compose! {
         let plain: Vec<_> = table.columns.iter().filter(|c| c.generated.is_none()).map(|c| c.name.clone()).collect();
         let key: Vec<_> = plain.iter().take(key_size).cloned().collect();
         if !key.is_empty() {
-            table.primary_key = Some(PrimaryKey { name: None, columns: key.clone() });
+            table.primary_key = Some(PrimaryKey::over(None, key.clone()));
             table.options.without_rowid = without_rowid;
         }
         let names: Vec<_> = table.columns.iter().map(|c| c.name.clone()).collect();

@@ -237,7 +237,7 @@ async fn shapes_change_as_asked() {
     // Another primary key, rowids given up and taken up again.
     base.rebuild("t", &[], |t| {
         t.column_mut("id").unwrap().identity = None;
-        t.primary_key = Some(PrimaryKey { name: None, columns: vec!["a".into()] });
+        t.primary_key = Some(PrimaryKey::over(None, vec!["a".into()]));
         t.column_mut("a").unwrap().nullable = false;
         t.options.without_rowid = true;
     })

@@ -155,7 +155,7 @@ impl TableReader {
         cursor.take(&["ASC"]);
         no_conflict_clause(cursor)?;
         self.key_is_automatic |= cursor.take(&["AUTOINCREMENT"]);
-        self.table.primary_key = Some(PrimaryKey { name: None, columns: vec![column.name.clone()] });
+        self.table.primary_key = Some(PrimaryKey::over(None, vec![column.name.clone()]));
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl TableReader {
             }
         }
         cursor.expect_symbol(")")?;
-        self.table.primary_key = Some(PrimaryKey { name: None, columns });
+        self.table.primary_key = Some(PrimaryKey::over(None, columns));
         no_conflict_clause(cursor)
     }
 
@@ -211,6 +211,7 @@ impl TableReader {
             ref_table: ObjectName::new(cursor.name()?),
             ref_columns: if cursor.sees_symbol("(") { cursor.name_list()? } else { Vec::new() },
             on_delete: FkAction::NoAction,
+            on_delete_columns: Vec::new(),
             on_update: FkAction::NoAction,
             match_full: false,
             deferrable: Deferrable::No,

@@ -177,8 +177,15 @@ fn drop_not_null(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
         .locks(cx.ddl.locks("alter_nullable", table, &[]))
         .effect(set(table, &column.name, |c| c.nullable = true))
         .hazard([hazard::null_too_early::hazard(table, &column.name)])
-        .after(tag::filled(table, &column.name));
+        .after(tag::filled(table, &column.name))
+        // A column of the primary key is NOT NULL for as long as it is one.
+        .after_all(key_name(cx, table).map(|name| tag::freed(table, &name)));
     cx.push(step);
+}
+
+fn key_name(cx: &Context<'_>, table: &ObjectName) -> Option<String> {
+    let key = cx.before(table)?.primary_key.as_ref()?;
+    Some(key.name.clone().unwrap_or_else(|| cx.ddl.default_name(&table.name, &[], "pkey")))
 }
 
 fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {

@@ -73,7 +73,7 @@ fn is_constrained(table: &Table, column: &str) -> bool {
         };
         i.unique && i.parts.iter().any(in_part)
     };
-    table.primary_key.as_ref().is_some_and(|key| has(&key.columns))
+    table.primary_key.as_ref().is_some_and(|key| has(&key.columns) || has(&key.include))
         || table.uniques.values().any(|u| has(&u.columns))
         || table.foreign_keys.values().any(|k| has(&k.columns))
         || table.checks.values().any(|c| expr::mentions(&c.expr, column))

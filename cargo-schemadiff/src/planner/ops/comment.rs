@@ -10,6 +10,7 @@ use crate::planner::{
 /// The kinds of constraints that can bear a comment.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Of {
+    PrimaryKey,
     Unique,
     Check,
     ForeignKey,
@@ -66,6 +67,7 @@ pub(super) fn index(cx: &mut Context<'_>, table: &ObjectName, name: &str, commen
 
 pub(super) fn constraint(cx: &mut Context<'_>, table: &ObjectName, name: &str, comment: Option<&str>, of: Of) {
     let old = cx.before(table).and_then(|t| match of {
+        Of::PrimaryKey => t.primary_key.as_ref().and_then(|k| k.comment.clone()),
         Of::Unique => t.uniques.get(name).and_then(|u| u.comment.clone()),
         Of::Check => t.checks.get(name).and_then(|c| c.comment.clone()),
         Of::ForeignKey => t.foreign_keys.get(name).and_then(|k| k.comment.clone()),
@@ -79,6 +81,7 @@ pub(super) fn constraint(cx: &mut Context<'_>, table: &ObjectName, name: &str, c
             let name = name.to_owned();
             on(table, move |t| {
                 let slot = match of {
+                    Of::PrimaryKey => t.primary_key.as_mut().map(|k| &mut k.comment),
                     Of::Unique => t.uniques.get_mut(&name).map(|u| &mut u.comment),
                     Of::Check => t.checks.get_mut(&name).map(|c| &mut c.comment),
                     Of::ForeignKey => t.foreign_keys.get_mut(&name).map(|k| &mut k.comment),

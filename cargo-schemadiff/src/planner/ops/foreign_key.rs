@@ -1,11 +1,11 @@
 //! Foreign keys: NOT VALID, then VALIDATE, each in a transaction of its own, because each locks two tables.
 
 use schemadiff::{
-    model::{ForeignKey, ObjectName},
+    model::{Deferrable, ForeignKey, ObjectName},
     plan::Envelope,
 };
 
-use super::{comment, partition};
+use super::{comment, partition, rekey};
 use crate::{
     dialect::PerPartition,
     hazard,
@@ -35,8 +35,12 @@ pub(super) fn plan(
         }
         (Some(before), None) => drop(cx, table, name, before, false),
         (Some(before), Some(after)) if same_rule(before, after) => {
+            if before.deferrable != after.deferrable {
+                alter_deferrable(cx, table, name, before, after);
+            }
             if before.not_valid && !after.not_valid {
-                validate(cx, table, name, before, Vec::new());
+                let unproven = ForeignKey { deferrable: after.deferrable, ..before.clone() };
+                validate(cx, table, name, &unproven, vec![tag::step(&slug(&["alter-deferrable", name]))]);
             }
             if before.comment != after.comment {
                 comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
@@ -47,7 +51,8 @@ pub(super) fn plan(
 }
 
 fn same_rule(before: &ForeignKey, after: &ForeignKey) -> bool {
-    let bare = |key: &ForeignKey| ForeignKey { comment: None, not_valid: false, ..key.clone() };
+    let bare =
+        |key: &ForeignKey| ForeignKey { comment: None, not_valid: false, deferrable: Deferrable::No, ..key.clone() };
     bare(before) == bare(after) && (before.not_valid || !after.not_valid)
 }
 
@@ -75,6 +80,7 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
         .tag(tag::step(&id))
         .tag(tag::adds(table))
         .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
+        .after_all(rekey::comes_first(cx, &key.ref_table, &key.ref_columns))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
         .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)));
     cx.push(step);
@@ -101,6 +107,7 @@ fn add_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &Forei
         .tag(tag::step(&id))
         .tag(tag::adds(table))
         .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
+        .after_all(rekey::comes_first(cx, &key.ref_table, &key.ref_columns))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
         .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)));
     let proto = partition::step(cx, proto, &PerPartition::ForeignKey(name, &proven));
@@ -121,6 +128,34 @@ fn unindexed(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<s
         || t.uniques.values().any(|u| as_text(&u.columns))
         || t.primary_key.as_ref().is_some_and(|k| as_text(&k.columns));
     (!covered).then(|| hazard::unindexed_reference::hazard(table, &columns(key)))
+}
+
+/// When it is checked changes in place: the rows are the same.
+fn alter_deferrable(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &ForeignKey, after: &ForeignKey) {
+    let id = slug(&["alter-deferrable", name]);
+    let (to, what) = (after.deferrable, columns(after));
+    let step = Proto::new(rank::CONSTRAINT, &id, format!("change when foreign key `{name}` is checked"), table)
+        .touching([&after.ref_table])
+        .sql(cx.ddl.alter_deferrable(table, name, to))
+        .undo(cx.ddl.alter_deferrable(table, name, before.deferrable))
+        .locks(cx.ddl.locks("alter_deferrable", table, &[&after.ref_table]))
+        .in_contract(hazard::late_deferral::of(table, &what, Some(before.deferrable), to))
+        .effect({
+            let name = name.to_owned();
+            on(table, move |t| {
+                if let Some(key) = t.foreign_keys.get_mut(&name) {
+                    key.deferrable = to;
+                }
+            })
+        })
+        .tags([tag::step(&id), tag::adds(table)])
+        .after_all(rekey::comes_first(cx, &after.ref_table, &after.ref_columns));
+    cx.push(step);
+}
+
+/// Proves a foreign key that was made again.
+pub(super) fn prove_again(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &ForeignKey, after: String) {
+    validate(cx, table, name, unproven, vec![after]);
 }
 
 fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &ForeignKey, after: Vec<String>) {
@@ -157,6 +192,9 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
     let mut undo = cx.ddl.rename_constraint(table, name, &interim);
     undo.extend(cx.ddl.add_foreign_key(table, name, before));
     let id = slug(&["replace-foreign-key", name]);
+    // One that keeps its target is carried over when the key there changes, and need not be gone before.
+    let moves = !rekey::same_target(before, after);
+    let of_target = target_tags(before);
     let step = Proto::new(rank::REMOVE, id, format!("let the new foreign key take the name `{name}`"), table)
         .touching([&before.ref_table])
         .sql(sql)
@@ -170,7 +208,7 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
                 t.foreign_keys.insert(name.clone(), after.clone());
             })
         })
-        .tags(gone_tags(table, before))
+        .tags(gone_tags(table, before).into_iter().filter(|tag| moves || !of_target.contains(tag)))
         .prepares(clears_the_way(cx, table, before))
         .after_all(ready(&interim));
     cx.push(step);
@@ -183,8 +221,12 @@ fn ready(name: &str) -> [String; 2] {
 
 fn gone_tags(table: &ObjectName, key: &ForeignKey) -> Vec<String> {
     let own = key.columns.iter().map(|c| tag::unused(table, c));
+    own.chain(target_tags(key)).collect()
+}
+
+fn target_tags(key: &ForeignKey) -> Vec<String> {
     let other = key.ref_columns.iter().map(|c| tag::unused(&key.ref_table, c));
-    own.chain(other).chain([tag::unreferenced(&key.ref_table)]).collect()
+    other.chain([tag::unreferenced(&key.ref_table)]).collect()
 }
 
 fn clears_the_way(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> bool {

@@ -6,8 +6,9 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::{comment, partition};
+use super::{comment, partition, rekey};
 use crate::{
+    Result,
     dialect::PerPartition,
     hazard,
     planner::{
@@ -22,9 +23,9 @@ pub(super) fn plan(
     name: &str,
     before: Option<&Index>,
     after: Option<&Index>,
-) {
+) -> Result<()> {
     if after.is_some_and(|i| shadowed(cx, table, &columns_of(cx, table, i))) {
-        return; // the operation that changes the column's type makes it
+        return Ok(()); // the operation that changes the column's type makes it
     }
     match (before, after) {
         (None, None) => {}
@@ -41,13 +42,14 @@ pub(super) fn plan(
         }
         (Some(before), None) => {
             let first = retyped(cx, table, &columns_of(cx, table, before));
-            drop_index(cx, table, name, before, first);
+            drop_index(cx, table, name, before, first)?;
         }
         (Some(before), Some(after)) if bare(before) == bare(after) => {
             comment::index(cx, table, name, after.comment.as_deref());
         }
-        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+        (Some(before), Some(after)) => replace(cx, table, name, before, after)?,
     }
+    Ok(())
 }
 
 fn bare(index: &Index) -> Index {
@@ -60,26 +62,30 @@ fn commented(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index
     }
 }
 
-fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) {
+fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index, after: &Index) -> Result<()> {
     let changes_under_it = retyped(cx, table, &columns_of(cx, table, before));
     let moves = columns_of(cx, table, before).iter().any(|c| cx.goes(table, c));
     if moves && !cx.caps.concurrent_indexes {
-        return replace_with_column(cx, table, name, before, after);
+        replace_with_column(cx, table, name, before, after);
+        return Ok(());
     }
     if before.constraint || after.constraint || !cx.caps.concurrent_indexes {
-        return replace_at_once(cx, table, name, before, after);
+        replace_at_once(cx, table, name, before, after);
+        return Ok(());
     }
     if changes_under_it {
         // The server would rebuild the old one with the column: it goes before, and the new one comes after.
-        drop_index(cx, table, name, before, true);
+        drop_index(cx, table, name, before, true)?;
         create(cx, table, name, after);
-        return commented(cx, table, name, after);
+        commented(cx, table, name, after);
+        return Ok(());
     }
     let interim = temporary(name);
     create(cx, table, &interim, after);
-    drop_index(cx, table, name, before, false);
+    drop_index(cx, table, name, before, false)?;
     take_name(cx, table, name, &interim);
     commented(cx, table, name, after);
+    Ok(())
 }
 
 /// The index takes the name when that is free.
@@ -180,7 +186,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
         .after(tag::freed(table, name))
         .after_all(covered.iter().map(|c| tag::filled(table, c)));
     if index.unique {
-        step = step.tag(tag::keys(table));
+        step = step.tags([tag::keys(table), tag::indexed(table)]);
     }
     step = if partition::is_partitioned(cx, table) {
         step.title += ", partition by partition";
@@ -201,11 +207,21 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
 }
 
 /// Drops an index after all that come instead of it are there.
-pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &Index, first: bool) {
+pub(super) fn drop_index(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    index: &Index,
+    first: bool,
+) -> Result<()> {
+    let standing = match (index.unique, cx.caps.concurrent_indexes) {
+        (true, true) => rekey::standing(cx, table, name, &plain_columns(index))?,
+        _ => Vec::new(),
+    };
     let id = slug(&["drop-index", name]);
     let covered = columns_of(cx, table, index);
     // The index of a partitioned table cannot be dropped concurrently; those of its partitions go with it.
-    let concurrent = cx.caps.concurrent_indexes && !partition::is_partitioned(cx, table);
+    let concurrent = cx.caps.concurrent_indexes && !partition::is_partitioned(cx, table) && standing.is_empty();
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
     let mut step = Proto::new(rank::REMOVE, id, format!("drop index `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_index(table, name, concurrent))
@@ -233,7 +249,13 @@ pub(super) fn drop_index(cx: &mut Context<'_>, table: &ObjectName, name: &str, i
     if index.constraint {
         step = cx.rebuild(step, Vec::new());
     }
-    cx.push(step);
+    rekey::carry(cx, step, standing);
+    Ok(())
+}
+
+/// The columns that an index is over, without expressions.
+fn plain_columns(index: &Index) -> Vec<String> {
+    index.parts.iter().filter_map(|part| part.column.clone()).collect()
 }
 
 /// The unique index that a unique constraint adopts.

@@ -15,6 +15,7 @@ mod leftover;
 mod options;
 mod partition;
 mod primary_key;
+mod rekey;
 mod rename;
 mod table;
 mod unique;
@@ -97,10 +98,7 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
             column_alter::plan(cx, table, before, after, backfill.as_deref())
         }
         Change::PrimaryKey { table, before, after } => primary_key::plan(cx, table, before.as_ref(), after.as_ref()),
-        Change::Unique { table, name, before, after } => {
-            unique::plan(cx, table, name, before.as_ref(), after.as_ref());
-            Ok(())
-        }
+        Change::Unique { table, name, before, after } => unique::plan(cx, table, name, before.as_ref(), after.as_ref()),
         Change::Check { table, name, before, after } => {
             check::plan(cx, table, name, before.as_ref(), after.as_ref());
             Ok(())
@@ -109,10 +107,7 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
             foreign_key::plan(cx, table, name, before.as_ref(), after.as_ref());
             Ok(())
         }
-        Change::Index { table, name, before, after } => {
-            index::plan(cx, table, name, before.as_ref(), after.as_ref());
-            Ok(())
-        }
+        Change::Index { table, name, before, after } => index::plan(cx, table, name, before.as_ref(), after.as_ref()),
         Change::Rename { table, kind, from, to } => {
             rename::plan(cx, table, *kind, from, to);
             Ok(())

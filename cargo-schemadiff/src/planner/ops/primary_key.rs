@@ -1,10 +1,10 @@
 //! The primary key: a unique index first, adopted by the key. Replacing one is a single short transaction.
 
-use schemadiff::model::{Index, ObjectName, PrimaryKey, Unique};
+use schemadiff::model::{Index, ObjectName, PrimaryKey};
 
-use super::{index, partition};
+use super::{comment, index, partition, rekey};
 use crate::{
-    Error, Kind, Result,
+    Error, Kind, Result, hazard,
     planner::{
         context::{Context, on, slug, temporary},
         proto::{Proto, rank, tag},
@@ -23,29 +23,59 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
-        (Some(before), Some(after)) if before.columns == after.columns => rename(cx, table, before, after),
-        (None, Some(after)) if partition::is_partitioned(cx, table) => partition::primary_key(cx, table, after),
+        (Some(before), Some(after)) if bare(before) == bare(after) => {
+            if name_of(cx, table, before) != name_of(cx, table, after) {
+                rename(cx, table, before, after);
+            }
+            if before.comment != after.comment {
+                commented(cx, table, after);
+            }
+        }
+        (None, Some(after)) if partition::is_partitioned(cx, table) => {
+            partition::primary_key(cx, table, after);
+            if after.comment.is_some() {
+                commented(cx, table, after);
+            }
+        }
         (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
-            let columns = |key: &PrimaryKey| key.columns.join(", ");
-            let change = format!("({}) to ({})", columns(before), columns(after));
-            return Err(Error::new(
-                Kind::Refused,
-                "SD0620",
-                format!("the primary key of partitioned table `{table}` cannot change from {change} in one step"),
-            )
-            .cause("a partitioned table cannot adopt an index as its primary key, so it would be without one for as long as it takes to build")
-            .help("make the new columns a unique constraint in this migration, drop the primary key in the next, and add the new one then"));
+            return Err(cannot_replace(table, before, after));
         }
         (before, Some(after)) => {
             let name = name_of(cx, table, after);
             let taken = before.is_some_and(|key| name_of(cx, table, key) == name);
             let interim = if taken { temporary(&name) } else { name };
             index::create(cx, table, &interim, &behind(after));
-            adopt(cx, table, &interim, before, after);
+            adopt(cx, table, &interim, before, after)?;
         }
-        (Some(before), None) => drop_key(cx, table, before),
+        (Some(before), None) => drop_key(cx, table, before)?,
     }
     Ok(())
+}
+
+fn cannot_replace(table: &ObjectName, before: &PrimaryKey, after: &PrimaryKey) -> Error {
+    let columns = |key: &PrimaryKey| key.columns.join(", ");
+    let change = if before.columns == after.columns {
+        format!("({}) in its INCLUDE columns or when it is checked", columns(before))
+    } else {
+        format!("from ({}) to ({})", columns(before), columns(after))
+    };
+    Error::new(
+        Kind::Refused,
+        "SD0620",
+        format!("the primary key of partitioned table `{table}` cannot change {change} in one step"),
+    )
+    .cause("a partitioned table cannot adopt an index as its primary key, so it would be without one for as long as it takes to build")
+    .help("make the new columns a unique constraint in this migration, drop the primary key in the next, and add the new one then")
+}
+
+/// The key without what is no part of its rule.
+fn bare(key: &PrimaryKey) -> PrimaryKey {
+    PrimaryKey { name: None, comment: None, ..key.clone() }
+}
+
+fn commented(cx: &mut Context<'_>, table: &ObjectName, key: &PrimaryKey) {
+    let name = name_of(cx, table, key);
+    comment::constraint(cx, table, &name, key.comment.as_deref(), comment::Of::PrimaryKey);
 }
 
 fn name_of(cx: &Context<'_>, table: &ObjectName, key: &PrimaryKey) -> String {
@@ -53,44 +83,56 @@ fn name_of(cx: &Context<'_>, table: &ObjectName, key: &PrimaryKey) -> String {
 }
 
 fn behind(key: &PrimaryKey) -> Index {
-    index::behind_unique(&Unique {
-        columns: key.columns.clone(),
-        include: Vec::new(),
-        nulls_not_distinct: false,
-        deferrable: Default::default(),
-        comment: None,
-    })
+    Index { include: key.include.clone(), ..Index::over(&key.columns) }
+}
+
+/// All columns that it holds.
+fn covered(key: &PrimaryKey) -> impl Iterator<Item = &String> {
+    key.columns.iter().chain(&key.include)
 }
 
 fn rename(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey, after: &PrimaryKey) {
     let (from, to) = (name_of(cx, table, before), name_of(cx, table, after));
     let id = slug(&["rename-constraint", &to]);
-    let key = after.clone();
+    let name = after.name.clone();
     let step = Proto::new(rank::CONSTRAINT, id, format!("rename the primary key of `{table}` to `{to}`"), table)
         .sql(cx.ddl.rename_constraint(table, &from, &to))
         .undo(cx.ddl.rename_constraint(table, &to, &from))
         .locks(cx.ddl.locks("rename_constraint", table, &[]))
-        .effect(on(table, move |t| t.primary_key = Some(key.clone())));
+        .effect(on(table, move |t| {
+            if let Some(key) = &mut t.primary_key {
+                key.name.clone_from(&name);
+            }
+        }))
+        .tag(tag::adds(table));
     cx.push(step);
 }
 
-fn adopt(cx: &mut Context<'_>, table: &ObjectName, index: &str, before: Option<&PrimaryKey>, after: &PrimaryKey) {
+fn adopt(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    index: &str,
+    before: Option<&PrimaryKey>,
+    after: &PrimaryKey,
+) -> Result<()> {
     let name = name_of(cx, table, after);
     let mut sql = Vec::new();
     if let Some(before) = before {
         sql.extend(cx.ddl.drop_constraint(table, &name_of(cx, table, before)));
     }
     sql.extend(cx.ddl.add_primary_key_using_index(table, after, index));
+    sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, &name, Some(text))));
     let mut undo = cx.ddl.drop_constraint(table, &name);
     undo.extend(cx.ddl.create_index(table, index, &behind(after), false));
     if let Some(before) = before {
         let old = name_of(cx, table, before);
         undo.extend(cx.ddl.create_index(table, &old, &behind(before), false));
         undo.extend(cx.ddl.add_primary_key_using_index(table, before, &old));
+        undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, &old, Some(text))));
     }
     let id = slug(&["primary-key", &table.to_string()]);
-    let title = format!("make ({}) the primary key of `{table}`", after.columns.join(", "));
-    let old_columns = before.map(|key| key.columns.clone()).unwrap_or_default();
+    let what = after.columns.join(", ");
+    let title = format!("make ({what}) the primary key of `{table}`");
     let step = Proto::new(rank::CONSTRAINT, id, title, table)
         .sql(sql)
         .undo(undo)
@@ -102,17 +144,25 @@ fn adopt(cx: &mut Context<'_>, table: &ObjectName, index: &str, before: Option<&
                 t.primary_key = Some(key.clone());
             })
         })
-        .tags(old_columns.iter().map(|c| tag::unused(table, c)))
-        .after_all(after.columns.iter().map(|c| tag::filled(table, c)))
+        .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
+        .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
+        .after_all(covered(after).map(|c| tag::filled(table, c)))
         .after_all([tag::unreferenced(table), tag::step(&slug(&["create-index", index]))]);
-    let step = if before.is_some() { step } else { step.tag(tag::adds(table)) };
-    cx.push(step);
+    let Some(before) = before else {
+        cx.push(step.tag(tag::adds(table)));
+        return Ok(());
+    };
+    let old = name_of(cx, table, before);
+    let standing = rekey::standing(cx, table, &old, &before.columns)?;
+    rekey::carry(cx, step.tag(tag::freed(table, &old)), standing);
+    Ok(())
 }
 
-fn drop_key(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey) {
+fn drop_key(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey) -> Result<()> {
     let name = name_of(cx, table, before);
     let mut undo = cx.ddl.create_index(table, &name, &behind(before), false);
     undo.extend(cx.ddl.add_primary_key_using_index(table, before, &name));
+    undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, &name, Some(text))));
     let step = Proto::new(
         rank::REMOVE,
         slug(&["drop-primary-key", &table.to_string()]),
@@ -123,9 +173,12 @@ fn drop_key(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey) {
     .undo(undo)
     .locks(cx.ddl.locks("drop_constraint", table, &[]))
     .effect(on(table, |t| t.primary_key = None))
-    .tags(before.columns.iter().map(|c| tag::unused(table, c)))
+    .tags(covered(before).map(|c| tag::unused(table, c)))
+    .tag(tag::freed(table, &name))
     .after_all([tag::adds(table), tag::unreferenced(table)]);
-    cx.push(step);
+    let standing = rekey::standing(cx, table, &name, &before.columns)?;
+    rekey::carry(cx, step, standing);
+    Ok(())
 }
 
 /// Part of the table's definition: it changes with a rebuild.

@@ -2,6 +2,7 @@
 
 use schemadiff::model::{ObjectName, Table};
 
+use super::rekey;
 use crate::{
     diff::{Change, Renamable},
     planner::{
@@ -15,10 +16,14 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, kind: Renamable, fr
     let change = Change::Rename { table: table.clone(), kind, from: from.to_owned(), to: to.to_owned() };
     let step = Proto::new(rank::CONSTRAINT, id, format!("rename {} `{from}` to `{to}`", kind.as_str()), table)
         .effect(move |schema| change.apply_to(schema))
-        .tag(tag::freed(table, from));
+        .tag(tag::freed(table, from))
+        // Steps know it by its old name.
+        .after(tag::step(&slug(&["validate", from])));
     let step = match kind {
         Renamable::Index => index(cx, step, table, from, to),
         Renamable::Unique | Renamable::Check | Renamable::ForeignKey => {
+            let key = cx.before(table).and_then(|t| t.foreign_keys.get(from)).filter(|_| kind == Renamable::ForeignKey);
+            let step = step.after_all(key.and_then(|k| rekey::comes_first(cx, &k.ref_table, &k.ref_columns)));
             let locks = cx.ddl.locks("rename_constraint", table, &[]);
             let undo = cx.ddl.rename_constraint(table, to, from);
             cx.in_place(step.locks(locks), cx.ddl.rename_constraint(table, from, to), undo)

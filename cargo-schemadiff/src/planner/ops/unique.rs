@@ -2,10 +2,13 @@
 
 use schemadiff::model::{ObjectName, Unique};
 
-use super::{comment, index, partition};
-use crate::planner::{
-    context::{Context, on, slug, temporary},
-    proto::{Proto, rank, tag},
+use super::{comment, index, partition, rekey};
+use crate::{
+    Result, hazard,
+    planner::{
+        context::{Context, on, slug, temporary},
+        proto::{Proto, rank, tag},
+    },
 };
 
 pub(super) fn plan(
@@ -14,12 +17,13 @@ pub(super) fn plan(
     name: &str,
     before: Option<&Unique>,
     after: Option<&Unique>,
-) {
+) -> Result<()> {
     if !cx.caps.alter_constraints {
-        return rebuild(cx, table, name, before, after);
+        rebuild(cx, table, name, before, after);
+        return Ok(());
     }
     if after.is_some_and(|u| index::shadowed(cx, table, &columns(u))) {
-        return; // the operation that changes the column's type makes it
+        return Ok(()); // the operation that changes the column's type makes it
     }
     match (before, after) {
         (None, None) => {}
@@ -33,25 +37,26 @@ pub(super) fn plan(
             // An index of that name goes: the constraint's own waits under another one.
             let interim = temporary(name);
             index::create(cx, table, &interim, &index::behind_unique(after));
-            adopt(cx, table, name, &interim, None, after);
+            adopt(cx, table, name, &interim, None, after)?;
         }
         (None, Some(after)) => {
             index::create(cx, table, name, &index::behind_unique(after));
-            adopt(cx, table, name, name, None, after);
+            adopt(cx, table, name, name, None, after)?;
         }
-        (Some(before), None) => drop_unique(cx, table, name, before),
+        (Some(before), None) => drop_unique(cx, table, name, before)?,
         (Some(before), Some(after)) if bare(before) == bare(after) => {
             comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
         }
         (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
-            replace_on_each(cx, table, name, before, after)
+            replace_on_each(cx, table, name, before, after)?;
         }
         (Some(before), Some(after)) => {
             let interim = temporary(name);
             index::create(cx, table, &interim, &index::behind_unique(after));
-            adopt(cx, table, name, &interim, Some(before), after);
+            adopt(cx, table, name, &interim, Some(before), after)?;
         }
     }
+    Ok(())
 }
 
 fn columns(unique: &Unique) -> Vec<String> {
@@ -63,7 +68,14 @@ fn bare(unique: &Unique) -> Unique {
 }
 
 /// The constraint takes the index over, and in the same transaction the place of the one it replaces.
-fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old: Option<&Unique>, new: &Unique) {
+fn adopt(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    index: &str,
+    old: Option<&Unique>,
+    new: &Unique,
+) -> Result<()> {
     let mut sql = Vec::new();
     if old.is_some() {
         sql.extend(cx.ddl.drop_constraint(table, name));
@@ -90,21 +102,34 @@ fn adopt(cx: &mut Context<'_>, table: &ObjectName, name: &str, index: &str, old:
                 t.uniques.insert(name.clone(), new.clone());
             })
         })
-        .tag(tag::keys(table))
+        .in_contract(hazard::late_deferral::of(table, &what, old.map(|u| u.deferrable), new.deferrable))
         .after(tag::step(&slug(&["create-index", index])));
     let step = match old {
         Some(old) => step
             .tags(columns(old).iter().map(|c| tag::unused(table, c)))
             .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
             .after(tag::unreferenced(table)),
-        None if index != name => step.after(tag::freed(table, name)),
-        None => step.tag(tag::adds(table)),
+        None if index != name => step.tag(tag::keys(table)).after(tag::freed(table, name)),
+        None => step.tags([tag::keys(table), tag::adds(table)]),
     };
-    cx.push(step);
+    match old {
+        Some(old) => {
+            let standing = rekey::standing(cx, table, name, &old.columns)?;
+            rekey::carry(cx, step, standing);
+        }
+        None => cx.push(step),
+    }
+    Ok(())
 }
 
 /// The new constraint is there under another name before the old one goes.
-fn replace_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Unique, after: &Unique) {
+fn replace_on_each(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: &Unique,
+    after: &Unique,
+) -> Result<()> {
     let interim = temporary(name);
     partition::unique(cx, table, &interim, after);
     let mut sql = cx.ddl.drop_constraint(table, name);
@@ -126,10 +151,12 @@ fn replace_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, before:
         // It cannot be taken back without reading every partition under a lock.
         .prepares(true)
         .after_all([tag::unreferenced(table), tag::step(&slug(&["add-unique", &interim]))]);
-    cx.push(step);
+    let standing = rekey::standing(cx, table, name, &before.columns)?;
+    rekey::carry(cx, step, standing);
+    Ok(())
 }
 
-fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Unique) {
+fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Unique) -> Result<()> {
     let id = slug(&["drop-unique", name]);
     let covered = columns(before);
     let clears_the_way = covered.iter().any(|c| cx.goes(table, c)) || index::retyped(cx, table, &covered);
@@ -148,7 +175,9 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
         .after(tag::unreferenced(table))
         .prepares(clears_the_way);
     let step = if index::retyped(cx, table, &covered) { step } else { step.after(tag::adds(table)) };
-    cx.push(step);
+    let standing = rekey::standing(cx, table, name, &before.columns)?;
+    rekey::carry(cx, step, standing);
+    Ok(())
 }
 
 /// Part of the table's definition: it changes with a rebuild.

@@ -40,7 +40,9 @@ pub(super) fn constraints(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>
         match kind {
             'p' => {
                 let columns = relation.column_names(&row.numbers(7));
-                relation.table.primary_key = Some(PrimaryKey { name: Some(name), columns });
+                let (deferrable, comment) = (deferrable(row), row.owned(15));
+                relation.table.primary_key =
+                    Some(PrimaryKey { deferrable, comment, ..PrimaryKey::over(Some(name), columns) });
             }
             'u' => {
                 let unique = Unique {
@@ -74,8 +76,6 @@ pub(super) fn constraints(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>
 fn unsupported(row: Row<'_>) -> Option<(&'static str, &'static str)> {
     match row.letter(2) {
         'x' => Some(("exclusion constraint", "exclusion constraints are not supported yet")),
-        'f' if row.flag(16) => Some(("foreign key", "it sets only some of its columns on delete")),
-        'p' if deferrable(row) != Deferrable::No => Some(("primary key", "it is deferrable")),
         _ if row.flag(17) => Some(("constraint", "it is not enforced, or it is over a period")),
         _ => None,
     }
@@ -107,6 +107,7 @@ fn foreign_key(row: Row<'_>, relations: &HashMap<Oid, Relation>) -> Option<Forei
         ref_columns: parent.column_names(&row.numbers(9)),
         on_update: action(row.letter(10)),
         on_delete: action(row.letter(11)),
+        on_delete_columns: row.opt(16).map(|_| child.column_names(&row.numbers(16))).unwrap_or_default(),
         match_full: row.letter(12) == 'f',
         deferrable: deferrable(row),
         not_valid: !row.flag(5),

@@ -80,7 +80,7 @@ pub(super) fn sequences(scope: Where) -> String {
 /// A foreign key to a partitioned table has a copy for each partition; those come and go with it (`conparentid`), as do the
 /// keys and checks that a partition has from its parent.
 pub(super) fn constraints(scope: Where, version: u32) -> String {
-    let set_columns = if version >= 150_000 { "k.confdelsetcols IS NOT NULL" } else { "false" };
+    let set_columns = if version >= 150_000 { "k.confdelsetcols::text" } else { "NULL" };
     let unusual = if version >= 180_000 { "NOT k.conenforced OR k.conperiod" } else { "false" };
     format!(
         "SELECT k.conrelid, k.conname, k.contype, k.condeferrable, k.condeferred, k.convalidated, k.connoinherit,

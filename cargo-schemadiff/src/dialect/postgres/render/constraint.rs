@@ -21,6 +21,17 @@ pub(super) fn deferrable(deferrable: Deferrable) -> &'static str {
     }
 }
 
+/// The primary key inside CREATE TABLE.
+pub(super) fn primary_key(table: &ObjectName, key: &PrimaryKey) -> String {
+    let include = included(&key.include);
+    let (name, when) = (ident(&primary_key_name(table, key)), deferrable(key.deferrable));
+    format!("CONSTRAINT {name} PRIMARY KEY {}{include}{when}", columns(&key.columns))
+}
+
+fn included(include: &[String]) -> String {
+    if include.is_empty() { String::new() } else { format!(" INCLUDE {}", columns(include)) }
+}
+
 /// A unique constraint inside CREATE TABLE.
 pub(super) fn unique(name: &str, unique: &Unique) -> String {
     format!("CONSTRAINT {} {}", ident(name), key("UNIQUE", unique))
@@ -29,8 +40,7 @@ pub(super) fn unique(name: &str, unique: &Unique) -> String {
 /// `UNIQUE (..)` or `PRIMARY KEY (..)` with what follows.
 pub(super) fn key(kind: &str, unique: &Unique) -> String {
     let nulls = if unique.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
-    let include =
-        if unique.include.is_empty() { String::new() } else { format!(" INCLUDE {}", columns(&unique.include)) };
+    let include = included(&unique.include);
     format!("{kind}{nulls} {}{include}{}", columns(&unique.columns), deferrable(unique.deferrable))
 }
 
@@ -67,6 +77,9 @@ pub(super) fn references(key: &ForeignKey) -> String {
     }
     if key.on_delete != Default::default() {
         sql += &format!(" ON DELETE {}", key.on_delete.as_sql());
+        if !key.on_delete_columns.is_empty() {
+            sql += &format!(" {}", columns(&key.on_delete_columns));
+        }
     }
     sql += deferrable(key.deferrable);
     if key.not_valid {
@@ -83,8 +96,18 @@ pub(super) fn unique_using_index(table: &ObjectName, name: &str, unique: &Unique
 
 /// ADD CONSTRAINT .. PRIMARY KEY USING INDEX.
 pub(super) fn primary_key_using_index(table: &ObjectName, key: &PrimaryKey, index: &str) -> String {
-    let name = ident(&primary_key_name(table, key));
-    alter(table, &format!("ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {}", ident(index)))
+    let (name, when) = (ident(&primary_key_name(table, key)), deferrable(key.deferrable));
+    alter(table, &format!("ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {}{when}", ident(index)))
+}
+
+/// ALTER CONSTRAINT: when a foreign key is checked, all of it said, because what is left out is taken as the default.
+pub(super) fn alter_deferrable(table: &ObjectName, name: &str, to: Deferrable) -> String {
+    let when = match to {
+        Deferrable::No => "NOT DEFERRABLE",
+        Deferrable::Immediate => "DEFERRABLE INITIALLY IMMEDIATE",
+        Deferrable::Deferred => "DEFERRABLE INITIALLY DEFERRED",
+    };
+    alter(table, &format!("ALTER CONSTRAINT {} {when}", ident(name)))
 }
 
 /// COMMENT ON CONSTRAINT.

@@ -16,7 +16,10 @@ mod view;
 mod volatility;
 
 use schemadiff::{
-    model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
+    model::{
+        Check, Column, CompatView, Deferrable, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table,
+        Unique,
+    },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
 
@@ -164,6 +167,10 @@ impl Ddl for Postgres {
 
     fn add_primary_key_using_index(&self, table: &ObjectName, key: &PrimaryKey, index: &str) -> Vec<String> {
         vec![constraint::primary_key_using_index(table, key, index)]
+    }
+
+    fn alter_deferrable(&self, table: &ObjectName, name: &str, to: Deferrable) -> Vec<String> {
+        vec![constraint::alter_deferrable(table, name, to)]
     }
 
     fn drop_constraint(&self, table: &ObjectName, name: &str) -> Vec<String> {

@@ -253,9 +253,9 @@ pub(super) fn unique(table: &ObjectName, name: &str, new: &Unique) -> Generated 
 pub(super) fn primary_key(table: &ObjectName, new: &PrimaryKey) -> Generated {
     let unique = Unique {
         columns: new.columns.clone(),
-        include: Vec::new(),
+        include: new.include.clone(),
         nulls_not_distinct: false,
-        deferrable: Default::default(),
+        deferrable: new.deferrable,
         comment: None,
     };
     key(table, &constraint::primary_key_name(table, new), "pkey", "PRIMARY KEY", &unique)

@@ -6,7 +6,7 @@ use schemadiff::model::{Column, EnumType, IdentityKind, ObjectName, Table};
 
 use super::{
     constraint, identity, index,
-    names::{columns, ident, literal, qualified},
+    names::{ident, literal, qualified},
     types,
 };
 use crate::dialect::TypeChange;
@@ -101,10 +101,7 @@ fn create_as(table: &Table, like: Option<&ObjectName>) -> Vec<String> {
         (None, Some(_)) => table.columns.iter().map(|c| own_definition(&table.name, c)).collect(),
         (None, None) => table.columns.iter().map(|c| column_definition(&table.name, c)).collect(),
     };
-    lines.extend(table.primary_key.iter().map(|key| {
-        let name = constraint::primary_key_name(&table.name, key);
-        format!("CONSTRAINT {} PRIMARY KEY {}", ident(&name), columns(&key.columns))
-    }));
+    lines.extend(table.primary_key.iter().map(|key| constraint::primary_key(&table.name, key)));
     // Inside CREATE TABLE the server makes one constraint of two over the same columns.
     let mut keys: Vec<_> = table.primary_key.iter().map(|key| &key.columns).collect();
     let (twice, once): (Vec<_>, Vec<_>) = table.uniques.iter().partition(|(_, unique)| {
@@ -165,6 +162,8 @@ fn comments(table: &Table) -> Vec<String> {
     let of_constraint = |(constraint, text): (&String, &Option<String>)| {
         text.as_ref().map(|text| constraint::comment(name, constraint, Some(text)))
     };
+    let key = table.primary_key.iter().map(|key| (constraint::primary_key_name(name, key), &key.comment));
+    statements.extend(key.filter_map(|(n, comment)| of_constraint((&n, comment))));
     statements.extend(table.uniques.iter().filter_map(|(n, u)| of_constraint((n, &u.comment))));
     statements.extend(table.checks.iter().filter_map(|(n, c)| of_constraint((n, &c.comment))));
     let own = table.foreign_keys.iter().filter(|(_, key)| key.ref_table == *name);
