@@ -264,12 +264,13 @@ pub fn strictly_serves(dialect: Dialect, state: &Schema, code: &Schema) -> Resul
 fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (name, declared) in &code.tables {
-        let declared = &*code.whole(declared);
+        let declared = &*code.with_domains(code.whole(declared));
         match Reached::by(state, declared) {
             Some(reached) => {
                 let in_base = |column: &str| reached.real_name(column);
-                let base = &*state.whole(reached.base);
-                access(dialect, base, name, declared, in_base, &mut reasons);
+                let base = &*state.with_domains(state.whole(reached.base));
+                let types = Types { dialect, state, code };
+                access(types, base, name, declared, in_base, &mut reasons);
                 members::compare(state, base, declared, in_base, &mut reasons);
             }
             None => reasons.push(Reason::NoTable { table: name.clone() }),
@@ -286,12 +287,41 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
             reasons.push(Reason::UnknownEnumValue { enumeration: name.clone(), value: value.clone() });
         }
     }
+    for (name, declared) in &code.domains {
+        let Some(actual) = state.domains.get(name) else { continue };
+        for (constraint, check) in &actual.checks {
+            if !declared.checks.values().any(|known| crate::model::expr::same(&known.expr, &check.expr)) {
+                reasons.push(Reason::Constrained { table: name.clone(), constraint: constraint.clone() });
+            }
+        }
+    }
     reasons
+}
+
+/// What the names of types mean on both sides.
+#[derive(Clone, Copy)]
+struct Types<'s> {
+    dialect: Dialect,
+    state: &'s Schema,
+    code: &'s Schema,
+}
+
+impl Types<'_> {
+    /// Over the wire a value of a domain is one of its base type.
+    fn fit(self, actual: &str, declared: &str) -> Fit {
+        let (found, expected) = (self.state.base_type(actual), self.code.base_type(declared));
+        match types::fit(self.dialect, found, expected) {
+            Fit::Same if self.state.domain(actual).map(|d| &d.name) != self.code.domain(declared).map(|d| &d.name) => {
+                Fit::Decodes
+            }
+            fit => fit,
+        }
+    }
 }
 
 /// `in_base` translates a column name of the code into one of the base table.
 fn access(
-    dialect: Dialect,
+    types: Types<'_>,
     base: &Table,
     seen_as: &ObjectName,
     declared: &Table,
@@ -306,7 +336,7 @@ fn access(
             continue;
         };
         known.push(actual.name.clone());
-        reasons.extend(other_type(dialect, &table, actual, column));
+        reasons.extend(other_type(types, &table, actual, column));
         if awaits_backfill(base, &actual.name, column.nullable) {
             reasons.push(Reason::NotFilled { table: table.clone(), column: name.clone() });
         } else if actual.nullable
@@ -335,14 +365,14 @@ fn access(
     }
 }
 
-fn other_type(dialect: Dialect, table: &ObjectName, actual: &Column, column: &Column) -> Option<Reason> {
+fn other_type(types: Types<'_>, table: &ObjectName, actual: &Column, column: &Column) -> Option<Reason> {
     let (table, name) = (table.clone(), column.name.clone());
     let (declared, found) = (type_text(column), type_text(actual));
     let same_order = actual.collation == column.collation;
-    match types::fit(dialect, &actual.ty, &column.ty) {
+    match types.fit(&actual.ty, &column.ty) {
         Fit::Same if same_order => None,
         // SQLite prepares its statements anew by itself; elsewhere a change of collation fails them, as one of type does.
-        Fit::Same | Fit::Decodes if same_order || dialect == Dialect::Sqlite => {
+        Fit::Same | Fit::Decodes if same_order || types.dialect == Dialect::Sqlite => {
             Some(Reason::NearType { table, column: name, declared, actual: found })
         }
         _ => Some(Reason::OtherType { table, column: name, declared, actual: found }),

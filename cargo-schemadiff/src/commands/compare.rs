@@ -244,6 +244,7 @@ fn without(schema: Schema, unmanaged: &[ObjectName], desired: &Schema) -> Schema
     kept.enums.retain(|name, _| {
         desired.enums.contains_key(name) || used.contains(&name.name) || used.contains(&name.to_string())
     });
+    kept.domains.retain(|name, _| desired.domains.contains_key(name) || used.iter().any(|ty| name.is_type(ty)));
     kept.opaque = opaque;
     kept
 }

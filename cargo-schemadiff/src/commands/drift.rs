@@ -97,6 +97,7 @@ fn comparable(state: &Schema, found: &Schema, ours: &Migrations) -> (Schema, Sch
     let part = |schema: &Schema| {
         let mut schema = schema.restricted_to(|name| managed.contains(name));
         schema.enums.retain(|name, _| state.enums.contains_key(name));
+        schema.domains.retain(|name, _| state.domains.contains_key(name));
         for table in schema.tables.values_mut() {
             table.syncs.values_mut().for_each(|sync| *sync = sync.structure());
         }

@@ -11,8 +11,8 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, EnumType, ForeignKey, Index, ObjectName, Opaque, PartitionBy,
-        PrimaryKey, Schema, Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, ObjectName, Opaque,
+        PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
@@ -255,6 +255,56 @@ pub trait Ddl: Send + Sync {
     fn drop_enum(&self, name: &ObjectName) -> Vec<String>;
     /// Adds a label, before another one or at the end. Adding a label that is there already is no error.
     fn add_enum_value(&self, name: &ObjectName, value: &str, before: Option<&str>) -> Vec<String>;
+    /// Creates a domain with its checks and comments.
+    fn create_domain(&self, domain: &Domain) -> Vec<String> {
+        let _ = domain;
+        Vec::new()
+    }
+    /// Drops a domain.
+    fn drop_domain(&self, name: &ObjectName) -> Vec<String> {
+        let _ = name;
+        Vec::new()
+    }
+    /// Sets (`Some`) or drops (`None`) the default of a domain.
+    fn alter_domain_default(&self, name: &ObjectName, default: Option<&str>) -> Vec<String> {
+        let _ = (name, default);
+        Vec::new()
+    }
+    /// Sets or drops NOT NULL of a domain.
+    fn alter_domain_nullable(&self, name: &ObjectName, nullable: bool) -> Vec<String> {
+        let _ = (name, nullable);
+        Vec::new()
+    }
+    /// Adds a check to a domain, `NOT VALID` when it says so.
+    fn add_domain_check(&self, domain: &ObjectName, name: &str, check: &Check) -> Vec<String> {
+        let _ = (domain, name, check);
+        Vec::new()
+    }
+    /// Validates a check of a domain.
+    fn validate_domain_check(&self, domain: &ObjectName, name: &str) -> Vec<String> {
+        let _ = (domain, name);
+        Vec::new()
+    }
+    /// Drops a check of a domain.
+    fn drop_domain_check(&self, domain: &ObjectName, name: &str) -> Vec<String> {
+        let _ = (domain, name);
+        Vec::new()
+    }
+    /// Renames a check of a domain.
+    fn rename_domain_check(&self, domain: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        let _ = (domain, from, to);
+        Vec::new()
+    }
+    /// Comment on a domain (`None` removes it).
+    fn comment_on_domain(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String> {
+        let _ = (name, comment);
+        Vec::new()
+    }
+    /// Comment on a check of a domain.
+    fn comment_on_domain_check(&self, domain: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String> {
+        let _ = (domain, name, comment);
+        Vec::new()
+    }
     /// Comment on a table (`None` removes it).
     fn comment_on_table(&self, table: &ObjectName, comment: Option<&str>) -> Vec<String>;
     /// Comment on a column.

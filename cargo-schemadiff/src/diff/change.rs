@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use schemadiff::model::{
-    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared, Sync, Table,
-    TableOptions, Unique,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared,
+    Sync, Table, TableOptions, Unique,
 };
 
 use super::hints::column_name;
@@ -18,6 +18,8 @@ pub enum Renamable {
     Unique,
     /// Check constraint.
     Check,
+    /// Exclusion constraint.
+    Exclusion,
     /// Foreign key.
     ForeignKey,
 }
@@ -29,6 +31,7 @@ impl Renamable {
             Self::Index => "index",
             Self::Unique => "unique constraint",
             Self::Check => "check constraint",
+            Self::Exclusion => "exclusion constraint",
             Self::ForeignKey => "foreign key",
         }
     }
@@ -45,6 +48,8 @@ impl Renamable {
 pub enum Change {
     /// An enumerated type is created, dropped, or changed in its labels or comment.
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
+    /// A domain is created, dropped, or changed.
+    Domain { name: ObjectName, before: Option<Domain>, after: Option<Domain> },
     /// A table is created, with everything on it.
     CreateTable { table: Shared<Table> },
     /// A table is dropped; acknowledged by name.
@@ -83,6 +88,8 @@ pub enum Change {
     Unique { table: ObjectName, name: String, before: Option<Unique>, after: Option<Unique> },
     /// A check constraint.
     Check { table: ObjectName, name: String, before: Option<Check>, after: Option<Check> },
+    /// An exclusion constraint.
+    Exclusion { table: ObjectName, name: String, before: Option<Exclusion>, after: Option<Exclusion> },
     /// A foreign key.
     ForeignKey { table: ObjectName, name: String, before: Option<ForeignKey>, after: Option<ForeignKey> },
     /// An index.
@@ -119,7 +126,7 @@ impl Change {
     /// The table it is about, by its desired name.
     pub fn table(&self) -> Option<&ObjectName> {
         match self {
-            Self::Enum { .. } => None,
+            Self::Enum { .. } | Self::Domain { .. } => None,
             Self::CreateTable { table } | Self::DropTable { table } => Some(&table.name),
             Self::Partitioning { after, .. } => Some(&after.name),
             Self::RenameTable { to, .. } => Some(to),
@@ -130,6 +137,7 @@ impl Change {
             | Self::PrimaryKey { table, .. }
             | Self::Unique { table, .. }
             | Self::Check { table, .. }
+            | Self::Exclusion { table, .. }
             | Self::ForeignKey { table, .. }
             | Self::Index { table, .. }
             | Self::Rename { table, .. }
@@ -144,6 +152,7 @@ impl Change {
     pub fn apply_to(&self, schema: &mut Schema) {
         match self {
             Self::Enum { name, after, .. } => put(&mut schema.enums, name, after.as_ref()),
+            Self::Domain { name, after, .. } => put(&mut schema.domains, name, after.as_ref()),
             Self::CreateTable { table } => put(&mut schema.tables, &table.name, Some(table)),
             Self::DropTable { table } => put(&mut schema.tables, &table.name, None),
             Self::Partitioning { after, .. } => put(&mut schema.tables, &after.name, Some(after)),
@@ -156,6 +165,7 @@ impl Change {
             | Self::PrimaryKey { table, .. }
             | Self::Unique { table, .. }
             | Self::Check { table, .. }
+            | Self::Exclusion { table, .. }
             | Self::ForeignKey { table, .. }
             | Self::Index { table, .. }
             | Self::Rename { table, .. }
@@ -182,18 +192,21 @@ impl Change {
             Self::PrimaryKey { after, .. } => table.primary_key.clone_from(after),
             Self::Unique { name, after, .. } => put(&mut table.uniques, name, after.as_ref()),
             Self::Check { name, after, .. } => put(&mut table.checks, name, after.as_ref()),
+            Self::Exclusion { name, after, .. } => put(&mut table.exclusions, name, after.as_ref()),
             Self::ForeignKey { name, after, .. } => put(&mut table.foreign_keys, name, after.as_ref()),
             Self::Index { name, after, .. } => put(&mut table.indexes, name, after.as_ref()),
             Self::Rename { kind, from, to, .. } => match kind {
                 Renamable::Index => rename_key(&mut table.indexes, from, to),
                 Renamable::Unique => rename_key(&mut table.uniques, from, to),
                 Renamable::Check => rename_key(&mut table.checks, from, to),
+                Renamable::Exclusion => rename_key(&mut table.exclusions, from, to),
                 Renamable::ForeignKey => rename_key(&mut table.foreign_keys, from, to),
             },
             Self::TableComment { after, .. } => table.comment.clone_from(after),
             Self::TableOptions { after, .. } => table.options.clone_from(after),
             Self::DropSync { name, .. } => put(&mut table.syncs, name, None),
             Self::Enum { .. }
+            | Self::Domain { .. }
             | Self::CreateTable { .. }
             | Self::DropTable { .. }
             | Self::Partitioning { .. }
@@ -245,6 +258,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enum { name, before, after } => member(f, before, after, format_args!("type `{name}`")),
+            Self::Domain { name, before, after } => member(f, before, after, format_args!("domain `{name}`")),
             Self::CreateTable { table } => write!(f, "create table `{}`", table.name),
             Self::DropTable { table } => write!(f, "drop table `{}`", table.name),
             Self::Partitioning { before, after } => partitioning(f, before, after),
@@ -266,6 +280,9 @@ impl fmt::Display for Change {
             }
             Self::Check { table, name, before, after } => {
                 member(f, before, after, format_args!("check constraint `{name}` on `{table}`"))
+            }
+            Self::Exclusion { table, name, before, after } => {
+                member(f, before, after, format_args!("exclusion constraint `{name}` on `{table}`"))
             }
             Self::ForeignKey { table, name, before, after } => {
                 member(f, before, after, format_args!("foreign key `{name}` on `{table}`"))

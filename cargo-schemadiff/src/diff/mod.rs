@@ -5,6 +5,7 @@
 //! data must be acknowledged by name.
 
 mod change;
+mod domains;
 mod enums;
 mod hints;
 mod questions;
@@ -59,8 +60,11 @@ pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOpt
     };
 
     let (created, dropped) = enums::changes(&base, desired, &managed);
+    let (new_domains, old_domains) = domains::changes(&base, desired, &managed);
     changes.extend(created);
+    changes.extend(new_domains);
     tables::changes(&base, desired, hints, &managed, &mut questions, &mut changes)?;
+    changes.extend(old_domains);
     changes.extend(dropped);
     for view in current.compat_views.values() {
         changes.push(Change::DropCompatView { view: view.clone() });

@@ -98,6 +98,11 @@ fn table(
             after,
         }));
     }
+    for member in members(&before.exclusions, &after.exclusions) {
+        changes.push(member.change(&after.name, Renamable::Exclusion, |table, name, before, after| {
+            Change::Exclusion { table, name, before, after }
+        }));
+    }
     for member in members(&before.foreign_keys, &after.foreign_keys) {
         changes.push(member.change(&after.name, Renamable::ForeignKey, |table, name, before, after| {
             Change::ForeignKey { table, name, before, after }

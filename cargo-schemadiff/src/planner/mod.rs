@@ -121,6 +121,10 @@ fn managed_part(request: &PlanRequest<'_>, changes: &[Change]) -> Schema {
     let dropped =
         |name: &ObjectName| changes.iter().any(|c| matches!(c, Change::Enum { name: n, after: None, .. } if n == name));
     managed.enums.retain(|name, _| request.desired.enums.contains_key(name) || dropped(name));
+    let dropped = |name: &ObjectName| {
+        changes.iter().any(|c| matches!(c, Change::Domain { name: n, after: None, .. } if n == name))
+    };
+    managed.domains.retain(|name, _| request.desired.domains.contains_key(name) || dropped(name));
     managed
 }
 

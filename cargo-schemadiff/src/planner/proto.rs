@@ -242,6 +242,17 @@ pub(super) mod tag {
     /// No column is of a type that is to be dropped.
     pub const TYPES_FREE: &str = "types-free";
 
+    /// No domain is left that is to be dropped.
+    pub const DOMAINS_GONE: &str = "domains-gone";
+
+    /// The type is as desired, as far as additions go.
+    pub fn of_type(name: &ObjectName) -> String {
+        format!("type {name}")
+    }
+    /// The type is gone.
+    pub fn dropped_type(name: &ObjectName) -> String {
+        format!("dropped type {name}")
+    }
     /// The table exists under its desired name.
     pub fn table(table: &ObjectName) -> String {
         format!("table {table}")

@@ -46,6 +46,9 @@ fn rename_in_table(t: &mut Table, from: &str, to: &str) {
     for check in t.checks.values_mut() {
         check.expr = expr::rename_column(&check.expr, from, to);
     }
+    for exclusion in t.exclusions.values_mut() {
+        exclusion.definition = expr::rename_column(&exclusion.definition, from, to);
+    }
     for key in t.foreign_keys.values_mut() {
         rename_all(&mut key.columns, from, to);
         rename_all(&mut key.on_delete_columns, from, to);

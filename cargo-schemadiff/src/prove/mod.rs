@@ -133,10 +133,16 @@ fn part(schema: &Schema, tables: &BTreeSet<ObjectName>) -> Schema {
 
 /// Creates the copy: schemas, types, tables, then the foreign keys that tables do not bring with them.
 async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema) -> Result<()> {
-    let schemas: BTreeSet<&String> =
-        start.tables.keys().chain(start.enums.keys()).filter_map(|name| name.schema.as_ref()).collect();
+    let schemas: BTreeSet<&String> = start
+        .tables
+        .keys()
+        .chain(start.enums.keys())
+        .chain(start.domains.keys())
+        .filter_map(|name| name.schema.as_ref())
+        .collect();
     let mut sql: Vec<String> = schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)).collect();
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
+    sql.extend(start.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));
     sql.extend(start.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     if ddl.capabilities().alter_constraints {
         for table in start.tables.values() {

@@ -92,7 +92,27 @@ fn filled_by_partition(schema: &Schema) -> Schema {
         }
         filled.tables.insert(whole.name.clone(), whole.into());
     }
+    without_domains(&mut filled);
     filled
+}
+
+/// Columns of domains become columns of their base types with checks of their own.
+fn without_domains(schema: &mut Schema) {
+    if schema.domains.is_empty() {
+        return;
+    }
+    let all = schema.clone();
+    for table in schema.tables.values_mut() {
+        let mut plain = all.with_domains(std::borrow::Cow::Borrowed(&**table)).into_owned();
+        for column in &mut plain.columns {
+            for (name, check) in all.rules(&column.ty) {
+                let expr = expr::map_columns(&check.expr, |word| (word == "VALUE").then(|| column.name.clone()));
+                plain.checks.insert(format!("{name} of {}", column.name), Check { expr, ..check.clone() });
+            }
+            column.ty = all.base_type(&column.ty).to_owned();
+        }
+        **table = plain;
+    }
 }
 
 /// Takes all rows out of the tables again, children first.

@@ -26,6 +26,9 @@ pub fn difference(delta: &Delta, other: &str) -> String {
             }
             _ => presence(format!("check constraint `{name}` on `{table}`"), before, after, other),
         },
+        Delta::Exclusion { table, name, before, after } => {
+            presence(format!("exclusion constraint `{name}` on `{table}`"), before, after, other)
+        }
         Delta::ForeignKey { table, name, before, after } => {
             presence(format!("foreign key `{name}` on `{table}`"), before, after, other)
         }
@@ -44,6 +47,7 @@ pub fn difference(delta: &Delta, other: &str) -> String {
             }
             _ => presence(format!("type `{name}`"), before, after, other),
         },
+        Delta::Domain { name, before, after } => presence(format!("domain `{name}`"), before, after, other),
         Delta::CompatView { name, before, after } => {
             presence(format!("compatibility view `{name}`"), before, after, other)
         }

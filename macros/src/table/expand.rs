@@ -249,7 +249,7 @@ fn write_keys(json: &mut Json, table: &Table) {
     if let Some(key) = &table.primary_key {
         json.raw(",\"primary_key\":");
         columns(json, &key.columns);
-        json.text_field("name", key.name.as_ref()).raw("}");
+        json.text_field("name", key.name.as_ref()).word_field("deferrable", key.deferrable).raw("}");
     }
     json.raw(",\"uniques\":").list(&table.uniques, |json, unique| {
         columns(json, &unique.columns);

@@ -13,11 +13,12 @@ use crate::{args, errors::unknown};
 /// When a constraint is checked, as it is written into the section.
 pub type Defer = &'static str;
 
-/// `primary_key(a, b, name = "..")`.
+/// `primary_key(a, b, name = "..", deferrable = "..")`.
 pub struct KeyAttr {
     pub span: Span,
     pub columns: Vec<Ident>,
     pub name: Option<LitStr>,
+    pub deferrable: Option<Defer>,
 }
 
 /// `unique(..)`.
@@ -94,14 +95,15 @@ pub enum PartKey {
 
 pub fn primary_key(key: &Ident, input: ParseStream<'_>) -> Result<KeyAttr> {
     let content = args::list_of(key, input)?;
-    let (mut columns, mut name) = (Vec::new(), None);
+    let (mut columns, mut name, mut when) = (Vec::new(), None, None);
     while !content.is_empty() {
         if content.peek(Ident::peek_any) && content.peek2(Token![=]) {
             let inner = content.call(Ident::parse_any)?;
-            if inner != "name" {
-                return Err(unknown(&inner, "primary_key(..)", &["name"]));
+            match inner.to_string().as_str() {
+                "name" => args::once(&mut name, &inner, args::name(&inner, &content)?)?,
+                "deferrable" => args::once(&mut when, &inner, deferrable(&inner, &content)?)?,
+                _ => return Err(unknown(&inner, "primary_key(..)", &["name", "deferrable"])),
             }
-            args::once(&mut name, &inner, args::name(&inner, &content)?)?;
         } else {
             columns.push(args::field(&content)?);
         }
@@ -112,7 +114,7 @@ pub fn primary_key(key: &Ident, input: ParseStream<'_>) -> Result<KeyAttr> {
     if columns.is_empty() {
         return Err(Error::new(key.span(), "write the fields of the key: `primary_key(a, b)`"));
     }
-    Ok(KeyAttr { span: key.span(), columns, name })
+    Ok(KeyAttr { span: key.span(), columns, name, deferrable: when })
 }
 
 pub fn unique(key: &Ident, input: ParseStream<'_>) -> Result<UniqueAttr> {

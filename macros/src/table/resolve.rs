@@ -54,6 +54,7 @@ pub enum ColumnTy {
 pub struct PrimaryKey {
     pub columns: Vec<Ident>,
     pub name: Option<LitStr>,
+    pub deferrable: Option<&'static str>,
     pub span: Span,
 }
 
@@ -307,8 +308,8 @@ fn primary_key(
         errors.at(key.span, "the primary key is also given by `#[column(primary_key)]`: keep one of the two");
     }
     let ours = match (by_table, by_column) {
-        (Some(key), _) => Some(PrimaryKey { columns: key.columns, name: key.name, span: key.span }),
-        (None, Some((field, span))) => Some(PrimaryKey { columns: vec![field], name: None, span }),
+        (Some(key), _) => Some(PrimaryKey { columns: key.columns, name: key.name, deferrable: key.deferrable, span: key.span }),
+        (None, Some((field, span))) => Some(PrimaryKey { columns: vec![field], name: None, deferrable: None, span }),
         (None, None) => None,
     };
     if let (Some(_), Some(none)) = (&ours, table.attrs.no_primary_key) {
@@ -321,7 +322,7 @@ fn primary_key(
             Some(ours)
         }
         (Some(ours), _) => Some(ours),
-        (None, Some(columns)) => Some(PrimaryKey { span: struct_span, columns, name: None }),
+        (None, Some(columns)) => Some(PrimaryKey { span: struct_span, columns, name: None, deferrable: None }),
         (None, None) => {
             if table.attrs.no_primary_key.is_none() && errors.is_empty() {
                 let message = "the table has no primary key: write `#[column(primary_key)]` on a field, `#[table(primary_key(a, b))]`, or `#[table(no_primary_key)]`";

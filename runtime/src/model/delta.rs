@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Column, CompatView, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared, Sync, Table,
-    TableOptions, Unique,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared,
+    Sync, Table, TableOptions, Unique,
 };
 
 /// One part of a schema before and after a step; `None` is "not there".
@@ -30,6 +30,8 @@ pub enum Delta {
     Unique { table: ObjectName, name: String, before: Option<Unique>, after: Option<Unique> },
     /// A check constraint.
     Check { table: ObjectName, name: String, before: Option<Check>, after: Option<Check> },
+    /// An exclusion constraint.
+    Exclusion { table: ObjectName, name: String, before: Option<Exclusion>, after: Option<Exclusion> },
     /// A foreign key.
     ForeignKey { table: ObjectName, name: String, before: Option<ForeignKey>, after: Option<ForeignKey> },
     /// An index.
@@ -42,6 +44,8 @@ pub enum Delta {
     Options { table: ObjectName, before: TableOptions, after: TableOptions },
     /// An enumerated type.
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
+    /// A domain.
+    Domain { name: ObjectName, before: Option<Domain>, after: Option<Domain> },
     /// A compatibility view.
     CompatView { name: ObjectName, before: Option<CompatView>, after: Option<CompatView> },
 }
@@ -64,6 +68,9 @@ impl Delta {
             Self::PrimaryKey { table, before, after } => Self::PrimaryKey { table, before: after, after: before },
             Self::Unique { table, name, before, after } => Self::Unique { table, name, before: after, after: before },
             Self::Check { table, name, before, after } => Self::Check { table, name, before: after, after: before },
+            Self::Exclusion { table, name, before, after } => {
+                Self::Exclusion { table, name, before: after, after: before }
+            }
             Self::ForeignKey { table, name, before, after } => {
                 Self::ForeignKey { table, name, before: after, after: before }
             }
@@ -72,6 +79,7 @@ impl Delta {
             Self::Comment { table, before, after } => Self::Comment { table, before: after, after: before },
             Self::Options { table, before, after } => Self::Options { table, before: after, after: before },
             Self::Enum { name, before, after } => Self::Enum { name, before: after, after: before },
+            Self::Domain { name, before, after } => Self::Domain { name, before: after, after: before },
             Self::CompatView { name, before, after } => Self::CompatView { name, before: after, after: before },
         }
     }
@@ -84,12 +92,13 @@ impl Delta {
             | Self::PrimaryKey { table, .. }
             | Self::Unique { table, .. }
             | Self::Check { table, .. }
+            | Self::Exclusion { table, .. }
             | Self::ForeignKey { table, .. }
             | Self::Index { table, .. }
             | Self::Sync { table, .. }
             | Self::Comment { table, .. }
             | Self::Options { table, .. } => Some(table),
-            Self::Enum { .. } | Self::CompatView { .. } => None,
+            Self::Enum { .. } | Self::Domain { .. } | Self::CompatView { .. } => None,
         }
     }
 
@@ -113,6 +122,8 @@ impl Delta {
             }
             Self::Enum { name, before, after } => replace(&mut schema.enums, name, before.as_ref(), after.as_ref())
                 .map_err(|()| wrong(format!("type `{name}`"))),
+            Self::Domain { name, before, after } => replace(&mut schema.domains, name, before.as_ref(), after.as_ref())
+                .map_err(|()| wrong(format!("domain `{name}`"))),
             Self::CompatView { name, before, after } => {
                 replace(&mut schema.compat_views, name, before.as_ref(), after.as_ref())
                     .map_err(|()| wrong(format!("compatibility view `{name}`")))
@@ -143,6 +154,10 @@ impl Delta {
             Self::Check { table, name, before, after } => {
                 replace(&mut table_mut(schema, table)?.checks, name, before.as_ref(), after.as_ref())
                     .map_err(|()| wrong(format!("check constraint `{name}` on `{table}`")))
+            }
+            Self::Exclusion { table, name, before, after } => {
+                replace(&mut table_mut(schema, table)?.exclusions, name, before.as_ref(), after.as_ref())
+                    .map_err(|()| wrong(format!("exclusion constraint `{name}` on `{table}`")))
             }
             Self::ForeignKey { table, name, before, after } => {
                 replace(&mut table_mut(schema, table)?.foreign_keys, name, before.as_ref(), after.as_ref())
@@ -215,6 +230,9 @@ pub fn between(before: &Schema, after: &Schema) -> Vec<Delta> {
     for (name, before, after) in changed(&before.enums, &after.enums) {
         deltas.push(Delta::Enum { name, before, after });
     }
+    for (name, before, after) in changed(&before.domains, &after.domains) {
+        deltas.push(Delta::Domain { name, before, after });
+    }
     for (name, old, new) in changed(&before.tables, &after.tables) {
         match (old, new) {
             (Some(old), Some(new)) if same_place(&old, &new) => table_deltas(&old, &new, &mut deltas),
@@ -247,6 +265,9 @@ fn table_deltas(old: &Table, new: &Table, deltas: &mut Vec<Delta>) {
     }
     for (name, before, after) in changed(&old.checks, &new.checks) {
         deltas.push(Delta::Check { table: table(), name, before, after });
+    }
+    for (name, before, after) in changed(&old.exclusions, &new.exclusions) {
+        deltas.push(Delta::Exclusion { table: table(), name, before, after });
     }
     for (name, before, after) in changed(&old.foreign_keys, &new.foreign_keys) {
         deltas.push(Delta::ForeignKey { table: table(), name, before, after });

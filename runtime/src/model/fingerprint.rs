@@ -44,11 +44,12 @@ impl Fingerprint {
 /// Whether two schemas have one fingerprint, without the cost of making it twice.
 pub fn same(a: &Schema, b: &Schema) -> bool {
     // Taken apart, so that a new part of a schema does not compile before it is compared here.
-    let Schema { tables, enums, compat_views, opaque: _ } = a;
+    let Schema { tables, enums, domains, compat_views, opaque: _ } = a;
     let same_table = |(a, b): (&Shared<Table>, &Shared<Table>)| a == b || a.by_column_name() == b.by_column_name();
     tables.keys().eq(b.tables.keys())
         && tables.values().zip(b.tables.values()).all(same_table)
         && *enums == b.enums
+        && *domains == b.domains
         && *compat_views == b.compat_views
 }
 

@@ -5,6 +5,7 @@
 //! created on. Everything is ordered, so that equal schemas serialize to equal bytes.
 
 mod delta;
+mod domain;
 pub mod expr;
 mod fingerprint;
 mod name;
@@ -17,13 +18,14 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 
 pub use delta::{Delta, DeltaError, between};
+pub use domain::Domain;
 pub use fingerprint::{Fingerprint, same};
 pub use name::ObjectName;
 pub use partition::{PartitionBy, PartitionByError, PartitionMethod, PartitionOf};
 pub use shared::Shared;
 pub use table::{
-    Check, Column, Deferrable, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart, NullsOrder,
-    PrimaryKey, SortOrder, Sync, Table, TableOptions, Unique,
+    Check, Column, Deferrable, Exclusion, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart,
+    NullsOrder, PrimaryKey, SortOrder, Sync, Table, TableOptions, Unique,
 };
 
 /// The database engines that schemadiff speaks to.
@@ -65,6 +67,9 @@ pub struct Schema {
     /// Enumerated types by name; only on engines that have them.
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
     pub enums: BTreeMap<ObjectName, EnumType>,
+    /// Domains by name; only on engines that have them.
+    #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
+    pub domains: BTreeMap<ObjectName, Domain>,
     /// Views that schemadiff made for a version that is being retired. User views are in [`Schema::opaque`].
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
     pub compat_views: BTreeMap<ObjectName, CompatView>,
@@ -137,17 +142,19 @@ impl Schema {
         whole.primary_key = whole.primary_key.or_else(|| parent.primary_key.clone());
         whole.uniques.extend(parent.uniques.clone());
         whole.checks.extend(parent.checks.clone());
+        whole.exclusions.extend(parent.exclusions.clone());
         whole.foreign_keys.extend(parent.foreign_keys.clone());
         whole.indexes.extend(parent.indexes.clone());
         whole.syncs.extend(parent.syncs.clone());
         Cow::Owned(whole)
     }
 
-    /// Only the named tables, the enums they use, and nothing opaque.
+    /// Only the named tables, all types, and nothing opaque.
     pub fn restricted_to(&self, keep: impl Fn(&ObjectName) -> bool) -> Self {
         Self {
             tables: self.tables.iter().filter(|(name, _)| keep(name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
             enums: self.enums.clone(),
+            domains: self.domains.clone(),
             compat_views: self.compat_views.clone(),
             opaque: Vec::new(),
         }

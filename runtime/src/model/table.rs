@@ -34,6 +34,9 @@ pub struct Table {
     /// Check constraints by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checks: BTreeMap<String, Check>,
+    /// Exclusion constraints by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exclusions: BTreeMap<String, Exclusion>,
     /// Foreign keys by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub foreign_keys: BTreeMap<String, ForeignKey>,
@@ -74,6 +77,7 @@ impl Table {
             primary_key: None,
             uniques: BTreeMap::new(),
             checks: BTreeMap::new(),
+            exclusions: BTreeMap::new(),
             foreign_keys: BTreeMap::new(),
             indexes: BTreeMap::new(),
             syncs: BTreeMap::new(),
@@ -269,6 +273,17 @@ pub struct Check {
     /// `NO INHERIT`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub no_inherit: bool,
+    /// Comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// Exclusion constraint: no two rows of which all its comparisons are true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    /// All of it in the server's spelling, from `EXCLUDE` on.
+    pub definition: String,
     /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,

@@ -81,7 +81,7 @@ fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
     }
 }
 
-/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions, domains
+/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions
 /// and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
 /// fails with the server's words.
 async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
@@ -108,21 +108,13 @@ async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
     Ok(connection)
 }
 
-/// Domains and functions in the order in which they were made. Bodies are not looked at: their tables come later.
+/// Functions in the order in which they were made. Bodies are not looked at: their tables come later.
 async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result<()> {
     let sql = format!(
         "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')),
          of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
          SELECT definition, shown, nspname FROM (
-           SELECT t.oid AS at, own.nspname, 'domain ' || t.typname AS shown,
-             format('CREATE DOMAIN %I.%I AS %s', own.nspname, t.typname, format_type(t.typbasetype, t.typtypmod))
-               || coalesce(' DEFAULT ' || t.typdefault, '') || CASE WHEN t.typnotnull THEN ' NOT NULL' ELSE '' END
-               || coalesce((SELECT string_agg(format(' CONSTRAINT %I %s', c.conname, pg_get_constraintdef(c.oid)), '')
-                            FROM pg_constraint c WHERE c.contypid = t.oid AND c.contype = 'c'), '') AS definition
-           FROM pg_type t JOIN own ON own.oid = t.typnamespace
-           WHERE t.typtype = 'd' AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
-           UNION ALL
-           SELECT p.oid, own.nspname, 'function ' || p.proname, pg_get_functiondef(p.oid)
+           SELECT p.oid AS at, own.nspname, 'function ' || p.proname AS shown, pg_get_functiondef(p.oid) AS definition
            FROM pg_proc p JOIN own ON own.oid = p.pronamespace
            WHERE p.prokind IN ('f', 'p') AND left(p.proname, {length}) <> {prefix}
              AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)

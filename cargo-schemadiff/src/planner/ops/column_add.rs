@@ -11,6 +11,7 @@
 
 use schemadiff::model::{Column, ObjectName};
 
+use super::domain;
 use crate::{
     Error, Kind, Result,
     dialect::Volatility,
@@ -23,6 +24,13 @@ use crate::{
 };
 
 pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Option<&str>) -> Result<()> {
+    domain::refuse_rewrite(cx, table, &column.name, &column.ty)?;
+    add(cx, table, column, backfill)?;
+    domain::note_rewrite(cx, table, &column.name, &column.ty);
+    Ok(())
+}
+
+fn add(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Option<&str>) -> Result<()> {
     if column.generated.is_some() || column.identity.is_some() {
         return computed(cx, table, column);
     }
@@ -30,7 +38,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ba
         return filled_from_row(cx, table, column, expr);
     }
     match &column.default {
-        None if !column.nullable => Err(no_value(table, column)),
+        None if !column.nullable && !has_value(cx, column) => Err(no_value(table, column)),
         Some(default) if cx.ddl.volatility(default) == Volatility::Volatile && cx.caps.alter_column => {
             volatile(cx, table, column, default)
         }
@@ -39,6 +47,18 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ba
             Ok(())
         }
     }
+}
+
+/// Whether the column's domain gives it a value.
+fn has_value(cx: &Context<'_>, column: &Column) -> bool {
+    let mut ty = column.ty.as_str();
+    while let Some(domain) = cx.request.desired.domain(ty) {
+        if domain.default.is_some() {
+            return true;
+        }
+        ty = &domain.ty;
+    }
+    false
 }
 
 fn no_value(table: &ObjectName, column: &Column) -> Error {

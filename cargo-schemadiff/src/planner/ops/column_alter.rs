@@ -6,7 +6,7 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::{column_retype, comment};
+use super::{column_retype, comment, domain};
 use crate::{
     Error, Kind, Result,
     dialect::SyncSpec,
@@ -25,6 +25,9 @@ pub(super) fn plan(
     after: &Column,
     backfill: Option<&str>,
 ) -> Result<()> {
+    if before.ty != after.ty {
+        domain::refuse_rewrite(cx, table, &after.name, &after.ty)?;
+    }
     let filled_by_trigger = match backfill {
         Some(expr) if before.nullable && !after.nullable => Some(fill_nulls(cx, table, after, expr)?),
         _ => None,
@@ -36,7 +39,9 @@ pub(super) fn plan(
     let retype = cx.retypes.get(&(table.clone(), after.name.clone())).cloned();
     match retype {
         Some(Retype::Shadow(shadow, retained)) => {
-            return column_retype::through_shadow(cx, table, before, after, (&shadow, retained.as_deref()));
+            column_retype::through_shadow(cx, table, before, after, (&shadow, retained.as_deref()))?;
+            domain::note_rewrite(cx, table, &shadow, &after.ty);
+            return Ok(());
         }
         Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after),
         None => {}

@@ -8,7 +8,7 @@
 
 use schemadiff::model::{Column, ObjectName, Schema, Table, expr};
 
-use super::partition;
+use super::{domain, exclusion, partition};
 use crate::{
     Result, hazard,
     planner::{
@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Result<()> {
+    domain::refuse_rewrite(cx, table, &after.name, &after.ty)?;
     let converts = before.ty != after.ty;
     let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(&after.name));
     let (forward, backward) = match converts {
@@ -39,6 +40,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
             step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
         }
     }
+    domain::note_rewrite(cx, table, &after.name, &after.ty);
     finish(cx, table, before, after, &trigger);
     Ok(())
 }
@@ -107,7 +109,8 @@ fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &
         .any(|generated| expr::mentions(&generated.expr, &before.name));
     // Which partition a row is in cannot hang on two columns.
     let in_partition_key = partition::is_key(cx, table, &before.name);
-    in_partition_key || computed(before) || computed(after) || in_key || referenced || feeds_generated
+    let excluded = exclusion::uses(t, &before.name);
+    excluded || in_partition_key || computed(before) || computed(after) || in_key || referenced || feeds_generated
 }
 
 /// The new name at once: behind the retiring version's view, and in contract where it has none.

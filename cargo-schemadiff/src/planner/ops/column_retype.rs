@@ -14,7 +14,7 @@
 
 use schemadiff::model::{Check, Column, Index, ObjectName, Schema, Sync, Table, Unique, expr};
 
-use super::{check, index, partition};
+use super::{check, exclusion, index, partition};
 use crate::{
     Result,
     dialect::{SyncSpec, TypeChange},
@@ -58,7 +58,7 @@ enum Cost {
 /// The server keeps an index over the bare column when the values stay as they are; it builds anew what is sorted otherwise,
 /// and what holds an expression or a condition over the column.
 fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Cost {
-    if cx.ddl.type_change(&before.ty, &after.ty) == TypeChange::Rewrite {
+    if changes_values(cx, &before.ty, &after.ty) {
         return Cost::Table;
     }
     let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return Cost::Catalogue };
@@ -75,6 +75,14 @@ fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -
         || t.uniques.values().any(|unique| has(&unique.columns))
         || t.primary_key.as_ref().is_some_and(|key| has(&key.columns));
     if any { Cost::Indexes } else { Cost::Catalogue }
+}
+
+/// Whether the server writes the table anew: not for a domain that takes all values of its base type, nor from a domain to
+/// its base type.
+fn changes_values(cx: &Context<'_>, before: &str, after: &str) -> bool {
+    let (old, new) = (cx.base.base_type(before), cx.request.desired.base_type(after));
+    let same_rules = !cx.request.desired.constrains(after) || before == after;
+    !same_rules || cx.ddl.type_change(old, new) == TypeChange::Rewrite
 }
 
 fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
@@ -98,7 +106,9 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
     let in_partitioned_key = partition::is_partitioned(cx, table) && !members(desired, name).uniques.is_empty();
     let shares = members(desired, name).any_mention(desired, other_shadow);
     let no_key = cx.key(table).is_err();
-    !(computed(before)
+    let excluded = exclusion::uses(t, name) || exclusion::uses(desired, name);
+    !(excluded
+        || computed(before)
         || computed(after)
         || in_key(t)
         || in_key(desired)

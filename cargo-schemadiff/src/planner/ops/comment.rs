@@ -13,6 +13,7 @@ pub(super) enum Of {
     PrimaryKey,
     Unique,
     Check,
+    Exclusion,
     ForeignKey,
 }
 
@@ -70,6 +71,7 @@ pub(super) fn constraint(cx: &mut Context<'_>, table: &ObjectName, name: &str, c
         Of::PrimaryKey => t.primary_key.as_ref().and_then(|k| k.comment.clone()),
         Of::Unique => t.uniques.get(name).and_then(|u| u.comment.clone()),
         Of::Check => t.checks.get(name).and_then(|c| c.comment.clone()),
+        Of::Exclusion => t.exclusions.get(name).and_then(|e| e.comment.clone()),
         Of::ForeignKey => t.foreign_keys.get(name).and_then(|k| k.comment.clone()),
     });
     let text = comment.map(str::to_owned);
@@ -84,6 +86,7 @@ pub(super) fn constraint(cx: &mut Context<'_>, table: &ObjectName, name: &str, c
                     Of::PrimaryKey => t.primary_key.as_mut().map(|k| &mut k.comment),
                     Of::Unique => t.uniques.get_mut(&name).map(|u| &mut u.comment),
                     Of::Check => t.checks.get_mut(&name).map(|c| &mut c.comment),
+                    Of::Exclusion => t.exclusions.get_mut(&name).map(|e| &mut e.comment),
                     Of::ForeignKey => t.foreign_keys.get_mut(&name).map(|k| &mut k.comment),
                 };
                 if let Some(slot) = slot {

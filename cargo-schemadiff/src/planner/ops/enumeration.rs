@@ -40,7 +40,7 @@ fn create(cx: &mut Context<'_>, after: &EnumType) {
             .effect(move |schema: &mut Schema| {
                 std::mem::drop(schema.enums.insert(enumeration.name.clone(), enumeration.clone()));
             })
-            .tag(tag::TYPES);
+            .tags([tag::TYPES.to_owned(), tag::of_type(&after.name)]);
     cx.push(step);
 }
 
@@ -52,7 +52,7 @@ fn drop(cx: &mut Context<'_>, before: &EnumType) {
             .undo(cx.ddl.create_enum(before))
             .effect(move |schema: &mut Schema| std::mem::drop(schema.enums.remove(&name)))
             .prepares(true)
-            .after(tag::TYPES_FREE);
+            .after_all([tag::TYPES_FREE, tag::DOMAINS_GONE].map(str::to_owned));
     cx.push(step);
 }
 
@@ -88,7 +88,7 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
                 }
             })
             .hazard([hazard::enum_value_stays::hazard(name, value)])
-            .tag(tag::TYPES)
+            .tags([tag::TYPES.to_owned(), tag::of_type(name)])
             .tag(tagged.clone())
             .after_all(previous.replace(tagged));
         cx.push(step);

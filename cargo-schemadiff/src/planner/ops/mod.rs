@@ -8,7 +8,9 @@ mod column_rename;
 mod column_retype;
 mod column_with;
 mod comment;
+mod domain;
 mod enumeration;
+mod exclusion;
 mod foreign_key;
 mod index;
 mod leftover;
@@ -84,6 +86,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
 fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
     match change {
         Change::Enum { name, before, after } => enumeration::plan(cx, name, before.as_ref(), after.as_ref()),
+        Change::Domain { name, before, after } => domain::plan(cx, name, before.as_ref(), after.as_ref()),
         Change::CreateTable { table } => table::create(cx, table),
         Change::DropTable { table } => table::drop(cx, table),
         Change::RenameTable { from, to } => table::rename(cx, from, to),
@@ -102,6 +105,9 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
         Change::Check { table, name, before, after } => {
             check::plan(cx, table, name, before.as_ref(), after.as_ref());
             Ok(())
+        }
+        Change::Exclusion { table, name, before, after } => {
+            exclusion::plan(cx, table, name, before.as_ref(), after.as_ref())
         }
         Change::ForeignKey { table, name, before, after } => {
             foreign_key::plan(cx, table, name, before.as_ref(), after.as_ref());

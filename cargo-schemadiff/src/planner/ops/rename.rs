@@ -21,7 +21,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, kind: Renamable, fr
         .after(tag::step(&slug(&["validate", from])));
     let step = match kind {
         Renamable::Index => index(cx, step, table, from, to),
-        Renamable::Unique | Renamable::Check | Renamable::ForeignKey => {
+        Renamable::Unique | Renamable::Check | Renamable::Exclusion | Renamable::ForeignKey => {
             let key = cx.before(table).and_then(|t| t.foreign_keys.get(from)).filter(|_| kind == Renamable::ForeignKey);
             let step = step.after_all(key.and_then(|k| rekey::comes_first(cx, &k.ref_table, &k.ref_columns)));
             let locks = cx.ddl.locks("rename_constraint", table, &[]);

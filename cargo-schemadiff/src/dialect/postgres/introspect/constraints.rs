@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use schemadiff::model::{Check, Deferrable, FkAction, ForeignKey, PrimaryKey, Unique};
+use schemadiff::model::{Check, Deferrable, Exclusion, FkAction, ForeignKey, PrimaryKey, Unique};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -54,6 +54,10 @@ pub(super) fn constraints(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>
                 };
                 relation.table.uniques.insert(name, unique);
             }
+            'x' => {
+                let exclusion = Exclusion { definition: row.get(18).to_owned(), comment: row.owned(15) };
+                relation.table.exclusions.insert(name, exclusion);
+            }
             'c' => {
                 let check = Check {
                     expr: expression(row.get(13)),
@@ -75,7 +79,6 @@ pub(super) fn constraints(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>
 
 fn unsupported(row: Row<'_>) -> Option<(&'static str, &'static str)> {
     match row.letter(2) {
-        'x' => Some(("exclusion constraint", "exclusion constraints are not supported yet")),
         _ if row.flag(17) => Some(("constraint", "it is not enforced, or it is over a period")),
         _ => None,
     }

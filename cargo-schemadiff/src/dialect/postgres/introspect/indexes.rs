@@ -63,7 +63,8 @@ pub(super) fn indexes(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>, ow
         let (keys, include) = keys.split_at_checked(row.number(7)).unwrap_or((&keys, &[]));
         let include = relation.column_names(include);
         if let Some(owner) = owned.get(&row.number(0)) {
-            if let (None, Some(key)) = (owner, &mut relation.table.primary_key) {
+            let key = relation.table.primary_key.as_mut();
+            if let (None, Some(key)) = (owner, key.filter(|_| row.flag(19))) {
                 key.include = include;
             } else if let Some(unique) = owner.as_ref().and_then(|name| relation.table.uniques.get_mut(name)) {
                 unique.include = include;

@@ -53,6 +53,7 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
         let wanted = |name: &ObjectName| scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"));
         schema.tables.retain(|name, _| wanted(name));
         schema.enums.retain(|name, _| wanted(name));
+        schema.domains.retain(|name, _| wanted(name));
         schema.compat_views.retain(|_, view| wanted(&view.table));
         sizes.retain(|name, _| wanted(name));
         schema.opaque.retain(|opaque| scope.schemas.iter().any(|s| opaque.name.starts_with(&format!("{s}."))));
@@ -78,6 +79,7 @@ fn queries(scope: Where, version: u32) -> String {
         sql::constraints(scope, version),
         sql::indexes(scope, version),
         sql::enums(scope),
+        sql::domains(scope),
         sql::views_and_triggers(scope),
         sql::unsupported(scope),
     ]
@@ -110,8 +112,9 @@ impl Assembly {
             Some(4) => *owned = constraints::constraints(rows, relations, found),
             Some(5) => indexes::indexes(rows, relations, owned, words),
             Some(6) => schema.enums = objects::enums(rows),
-            Some(7) => objects::views_and_triggers(rows, relations, schema, found),
-            Some(8) => objects::unsupported(rows, found),
+            Some(7) => schema.domains = objects::domains(rows, &words.collations),
+            Some(8) => objects::views_and_triggers(rows, relations, schema, found),
+            Some(9) => objects::unsupported(rows, found),
             // BEGIN and COMMIT answer without rows.
             _ => {}
         }

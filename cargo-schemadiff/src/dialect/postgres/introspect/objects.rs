@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use schemadiff::model::{CompatView, EnumType, ObjectName, Schema, Sync};
+use schemadiff::model::{Check, CompatView, Domain, EnumType, ObjectName, Schema, Sync};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::dialect::postgres::{
     MARK,
+    normalize::text::expression,
     render::{names::SYNC_PREFIX, sync::SyncComment},
 };
 
@@ -25,6 +26,26 @@ pub(super) fn enums(rows: &[PgRow]) -> BTreeMap<ObjectName, EnumType> {
         found.values.extend(row.owned(2));
     }
     enums
+}
+
+/// Checks come one a row.
+pub(super) fn domains(rows: &[PgRow], collations: &HashMap<Oid, String>) -> BTreeMap<ObjectName, Domain> {
+    let mut domains = BTreeMap::new();
+    for row in rows.iter().map(Row) {
+        let name = row.name(0);
+        let domain = domains.entry(name.clone()).or_insert_with(|| Domain {
+            not_null: row.flag(3),
+            default: row.opt(4).map(expression),
+            collation: row.opt(5).and_then(|oid| collations.get(&oid.parse().ok()?)).cloned(),
+            comment: row.owned(6),
+            ..Domain::over(name, row.get(2))
+        });
+        if let Some(check) = row.owned(7) {
+            let (expr, not_valid, comment) = (expression(row.get(8)), !row.flag(9), row.owned(10));
+            domain.checks.insert(check, Check { expr, not_valid, no_inherit: false, comment });
+        }
+    }
+    domains
 }
 
 fn marked<T: serde::de::DeserializeOwned>(comment: Option<&str>) -> Option<T> {

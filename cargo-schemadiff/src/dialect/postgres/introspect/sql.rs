@@ -85,7 +85,8 @@ pub(super) fn constraints(scope: Where, version: u32) -> String {
     format!(
         "SELECT k.conrelid, k.conname, k.contype, k.condeferrable, k.condeferred, k.convalidated, k.connoinherit,
            k.conkey::text, k.confrelid, k.confkey::text, k.confupdtype, k.confdeltype, k.confmatchtype,
-           pg_get_expr(k.conbin, k.conrelid), k.conindid, d.description, {set_columns}, {unusual}
+           pg_get_expr(k.conbin, k.conrelid), k.conindid, d.description, {set_columns}, {unusual},
+           CASE WHEN k.contype = 'x' THEN pg_get_constraintdef(k.oid) END
          FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
          LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0
          WHERE k.conrelid <> 0 AND k.conparentid = 0 AND (k.coninhcount = 0 OR k.contype <> 'c') AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
@@ -104,12 +105,28 @@ pub(super) fn indexes(scope: Where, version: u32) -> String {
              WHERE i.indkey[at - 1] = 0), E'\\x1f') END,
            CASE WHEN i.indexprs IS NOT NULL AND i.indcollation::oid[] && ARRAY(
              SELECT oid FROM pg_collation WHERE oid <> 100) THEN pg_get_indexdef(i.indexrelid) END,
-           array_to_string(c.reloptions, E'\\n'), d.description, c.relpages, c.relispartition
+           array_to_string(c.reloptions, E'\\n'), d.description, c.relpages, c.relispartition, i.indisprimary
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          JOIN pg_am am ON am.oid = c.relam
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
          WHERE {}",
         scope.condition()
+    )
+}
+
+/// Checks come one a row.
+pub(super) fn domains(scope: Where) -> String {
+    format!(
+        "SELECT n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod), t.typnotnull,
+           pg_get_expr(t.typdefaultbin, 0), CASE WHEN t.typcollation <> b.typcollation THEN t.typcollation END,
+           d.description, k.conname, pg_get_expr(k.conbin, 0), k.convalidated, kd.description
+         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_type b ON b.oid = t.typbasetype
+         LEFT JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_type'::regclass AND d.objsubid = 0
+         LEFT JOIN pg_constraint k ON k.contypid = t.oid AND k.contype = 'c'
+         LEFT JOIN pg_description kd ON kd.objoid = k.oid AND kd.classoid = 'pg_constraint'::regclass AND kd.objsubid = 0
+         WHERE t.typtype = 'd' AND {} AND {} ORDER BY t.oid",
+        scope.condition(),
+        not_of_extension("pg_type", "t.oid")
     )
 }
 
@@ -176,10 +193,10 @@ pub(super) fn unsupported(scope: Where) -> String {
         "SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
            n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {scope} AND {proc}
-       UNION ALL SELECT CASE t.typtype WHEN 'd' THEN 'domain' WHEN 'c' THEN 'composite type' ELSE 'range type' END,
+       UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' ELSE 'range type' END,
            n.nspname || '.' || t.typname
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-         WHERE (t.typtype IN ('d', 'r') OR t.typtype = 'c' AND c.relkind = 'c') AND {scope} AND {types}
+         WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c') AND {scope} AND {types}
        UNION ALL SELECT 'policy', n.nspname || '.' || c.relname || '.' || p.polname
          FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE {scope}

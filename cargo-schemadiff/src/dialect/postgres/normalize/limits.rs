@@ -15,6 +15,12 @@ pub fn identifiers(schema: &Schema) -> Result<()> {
             check("value", value, Some(&enumeration.name.name))?;
         }
     }
+    for domain in schema.domains.values() {
+        check("domain", &domain.name.name, None)?;
+        for name in domain.checks.keys() {
+            check("constraint", name, Some(&domain.name.name))?;
+        }
+    }
     for table in schema.tables.values() {
         let name = &table.name.name;
         check("table", name, None)?;

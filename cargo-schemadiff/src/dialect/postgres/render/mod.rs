@@ -2,6 +2,7 @@
 
 mod backfill;
 mod constraint;
+mod domain;
 mod given;
 mod identity;
 mod index;
@@ -17,8 +18,8 @@ mod volatility;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table,
-        Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, ObjectName, PrimaryKey,
+        Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };
@@ -215,6 +216,46 @@ impl Ddl for Postgres {
 
     fn add_enum_value(&self, name: &ObjectName, value: &str, before: Option<&str>) -> Vec<String> {
         vec![table::add_enum_value(name, value, before)]
+    }
+
+    fn create_domain(&self, domain: &Domain) -> Vec<String> {
+        domain::create(domain)
+    }
+
+    fn drop_domain(&self, name: &ObjectName) -> Vec<String> {
+        vec![format!("DROP DOMAIN {}", qualified(name))]
+    }
+
+    fn alter_domain_default(&self, name: &ObjectName, default: Option<&str>) -> Vec<String> {
+        vec![domain::default(name, default)]
+    }
+
+    fn alter_domain_nullable(&self, name: &ObjectName, nullable: bool) -> Vec<String> {
+        vec![domain::alter(name, if nullable { "DROP NOT NULL" } else { "SET NOT NULL" })]
+    }
+
+    fn add_domain_check(&self, domain: &ObjectName, name: &str, check: &Check) -> Vec<String> {
+        vec![domain::add_check(domain, name, check)]
+    }
+
+    fn validate_domain_check(&self, domain: &ObjectName, name: &str) -> Vec<String> {
+        vec![domain::alter(domain, &format!("VALIDATE CONSTRAINT {}", ident(name)))]
+    }
+
+    fn drop_domain_check(&self, domain: &ObjectName, name: &str) -> Vec<String> {
+        vec![domain::alter(domain, &format!("DROP CONSTRAINT {}", ident(name)))]
+    }
+
+    fn rename_domain_check(&self, domain: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        vec![domain::rename_check(domain, from, to)]
+    }
+
+    fn comment_on_domain(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String> {
+        vec![domain::comment(name, comment)]
+    }
+
+    fn comment_on_domain_check(&self, domain: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String> {
+        vec![domain::comment_on_check(domain, name, comment)]
     }
 
     fn comment_on_table(&self, table: &ObjectName, comment: Option<&str>) -> Vec<String> {

@@ -110,6 +110,7 @@ fn create_as(table: &Table, like: Option<&ObjectName>) -> Vec<String> {
         known
     });
     lines.extend(once.into_iter().map(|(name, unique)| constraint::unique(name, unique)));
+    lines.extend(table.exclusions.iter().map(|(name, e)| format!("CONSTRAINT {} {}", ident(name), e.definition)));
     let valid = table.checks.iter().filter(|(_, check)| !check.not_valid);
     lines.extend(valid.map(|(name, check)| constraint::check(name, check)));
 
@@ -166,6 +167,7 @@ fn comments(table: &Table) -> Vec<String> {
     statements.extend(key.filter_map(|(n, comment)| of_constraint((&n, comment))));
     statements.extend(table.uniques.iter().filter_map(|(n, u)| of_constraint((n, &u.comment))));
     statements.extend(table.checks.iter().filter_map(|(n, c)| of_constraint((n, &c.comment))));
+    statements.extend(table.exclusions.iter().filter_map(|(n, e)| of_constraint((n, &e.comment))));
     let own = table.foreign_keys.iter().filter(|(_, key)| key.ref_table == *name);
     statements.extend(own.filter_map(|(n, f)| of_constraint((n, &f.comment))));
     statements.extend(table.indexes.iter().filter_map(|(n, i)| {

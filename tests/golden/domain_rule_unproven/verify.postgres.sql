@@ -1,0 +1,1 @@
+SELECT (q = -1)::text FROM t
