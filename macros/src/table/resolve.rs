@@ -308,7 +308,9 @@ fn primary_key(
         errors.at(key.span, "the primary key is also given by `#[column(primary_key)]`: keep one of the two");
     }
     let ours = match (by_table, by_column) {
-        (Some(key), _) => Some(PrimaryKey { columns: key.columns, name: key.name, deferrable: key.deferrable, span: key.span }),
+        (Some(key), _) => {
+            Some(PrimaryKey { columns: key.columns, name: key.name, deferrable: key.deferrable, span: key.span })
+        }
         (None, Some((field, span))) => Some(PrimaryKey { columns: vec![field], name: None, deferrable: None, span }),
         (None, None) => None,
     };
