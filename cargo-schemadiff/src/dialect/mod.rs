@@ -221,6 +221,16 @@ pub trait Ddl: Send + Sync {
     fn add_foreign_key(&self, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String>;
     /// Validates a constraint.
     fn validate(&self, table: &ObjectName, constraint: &str) -> Vec<String>;
+    /// Adds a unique constraint, and builds its index.
+    fn add_unique(&self, table: &ObjectName, name: &str, unique: &Unique) -> Vec<String> {
+        let _ = (table, name, unique);
+        Vec::new()
+    }
+    /// Adds a primary key, and builds its index.
+    fn add_primary_key(&self, table: &ObjectName, key: &PrimaryKey) -> Vec<String> {
+        let _ = (table, key);
+        Vec::new()
+    }
     /// Adds a unique constraint over the unique index of that name that is already there.
     fn add_unique_using_index(&self, table: &ObjectName, name: &str, unique: &Unique, index: &str) -> Vec<String>;
     /// Adds a primary key over the unique index that is already there.

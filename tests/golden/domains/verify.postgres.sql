@@ -1,1 +1,1 @@
-SELECT (q = 5 AND g = 'g' AND m = 'good')::text FROM t
+SELECT (q = 5 AND g = 'g' AND m::text = 'good')::text FROM t

@@ -2,7 +2,7 @@
 
 use schemadiff::model::{Index, ObjectName, PrimaryKey};
 
-use super::{comment, index, partition, rekey};
+use super::{comment, index, partition, rekey, unique};
 use crate::{
     Error, Kind, Result, hazard,
     planner::{
@@ -39,6 +39,9 @@ pub(super) fn plan(
         }
         (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
             return Err(cannot_replace(table, before, after));
+        }
+        (before, Some(after)) if unique::at_once(cx, table, before.map(|key| key.deferrable), after.deferrable) => {
+            make_at_once(cx, table, before, after);
         }
         (before, Some(after)) => {
             let name = name_of(cx, table, after);
@@ -105,6 +108,40 @@ fn rename(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey, after: 
             }
         }))
         .tag(tag::adds(table));
+    cx.push(step);
+}
+
+/// See [`unique::at_once`].
+fn make_at_once(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, after: &PrimaryKey) {
+    let named = |key: &PrimaryKey| name_of(cx, table, key);
+    let commented = |key: &PrimaryKey| -> Vec<String> {
+        let text = key.comment.as_deref();
+        text.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, &named(key), Some(text))).collect()
+    };
+    let dropped = |key: &PrimaryKey| cx.ddl.drop_constraint(table, &named(key));
+    let made = |key: &PrimaryKey| [cx.ddl.add_primary_key(table, key), commented(key)].concat();
+    let sql = [before.map(dropped).unwrap_or_default(), made(after)].concat();
+    let undo = [dropped(after), before.map(made).unwrap_or_default()].concat();
+    let what = after.columns.join(", ");
+    let key = after.clone();
+    let step = Proto::new(
+        rank::CONSTRAINT,
+        slug(&["primary-key", &table.to_string()]),
+        format!("make ({what}) the primary key of `{table}`"),
+        table,
+    )
+    .sql(sql)
+    .undo(undo)
+    .scans()
+    .locks(cx.ddl.locks("add_primary_key_using_index", table, &[]))
+    .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
+    .effect(on(table, move |t| t.primary_key = Some(key.clone())))
+    .tag(tag::adds(table))
+    .tags(before.iter().map(|key| tag::freed(table, &named(key))))
+    .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
+    .after(tag::unreferenced(table))
+    .after_all(covered(after).map(|c| tag::filled(table, c)));
+    let step = if before.is_some() { step.rebuilds_indexes() } else { step };
     cx.push(step);
 }
 

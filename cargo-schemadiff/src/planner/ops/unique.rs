@@ -1,6 +1,6 @@
 //! Unique constraints: a unique index built while the table is in use, then adopted by the constraint.
 
-use schemadiff::model::{ObjectName, Unique};
+use schemadiff::model::{Deferrable, ObjectName, Unique};
 
 use super::{comment, index, partition, rekey};
 use crate::{
@@ -27,11 +27,20 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
+        (Some(before), Some(after)) if bare(before) == bare(after) => {
+            comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
+        }
         (None, Some(after)) if partition::is_partitioned(cx, table) => {
             partition::unique(cx, table, name, after);
             if after.comment.is_some() {
                 comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
             }
+        }
+        (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
+            replace_on_each(cx, table, name, before, after)?;
+        }
+        (before, Some(after)) if at_once(cx, table, before.map(|u| u.deferrable), after.deferrable) => {
+            make_at_once(cx, table, name, before, after)?;
         }
         (None, Some(after)) if cx.before(table).is_some_and(|t| t.indexes.contains_key(name)) => {
             // An index of that name goes: the constraint's own waits under another one.
@@ -44,12 +53,6 @@ pub(super) fn plan(
             adopt(cx, table, name, name, None, after)?;
         }
         (Some(before), None) => drop_unique(cx, table, name, before)?,
-        (Some(before), Some(after)) if bare(before) == bare(after) => {
-            comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
-        }
-        (Some(before), Some(after)) if partition::is_partitioned(cx, table) => {
-            replace_on_each(cx, table, name, before, after)?;
-        }
         (Some(before), Some(after)) => {
             let interim = temporary(name);
             index::create(cx, table, &interim, &index::behind_unique(after));
@@ -65,6 +68,52 @@ fn columns(unique: &Unique) -> Vec<String> {
 
 fn bare(unique: &Unique) -> Unique {
     Unique { comment: None, ..unique.clone() }
+}
+
+/// Whether a key is made in one transaction with its index. A unique index that is built beside writers is checked at once,
+/// which a transaction that defers the check of its key does not survive; on a small table there is no need for one.
+pub(super) fn at_once(cx: &Context<'_>, table: &ObjectName, before: Option<Deferrable>, after: Deferrable) -> bool {
+    after != Deferrable::No && before != Some(Deferrable::No) && cx.is_small(table)
+}
+
+fn make_at_once(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&Unique>,
+    after: &Unique,
+) -> Result<()> {
+    let drop_old = if before.is_some() { cx.ddl.drop_constraint(table, name) } else { Vec::new() };
+    let commented = |unique: &Unique| -> Vec<String> {
+        let text = unique.comment.as_deref();
+        text.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))).collect()
+    };
+    let sql = [drop_old, cx.ddl.add_unique(table, name, after), commented(after)].concat();
+    let mut undo = cx.ddl.drop_constraint(table, name);
+    if let Some(before) = before {
+        undo.extend(cx.ddl.add_unique(table, name, before));
+        undo.extend(commented(before));
+    }
+    let id = slug(&["add-unique", name]);
+    let what = after.columns.join(", ");
+    let step = Proto::new(rank::CONSTRAINT, &id, format!("make ({what}) of `{table}` unique as `{name}`"), table)
+        .sql(sql)
+        .undo(undo)
+        .scans()
+        .locks(cx.ddl.locks("add_unique_using_index", table, &[]))
+        .in_contract(hazard::late_deferral::of(table, &what, before.map(|u| u.deferrable), after.deferrable))
+        .effect({
+            let (name, after) = (name.to_owned(), after.clone());
+            on(table, move |t| drop(t.uniques.insert(name.clone(), after.clone())))
+        })
+        .tag(tag::adds(table))
+        .tags(before.into_iter().flat_map(columns).map(|c| tag::unused(table, &c)))
+        .prepares(before.into_iter().flat_map(columns).any(|c| cx.goes(table, &c)))
+        .after_all([tag::freed(table, name), tag::unreferenced(table)])
+        .after_all(columns(after).iter().map(|c| tag::filled(table, c)));
+    let step = if before.is_some() { step.rebuilds_indexes() } else { step };
+    cx.push(step);
+    Ok(())
 }
 
 /// The constraint takes the index over, and in the same transaction the place of the one it replaces.

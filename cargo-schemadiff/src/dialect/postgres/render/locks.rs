@@ -28,6 +28,7 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         | "add_unique_using_index"
         | "add_primary_key_using_index"
         | "rename_constraint"
+        | "alter_deferrable"
         | "drop_index"
         | "drop_sync"
         | "drop_compat_view"
@@ -42,7 +43,6 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         "each_partition" => (Some(ACCESS_EXCLUSIVE), None),
         "add_foreign_key_each" => (Some(SHARE_ROW_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
         "add_foreign_key" => (Some(SHARE_ROW_EXCLUSIVE), Some(SHARE_ROW_EXCLUSIVE)),
-        "alter_deferrable" => (Some(SHARE_ROW_EXCLUSIVE), None),
         "create_sync" => (Some(SHARE_ROW_EXCLUSIVE), None),
         "validate" => (Some(SHARE_UPDATE_EXCLUSIVE), Some(ROW_SHARE)),
         "create_index" => (Some(SHARE), None),

@@ -162,6 +162,14 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("VALIDATE CONSTRAINT {}", ident(constraint)))]
     }
 
+    fn add_unique(&self, table: &ObjectName, name: &str, unique: &Unique) -> Vec<String> {
+        vec![table::alter(table, &format!("ADD {}", constraint::unique(name, unique)))]
+    }
+
+    fn add_primary_key(&self, table: &ObjectName, key: &PrimaryKey) -> Vec<String> {
+        vec![table::alter(table, &format!("ADD {}", constraint::primary_key(table, key)))]
+    }
+
     fn add_unique_using_index(&self, table: &ObjectName, name: &str, unique: &Unique, index: &str) -> Vec<String> {
         vec![constraint::unique_using_index(table, name, unique, index)]
     }
