@@ -17,6 +17,7 @@ fn render(schema: &Schema) -> Vec<String> {
         statements.extend(ddl.create_schema(name));
     }
     statements.extend(schema.enums.values().flat_map(|e| ddl.create_enum(e)));
+    statements.extend(schema.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));
     statements.extend(schema.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     for table in schema.tables.values() {
         for (name, key) in table.foreign_keys.iter().filter(|(_, key)| key.ref_table != table.name) {
@@ -59,7 +60,10 @@ CREATE SEQUENCE free;
 CREATE VIEW v AS SELECT 1 AS one; CREATE MATERIALIZED VIEW mv AS SELECT 1 AS one;
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER tr BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION f();
-CREATE DOMAIN d AS int CHECK (VALUE > 0); CREATE TYPE comp AS (x int);
+CREATE DOMAIN d AS int DEFAULT 3 NOT NULL CHECK (VALUE > 0); COMMENT ON DOMAIN d IS 'a domain';
+COMMENT ON CONSTRAINT d_check ON DOMAIN d IS 'a rule'; CREATE DOMAIN app.e AS d; ALTER DOMAIN app.e ADD CONSTRAINT low CHECK (VALUE < 9) NOT VALID;
+CREATE TABLE timely (id app.e, r int4range, PRIMARY KEY (id) INCLUDE (r) DEFERRABLE INITIALLY DEFERRED); COMMENT ON CONSTRAINT timely_pkey ON timely IS 'a key';
+CREATE TYPE comp AS (x int);
 CREATE TABLE parted (k int, "K" text DEFAULT 'x', n int, CONSTRAINT up CHECK (k > 0), PRIMARY KEY (k, n), FOREIGN KEY (k, n) REFERENCES parent (a, b))
   PARTITION BY LIST (k);
 CREATE INDEX on_parted ON parted ("K");
