@@ -84,6 +84,21 @@ on_postgres! {
             ),
         ),
 
+    foreign_key_becomes_deferrable =>
+        Case::new(&users("boss bigint REFERENCES users (id)"), &users("boss bigint REFERENCES users (id) DEFERRABLE")),
+
+    // The foreign key is made again in the transaction that replaces the key.
+    key_that_a_foreign_key_stands_on =>
+        Case::new(
+            &users("boss bigint REFERENCES users (id)"),
+            &format!(
+                "{}; ALTER TABLE users DROP CONSTRAINT users_pkey; ALTER TABLE users ADD CONSTRAINT users_pkey \
+                 PRIMARY KEY (id) INCLUDE (age); ALTER TABLE users ADD CONSTRAINT users_boss_fkey FOREIGN KEY (boss) \
+                 REFERENCES users (id)",
+                users("boss bigint")
+            ),
+        ),
+
     add_column_with_volatile_default =>
         Case::new(USERS, &users("token uuid NOT NULL DEFAULT gen_random_uuid()")),
 
