@@ -19,6 +19,8 @@ pub enum Kind {
     Apply,
     /// Nothing failed, but the gate stayed closed until the deadline. Exit code 8.
     Waiting,
+    /// Nothing failed, but another process does the work. Exit code 10.
+    Busy,
     /// A bug of schemadiff: a plan that does not lead where it says. Exit code 9.
     Internal,
     /// Ctrl-C or SIGTERM. Exit code 130.
@@ -36,6 +38,7 @@ impl Kind {
             Self::Refused => 6,
             Self::Apply => 7,
             Self::Waiting => 8,
+            Self::Busy => 10,
             Self::Internal => 9,
             Self::Interrupted => 130,
         }
@@ -124,6 +127,7 @@ impl Kind {
             6 => Self::Refused,
             7 => Self::Apply,
             8 => Self::Waiting,
+            10 => Self::Busy,
             130 => Self::Interrupted,
             _ => Self::Internal,
         }

@@ -67,7 +67,7 @@ fn intent(state: &State, old: &Schema, new: &Schema) -> (Hints, DiffOptions) {
             }
         }
     }
-    (hints.clone(), DiffOptions { allowed_drops: drops(&hints, old, new), managed: None })
+    (hints.clone(), DiffOptions { allowed_drops: drops(&hints, old, new), ..DiffOptions::default() })
 }
 
 /// Everything that is gone.

@@ -178,7 +178,7 @@ async fn a_worker_that_gives_no_sign_of_life_is_dead_though_its_process_runs() {
     };
     db.execute(&left(5)).await;
     let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
-    assert_eq!(error.code(), "SD0851", "{error}");
+    assert_eq!(error.code(), "SD1050", "{error}");
     db.execute(&left(31)).await;
     run(&db, &plans, ApplyOptions::default()).await.unwrap();
 }
@@ -208,7 +208,7 @@ async fn a_worker_gives_signs_of_life_while_it_waits() {
     }
     tokio::time::sleep(grace * 3).await;
     let error = run(&db, &plans, ApplyOptions { grace, ..ApplyOptions::default() }).await.unwrap_err();
-    assert_eq!(error.code(), "SD0851", "{error}");
+    assert_eq!(error.code(), "SD1050", "{error}");
     old.shutdown().await;
     waiting.await.unwrap().unwrap();
 }

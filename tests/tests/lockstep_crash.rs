@@ -10,30 +10,34 @@ use std::{
 use schemadiff::{
     lockstep::{
         NoProgress,
-        admin::{ApplyOptions, apply},
+        admin::{ApplyOptions, apply, status},
     },
     model::Dialect,
     plan::Phase,
 };
 use schemadiff_tests::{
     engine::{Major, Postgres, TestDatabase},
-    lockstep::{Recorder, first, migrations, second, write},
+    lockstep::{INDEX, Recorder, first, migrations, second, write},
 };
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 const ROWS: u64 = 40_000;
 
 async fn prepared(dialect: Dialect) -> (TestDatabase, tempfile::TempDir) {
+    prepared_with(dialect, ROWS).await
+}
+
+async fn prepared_with(dialect: Dialect, rows: u64) -> (TestDatabase, tempfile::TempDir) {
     let db = TestDatabase::new(dialect);
     let plans = [first(dialect), second(dialect)];
     let options = ApplyOptions::default();
     apply(&db.url, &migrations(dialect, &plans[..1]), &options, Arc::new(NoProgress)).await.unwrap();
     let rows = match dialect {
         Dialect::Sqlite => format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
              INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM n"
         ),
-        _ => format!("INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM generate_series(1, {ROWS}) i"),
+        _ => format!("INSERT INTO users (id, fullname) SELECT i, 'User ' || i FROM generate_series(1, {rows}) i"),
     };
     db.execute(&rows).await;
     let files = tempfile::tempdir().unwrap();
@@ -186,4 +190,80 @@ async fn a_server_that_restarts_in_the_middle_is_waited_for() {
     going.await.unwrap().unwrap();
     let unfilled = "SELECT count(*)::text FROM users WHERE email_key IS NULL";
     assert_eq!(db.text(unfilled).await.as_deref(), Some("0"));
+}
+
+/// Carries on where the dead process was, and looks at what is there.
+async fn ends_well(db: &TestDatabase, rows: u64, what: &str) {
+    let plans = [first(db.dialect), second(db.dialect)];
+    let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    apply(&db.url, &migrations(db.dialect, &plans), &options, Arc::new(NoProgress)).await.unwrap();
+    let filled = db.text("SELECT CAST(count(*) AS text) FROM users WHERE email_key = 'user ' || id").await;
+    assert_eq!(filled, Some(rows.to_string()), "{what}");
+    assert!(db.try_execute("SELECT fullname FROM users").await.is_err(), "{what}");
+    let index = match db.dialect {
+        Dialect::Sqlite => format!("SELECT 'true' FROM sqlite_schema WHERE name = '{INDEX}'"),
+        _ => format!("SELECT CAST(indisvalid AS text) FROM pg_index WHERE indexrelid = CAST('{INDEX}' AS regclass)"),
+    };
+    assert_eq!(db.text(&index).await.as_deref(), Some("true"), "{what}");
+    let seen = status(&db.url, None).await.unwrap();
+    assert!(seen.migrations.iter().all(|m| m.state == "done"), "{what}: {:?}", seen.migrations);
+    let report = apply(&db.url, &migrations(db.dialect, &plans), &options, Arc::new(NoProgress)).await.unwrap();
+    assert!(report.steps.is_empty() && report.left.is_empty(), "{what}: {report:?}");
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_event_is_followed_by_one_that_ends_the_work() {
+    const FEW: u64 = 250;
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        for event in 1.. {
+            let (db, files) = prepared_with(dialect, FEW).await;
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
+            command.args(["die", &db.url]).arg(files.path()).arg(event.to_string()).stdout(Stdio::null());
+            if command.status().unwrap().success() {
+                assert!(event > 8, "{dialect}: there are only {event} events");
+                break;
+            }
+            ends_well(&db, FEW, &format!("{dialect}, killed at event {event}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_killed_inside_a_step_is_followed_by_one_that_ends_the_work() {
+    const FEW: u64 = 250;
+    // What holds the step up, and the statement that waits.
+    let cases = [
+        ("SELECT count(*) FROM users", "ALTER TABLE%ADD COLUMN%"),
+        ("SELECT count(*) FROM pg_class", "CREATE INDEX CONCURRENTLY%"),
+        ("SELECT count(*) FROM users", "ALTER TABLE%DROP COLUMN%"),
+    ];
+    for (at, (holds, waits)) in cases.into_iter().enumerate() {
+        let (db, files) = prepared_with(Dialect::Postgres, FEW).await;
+        if at == 2 {
+            let plans = [first(Dialect::Postgres), second(Dialect::Postgres)];
+            let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+            apply(&db.url, &migrations(Dialect::Postgres, &plans), &options, Arc::new(NoProgress)).await.unwrap();
+        }
+        let mut holder = PgConnection::connect(&db.url).await.unwrap();
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ").execute(&mut holder).await.unwrap();
+        sqlx::raw_sql(holds).execute(&mut holder).await.unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
+        let mut child = command.args(["apply", &db.url]).arg(files.path()).stdout(Stdio::null()).spawn().unwrap();
+        let waiting = format!(
+            "SELECT CAST(count(*) AS text) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+             AND datname = current_database() AND query LIKE '{waits}'"
+        );
+        while db.text(&waiting).await.as_deref() == Some("0") {
+            assert!(child.try_wait().unwrap().is_none(), "{waits}: it does not wait");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The server goes on with what the dead process asked for, and the next one waits for that.
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            holder.close().await.unwrap();
+        };
+        tokio::join!(release, ends_well(&db, FEW, waits));
+    }
 }

@@ -197,6 +197,62 @@ async fn a_history_that_is_not_the_databases_registers_nothing() {
     }
 }
 
+/// So many leases are in the ledger.
+async fn leases(db: &TestDatabase) -> Option<String> {
+    let lease = if db.dialect == Dialect::Sqlite { "_schemadiff_lease" } else { "schemadiff.lease" };
+    db.text(&format!("SELECT CAST(count(*) AS text) FROM {lease}")).await
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_be_right_says_why_and_registers_nothing() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        carry_out(&db, &plans[..1], &ApplyOptions::default()).await.unwrap();
+        let start = |plans: &[Plan], code| {
+            let builder = Lockstep::builder("shop", migrations(dialect, plans)).database_url(&db.url).schema(code);
+            builder.wait_deadline(Duration::ZERO).start()
+        };
+        // A binary whose migrations were forgotten.
+        let error = start(&[], old_code(dialect)).await.unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD0461", 4), "{error}");
+        assert!(error.to_string().contains("users"), "{error}");
+
+        // Structs that are ahead of the migrations: a schema that no ledger knows.
+        let error = start(&plans[..1], new_code(dialect)).await.unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD0651", 6), "{error}");
+        assert!(error.to_string().contains("email_key"), "{error}");
+
+        // A ledger that a newer schemadiff has written.
+        let meta = if dialect == Dialect::Sqlite { "_schemadiff_meta" } else { "schemadiff.meta" };
+        db.execute(&format!("UPDATE {meta} SET format = 9")).await;
+        let error = start(&plans[..1], old_code(dialect)).await.unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), ("SD0551", 5), "{error}");
+        assert_eq!(leases(&db).await.as_deref(), Some("0"), "{dialect}: nothing is half-registered");
+        db.execute(&format!("UPDATE {meta} SET format = 1")).await;
+        start(&plans[..1], old_code(dialect)).await.unwrap().shutdown().await;
+
+        // Code that uses no table needs no migration.
+        start(&[], schemadiff::model::Schema::default()).await.unwrap().shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_said_to_be_so() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    carry_out(&db, &plans[..1], &ApplyOptions::default()).await.unwrap();
+    let url = format!("{}?mode=ro", db.url);
+    let builder = Lockstep::builder("shop", migrations(dialect, &plans[..1])).database_url(&url);
+    let error = builder.schema(old_code(dialect)).wait_deadline(Duration::ZERO).start().await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("SD0552", 5), "{error}");
+    let error = apply(&url, &migrations(dialect, &plans), &ApplyOptions::default(), Arc::new(NoProgress)).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), "SD0552", "{error}");
+    assert_eq!(leases(&db).await.as_deref(), Some("0"));
+}
+
 /// A library that shifts the wall clock of a program by an hour.
 fn shifted_clock(folder: &std::path::Path) -> std::path::PathBuf {
     let source = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\

@@ -140,6 +140,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        keeps: Vec::new(),
         probes: Vec::new(),
         hazards: vec![],
         lock_timeout_ms: 200,

@@ -104,7 +104,7 @@ fn index(column: &str) -> Index {
 fn everything_may_go(schema: &Schema) -> DiffOptions {
     let tables = schema.tables.keys().map(ToString::to_string);
     let columns = schema.tables.values().flat_map(|t| t.columns.iter().map(|c| column_name(&t.name, &c.name)));
-    DiffOptions { allowed_drops: tables.chain(columns).collect(), managed: None }
+    DiffOptions { allowed_drops: tables.chain(columns).collect(), ..DiffOptions::default() }
 }
 
 proptest! {
@@ -143,7 +143,7 @@ fn schema_of(tables: impl IntoIterator<Item = Table>) -> Schema {
 }
 
 fn allow(names: &[&str]) -> DiffOptions {
-    DiffOptions { allowed_drops: names.iter().map(ToString::to_string).collect(), managed: None }
+    DiffOptions { allowed_drops: names.iter().map(ToString::to_string).collect(), ..DiffOptions::default() }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! a database with the rows of `seed.sql` it ends with an empty diff, and `verify.sql` returns true.
 //! `SCHEMADIFF_BLESS=1` writes the golden files anew; `SCHEMADIFF_CASE=name` runs one case.
 
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path, time::Duration};
 
 use cargo_schemadiff::{
     dialect::{Connection, Scope, TableSize, ddl},
@@ -36,6 +36,8 @@ struct Case {
     backfills: BTreeMap<String, String>,
     /// Applications whose old version has compatibility views; columns are kept in step by triggers when there are none.
     views_for: Vec<String>,
+    /// Hours for which what is dropped is kept.
+    undo_window: u64,
     /// Estimated rows by table.
     rows: BTreeMap<String, u64>,
 }
@@ -91,7 +93,11 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
         let (table, column) = column.rsplit_once('.').unwrap();
         hints.backfills.insert((table.parse().unwrap(), column.to_owned()), expr.clone());
     }
-    let options = DiffOptions { allowed_drops: told.allow_drops.iter().cloned().collect(), managed: None };
+    let options = DiffOptions {
+        allowed_drops: told.allow_drops.iter().cloned().collect(),
+        undo_window: Duration::from_secs(told.undo_window * 3600),
+        ..DiffOptions::default()
+    };
     let sizes: BTreeMap<ObjectName, TableSize> =
         told.rows.iter().map(|(t, rows)| (t.parse().unwrap(), TableSize { rows: *rows, bytes: rows * 100 })).collect();
     // Newer servers have better statements for some steps; the golden plans keep to what all of them know.
@@ -128,6 +134,15 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
     scratch.remove().await.map_err(|e| e.to_string())?;
     if let Err(error) = proof {
         return Err(format!("{error}\n{}", planned.to_toml().unwrap()));
+    }
+    if !told.allow_drops.is_empty() && told.undo_window == 0 {
+        // The same with a way back: nothing that worked without one is refused.
+        let options = DiffOptions { undo_window: Duration::from_secs(3600), ..options.clone() };
+        let kept = plan(&PlanRequest { options: &options, ..request }).map_err(|e| e.to_string())?;
+        let mut scratch = connection.scratch().await.map_err(|e| e.to_string())?;
+        let proof = prove(&mut scratch.connection, &*ddl, &current, &kept).await;
+        scratch.remove().await.map_err(|e| e.to_string())?;
+        proof.map_err(|e| format!("with an undo window: {e}\n{}", kept.to_toml().unwrap()))?;
     }
     drop(connection);
     carry_out(case, &from, dialect, &planned).await.map_err(|e| format!("{e}\n{}", planned.to_toml().unwrap()))?;

@@ -42,6 +42,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        keeps: Vec::new(),
         probes: Vec::new(),
         hazards: Vec::new(),
         lock_timeout_ms: 500,

@@ -59,6 +59,10 @@ pub enum Command {
     FailedRows(FailedRowsArgs),
     /// Take back a migration that has not reached its contract phase
     Abort(AbortArgs),
+    /// Take back a contract phase that set aside what it would have dropped
+    Undo(UndoArgs),
+    /// Drop for good what contract phases have set aside
+    Purge(PurgeArgs),
     /// Retire an instance that is dead and still holds a contract phase
     Retire(RetireArgs),
     /// Write one side as a snapshot file
@@ -223,12 +227,29 @@ pub struct AbortArgs {
     pub fleet: FleetArgs,
 }
 
+/// `undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The migration [default: the newest one of which something is kept]
+    pub migration: Option<String>,
+}
+
+/// `purge`.
+#[derive(Debug, Args)]
+pub struct PurgeArgs {
+    /// The migration [default: all of which something is kept]
+    pub migration: Option<String>,
+}
+
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Keep looking: a live picture on a terminal, elsewhere one after each change
     #[arg(long)]
     pub watch: bool,
+    /// Exit with 1 when migrations are left, 8 when a step waits for running versions, 10 when somebody works
+    #[arg(long, conflicts_with = "watch")]
+    pub exit_code: bool,
     /// How often to look
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s", requires = "watch")]
     pub interval: Duration,

@@ -110,7 +110,10 @@ pub async fn compare(
     for rename in &intent.rename {
         diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
     }
-    let options = options(from, to, intent, migrations);
+    let options = DiffOptions {
+        undo_window: context.config.file.undo_window.unwrap_or_default(),
+        ..options(from, to, intent, migrations)
+    };
     let unmanaged = diff::unmanaged(&current, &desired, &options);
     let current = without(current, &unmanaged, &desired);
     let version = connection.as_ref().map_or(oldest_version(dialect), |c| c.server().version);
@@ -229,7 +232,7 @@ fn options(from: &Side, to: &Side, intent: &IntentArgs, migrations: &Migrations)
         Some(lock) => lock.schema.tables.keys().cloned().collect(),
         None => BTreeSet::new(),
     });
-    DiffOptions { allowed_drops: intent.allow_drop.iter().cloned().collect(), managed }
+    DiffOptions { allowed_drops: intent.allow_drop.iter().cloned().collect(), managed, ..DiffOptions::default() }
 }
 
 /// The schema without what is left alone: those tables, and the types that only they use.

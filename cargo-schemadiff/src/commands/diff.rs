@@ -68,7 +68,7 @@ fn all_changes(comparison: &Comparison) -> Result<Vec<Change>> {
         allowed.insert(name.to_string());
         allowed.extend(table.columns.iter().map(|c| crate::diff::column_name(name, &c.name)));
     }
-    let options = DiffOptions { allowed_drops: allowed, managed: comparison.options.managed.clone() };
+    let options = DiffOptions { allowed_drops: allowed, ..comparison.options.clone() };
     diff(&comparison.current, &comparison.desired, &comparison.hints, &options)
 }
 

@@ -19,6 +19,7 @@ mod retire;
 mod snapshot;
 mod status;
 mod strategy;
+mod undo;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -35,6 +36,10 @@ pub enum Outcome {
     Done,
     /// Differences, where the command was asked to say so: exit code 1.
     Differences,
+    /// A step waits for running versions, where the command was asked to say so: exit code 8.
+    Waiting,
+    /// Another process works, where the command was asked to say so: exit code 10.
+    Busy,
 }
 
 /// The program. `cargo schemadiff …` calls it with `schemadiff` as the first argument, which is left out.
@@ -60,6 +65,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Differences) => ExitCode::from(1),
+        Ok(Outcome::Waiting) => ExitCode::from(Kind::Waiting.exit_code()),
+        Ok(Outcome::Busy) => ExitCode::from(Kind::Busy.exit_code()),
         Err(error) => {
             report.error(&error);
             ExitCode::from(error.kind.exit_code())
@@ -84,6 +91,8 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         // These change a database, and stop where nothing is half-done.
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Abort(args) => abort::run(&context, args).await,
+        Command::Undo(args) => undo::run(&context, args).await,
+        Command::Purge(args) => undo::purge(&context, args).await,
         Command::Retire(args) => retire::run(&context, args).await,
         Command::Demo(args) => demo::run(&context, args).await,
     }

@@ -27,11 +27,22 @@ pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome>
         let status = admin::status(&url, migrations(context)?.as_ref()).await?;
         context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
         context.report.say(render(&status, &Rate::default()))?;
-        return Ok(Outcome::Done);
+        return Ok(if args.exit_code { outcome(&status) } else { Outcome::Done });
     }
     tokio::select! {
         result = watch(context, &url, args.interval) => result,
         () = interruption() => Ok(Outcome::Done),
+    }
+}
+
+/// What a deploy script branches on.
+fn outcome(status: &Status) -> Outcome {
+    let left = status.migrations.iter().any(|m| m.known && m.state != "done");
+    match (status.worker.is_some(), status.waiting.is_empty(), left) {
+        (true, ..) => Outcome::Busy,
+        (false, false, _) => Outcome::Waiting,
+        (false, true, true) => Outcome::Differences,
+        (false, true, false) => Outcome::Done,
     }
 }
 

@@ -47,6 +47,10 @@ pub struct File {
     /// The longest that a statement of an application may wait for a migration.
     #[serde(deserialize_with = "pace::stall")]
     pub max_stall: Option<Duration>,
+    /// How long tables and columns that contract phases drop are kept, where the engine can do that cheaply: `"7d"`. What was
+    /// kept for so long is dropped by whoever migrates next.
+    #[serde(deserialize_with = "pace::duration")]
+    pub undo_window: Option<Duration>,
     /// How backfills work.
     pub backfill: pace::Backfill,
     /// Above what they wait.

@@ -110,6 +110,26 @@ pub struct GivenSpec<'g> {
     pub set: &'g [Assignment],
 }
 
+/// How something is set aside instead of dropped, how it comes back and how it goes for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Sets it aside.
+    pub forth: Vec<String>,
+    /// Brings it back.
+    pub back: Vec<String>,
+    /// Drops it; does nothing when it is gone.
+    pub purge: Vec<String>,
+    /// Where a column goes and comes with a rebuild of its table, the values of the column that comes back: an expression over the
+    /// table's columns. `forth` then runs before the rebuild, `back` after the one that brings it back.
+    pub copy_back: Option<String>,
+}
+
+/// What tells things of one name apart that different migrations have set aside: the time in the migration's id.
+pub(crate) fn aside_stamp(id: &str) -> &str {
+    let stamp = id.split('_').next().unwrap_or_default();
+    if stamp.is_empty() { id } else { stamp }
+}
+
 /// What hangs on a table and would go with it in a rebuild.
 #[derive(Debug, Clone, Default)]
 pub struct Dependents {
@@ -192,6 +212,17 @@ pub trait Ddl: Send + Sync {
     fn create_table(&self, table: &Table) -> Vec<String>;
     /// Drops without CASCADE.
     fn drop_table(&self, table: &ObjectName) -> Vec<String>;
+    /// How the table is set aside by migration `id`; `None` where that is not cheap, or not possible. Foreign keys to it are gone.
+    fn set_aside_table(&self, table: &Table, id: &str) -> Option<SetAside> {
+        let _ = (table, id);
+        None
+    }
+    /// How the column is set aside by migration `id`; `None` where that is not cheap, or not possible. `table` is the table with it;
+    /// constraints and indexes on it are gone.
+    fn set_aside_column(&self, table: &Table, column: &Column, id: &str) -> Option<SetAside> {
+        let _ = (table, column, id);
+        None
+    }
     /// Renames within one schema.
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String>;
     /// Whether [`Ddl::add_column`] can add this column to a table that has rows, `has_fk` together with a foreign key.

@@ -11,7 +11,7 @@ mod hints;
 mod questions;
 mod tables;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use schemadiff::model::{ObjectName, Schema};
 
@@ -30,6 +30,8 @@ pub struct DiffOptions {
     pub allowed_drops: BTreeSet<String>,
     /// Tables that the project manages, by their current names. Others in the current schema are left alone. `None`: all.
     pub managed: Option<BTreeSet<ObjectName>>,
+    /// How long dropped tables and columns are kept after contract, where the engine can do that cheaply. Zero: not at all.
+    pub undo_window: Duration,
 }
 
 impl DiffOptions {

@@ -28,6 +28,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        keeps: Vec::new(),
         probes: Vec::new(),
         hazards: vec![],
         lock_timeout_ms: 500,

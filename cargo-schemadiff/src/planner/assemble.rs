@@ -58,7 +58,9 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
             hazards.push(hazard);
         }
     }
-    let undo = if placed.phase == Phase::Contract { None } else { undo };
+    // Without a window nobody takes a contract phase back.
+    let one_way = placed.protos.iter().any(|p| p.undo.is_none()) || context.request.options.undo_window.is_zero();
+    let undo = if placed.phase == Phase::Contract && one_way { None } else { undo };
     Ok(Step {
         id: format!("{number}-{slug}"),
         phase: placed.phase,
@@ -77,6 +79,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         done_when: first.done_when.clone(),
         clean_up: first.clean_up.clone(),
         undoable: undo.is_some(),
+        keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
         undo: undo.unwrap_or_default(),
         effects: placed.deltas.clone(),
     })
@@ -157,6 +160,9 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let (Some(before), Some(after)) = tables else { return Ok((Action::Sql(Vec::new()), None)) };
             let forth = context.ddl.rebuild(before, after, &copies(false), &dependents(context, before, after));
             let back = context.ddl.rebuild(after, before, &copies(true), &dependents(context, after, before));
+            let beside = |side: fn(&Proto) -> &Vec<String>| placed.protos.iter().flat_map(side).cloned();
+            let forth = beside(|p| &p.beside.0).chain(forth).collect();
+            let back = back.into_iter().chain(beside(|p| &p.beside.1)).collect();
             Ok((Action::Sql(forth), Some(back)))
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    model::{Column, Delta, Index, IndexPart, ObjectName, Schema, SortOrder, Table},
+    model::{Column, Delta, Index, IndexPart, ObjectName, Schema, SortOrder, Table, hex},
     plan::{Assignment, Envelope, Hazard, KeyColumn},
 };
 use sha2::{Digest, Sha256};
@@ -317,8 +317,7 @@ pub(super) fn temporary(name: &str) -> String {
     if name.len() <= LIMIT {
         return format!("{name}__new");
     }
-    let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(name.as_bytes())[..4]);
     let kept = &name[..name.floor_char_boundary(48)];
     format!("{kept}_{hash}__new")
 }

@@ -4,6 +4,7 @@
 //! in order and derives the phases from what running code can bear; `assemble` renders and numbers them. The planner
 //! asks an engine for its capabilities, never for its name.
 
+mod aside;
 mod assemble;
 mod context;
 mod graph;

@@ -2,7 +2,7 @@
 
 use schemadiff::{
     model::{ObjectName, Schema},
-    plan::{Assignment, Envelope, Generated, Hazard, Lock},
+    plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock},
 };
 
 /// What a step does to the schema. It sees only the tables the step touches.
@@ -62,6 +62,10 @@ pub(super) struct Proto {
     /// It only clears the way for a step that waits for contract, and waits with it: before that it would cost something
     /// and gain nothing, and `abort` would have to make it again.
     pub prepares: bool,
+    /// What it sets aside instead of dropping it.
+    pub keeps: Vec<Kept>,
+    /// Statements before the rebuild, and after the one that takes it back.
+    pub beside: (Vec<String>, Vec<String>),
 }
 
 /// Rank of a step among those that could come next.
@@ -106,6 +110,8 @@ impl Proto {
             tags: Vec::new(),
             after: Vec::new(),
             prepares: false,
+            keeps: Vec::new(),
+            beside: (Vec::new(), Vec::new()),
         }
     }
 
@@ -198,6 +204,16 @@ impl Proto {
 
     pub fn prepares(mut self, prepares: bool) -> Self {
         self.prepares = prepares;
+        self
+    }
+
+    pub fn keeps(mut self, kept: Kept) -> Self {
+        self.keeps.push(kept);
+        self
+    }
+
+    pub fn beside_rebuild(mut self, forth: Vec<String>, back: Vec<String>) -> Self {
+        self.beside = (forth, back);
         self
     }
 

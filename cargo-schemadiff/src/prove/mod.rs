@@ -1,6 +1,6 @@
 //! The proof of a plan: every step is carried out on a scratch copy of the current schema, and after each the server must
 //! show what the planner predicted. What `abort` would do is carried out too, from the last step before contract back to
-//! the start.
+//! the start, and what `undo` would do, from the end back through contract.
 //!
 //! The tables of the copy hold a few made-up rows, and before contract both versions write more: what only runs when there
 //! is a row (a trigger, the expression of a backfill) runs here before it runs in production. Rows that nobody wrote may
@@ -82,6 +82,15 @@ pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, pl
     }
     for step in last {
         run.forth(step, true).await?;
+    }
+    // What `undo` would do.
+    let undoable = last.iter().rev().take_while(|s| s.undoable).count();
+    let again = &last[last.len() - undoable..];
+    for step in again.iter().rev() {
+        run.back(step).await?;
+    }
+    for step in again {
+        run.forth(step, false).await?;
     }
     Ok(run.end())
 }

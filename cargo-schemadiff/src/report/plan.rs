@@ -42,6 +42,7 @@ const fn phase_style(phase: Phase) -> anstyle::Style {
 /// The whole plan.
 pub fn render(plan: &Plan, around: Surroundings<'_>) -> String {
     let mut out = String::new();
+    let one_way = plan.phase(Phase::Contract).find(|s| !s.undoable).map(|s| s.id.as_str());
     for phase in PHASES {
         let steps: Vec<&Step> = plan.phase(phase).collect();
         if steps.is_empty() {
@@ -50,7 +51,7 @@ pub fn render(plan: &Plan, around: Surroundings<'_>) -> String {
         let name = paint(phase_style(phase).bold(), phase);
         line(&mut out, format!("{name} {}", paint(style::DIM, format!("({})", meaning(phase)))));
         for step in steps {
-            render_step(&mut out, step, around.sizes);
+            render_step(&mut out, step, around.sizes, one_way);
         }
         out.push('\n');
     }
@@ -91,7 +92,8 @@ fn line(out: &mut String, text: impl AsRef<str>) {
     out.push('\n');
 }
 
-fn render_step(out: &mut String, step: &Step, sizes: Option<&BTreeMap<ObjectName, TableSize>>) {
+/// `one_way` is a contract step that has no way back: then the whole contract phase has none.
+fn render_step(out: &mut String, step: &Step, sizes: Option<&BTreeMap<ObjectName, TableSize>>, one_way: Option<&str>) {
     let (number, _) = step.id.split_once('-').unwrap_or((&step.id, ""));
     line(out, format!("  {} {}", paint(style::DIM, number), paint(style::HEADING, &step.title)));
     if step.cause != step.title {
@@ -124,6 +126,18 @@ fn render_step(out: &mut String, step: &Step, sizes: Option<&BTreeMap<ObjectName
         Action::Generated(generated) => {
             fact(out, "sends", "what this query gives, one statement after the other, until it gives none:");
             line(out, format!("       {}", paint(style::ACCENT, format!("{};", indent(&generated.next_sql)))));
+        }
+    }
+    for kept in &step.keeps {
+        fact(out, "keeps", &format!("{} for {}: {}", kept.what, drops_data::words(kept.for_ms), kept.comes_back));
+    }
+    if step.phase == Phase::Contract && step.undoable {
+        match one_way {
+            None => fact(out, "undo", "by `cargo schemadiff undo`, as long as what the migration set aside is kept"),
+            Some(other) => {
+                let what = format!("by hand: {other} has no way back, so `undo` does not begin");
+                fact(out, "undo", &paint(style::WARN, what));
+            }
         }
     }
     if !step.undoable {

@@ -271,6 +271,7 @@ impl Progress for Terminal {
             Event::VersionRetired { app, version, .. } => {
                 self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));
             }
+            Event::Purged { what, .. } => self.line(now, &format!("  {what} is gone for good")),
             Event::VersionReadmitted { app, version } => {
                 self.line(now, &format!("  {app} {version} is served again and will not be refused any longer"));
             }

@@ -63,6 +63,14 @@ pub fn render(status: &Status, rate: &Rate) -> String {
         .iter()
         .map(|r| format!("  {} {} since {} ago: {}\n", r.app, r.version, ago(r.at_ms, status.now_ms), r.reason));
     section(&mut out, "refused versions", retired);
+    let kept = status.kept.iter().map(|k| {
+        let left = match k.until_ms - status.now_ms {
+            left @ 1.. => format!("{} more", ago(0, left)),
+            _ => "until somebody migrates".to_owned(),
+        };
+        format!("  {} of {}, {left}: {}\n", k.what, k.migration, k.comes_back)
+    });
+    section(&mut out, "kept, `undo` brings it back", kept);
     let by_hand = status.retired_by_hand.iter().map(|r| {
         let when = ago(r.at_ms, status.now_ms);
         format!("  {}/{} ({}) {when} ago by {}: {}\n", r.app, r.instance, r.version, r.by, r.reason)

@@ -19,11 +19,6 @@ pub enum Cell {
     Json(serde_json::Value),
 }
 
-/// Hexadecimal digits.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Bytes from hexadecimal digits; none when there are others.
 pub(super) fn from_hex(digits: &str) -> Option<Vec<u8>> {
     let digits = digits.as_bytes();

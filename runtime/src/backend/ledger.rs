@@ -19,14 +19,9 @@ fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
 /// An error of the ledger for people.
 pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
     match error.class {
-        ErrorClass::Forbidden => Error::Forbidden {
-            action: doing.to_owned(),
-            cause: error.message,
-            grant: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
-                    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
-                    and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user"
-                .to_owned(),
-        },
+        ErrorClass::Forbidden => {
+            Error::Forbidden { action: doing.to_owned(), cause: error.message, grant: B::SQL.rights.to_owned() }
+        }
         ErrorClass::Connection => {
             Error::ConnectionLost { doing: doing.to_owned(), code: error.code, cause: error.message }
         }
@@ -40,7 +35,12 @@ pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
 /// When the ledger is of a newer format, a right is missing, or the server fails.
 pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledger>> {
     let known = serde_json::to_string(known).unwrap_or_else(|_| "[]".to_owned());
-    let found = db.rows(&read_sql::<B>(&B::literal(&known)), &[]).await;
+    let sql = read_sql::<B>(&B::literal(&known));
+    let mut found = db.rows(&sql, &[]).await;
+    // Somebody may have created it since.
+    if found.as_ref().is_err_and(|e| e.class == ErrorClass::Missing) && format_of(db).await == Some(LEDGER_FORMAT) {
+        found = db.rows(&sql, &[]).await;
+    }
     let rows = match found {
         Ok(rows) => rows,
         Err(e) if e.class == ErrorClass::Missing => {
@@ -247,6 +247,19 @@ pub async fn reopen_migration<B: Backend>(db: &mut B, migration: &str) -> DbResu
     let table = B::SQL.table("migration");
     let sql = format!("UPDATE {table} SET state = 'running', finished_at = NULL WHERE id = $1 AND state = 'done'");
     db.run(&sql, &[Some(migration)]).await.map(drop)
+}
+
+/// Lets contract steps that `undo` took back be carried out again; how many there were.
+///
+/// # Errors
+/// When the server fails.
+pub async fn redo<B: Backend>(db: &mut B) -> DbResult<u64> {
+    let (steps, migrations) = (B::SQL.table("step"), B::SQL.table("migration"));
+    let sql = format!(
+        "UPDATE {steps} SET state = 'pending' WHERE state = 'undone' AND phase = 'contract' \
+         AND migration IN (SELECT g.id FROM {migrations} g WHERE g.state = $1)"
+    );
+    db.run(&sql, &[Some("running")]).await
 }
 
 /// Marks the migration as taken back.

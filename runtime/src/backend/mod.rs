@@ -4,6 +4,7 @@
 //! engines is in the folders of the same file names.
 
 pub mod aside;
+pub mod kept;
 pub mod ledger;
 pub mod pace;
 #[cfg(feature = "postgres")]
@@ -22,8 +23,8 @@ pub use aside::Aside;
 pub use cell::Cell;
 pub use process::Process;
 pub use records::{
-    Identity, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand, StepRow,
-    StepState, Worker,
+    Identity, KeptRow, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand,
+    StepRow, StepState, Worker,
 };
 pub use signals::{Limits, Reading, Signals};
 
@@ -162,6 +163,8 @@ pub struct LedgerSql {
     pub texts: &'static str,
     /// The name of the connected user.
     pub user: &'static str,
+    /// What to do about a missing right on the ledger.
+    pub rights: &'static str,
 }
 
 impl LedgerSql {

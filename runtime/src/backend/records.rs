@@ -240,6 +240,38 @@ pub struct Lease {
     pub process_runs: Option<bool>,
 }
 
+/// Something that a contract step has set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptRow {
+    /// The migration.
+    pub migration: String,
+    /// Its contract step.
+    pub step: String,
+    /// Its place among what the step keeps.
+    pub position: i64,
+    /// In words.
+    pub what: String,
+    /// What it is like when it comes back, in words.
+    pub comes_back: String,
+    /// Statements that drop it for good.
+    #[serde(skip)]
+    pub purge: Vec<String>,
+    /// Since when it is kept.
+    pub since_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// The server's clock when this was read.
+    #[serde(skip)]
+    pub now_ms: i64,
+}
+
+impl KeptRow {
+    /// Whether its time is over.
+    pub const fn is_over(&self) -> bool {
+        self.now_ms >= self.until_ms
+    }
+}
+
 /// What the operator wishes of the speed of backfills, and what the one that runs says of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pacing {

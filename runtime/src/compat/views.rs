@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{CompatView, ObjectName, Schema};
+use crate::model::{CompatView, ObjectName, Schema, hex};
 
 /// The longest identifier of PostgreSQL, in bytes.
 const MAX_IDENTIFIER: usize = 63;
@@ -25,7 +25,7 @@ pub fn view_schema(app: &str, version: &str) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&hash.finalize()[..8]);
     let kept = &name[..name.floor_char_boundary(MAX_IDENTIFIER - 1 - hash.len())];
     format!("{kept}_{hash}")
 }

@@ -25,6 +25,7 @@ impl Error {
             }
             Self::OtherDialect { .. } => one("use the address of a database of that engine, or the directory of the other migrations"),
             Self::HistoryRewritten { .. } => one("restore the migration as it was applied, and put the change into a new one"),
+            Self::NoMigrations { .. } => one("write the first migration with `cargo schemadiff new NAME`, put the directory into the program with `schemadiff::embed!()`, and pass it to `Lockstep::builder`"),
             Self::HistoryForked { .. } => one("deploy from a branch that contains both migrations"),
             Self::OwnSchema { .. } => one("run `cargo schemadiff check`, it names each mistake"),
             Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
@@ -52,7 +53,13 @@ impl Error {
                 "deploy a version whose schema fits, or apply its migrations".to_owned(),
                 "see `cargo schemadiff status` for what this database has applied".to_owned(),
             ],
-            Self::AbortAfterContract { .. } | Self::NotUndoable { .. } => one("go forward: write a new migration that leads where you want"),
+            Self::AbortAfterContract { .. } => vec![
+                "`cargo schemadiff undo` takes a contract phase back that set aside what it would have dropped (docs/lockstep.md)".to_owned(),
+                "or go forward: write a new migration that leads where you want".to_owned(),
+            ],
+            Self::NothingKept => one("set `undo-window` in schemadiff.toml before a migration is written: its contract phase then keeps what it drops for so long"),
+            Self::NotPurged { .. } => one("remove what depends on it, then `cargo schemadiff purge`; until then it stays"),
+            Self::NotUndoable { .. } | Self::Purged { .. } => one("go forward: write a new migration that leads where you want"),
             Self::NotBehindViews { .. } => vec![
                 "open these connections through the hook (docs/lockstep.md), or end them, and apply again".to_owned(),
                 "or take the migration back with `cargo schemadiff abort` if it has begun, remove it, and write it again with `cargo schemadiff new NAME --strategy synced`"

@@ -7,6 +7,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::{
     Backfills, Connections, Event, Holder, Progress, Retry, Status,
@@ -20,7 +21,7 @@ use super::{
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Aside, Backend, MigrationState, Pacing, aside, ledger, pace},
+    backend::{Aside, Backend, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -166,6 +167,46 @@ pub async fn abort(
     progress: Arc<dyn Progress>,
 ) -> Result<()> {
     by_engine!(url, abort_on(migrations, id, options, progress))
+}
+
+/// What [`undo`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The migration.
+    pub migration: String,
+    /// The contract steps that were taken back, in order.
+    pub steps: Vec<String>,
+}
+
+/// Takes the contract phase of a migration back that set aside what it would have dropped: the old version can run again,
+/// beside the new one. Services leave it so; [`apply`] carries the contract phase out again. Without an id it is the newest
+/// migration of which something is kept.
+///
+/// # Errors
+/// When live versions would break ([`Error::GateClosed`]), when a step of it has no way back, when what it had set aside is
+/// gone ([`Error::Purged`]), and when another migration follows it.
+pub async fn undo(
+    url: &str,
+    migrations: &Migrations,
+    id: Option<&str>,
+    options: &ApplyOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<Undone> {
+    by_engine!(url, undo_on(migrations, id, options, progress))
+}
+
+/// Drops for good what contract phases have set aside, of one migration or of all, whether their time is over or not.
+///
+/// # Errors
+/// When the server refuses, and when another process works.
+pub async fn purge(
+    url: &str,
+    migrations: &Migrations,
+    id: Option<&str>,
+    options: &ApplyOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<Vec<KeptRow>> {
+    by_engine!(url, purge_on(migrations, id, options, progress))
 }
 
 /// An instance as `APP/INSTANCE`.
@@ -341,7 +382,14 @@ async fn apply_on<B: Backend>(
     let db = open::<B>(url, &ctx).await?;
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let mut report = ApplyReport::default();
-    let result = to_the_end(&mut work, &mut ctx, options.until, deadline, &mut report).await;
+    let result = async {
+        // Somebody who asks for the contract phase wants also what was undone before.
+        if options.until == Phase::Contract {
+            work.redo().await?;
+        }
+        to_the_end(&mut work, &mut ctx, options.until, deadline, &mut report).await
+    }
+    .await;
     work.give_back().await;
     result.map(|()| report)
 }
@@ -368,7 +416,8 @@ async fn to_the_end<B: Backend>(
                 if deadline.is_some_and(|at| Instant::now() >= at) {
                     return Err(Error::GateClosed { migration, step, holders });
                 }
-                ctx.stop.sleep(jittered(Duration::from_millis(500))).await?;
+                let span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
+                ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await?;
             }
             // Whoever has the function needs the work, which is held here.
             elsewhere @ Advance::Elsewhere { .. } => return elsewhere.into_error().map_or(Ok(()), Err),
@@ -425,4 +474,56 @@ async fn abort_on<B: Backend>(
     let result = work.abort(&plan).await;
     work.give_back().await;
     result?.and_then(Advance::into_error).map_or(Ok(()), Err)
+}
+
+async fn undo_on<B: Backend>(
+    url: &str,
+    migrations: &Migrations,
+    id: Option<&str>,
+    options: &ApplyOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<Undone> {
+    let history = history_for::<B>(migrations)?;
+    let mut ctx = context(Arc::clone(&history), options, progress);
+    let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
+    let mut db = open::<B>(url, &ctx).await?;
+    let all = kept::all(&mut db).await.map_err(|e| ledger::explain::<B>("read what is kept", e))?;
+    let newest = all.iter().map(|row| row.migration.as_str()).max();
+    let id = id.or(newest).ok_or(Error::NothingKept)?;
+    let nothing = || Error::NothingToAbort { id: id.to_owned(), problem: "is not among these migrations".to_owned() };
+    let plan = history.entry(id).ok_or_else(nothing)?.plan()?;
+    // What cannot come back is said at once, not after waiting for somebody who works.
+    let ledger = ctx.ledger(&mut db).await?.unwrap_or_default();
+    decide::may_undo(&plan, &ledger, &all)?;
+    let mut work = Work::take(db, &mut ctx, deadline).await?;
+    let result = work.undo(&plan).await;
+    work.give_back().await;
+    match result? {
+        (_, Some(Advance::Closed { migration, step, holders })) => Err(Error::GateClosed { migration, step, holders }),
+        (steps, _) => Ok(Undone { migration: plan.id, steps }),
+    }
+}
+
+async fn purge_on<B: Backend>(
+    url: &str,
+    migrations: &Migrations,
+    id: Option<&str>,
+    options: &ApplyOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<Vec<KeptRow>> {
+    let history = history_for::<B>(migrations)?;
+    let mut ctx = context(history, options, progress);
+    let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
+    let db = open::<B>(url, &ctx).await?;
+    let mut work = Work::take(db, &mut ctx, deadline).await?;
+    let result = async {
+        let rows = work.kept(id).await?;
+        for row in &rows {
+            work.purge(row).await?;
+        }
+        Ok(rows)
+    }
+    .await;
+    work.give_back().await;
+    result
 }

@@ -9,14 +9,16 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, task::JoinHandle};
+use tracing::Instrument as _;
 
 use super::{
-    Backfills, Event, Lockstep, Pace, Progress, Retry, TracingProgress,
+    Backfills, Event, Lockstep, Metrics, Pace, Progress, Retry, TracingProgress,
     admin::{dialect_of, names},
     backfill::Rounds,
     context::{Context, Stop},
     decide::{self, Boot, Queued},
     lease::{self, GRACE, HEARTBEAT},
+    metrics::Measured,
     own,
     probe::{Probe, Standing},
     retry::{jittered, random_name},
@@ -70,6 +72,7 @@ pub struct Builder {
     backfills: Backfills,
     retry: Retry,
     pub(super) progress: Arc<dyn Progress>,
+    metrics: Option<Arc<dyn Metrics>>,
     probe: Probe,
 }
 
@@ -92,6 +95,7 @@ impl Builder {
             backfills: Backfills::default(),
             retry: Retry::default(),
             progress: Arc::new(TracingProgress),
+            metrics: None,
             probe: Probe::default(),
         }
     }
@@ -231,6 +235,13 @@ impl Builder {
         self
     }
 
+    /// Who is told numbers, beside what happens. Default: nobody.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Where the answers to an orchestrator's probes come from, while the start waits and afterwards.
     #[must_use]
     pub fn probe(mut self, probe: &Probe) -> Self {
@@ -284,7 +295,10 @@ impl Builder {
             app: self.app.clone(),
             token: random_name(),
             history,
-            progress: Arc::clone(&self.progress),
+            progress: match &self.metrics {
+                Some(metrics) => Arc::new(Measured::new(Arc::clone(&self.progress), Arc::clone(metrics))),
+                None => Arc::clone(&self.progress),
+            },
             stop: Stop::when(stop),
             retry: self.retry,
             grace: self.grace,
@@ -325,6 +339,10 @@ impl Builder {
         }
         let keeper = connected?;
         let identity = self.identity(&history, B::DIALECT)?;
+        if history.entries().is_empty() && !identity.schema.tables.is_empty() {
+            let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
+            return Err(Error::NoMigrations { app: self.app, tables: tables.join(", ") });
+        }
         let (stop, stopped) = watch::channel(false);
         let ctx = self.context(history, stopped.clone());
         let lease = lease::mine::<B>(identity, self.revision.clone());
@@ -490,7 +508,8 @@ impl<B: Backend> Booting<'_, B> {
         let texts: Vec<String> = reasons.chain(queued.iter().map(ToString::to_string)).collect();
         self.probe.set(Standing::Waiting(texts.clone()));
         self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
-        self.ctx.stop.sleep(jittered(Duration::from_millis(500))).await
+        let span = tracing::info_span!(target: "schemadiff", "wait_to_be_served", app = self.ctx.app);
+        self.ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await
     }
 }
 
@@ -498,10 +517,12 @@ impl<B: Backend> Booting<'_, B> {
 async fn in_background<B: Backend>(target: B::Target, mut ctx: Context, until: Phase, every: Duration) {
     let (mut told, mut trouble) = (Vec::new(), 0_u32);
     loop {
+        let mut span = tracing::Span::none();
         match once::<B>(&target, &ctx, until).await {
             Ok(None) => return,
             Ok(Some((migration, step, holders))) => {
                 trouble = 0;
+                span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
                 if names(&holders) != told {
                     told = names(&holders);
                     ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
@@ -515,7 +536,7 @@ async fn in_background<B: Backend>(target: B::Target, mut ctx: Context, until: P
             }
         }
         // What fails again and again is asked ever more rarely.
-        if ctx.stop.sleep(jittered(every * (1 << trouble))).await.is_err() {
+        if ctx.stop.sleep(jittered(every * (1 << trouble))).instrument(span).await.is_err() {
             return;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tracing::Instrument as _;
+
 use super::{
     Event, Holder, backfill,
     context::{Context, Failed},
@@ -10,7 +12,7 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, ErrorClass, StepState, Timeouts, ledger},
+    backend::{Backend, ErrorClass, StepState, Timeouts, kept, ledger},
     error::{Error, Result},
     plan::{Action, Envelope, Plan, Step, Way},
 };
@@ -62,7 +64,8 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
     if let (Action::Backfill(backfill), Way::Forward) = (&step.action, way) {
         return match transaction(db, ctx, plan, step, way, Part::Begin).await? {
             Outcome::Done { .. } => {
-                let rows = backfill::run(db, ctx, plan, step, backfill).await?;
+                let span = tracing::info_span!(target: "schemadiff", "backfill", table = %backfill.table);
+                let rows = backfill::run(db, ctx, plan, step, backfill).instrument(span).await?;
                 transaction(db, ctx, plan, step, way, Part::End).await?;
                 Ok(Outcome::Done { rows })
             }
@@ -297,6 +300,13 @@ async fn within<B: Backend>(
     }
     if way == Way::Back {
         ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
+    }
+    if !step.keeps.is_empty() {
+        let recorded = match way {
+            Way::Forward => kept::keep(db, &plan.id, &step.id, &step.keeps).await,
+            Way::Back => kept::end(db, &plan.id, &step.id, None).await,
+        };
+        recorded.map_err(Failed::from)?;
     }
     ledger::step_ended(db, &plan.id, &step.id, StepState::after(way)).await.map_err(Failed::from)?;
     if way == Way::Forward {

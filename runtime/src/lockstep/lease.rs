@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
+    Event,
     context::Context,
     decide::{self, Boot},
     probe::{Probe, Standing},
@@ -86,10 +87,14 @@ pub(super) async fn keep<B: Backend>(
             swept = ledger::sweep(&mut db, &lease).await.is_ok();
         }
         match ledger::heartbeat(&mut db, &lease.instance).await {
-            Ok(true) => probe.set(Standing::Serving),
+            Ok(true) => {
+                ctx.tell(&Event::SignOfLife { renewed: false });
+                probe.set(Standing::Serving);
+            }
             Ok(false) | Err(_) => match again::<B>(db.connected_to().clone(), &ctx, &lease).await {
                 Ok(new) => {
                     db = new;
+                    ctx.tell(&Event::SignOfLife { renewed: true });
                     probe.set(Standing::Serving);
                 }
                 Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {

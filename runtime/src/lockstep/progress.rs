@@ -200,6 +200,18 @@ pub enum Event<'a> {
         /// Its version.
         version: &'a str,
     },
+    /// What a contract step had set aside is gone for good.
+    Purged {
+        migration: &'a str,
+        step: &'a str,
+        /// In words.
+        what: &'a str,
+    },
+    /// This instance has shown that it lives.
+    SignOfLife {
+        /// Its lease was lost, with its connection or otherwise, and had to be made anew.
+        renewed: bool,
+    },
     /// All steps of a migration are done.
     MigrationFinished { migration: &'a str },
     /// A migration has been taken back.
@@ -236,6 +248,7 @@ impl Progress for TracingProgress {
             Event::Reconnecting { attempt, cause, .. } => {
                 tracing::warn!(target: "schemadiff", attempt, cause, "the connection broke, another one is made");
             }
+            Event::SignOfLife { renewed } => tracing::trace!(target: "schemadiff", renewed, "sign of life"),
             Event::Backfill { .. } => tracing::debug!(target: "schemadiff", ?event, "backfill"),
             Event::Retrying { attempt, cause, blockers, step, .. } => {
                 tracing::warn!(target: "schemadiff", step, attempt, cause, ?blockers, "step is tried again");

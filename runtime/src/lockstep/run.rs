@@ -5,16 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracing::{Instrument as _, Span};
+
 use super::{
     Event, Holder, backfill,
     context::Context,
     decide::{self, Decision},
     execute::{self, Outcome},
-    look,
+    kept, look,
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, DbResult, Ledger, StepState, Timeouts, Worker, ledger},
+    backend::{Backend, DbResult, KeptRow, Ledger, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
     plan::{Action, Backfill, Phase, Plan, Step, Way},
     waiting::Evidence,
@@ -31,6 +33,10 @@ pub(super) struct Work<B: Backend> {
     seen_strangers: BTreeSet<String>,
     /// Migrations of which it was said that they wait for an earlier one.
     told_queued: BTreeSet<String>,
+    /// Whether what was kept for long enough has been looked for.
+    purged: bool,
+    /// The migration whose step ran last.
+    span: Option<(String, Span)>,
     /// Signs of life, where the row is all that others see of this process.
     _beat: Option<Beat>,
 }
@@ -151,6 +157,8 @@ impl<B: Backend> Work<B> {
             ctx: ctx.clone(),
             seen_strangers: BTreeSet::new(),
             told_queued: BTreeSet::new(),
+            purged: false,
+            span: None,
             _beat: beat,
         }))
     }
@@ -187,6 +195,9 @@ impl<B: Backend> Work<B> {
     /// Step by step up to and with phase `until`, as far as the gate lets it. When the connection breaks, because the server
     /// restarts or for whatever reason, it goes on with another one, where the ledger says.
     pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
+        if !std::mem::replace(&mut self.purged, true) {
+            kept::purge_expired(&mut self.db, &mut self.ctx).await?;
+        }
         self.advance_to(until, None, done).await
     }
 
@@ -311,6 +322,22 @@ impl<B: Backend> Work<B> {
         Ok(())
     }
 
+    /// One span for each migration, which holds one for each of its steps.
+    fn step_span(&mut self, plan: &Plan, step: &Step, way: Way) -> Span {
+        let parent = match &self.span {
+            Some((id, span)) if *id == plan.id => span.clone(),
+            _ => {
+                let span = tracing::info_span!(target: "schemadiff", "migration", id = plan.id, app = self.ctx.app);
+                self.span = Some((plan.id.clone(), span.clone()));
+                span
+            }
+        };
+        tracing::info_span!(
+            target: "schemadiff", parent: &parent, "step",
+            id = step.id, phase = step.phase.as_str(), way = way.as_str()
+        )
+    }
+
     async fn one(&mut self, plan: &Plan, step: &Step, done: &mut Vec<StepReport>) -> Result<Outcome> {
         let began = Instant::now();
         let position = plan.steps.iter().position(|s| s.id == step.id).unwrap_or_default() + 1;
@@ -322,7 +349,12 @@ impl<B: Backend> Work<B> {
             position,
             of: plan.steps.len(),
         });
-        let outcome = execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Forward).await?;
+        if !step.keeps.is_empty() {
+            // Makes the table for what is kept in a ledger that was made before there was one.
+            self.db.create_ledger().await?;
+        }
+        let span = self.step_span(plan, step, Way::Forward);
+        let outcome = execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Forward).instrument(span).await?;
         if let Outcome::Done { rows } = outcome {
             let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let (migration, id) = (plan.id.as_str(), step.id.as_str());
@@ -356,7 +388,8 @@ impl<B: Backend> Work<B> {
             decide::may_abort(plan, &now)?;
             let Some(step) = decide::next_back(plan, &now)? else { break };
             let began = Instant::now();
-            match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).await? {
+            let span = self.step_span(plan, step, Way::Back);
+            match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).instrument(span).await? {
                 Outcome::Closed(holders) => {
                     return Ok(Some(Advance::Closed { migration: plan.id.clone(), step: step.id.clone(), holders }));
                 }
@@ -369,6 +402,52 @@ impl<B: Backend> Work<B> {
         self.record_abort(plan).await?;
         self.ctx.tell(&Event::MigrationAborted { migration: &plan.id });
         Ok(None)
+    }
+
+    /// Takes the contract phase of a migration back, newest step first. Returns the steps, or who would break.
+    pub(super) async fn undo(&mut self, plan: &Plan) -> Result<(Vec<String>, Option<Advance>)> {
+        let mut undone = Vec::new();
+        loop {
+            self.ctx.stop.check()?;
+            let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
+            let kept = kept::read(&mut self.db).await?;
+            if undone.is_empty() {
+                decide::may_undo(plan, &now, &kept)?;
+            }
+            let Some(step) = decide::next_undo(plan, &now, &kept)? else { return Ok((undone, None)) };
+            let (migration, step_id) = (plan.id.clone(), step.id.clone());
+            let began = Instant::now();
+            let span = self.step_span(plan, step, Way::Back);
+            match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).instrument(span).await? {
+                Outcome::Closed(holders) => {
+                    return Ok((undone, Some(Advance::Closed { migration, step: step_id, holders })));
+                }
+                Outcome::Done { .. } => {
+                    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.ctx.tell(&Event::StepUndone { migration: &plan.id, step: &step.id, elapsed_ms });
+                    undone.push(step_id);
+                }
+            }
+        }
+    }
+
+    /// Lets contract phases that were undone be carried out again.
+    pub(super) async fn redo(&mut self) -> Result<()> {
+        ledger::redo(&mut self.db)
+            .await
+            .map(drop)
+            .map_err(|e| ledger::explain::<B>("carry out again what was undone", e))
+    }
+
+    /// What is kept, of one migration or of all.
+    pub(super) async fn kept(&mut self, migration: Option<&str>) -> Result<Vec<KeptRow>> {
+        let all = kept::read(&mut self.db).await?;
+        Ok(all.into_iter().filter(|row| migration.is_none_or(|id| row.migration == id)).collect())
+    }
+
+    /// Drops it for good.
+    pub(super) async fn purge(&mut self, row: &KeptRow) -> Result<()> {
+        kept::purge(&mut self.db, &mut self.ctx, row).await
     }
 }
 

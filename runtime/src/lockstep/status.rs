@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Backend, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker, ledger, pace,
+        Backend, KeptRow, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker, kept,
+        ledger, pace,
     },
     compat::{Reason, serves},
     embed::{History, plan_from_text},
@@ -43,6 +44,8 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// Later migrations that wait for an earlier one.
     pub queued: Vec<Queued>,
+    /// What contract phases have set aside, and until when it can come back.
+    pub kept: Vec<KeptRow>,
     /// Instances that a person retired.
     pub retired_by_hand: Vec<RetiredByHand>,
     /// Who uses the database without a lease, while a contract phase is still to come.
@@ -177,6 +180,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         None => (None, Vec::new(), Vec::new()),
     };
     let retired_by_hand = if ledger_exists { ledger::retired_by_hand(db).await.map_err(failed)? } else { Vec::new() };
+    let kept = if ledger_exists { kept::all(db).await.map_err(failed)? } else { Vec::new() };
     let tables = decide::contract_tables(plans, &ledger);
     let strangers = match tables.is_empty() || !ledger_exists {
         true => Strangers::default(),
@@ -193,6 +197,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         pace: pace.filter(|pace| *pace != Pacing::default()),
         waiting: view.1,
         queued: view.2,
+        kept,
         retired_by_hand,
         strangers,
     })

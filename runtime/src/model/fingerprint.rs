@@ -27,7 +27,7 @@ impl Fingerprint {
         let mut hasher = Hasher(Sha256::new());
         // The model holds only strings, booleans and ordered maps with string keys: serialization cannot fail.
         let _ = serde_json::to_writer(&mut hasher, &canonical);
-        Self(format!("{:x}", HexDigest(hasher.0.finalize().as_slice())))
+        Self(hex(&hasher.0.finalize()))
     }
 
     /// The text form: 64 hexadecimal digits.
@@ -67,12 +67,9 @@ impl io::Write for Hasher {
     }
 }
 
-struct HexDigest<'a>(&'a [u8]);
-
-impl fmt::LowerHex for HexDigest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Fingerprint {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use delta::{Delta, DeltaError, between};
 pub use domain::Domain;
-pub use fingerprint::{Fingerprint, same};
+pub use fingerprint::{Fingerprint, hex, same};
 pub use name::ObjectName;
 pub use partition::{PartitionBy, PartitionByError, PartitionMethod, PartitionOf};
 pub use shared::Shared;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::{Action, Plan, Step};
-use crate::model::Delta;
+use crate::model::{Delta, hex};
 
 /// The format this version writes, and the newest it reads.
 pub const PLAN_FORMAT: u32 = 1;
@@ -40,7 +40,7 @@ impl Plan {
         for step in &self.steps {
             hash_step(&mut hash, step);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 
     /// The text of `plan.toml`, with a fresh checksum.
@@ -97,6 +97,13 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for probe in &step.probes {
         field("probe");
         field(&normal_sql(&probe.sql));
+    }
+    for kept in &step.keeps {
+        field("keeps");
+        field(&kept.for_ms.to_string());
+        for sql in &kept.purge {
+            field(&normal_sql(sql));
+        }
     }
     match &step.action {
         Action::Sql(statements) => {

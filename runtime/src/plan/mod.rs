@@ -226,6 +226,21 @@ pub struct Probe {
     pub sql: String,
 }
 
+/// Something that a contract step sets aside instead of dropping it, so that `undo` can bring it back for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// In words: "column `users.nick`".
+    pub what: String,
+    /// What it is like when it comes back, in words.
+    pub comes_back: String,
+    /// How long it is kept after the step, in milliseconds. Nothing drops it at the moment when that is over, but whoever
+    /// migrates next.
+    pub for_ms: u64,
+    /// Statements that drop it for good. They do nothing when it is gone.
+    pub purge: Vec<String>,
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,8 +288,11 @@ pub struct Step {
     /// Statements that take the step back, in order, in the step's envelope. Empty with `undoable = false` when data is lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,
-    /// Whether `abort` can take the step back.
+    /// Whether `abort`, or `undo` for a step of the contract phase, can take the step back.
     pub undoable: bool,
+    /// What it sets aside instead of dropping it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<Kept>,
     /// What it does to the schema. Kept as JSON text in the file, for a file that people can read.
     #[serde(default, with = "file::deltas_as_json", skip_serializing_if = "Vec::is_empty")]
     pub effects: Vec<Delta>,

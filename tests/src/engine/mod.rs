@@ -46,6 +46,12 @@ impl TestDatabase {
         }
     }
 
+    /// After another server has taken over from the one it was made on.
+    pub fn is_now_on(&mut self, server: &Postgres) {
+        self.url = server.url(&self.name);
+        self.owner = Owner::Postgres { admin_url: server.url("postgres") };
+    }
+
     /// Runs one or more statements separated by semicolons.
     pub async fn execute(&self, sql: &str) {
         self.try_execute(sql).await.unwrap_or_else(|e| panic!("{e}\nin: {sql}"));

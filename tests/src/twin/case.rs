@@ -166,7 +166,7 @@ impl Case {
 
     fn plan(&self, dialect: Dialect, old: &Schema, new: &Schema) -> Plan {
         let version = if dialect == Dialect::Sqlite { 3_051_003 } else { 150_000 };
-        let options = DiffOptions { allowed_drops: self.drops.iter().cloned().collect(), managed: None };
+        let options = DiffOptions { allowed_drops: self.drops.iter().cloned().collect(), ..DiffOptions::default() };
         let request = PlanRequest {
             current: old,
             desired: new,

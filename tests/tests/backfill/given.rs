@@ -47,7 +47,7 @@ fn plans(dialect: Dialect, desired: &Schema) -> [Plan; 2] {
         current: &old_code(dialect),
         desired,
         hints: &hints,
-        options: &DiffOptions { allowed_drops: dropped, managed: None },
+        options: &DiffOptions { allowed_drops: dropped, ..DiffOptions::default() },
         ddl: &*renderer(dialect),
         sizes: &BTreeMap::new(),
         id: SECOND,

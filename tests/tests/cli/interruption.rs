@@ -210,7 +210,7 @@ async fn kill_9_in_a_long_statement() {
         assert_eq!(child.wait_with_output().unwrap().status.code(), None);
         if dialect == Dialect::Postgres {
             // The server does not know yet that nobody listens: it goes on with the statement and keeps the work.
-            building.project.run(&["apply"]).expect_error("SD0851");
+            building.project.run(&["apply"]).expect_error("SD1050");
         } else {
             building.nothing_is_left().await;
         }

@@ -15,3 +15,4 @@ mod servers;
 mod sides;
 mod structs;
 mod support;
+mod undo;

@@ -23,6 +23,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         rewrites: false,
         scans: false,
         rebuilds_indexes: false,
+        keeps: Vec::new(),
         probes: Vec::new(),
         hazards: vec![],
         lock_timeout_ms: 0,
@@ -69,6 +70,7 @@ fn plan() -> Plan {
             undoable: false,
             scans: true,
             rebuilds_indexes: false,
+            keeps: Vec::new(),
             probes: Vec::new(),
             ..step("03-drop-name", Phase::Contract, Envelope::Rebuild, drop)
         },

@@ -80,9 +80,12 @@ pub struct Deployment {
     /// How many plans each migrator knows, ascending.
     pub migrators: Vec<usize>,
     pub aborts: u8,
+    pub undos: u8,
+    /// Clocks are hours apart.
+    pub skewed: bool,
     boots: Memo<(usize, Records), bool>,
     nexts: Memo<(usize, Records, Vec<Instance>), Next>,
-    backs: Memo<(usize, Records), Option<Option<usize>>>,
+    backs: Memo<(usize, Records, Aim), Option<Option<usize>>>,
     gates: Memo<(usize, Records, Vec<Instance>, Way, usize), Answer>,
     returns: Memo<(usize, Records), Vec<usize>>,
     served: Memo<(Vec<bool>, usize), bool>,
@@ -99,6 +102,8 @@ impl Deployment {
             versions: versions.to_vec(),
             migrators: migrators.to_vec(),
             aborts,
+            undos: 0,
+            skewed: false,
             boots: Memo::new(),
             nexts: Memo::new(),
             backs: Memo::new(),
@@ -111,6 +116,14 @@ impl Deployment {
 
     pub fn with(self, rules: Rules) -> Self {
         Self { rules, ..self }
+    }
+
+    pub fn with_undos(self, undos: u8) -> Self {
+        Self { undos, ..self }
+    }
+
+    pub fn skewed(self) -> Self {
+        Self { skewed: true, ..self }
     }
 
     fn number(&self, version: &str) -> usize {
@@ -133,7 +146,7 @@ impl Deployment {
         let ledger = world::ledger(&self.story, records, known);
         decide::same_history(history, &ledger, world::APP).unwrap();
         let plans = decide::pending(history, &ledger).unwrap();
-        let leases = world::leases(&self.story, self.evidence, &self.versions, instances);
+        let leases = world::leases(&self.story, self.evidence, &self.versions, instances, self.skewed);
         let snapshot = history.snapshot();
         ask(&decide::World { snapshot, plans: &plans, ledger: &ledger, leases: &leases, grace_ms: GRACE, soak_ms: 0 })
     }
@@ -163,12 +176,16 @@ impl Deployment {
         })
     }
 
-    /// The step that an abort of the newest known plan takes back next; the outer none when it must not go on.
-    fn next_back(&self, known: usize, records: &Records) -> Option<Option<usize>> {
-        self.backs.of((known, records.clone()), |_| {
+    /// The step that an abort of the newest known plan, or the undoing of its contract phase, takes back next; the outer none
+    /// when it must not go on.
+    fn next_back(&self, known: usize, records: &Records, aim: Aim) -> Option<Option<usize>> {
+        self.backs.of((known, records.clone(), aim), |_| {
             let plan = &self.story.plans[known - 1];
             self.asked(known, records, &[], |world| {
-                let step = decide::next_back(plan, world.ledger).ok()?;
+                let step = match aim {
+                    Aim::Undo => decide::next_undo(plan, world.ledger, &[]).ok()?,
+                    Aim::Apply | Aim::Abort => decide::next_back(plan, world.ledger).ok()?,
+                };
                 Some(step.map(|step| self.position(&plan.id, &step.id)))
             })
         })
@@ -299,13 +316,13 @@ impl Deployment {
                 Next::Run(step) => Migrator::Decided(Aim::Apply, step),
                 Next::Finished | Next::Closed(_) => Migrator::Away,
             },
-            Migrator::Holding(Aim::Abort) => match self.next_back(known, &world.records) {
-                Some(Some(step)) => Migrator::Decided(Aim::Abort, step),
-                Some(None) => {
+            Migrator::Holding(aim) => match self.next_back(known, &world.records, aim) {
+                Some(Some(step)) => Migrator::Decided(aim, step),
+                Some(None) if aim == Aim::Abort => {
                     world.records.rows[known - 1] = Row::Aborted;
                     Migrator::Away
                 }
-                None => Migrator::Away,
+                Some(None) | None => Migrator::Away,
             },
             Migrator::Decided(aim, step) => {
                 let mut passed = world.clone();
@@ -377,6 +394,8 @@ pub enum Act {
     Shutdown(usize),
     /// A migrator takes the work.
     Take(usize, Aim),
+    /// Somebody says that what was undone shall be carried out again.
+    Redo,
     /// It does one act.
     Move(usize),
     /// It is killed, or loses its connection and with it the work.
@@ -396,6 +415,8 @@ impl fmt::Debug for Act {
             Self::Shutdown(i) => ("shuts down", i),
             Self::Take(m, Aim::Apply) => ("takes the work", m),
             Self::Take(m, Aim::Abort) => ("takes the work to abort", m),
+            Self::Take(m, Aim::Undo) => ("takes the work to undo", m),
+            Self::Redo => return f.write_str("somebody wants the contract phase again"),
             Self::Move(m) => ("acts", m),
             Self::Kill(m) => ("is killed", m),
         };
@@ -409,7 +430,7 @@ impl Model for Deployment {
     type Action = Act;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.story, self.versions.len(), self.migrators.len(), self.aborts)]
+        vec![World::new(&self.story, self.versions.len(), self.migrators.len(), (self.aborts, self.undos))]
     }
 
     fn actions(&self, world: &World, acts: &mut Vec<Act>) {
@@ -435,7 +456,13 @@ impl Model for Deployment {
                 if world.aborts > 0 {
                     acts.push(Act::Take(m, Aim::Abort));
                 }
+                if world.undos > 0 {
+                    acts.push(Act::Take(m, Aim::Undo));
+                }
             }
+        }
+        if free && (0..self.story.plans.len()).any(|plan| world.is_held(&self.story, plan)) {
+            acts.push(Act::Redo);
         }
     }
 
@@ -461,14 +488,36 @@ impl Model for Deployment {
             }
             Act::Shutdown(i) => world.instances[i] = Instance::Ended,
             Act::Take(m, aim) => {
-                if aim == Aim::Abort {
-                    let running = world.records.rows[self.migrators[m] - 1] == Row::Running;
-                    if !running || self.next_back(self.migrators[m], &world.records).is_none() {
-                        return None;
+                let newest = self.migrators[m] - 1;
+                let later = world.records.rows.iter().skip(newest + 1).any(|r| matches!(r, Row::Running | Row::Done));
+                match aim {
+                    Aim::Apply => {}
+                    Aim::Abort => {
+                        let running = world.records.rows[newest] == Row::Running;
+                        if !running || self.next_back(newest + 1, &world.records, aim).is_none() {
+                            return None;
+                        }
+                        world.aborts -= 1;
                     }
-                    world.aborts -= 1;
+                    Aim::Undo => {
+                        if later || !matches!(self.next_back(newest + 1, &world.records, aim), Some(Some(_))) {
+                            return None;
+                        }
+                        world.undos -= 1;
+                    }
                 }
                 world.migrators[m] = Migrator::Holding(aim);
+            }
+            Act::Redo => {
+                for plan in (0..self.story.plans.len()).filter(|plan| last.is_held(&self.story, *plan)) {
+                    for (at, _) in self.story.steps().filter(|(at, of)| at.plan == plan && of.phase == Phase::Contract)
+                    {
+                        let mark = &mut world.records.marks[self.story.position(at)];
+                        if *mark == Mark::Undone {
+                            *mark = Mark::Pending;
+                        }
+                    }
+                }
             }
             Act::Move(m) => world.migrators[m] = self.moved(&mut world, m)?,
             Act::Kill(m) => world.migrators[m] = Migrator::Away,

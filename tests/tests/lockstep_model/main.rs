@@ -12,7 +12,7 @@ use acts::{ALL, Deployment, Rules};
 use properties::{FENCED, ONCE, SERVED, UNROBBED};
 use schemadiff::lockstep::Evidence;
 use stateright::{Checker, HasDiscoveries, Model};
-use world::World;
+use world::{Row, World};
 
 const FIRST: usize = 0;
 const SECOND: usize = 1;
@@ -112,6 +112,35 @@ fn an_abort_in_between() {
         let name = format!("an abort in between, the newest runs at the end ({evidence:?})");
         always_possible(&name, &model, |w| newest_runs(&model, w));
     }
+}
+
+fn with_an_undo(evidence: Evidence, aborts: u8) -> Deployment {
+    Deployment::new(evidence, &[FIRST, SECOND], &[TWO, TWO], aborts).with_undos(1)
+}
+
+#[test]
+fn a_contract_phase_is_undone() {
+    holds("a contract phase is undone", with_an_undo(Evidence::Lock, 0), 5_500);
+    holds("a contract phase is undone, processes as evidence", with_an_undo(Evidence::Process, 0), 1_700);
+    let model = with_an_undo(Evidence::Lock, 1);
+    always_possible("an undo and an abort in between, the newest runs at the end", &model, |w| newest_runs(&model, w));
+    // From before contract, from after it, and from half-way back, the old version can run again, unless it is over for good.
+    let again =
+        |world: &World| world.undos == 0 || world.records.rows[SECOND] == Row::Aborted || old_runs(&model, world);
+    always_possible("as long as there is a way back, the old version can run", &model, again);
+}
+
+fn old_runs(model: &Deployment, world: &World) -> bool {
+    world.instances.iter().zip(&model.versions).any(|(i, v)| *v == FIRST && i.connected())
+}
+
+#[test]
+fn clocks_are_hours_apart() {
+    // As many states as with clocks that agree: nothing is decided by them where there is better evidence.
+    holds("clocks hours apart", two_instances().skewed(), 2_200);
+    holds("clocks hours apart, processes as evidence", with_an_abort(Evidence::Process).skewed(), 2_500);
+    let states = |model: Deployment| model.checker().spawn_bfs().join().unique_state_count();
+    assert_eq!(states(two_instances().skewed()), states(two_instances()));
 }
 
 #[test]

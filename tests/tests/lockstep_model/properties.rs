@@ -67,6 +67,13 @@ pub fn all() -> Vec<Property<Deployment>> {
         Property::sometimes("an abort comes to its end, where one is allowed", |model: &Deployment, world: &World| {
             model.aborts == 0 || world.records.rows.contains(&Row::Aborted)
         }),
+        Property::sometimes(
+            "a contract phase is undone, and its old version runs again",
+            |model: &Deployment, world: &World| {
+                let held = (1..model.story.plans.len()).find(|plan| world.is_held(&model.story, *plan));
+                model.undos == 0 || held.is_some_and(|plan| connected(model, world).any(|version| version < plan))
+            },
+        ),
     ]
 }
 
@@ -110,7 +117,8 @@ fn is_named(model: &Deployment, world: &World) -> bool {
         }
         Next::Finished => {
             let steps = model.story.steps().zip(&world.records.marks);
-            steps.into_iter().all(|((at, _), mark)| at.plan >= known || *mark == Mark::Done)
+            let held = |plan| (0..=plan).any(|earlier| world.is_held(&model.story, earlier));
+            steps.into_iter().all(|((at, _), mark)| at.plan >= known || *mark == Mark::Done || held(at.plan))
         }
     })
 }

@@ -91,8 +91,7 @@ fn first_code() -> Schema {
 }
 
 fn made(id: &str, phase: Phase, envelope: Envelope) -> Step {
-    let undo = if phase == Phase::Contract { Vec::new() } else { vec![format!("SELECT 'undo {id}'")] };
-    let mut step = step(id, phase, envelope, vec![format!("SELECT '{id}'")], undo);
+    let mut step = step(id, phase, envelope, vec![format!("SELECT '{id}'")], vec![format!("SELECT 'undo {id}'")]);
     step.done_when = (envelope == Envelope::Concurrent).then(|| "SELECT true".to_owned());
     step
 }

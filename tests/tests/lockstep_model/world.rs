@@ -6,7 +6,7 @@ use schemadiff::{
     },
     lockstep::Evidence,
     model::{Fingerprint, Schema},
-    plan::Way,
+    plan::{Phase, Way},
 };
 
 use super::story::{At, Story};
@@ -65,13 +65,15 @@ pub enum Aim {
     Apply,
     /// Its newest migration is to be taken back.
     Abort,
+    /// The contract phase of its newest migration is.
+    Undo,
 }
 
 impl Aim {
     pub fn way(self) -> Way {
         match self {
             Self::Apply => Way::Forward,
-            Self::Abort => Way::Back,
+            Self::Abort | Self::Undo => Way::Back,
         }
     }
 }
@@ -114,6 +116,8 @@ pub struct World {
     pub migrators: Vec<Migrator>,
     /// How often an operator may still abort.
     pub aborts: u8,
+    /// How often one may still undo a contract phase.
+    pub undos: u8,
     /// Some step was carried out on top of itself.
     pub doubled: bool,
     /// Some step began that takes something away from a version that ran.
@@ -122,7 +126,7 @@ pub struct World {
 
 impl World {
     /// The first plan is done, nobody runs.
-    pub fn new(story: &Story, instances: usize, migrators: usize, aborts: u8) -> Self {
+    pub fn new(story: &Story, instances: usize, migrators: usize, (aborts, undos): (u8, u8)) -> Self {
         let old = |at: At| at.plan == 0;
         let all = || story.steps().map(|(at, _)| at);
         let rows = (0..story.plans.len()).map(|plan| if plan == 0 { Row::Done } else { Row::Absent });
@@ -137,6 +141,7 @@ impl World {
             instances: vec![Instance::Never; instances],
             migrators: vec![Migrator::Away; migrators],
             aborts,
+            undos,
             doubled: false,
             robbed: false,
         }
@@ -165,6 +170,13 @@ impl World {
     /// No migrator holds the work.
     pub fn nobody_works(&self) -> bool {
         self.migrators.iter().all(|m| *m == Migrator::Away)
+    }
+
+    /// Whether a contract phase was undone and nobody has said that it shall be carried out again.
+    pub fn is_held(&self, story: &Story, plan: usize) -> bool {
+        let mut steps = story.steps().zip(&self.records.marks);
+        self.records.rows[plan] == Row::Running
+            && steps.any(|((at, of), m)| at.plan == plan && of.phase == Phase::Contract && *m == Mark::Undone)
     }
 
     pub fn all_done(&self) -> bool {
@@ -238,8 +250,15 @@ pub fn identity(story: &Story, version: usize) -> Identity {
     }
 }
 
-/// The leases as the server shows them to the gate. `versions` says what each instance runs.
-pub fn leases(story: &Story, evidence: Evidence, versions: &[usize], instances: &[Instance]) -> Vec<Lease> {
+/// The leases as the server shows them to the gate. `versions` says what each instance runs; `skewed`: whoever wrote down
+/// the times has clocks that are hours apart.
+pub fn leases(
+    story: &Story,
+    evidence: Evidence,
+    versions: &[usize],
+    instances: &[Instance],
+    skewed: bool,
+) -> Vec<Lease> {
     let connections =
         |version: usize| instances.iter().zip(versions).filter(|(i, v)| **v == version && i.connected()).count();
     let rows = instances.iter().zip(versions).enumerate().filter(|(_, (instance, _))| instance.has_lease());
@@ -251,7 +270,11 @@ pub fn leases(story: &Story, evidence: Evidence, versions: &[usize], instances: 
         revision: None,
         evidence,
         started_ms: 0,
-        heartbeat_age_ms: if *instance == Instance::On { 0 } else { LONG_AGO },
+        heartbeat_age_ms: match (*instance == Instance::On, skewed) {
+            (true, false) | (false, true) => 0,
+            (true, true) => LONG_AGO * 40,
+            (false, false) => LONG_AGO,
+        },
         ended: *instance == Instance::Ended,
         version_connected: connections(*version) > 0,
         keeper_connected: instance.connected(),

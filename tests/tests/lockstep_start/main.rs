@@ -1,6 +1,7 @@
 //! What a start costs, and what it needs.
 
 mod settings;
+mod telling;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,9 +18,10 @@ use schemadiff::{
     plan::{Envelope, Phase, Plan},
 };
 use schemadiff_tests::{
-    engine::{Postgres, TestDatabase, counting_proxy},
+    engine::{Major, Postgres, TestDatabase, counting_proxy},
     lockstep::{first, migrations, new_code, old_code, plan, second, step},
 };
+use sqlx::{Connection as _, PgConnection};
 
 const DIALECT: Dialect = Dialect::Postgres;
 
@@ -55,6 +57,54 @@ async fn a_start_with_nothing_to_do_is_one_round_trip() {
     assert_eq!(with_hook, count.load(Ordering::SeqCst) + 1, "one round trip for each connection");
     pool.close().await;
     lockstep.shutdown().await;
+}
+
+/// The end of the write-ahead log, and how many transactions have written.
+async fn written(connection: &mut PgConnection) -> (i64, i64) {
+    let sql = "SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint), \
+               CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)";
+    sqlx::query_as(sql).fetch_one(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_sign_of_life_is_one_small_statement() {
+    // Of its own: nobody else writes.
+    let server = Postgres::start(Major::V15);
+    let db = server.database();
+    let all = migrations(DIALECT, &[first(DIALECT), second(DIALECT)]);
+    apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    let (port, count) = counting_proxy(server.port()).await;
+    let url = format!("postgres://postgres@127.0.0.1:{port}/{}?sslmode=disable", db.name);
+    let every = Duration::from_millis(20);
+    let lockstep = Lockstep::builder("shop", all).database_url(&url).schema(new_code(DIALECT)).heartbeat(every);
+    let lockstep = lockstep.start().await.unwrap();
+    let mut own = PgConnection::connect(&db.url).await.unwrap();
+    // The first one sweeps, too, and prepares.
+    tokio::time::sleep(every * 10).await;
+
+    let ((log, transactions), trips) = (written(&mut own).await, count.load(Ordering::SeqCst));
+    tokio::time::sleep(every * 50).await;
+    let ((log_after, transactions_after), trips_after) = (written(&mut own).await, count.load(Ordering::SeqCst));
+    let beats = transactions_after - transactions;
+    let trips = i64::try_from(trips_after - trips).unwrap();
+    // One of them may be under way at each end.
+    assert!(beats > 5 && (beats - 1..=beats + 1).contains(&trips), "{trips} round trips for {beats} signs of life");
+    lockstep.shutdown().await;
+
+    // The same row without lockstep around it.
+    db.execute("CREATE TABLE plain AS TABLE schemadiff.lease; ALTER TABLE plain ADD PRIMARY KEY (instance)").await;
+    let update = "UPDATE plain SET heartbeat_at = clock_timestamp() WHERE ended_at IS NOT NULL";
+    sqlx::query(update).execute(&mut own).await.unwrap();
+    let before = written(&mut own).await;
+    for _ in 0..beats {
+        sqlx::query(update).execute(&mut own).await.unwrap();
+    }
+    let after = written(&mut own).await;
+    assert_eq!(after.1 - before.1, beats);
+    let (ours, plain) = ((log_after - log) / beats, (after.0 - before.0) / beats);
+    println!("{ours} bytes of write-ahead log for a sign of life, {plain} for an update of the same row");
+    // The server itself writes a little now and then.
+    assert!(ours <= plain + plain / 10, "{ours} bytes, a plain update writes {plain}");
 }
 
 #[tokio::test]

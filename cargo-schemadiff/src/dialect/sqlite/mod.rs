@@ -1,5 +1,6 @@
 //! SQLite.
 
+mod aside;
 mod backfill;
 pub mod connect;
 mod create;

@@ -1,17 +1,17 @@
 //! The SQL of SQLite as the planner asks for it.
 
-use std::fmt::Write as _;
-
 use schemadiff::{
     artifact::naming,
     compat::types::Fit,
-    model::{Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique},
+    model::{
+        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique, hex,
+    },
     plan::{Assignment, Backfill, KeyColumn, Lock},
 };
 use sha2::{Digest, Sha256};
 
-use super::{backfill, create, expr, lexer, probe, rebuild, sync, types};
-use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, SyncSpec, TypeChange, Volatility};
+use super::{aside, backfill, create, expr, lexer, probe, rebuild, sync, types};
+use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, SetAside, SyncSpec, TypeChange, Volatility};
 
 /// What the names of all objects of schemadiff's own begin with.
 pub(super) const OWN_PREFIX: &str = "_schemadiff_";
@@ -138,12 +138,7 @@ impl Ddl for Sqlite {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }
-        let mut name = OWN_PREFIX.to_owned();
-        for byte in &hash.finalize()[..8] {
-            // Writing to a String cannot fail.
-            let _ = write!(name, "{byte:02x}");
-        }
-        name
+        format!("{OWN_PREFIX}{}", hex(&hash.finalize()[..8]))
     }
 
     fn volatility(&self, text: &str) -> Volatility {
@@ -179,6 +174,14 @@ impl Ddl for Sqlite {
 
     fn drop_table(&self, table: &ObjectName) -> Vec<String> {
         vec![format!("DROP TABLE {}", create::name(table))]
+    }
+
+    fn set_aside_table(&self, table: &Table, id: &str) -> Option<SetAside> {
+        aside::table(table, id)
+    }
+
+    fn set_aside_column(&self, table: &Table, column: &Column, id: &str) -> Option<SetAside> {
+        aside::column(table, column, id)
     }
 
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {

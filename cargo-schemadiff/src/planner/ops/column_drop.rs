@@ -9,6 +9,7 @@ use schemadiff::model::{Column, ObjectName, Table, expr};
 use crate::{
     Result, hazard,
     planner::{
+        aside,
         context::{Context, on, slug},
         proto::{Proto, rank, tag},
     },
@@ -35,23 +36,28 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
         cx.push(step);
     }
     let id = slug(&["drop-column", &table.to_string(), &column.name]);
-    let step = Proto::new(rank::REMOVE_COLUMN, id, format!("drop column {full}"), table)
-        .locks(cx.ddl.locks("drop_column", table, &[]))
-        .effect({
-            let name = column.name.clone();
-            on(table, move |t| t.columns.retain(|c| c.name != name))
-        })
-        .hazard([hazard::drops_data::hazard(&full)])
-        .hazard(cx.opaque_hazard(table, &full))
-        .tag(tag::TYPES_FREE)
-        .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table)])
-        .no_undo();
-    let step = if cx.caps.cheap_drop_column {
-        step.sql(cx.ddl.drop_column(table, &column.name))
-    } else {
-        cx.rebuild(step, Vec::new())
+    let step = || {
+        Proto::new(rank::REMOVE_COLUMN, id.clone(), format!("drop column {full}"), table)
+            .locks(cx.ddl.locks("drop_column", table, &[]))
+            .effect({
+                let name = column.name.clone();
+                on(table, move |t| t.columns.retain(|c| c.name != name))
+            })
+            .tag(tag::TYPES_FREE)
+            .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table)])
     };
-    cx.push(step);
+    let by_then = Column { default: stand_in.or(column.default.clone()), ..column.clone() };
+    let step = match aside::column(cx, step(), table, &by_then) {
+        Some(aside) => aside,
+        None => {
+            let step = step().no_undo().hazard([hazard::drops_data::hazard(&full)]);
+            match cx.caps.cheap_drop_column {
+                true => step.sql(cx.ddl.drop_column(table, &column.name)),
+                false => cx.rebuild(step, Vec::new()),
+            }
+        }
+    };
+    cx.push(step.hazard(cx.opaque_hazard(table, &full)));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::{
     diff::Change,
     hazard,
     planner::{
+        aside,
         context::{Context, slug},
         proto::{Proto, rank, tag},
     },
@@ -76,23 +77,28 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     let referenced: Vec<_> = bare.foreign_keys.values().map(|key| key.ref_table.clone()).collect();
     let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
     let locked: Vec<_> = referenced.iter().cloned().chain(parent.clone()).collect();
-    let step =
+    let step = || {
         Proto::new(rank::REMOVE_TABLE, slug(&["drop-table", &name.to_string()]), format!("drop table `{name}`"), &name)
-            .sql(cx.ddl.drop_table(&name))
-            .no_undo()
             .locks(cx.ddl.locks("drop_table", &name, &locked.iter().collect::<Vec<_>>()))
             .effect({
                 let name = name.clone();
                 move |schema: &mut Schema| std::mem::drop(schema.tables.remove(&name))
             })
-            .hazard([hazard::drops_data::hazard(&format!("table `{name}`"))])
-            .hazard(cx.opaque_hazard(&name, &format!("table `{name}`")))
             .tag(tag::TYPES_FREE)
             // A partitioned table goes after its partitions.
             .tags(parent.iter().map(tag::unreferenced))
             // Where foreign keys stay with the table to its end, the tables that reference others go before those.
             .tags(referenced.iter().filter(|other| **other != name).map(tag::unreferenced))
-            .after(tag::unreferenced(&name));
+            .after(tag::unreferenced(&name))
+    };
+    let step = match aside::table(cx, step(), &bare) {
+        Some(aside) => aside,
+        None => {
+            let lost = hazard::drops_data::hazard(&format!("table `{name}`"));
+            step().sql(cx.ddl.drop_table(&name)).no_undo().hazard([lost])
+        }
+    };
+    let step = step.hazard(cx.opaque_hazard(&name, &format!("table `{name}`")));
     // Without ALTER for constraints the drop may cascade into tables the plan does not know; the rebuild envelope switches
     // enforcement off and checks all references at the end.
     let step = if cx.caps.alter_constraints { step } else { step.envelope(Envelope::Rebuild) };

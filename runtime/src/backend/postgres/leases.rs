@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::{GATE_KEY, session::Postgres, settings};
 use crate::{
     backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired},
+    model::hex,
     waiting::Evidence,
 };
 
@@ -60,7 +61,7 @@ pub(crate) fn answer(text: &str) -> DbResult<Registered> {
 
 /// As the server's `encode(sha256(…), 'hex')`: a long history need not be sent.
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 /// The values of a lease that a client sends, as literals: a statement with parameters costs a second round trip.

@@ -41,6 +41,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schemadiff.aside (
         migration text NOT NULL, step text NOT NULL, key text NOT NULL, reason text NOT NULL, at timestamptz NOT NULL,
         PRIMARY KEY (migration, step, key))",
+    "CREATE TABLE IF NOT EXISTS schemadiff.kept (
+        migration text NOT NULL, step text NOT NULL, position int NOT NULL, what text NOT NULL, comes_back text NOT NULL,
+        purge text NOT NULL, since_ms bigint NOT NULL, until_ms bigint NOT NULL, PRIMARY KEY (migration, step, position))",
     // One advisory key for each version of each application; equal on every server of the major version.
     "CREATE OR REPLACE FUNCTION schemadiff.version_key(app text, version text) RETURNS bigint
      LANGUAGE sql IMMUTABLE AS $$

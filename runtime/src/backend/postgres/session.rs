@@ -213,6 +213,9 @@ impl Backend for Postgres {
         empty: "CAST('[]' AS json)",
         texts: "(SELECT k FROM json_array_elements_text(CAST({} AS json)) AS k)",
         user: "current_user",
+        rights: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
+                 and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user",
     };
 
     fn target(url: &str) -> Result<PgConnectOptions> {

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::backend::cell::{Cell, bytes_of, from_hex, to_hex};
+use crate::{
+    backend::cell::{Cell, bytes_of, from_hex},
+    model::hex,
+};
 
 /// A value that was read, by its column's type.
 pub(super) fn cell(ty: &str, text: String) -> Cell {
@@ -24,7 +27,7 @@ pub(super) fn value(ty: &str, json: Value) -> Result<Value, String> {
         ("json" | "jsonb", _) | (_, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => Ok(json),
         ("bytea", Value::Array(_)) => {
             let bytes = bytes_of(&json).ok_or_else(|| format!("{json} is no list of bytes"))?;
-            Ok(Value::String(format!("\\x{}", to_hex(&bytes))))
+            Ok(Value::String(format!("\\x{}", hex(&bytes))))
         }
         (_, Value::Array(_)) if ty.ends_with("[]") => Ok(json),
         _ => Err(format!("{json} is no value of type {ty}")),

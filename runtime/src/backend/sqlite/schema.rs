@@ -40,6 +40,9 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS _schemadiff_aside (
         migration TEXT NOT NULL, step TEXT NOT NULL, key TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
         PRIMARY KEY (migration, step, key))",
+    "CREATE TABLE IF NOT EXISTS _schemadiff_kept (
+        migration TEXT NOT NULL, step TEXT NOT NULL, position INTEGER NOT NULL, what TEXT NOT NULL, comes_back TEXT NOT NULL,
+        purge TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (migration, step, position))",
 ];
 
 /// Creates what is missing, in one write transaction.

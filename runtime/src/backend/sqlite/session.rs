@@ -103,6 +103,7 @@ impl Backend for Sqlite {
         empty: "json('[]')",
         texts: "(SELECT k.value FROM json_each({}) k)",
         user: "'a process'",
+        rights: "give this process the right to write the database file and its directory, and leave `mode=ro` out of its address",
     };
 
     fn target(url: &str) -> Result<SqliteConnectOptions> {

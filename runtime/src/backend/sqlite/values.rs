@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::backend::cell::{Cell, bytes_of, from_hex, to_hex};
+use crate::{
+    backend::cell::{Cell, bytes_of, from_hex},
+    model::hex,
+};
 
 /// A value that was read, by its column's type.
 pub(super) fn cell(ty: &str, text: &str) -> Cell {
@@ -31,7 +34,7 @@ pub(super) fn value(ty: &str, json: Value) -> Result<Value, String> {
         Value::String(text) => format!("t{text}"),
         Value::Array(_) if is_blob => {
             let bytes = bytes_of(&json).ok_or_else(|| format!("{json} is no list of bytes"))?;
-            format!("b{}", to_hex(&bytes))
+            format!("b{}", hex(&bytes))
         }
         // Lists and objects are text here.
         Value::Array(_) | Value::Object(_) => format!("t{json}"),

@@ -1,7 +1,10 @@
 //! A process of its own for tests: carries migrations out, or runs as an instance of a service.
 //!
 //! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
-//! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, before anything else happens.
+//! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, or at the event of that number,
+//! before anything else happens.
+//! `lockstep_worker undo URL DIR` and `lockstep_worker purge URL DIR` do the same with what is kept; `die-undo` and
+//! `die-purge` with a KIND die, too.
 //! `lockstep_worker work URL DIR SCHEMA_FILE COLUMN` runs as an instance that prints what it stored and what failed.
 //! `lockstep_worker replica URL POOL_URL DIR APP SCHEMA_FILE apply|wait COLUMN...` serves until its standard input closes.
 //! `lockstep_worker serve URL DIR APP SCHEMA_FILE` prints `ready` when it serves, then uses the database until it is ended.
@@ -9,14 +12,21 @@
 mod replica;
 mod work;
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use schemadiff::{
     Lockstep,
     embed::Migrations,
     lockstep::{
         Backfills, Contract, Event, Progress,
-        admin::{ApplyOptions, apply},
+        admin::{ApplyOptions, apply, purge, undo},
     },
 };
 use sqlx::{
@@ -35,13 +45,14 @@ impl Progress for Lines {
     }
 }
 
-/// Kills the process at the first event of a kind.
-struct Mortal(String);
+/// Kills the process at the first event of a kind, or at the event of that number.
+struct Mortal(String, AtomicUsize);
 
 impl Progress for Mortal {
     fn event(&self, event: &Event<'_>) {
         Lines.event(event);
-        if serde_json::to_value(event).unwrap()["event"] == self.0.as_str() {
+        let number = self.1.fetch_add(1, Ordering::SeqCst) + 1;
+        if serde_json::to_value(event).unwrap()["event"] == self.0.as_str() || self.0 == number.to_string() {
             let pid = std::process::id().to_string();
             std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
             loop {
@@ -51,16 +62,36 @@ impl Progress for Mortal {
     }
 }
 
-async fn carry_out(url: &str, dir: &str, progress: Arc<dyn Progress>) {
+/// Patient, and as the environment says.
+fn options() -> ApplyOptions {
     // Slow enough to be met at work.
     let shout = |(name, _): (String, i64)| async move {
         tokio::time::sleep(Duration::from_millis(1)).await;
         Ok::<_, std::convert::Infallible>(format!("{}!", name.to_uppercase()))
     };
     let backfills = Backfills::default().with_async("shout", shout);
-    let options = ApplyOptions { wait: Some(Duration::from_secs(60)), backfills, ..ApplyOptions::default() };
+    let mut options = ApplyOptions { wait: Some(Duration::from_secs(60)), backfills, ..ApplyOptions::default() };
+    if let Ok(ms) = std::env::var("LOCKSTEP_GRACE_MS") {
+        options.grace = Duration::from_millis(ms.parse().unwrap());
+    }
+    if let Ok(ms) = std::env::var("LOCKSTEP_SOAK_MS") {
+        options.soak = Duration::from_millis(ms.parse().unwrap());
+    }
+    if let Ok(times) = std::env::var("LOCKSTEP_PAUSE") {
+        options.pace.pause = times.parse().unwrap();
+    }
+    options
+}
+
+async fn carry_out(what: &str, url: &str, dir: &str, progress: Arc<dyn Progress>) {
+    let options = options();
     let migrations = Migrations::load(dir).unwrap();
-    if let Err(error) = apply(url, &migrations, &options, progress).await {
+    let result = match what {
+        "undo" => undo(url, &migrations, None, &options, progress).await.map(drop),
+        "purge" => purge(url, &migrations, None, &options, progress).await.map(drop),
+        _ => apply(url, &migrations, &options, progress).await.map(drop),
+    };
+    if let Err(error) = result {
         eprintln!("{}: {error}", error.code());
         std::process::exit(error.exit_code().into());
     }
@@ -71,8 +102,11 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["apply", url, dir] => carry_out(url, dir, Arc::new(Lines)).await,
-        ["die", url, dir, kind] => carry_out(url, dir, Arc::new(Mortal((*kind).to_owned()))).await,
+        [what @ ("apply" | "undo" | "purge"), url, dir] => carry_out(what, url, dir, Arc::new(Lines)).await,
+        [what @ ("die" | "die-undo" | "die-purge"), url, dir, kind] => {
+            let what = what.strip_prefix("die-").unwrap_or("apply");
+            carry_out(what, url, dir, Arc::new(Mortal((*kind).to_owned(), AtomicUsize::new(0)))).await;
+        }
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
         ["work", url, dir, schema, column] => work::work(url, dir, schema, column).await,
         ["replica", url, pool_url, dir, app, schema, role, columns @ ..] => {

@@ -9,13 +9,17 @@ use sqlx::{AssertSqlSafe, Pool, postgres::PgPoolOptions, sqlite::SqlitePoolOptio
 use super::Lines;
 
 /// What a start may end with when servers and processes are killed; everything else is a mistake of ours.
-const EXPECTED: [&str; 8] = ["SD0550", "SD0553", "SD0650", "SD0651", "SD0755", "SD0850", "SD0851", "SD0852"];
+const EXPECTED: [&str; 9] = ["SD0550", "SD0553", "SD0555", "SD0650", "SD0651", "SD0755", "SD0850", "SD1050", "SD0852"];
 
 /// Runs until it is killed or refused. `column` is the one beside `id` that this version writes and reads.
 pub async fn work(url: &str, dir: &str, schema: &str, column: &str) {
     let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let options = super::options();
     let started = Lockstep::builder("shop", Migrations::load(dir).unwrap())
-        .heartbeat(Duration::from_millis(200))
+        .grace(options.grace)
+        .soak(options.soak)
+        .pace(options.pace)
+        .heartbeat(Duration::from_millis(100))
         .contract_poll(Duration::from_millis(100))
         .wait_deadline(Duration::from_secs(60))
         .database_url(url)

@@ -3,7 +3,10 @@
 //! What is compared as text is deparsed by the server; everything else comes as numbers and names and is put together
 //! here, because `pg_get_constraintdef` and `pg_get_indexdef` cost the server far more than the rest of a big catalogue.
 
-use crate::dialect::postgres::MARK;
+use crate::dialect::postgres::{
+    MARK,
+    render::aside::{COLUMN_PREFIX, SCHEMA_PREFIX},
+};
 
 /// Which database schemas are read; a condition on `pg_namespace n`.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +18,14 @@ pub(super) enum Where {
 }
 
 impl Where {
-    const fn condition(self) -> &'static str {
+    fn condition(self) -> String {
         match self {
-            Self::Users => "n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'schemadiff')",
-            Self::Temporary => "n.oid = pg_my_temp_schema()",
+            // What contract phases have set aside is schemadiff's, too.
+            Self::Users => format!(
+                "n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'schemadiff') \
+                 AND NOT starts_with(n.nspname::text, '{SCHEMA_PREFIX}')"
+            ),
+            Self::Temporary => "n.oid = pg_my_temp_schema()".to_owned(),
         }
     }
 }
@@ -59,7 +66,7 @@ pub(super) fn columns(scope: Where) -> String {
          LEFT JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
          LEFT JOIN pg_description d ON d.objoid = a.attrelid AND d.classoid = 'pg_class'::regclass
            AND d.objsubid = a.attnum
-         WHERE c.relkind IN ('r', 'p') AND {}",
+         WHERE c.relkind IN ('r', 'p') AND NOT starts_with(a.attname::text, '{COLUMN_PREFIX}') AND {}",
         scope.condition()
     )
 }
@@ -71,7 +78,8 @@ pub(super) fn sequences(scope: Where) -> String {
          FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i')
            AND d.refclassid = 'pg_class'::regclass
-         WHERE {} AND {}",
+         WHERE {} AND {} AND NOT EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = d.refobjid
+           AND h.attnum = d.refobjsubid AND starts_with(h.attname::text, '{COLUMN_PREFIX}'))",
         scope.condition(),
         not_of_extension("pg_class", "c.oid")
     )

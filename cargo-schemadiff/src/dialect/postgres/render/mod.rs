@@ -1,5 +1,6 @@
 //! The SQL text of PostgreSQL: statements, and what is known about them without a server.
 
+pub(super) mod aside;
 mod backfill;
 mod constraint;
 mod domain;
@@ -26,7 +27,9 @@ use schemadiff::{
 
 use self::names::{ident, qualified};
 use super::capabilities::capabilities;
-use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, PerPartition, SyncSpec, TypeChange, Volatility};
+use crate::dialect::{
+    Capabilities, Ddl, Dependents, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange, Volatility,
+};
 
 /// The renderer.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +100,14 @@ impl Ddl for Postgres {
 
     fn drop_table(&self, table: &ObjectName) -> Vec<String> {
         vec![format!("DROP TABLE {}", qualified(table))]
+    }
+
+    fn set_aside_table(&self, table: &Table, id: &str) -> Option<SetAside> {
+        aside::table(table, id)
+    }
+
+    fn set_aside_column(&self, table: &Table, column: &Column, id: &str) -> Option<SetAside> {
+        aside::column(table, column, id)
     }
 
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {

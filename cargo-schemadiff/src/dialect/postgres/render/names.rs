@@ -1,6 +1,6 @@
 //! Identifiers, literals and the names that PostgreSQL or schemadiff choose.
 
-use schemadiff::model::ObjectName;
+use schemadiff::model::{ObjectName, hex};
 use sha2::{Digest, Sha256};
 
 use crate::dialect::postgres::{MAX_IDENTIFIER, OWN_SCHEMA};
@@ -88,6 +88,15 @@ pub(crate) fn sync_function(trigger: &str) -> String {
     format!("{}.{}", ident(OWN_SCHEMA), ident(&format!("sync_{hash}")))
 }
 
+/// `prefix` and as much of the name as fits; a name that does not is told apart by a hash of it.
+pub(crate) fn bounded(prefix: &str, name: &str) -> String {
+    if prefix.len() + name.len() <= MAX_IDENTIFIER {
+        return format!("{prefix}{name}");
+    }
+    let hash = &hash(&[name])[..8];
+    format!("{prefix}{}_{hash}", clip(name, MAX_IDENTIFIER.saturating_sub(prefix.len() + 9)))
+}
+
 /// A name for an object that lives inside one transaction, next to `name`.
 pub(crate) fn temporary(name: &str) -> String {
     format!("schemadiff_tmp_{}", hash(&[name]))
@@ -100,7 +109,7 @@ fn hash(parts: &[&str]) -> String {
         sha.update((part.len() as u64).to_le_bytes());
         sha.update(part.as_bytes());
     }
-    sha.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&sha.finalize()[..8])
 }
 
 #[cfg(test)]

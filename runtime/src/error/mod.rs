@@ -91,6 +91,13 @@ pub enum Error {
     /// The database applied another version of a migration.
     #[error("migration {id} was changed after it had been applied to this database")]
     HistoryRewritten { id: String },
+    /// A program with tables and without migrations.
+    #[error("{app} carries no migrations, but its structs declare tables: {tables}")]
+    NoMigrations {
+        app: String,
+        /// Their names.
+        tables: String,
+    },
     /// The database went another way.
     #[error("this database applied {applied} after {parent}, these migrations continue with {ours}")]
     HistoryForked {
@@ -201,6 +208,14 @@ pub enum Error {
     /// A step that loses data when it is taken back.
     #[error("migration {id} cannot be taken back: step {step} has no way back")]
     NotUndoable { id: String, step: String },
+    /// What would come back has been dropped for good.
+    #[error(
+        "the contract phase of migration {id} cannot be taken back: what step {step} had set aside is gone for good"
+    )]
+    Purged { id: String, step: String },
+    /// Nothing is kept that could come back.
+    #[error("nothing is kept in this database that could come back")]
+    NothingKept,
     /// Nothing to abort.
     #[error("migration {id} {problem}")]
     NothingToAbort { id: String, problem: String },
@@ -353,6 +368,9 @@ pub enum Error {
         /// The number of rows whose parent row is missing.
         violations: u64,
     },
+    /// What was set aside cannot be dropped.
+    #[error("{what}, which was set aside, cannot be dropped: {cause}")]
+    NotPurged { what: String, code: String, cause: String },
     /// Somebody else took over.
     #[error("another process has taken over the migrations of this database")]
     LostWork,
@@ -411,6 +429,7 @@ impl Error {
             Self::OtherDialect { .. } => "SD0458",
             Self::HistoryRewritten { .. } => "SD0459",
             Self::HistoryForked { .. } => "SD0460",
+            Self::NoMigrations { .. } => "SD0461",
             Self::OwnSchema { .. } => "SD0370",
             Self::Connect { .. } => "SD0550",
             Self::LedgerTooNew { .. } => "SD0551",
@@ -432,6 +451,9 @@ impl Error {
             Self::NoSuchInstance { .. } => "SD0656",
             Self::InstanceAlive { .. } => "SD0657",
             Self::NothingToPace => "SD0658",
+            Self::Purged { .. } => "SD0666",
+            Self::NothingKept => "SD0667",
+            Self::NotPurged { .. } => "SD0761",
             Self::NotBehindViews { .. } => "SD0665",
             Self::BadRows { .. } => "SD0760",
             Self::StepFailed { .. } => "SD0750",
@@ -447,7 +469,7 @@ impl Error {
             Self::BackfillTarget { .. } => "SD0758",
             Self::NoSpace { .. } => "SD0759",
             Self::GateClosed { .. } => "SD0850",
-            Self::WorkerBusy { .. } => "SD0851",
+            Self::WorkerBusy { .. } => "SD1050",
             Self::NotServedInTime { .. } => "SD0852",
             Self::Contradiction { .. } => "SD0950",
             Self::Interrupted => "SD1350",
@@ -458,6 +480,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.code().as_bytes() {
             [b'S', b'D', b'1', b'3', ..] => 130,
+            [b'S', b'D', b'1', b'0', ..] => 10,
             [b'S', b'D', b'0', digit, ..] => digit - b'0',
             _ => 9,
         }

@@ -1,12 +1,16 @@
 //! What may be done next: a pure function of the plans, the ledger, the leases and the server's clock.
 
+mod back;
+
 use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
+pub use back::{may_abort, may_undo, next_back, next_undo};
+
 use super::state::{self, contradiction};
 use crate::{
-    backend::{Identity, Lease, Ledger, MigrationRow, MigrationState, Retired, StepState},
+    backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
     compat::{Reason, breaks, serves, view_schema},
     embed::History,
     error::{Error, Result},
@@ -68,7 +72,8 @@ pub enum Gate {
 
 /// The next step, up to and with phase `until`.
 ///
-/// A later migration is not held up by an earlier one that waits, unless they touch the same tables.
+/// A later migration is not held up by an earlier one that waits, unless they touch the same tables. A contract phase that
+/// was undone waits until somebody says that it shall be carried out again.
 ///
 /// # Errors
 /// When plans and ledger contradict each other.
@@ -80,7 +85,7 @@ pub fn next<'a>(world: &World<'a>, until: Phase) -> Result<Decision<'a>> {
         let left: Vec<&Step> = plan.steps.iter().filter(|s| !is_done(world.ledger, plan, s)).collect();
         let Some(step) = left.first() else { continue };
         let touched = Touched::by(&left);
-        if held.overlaps(&touched) {
+        if held.overlaps(&touched) || left.iter().any(|step| is_undone(world.ledger, plan, step)) {
             held.add(touched);
             continue;
         }
@@ -99,6 +104,13 @@ pub fn next<'a>(world: &World<'a>, until: Phase) -> Result<Decision<'a>> {
 
 fn is_done(ledger: &Ledger, plan: &Plan, step: &Step) -> bool {
     ledger.step_state(&plan.id, &step.id) == StepState::Done
+}
+
+/// Whether the step is one of a contract phase and `undo` has taken it back.
+fn is_undone(ledger: &Ledger, plan: &Plan, step: &Step) -> bool {
+    // One that was aborted as a whole begins anew.
+    let running = ledger.migration(&plan.id).is_some_and(|row| row.state == MigrationState::Running);
+    running && step.phase == Phase::Contract && ledger.step_state(&plan.id, &step.id) == StepState::Undone
 }
 
 /// A later migration that waits for an earlier one, because both touch the same tables.
@@ -169,8 +181,10 @@ pub fn gate(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Re
 /// When the plan does not fit the state.
 pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) -> Result<Gate> {
     let mut after = current.clone();
-    // The first step taken back answers for all: an abort that has begun must be able to end.
-    for earlier in plan.steps.iter().rev().filter(|s| is_done(world.ledger, plan, s)) {
+    // The first step taken back answers for all: an abort, or the undoing of a contract phase, that has begun must be able
+    // to end.
+    let goes = |s: &&Step| is_done(world.ledger, plan, s) && (step.phase != Phase::Contract || s.phase == step.phase);
+    for earlier in plan.steps.iter().rev().filter(goes) {
         earlier.revert_on(&mut after).map_err(|e| contradiction(&plan.id, earlier, &e))?;
     }
     Ok(between(world, 0, current, &after, (&plan.id, &step.id, Way::Back)))
@@ -482,43 +496,4 @@ pub fn pending(history: &History, ledger: &Ledger) -> Result<Vec<Plan>> {
         .filter(|e| ledger.migration(&e.head.id).is_none_or(|row| row.state != MigrationState::Done))
         .map(|entry| entry.plan())
         .collect()
-}
-
-/// Whether a migration may be taken back at all, as far as its place in the history says.
-///
-/// # Errors
-/// When it has not been applied, is followed by another one, or has begun its contract phase.
-pub fn may_abort(plan: &Plan, ledger: &Ledger) -> Result<()> {
-    let nothing = |problem: String| Err(Error::NothingToAbort { id: plan.id.clone(), problem });
-    match ledger.migration(&plan.id).map(|row| row.state) {
-        None | Some(MigrationState::Aborted) => return nothing("has not been applied to this database".to_owned()),
-        Some(MigrationState::Done) => {
-            // Done without a contract phase: everything it did can still be taken back when nobody needs it.
-            if let Some(step) = plan.phase(Phase::Contract).next() {
-                return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });
-            }
-        }
-        Some(MigrationState::Running) => next_back(plan, ledger).map(drop)?,
-    }
-    let follows = |row: &&MigrationRow| row.parent.as_deref() == Some(&plan.id) && row.state != MigrationState::Aborted;
-    match ledger.migrations.iter().find(follows) {
-        Some(later) => nothing(format!("is followed by {}, which has to be taken back first", later.id)),
-        None => Ok(()),
-    }
-}
-
-/// The next step to take back, newest first; none when none is left.
-///
-/// # Errors
-/// When the contract phase has begun, or when one of the steps has no way back.
-pub fn next_back<'p>(plan: &'p Plan, ledger: &Ledger) -> Result<Option<&'p Step>> {
-    let begun = |step: &&Step| matches!(ledger.step_state(&plan.id, &step.id), StepState::Done | StepState::Running);
-    let newest_first: Vec<&Step> = plan.steps.iter().rev().filter(begun).collect();
-    if let Some(step) = newest_first.iter().find(|s| s.phase == Phase::Contract) {
-        return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });
-    }
-    if let Some(step) = newest_first.iter().find(|s| !s.undoable) {
-        return Err(Error::NotUndoable { id: plan.id.clone(), step: step.id.clone() });
-    }
-    Ok(newest_first.first().copied())
 }

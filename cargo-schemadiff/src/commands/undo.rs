@@ -1,0 +1,68 @@
+//! `cargo schemadiff undo` and `purge`: what contract has set aside comes back, or goes for good.
+
+use schemadiff::{
+    embed,
+    lockstep::admin::{self, ApplyOptions},
+};
+use serde_json::json;
+
+use super::{
+    Outcome,
+    apply::{app, progress, stop_on_interruption, stopped_at},
+    args::{PurgeArgs, UndoArgs},
+    context::Context,
+};
+use crate::{
+    Result,
+    migrations::Migrations,
+    report::{JSON_FORMAT, paint, style},
+};
+
+fn options(context: &Context) -> ApplyOptions {
+    ApplyOptions {
+        app: app(context),
+        pace: context.config.pace(None),
+        stop: Some(stop_on_interruption()),
+        ..ApplyOptions::default()
+    }
+}
+
+fn migrations(context: &Context) -> Result<embed::Migrations> {
+    let dir = context.config.dir();
+    Migrations::read(&dir)?.require_any()?;
+    Ok(embed::Migrations::load(&dir)?)
+}
+
+pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
+    let url = context.config.require_database_url()?;
+    let migrations = migrations(context)?;
+    let wanted = args.migration.as_deref();
+    let undone = match admin::undo(&url, &migrations, wanted, &options(context), progress(context)).await {
+        Ok(undone) => undone,
+        Err(error) => return Err(stopped_at(error, &url, &migrations).await),
+    };
+    context.report.json(&json!({ "format": JSON_FORMAT, "command": "undo", "undone": undone }))?;
+    if !context.report.quiet {
+        let text = format!("the contract phase of {} was taken back", undone.migration);
+        context.report.say(format!("{}\n", paint(style::GOOD, text)))?;
+        context.report.say("services leave it so; `cargo schemadiff apply` carries it out again\n")?;
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) async fn purge(context: &Context, args: &PurgeArgs) -> Result<Outcome> {
+    let url = context.config.require_database_url()?;
+    let migrations = migrations(context)?;
+    let wanted = args.migration.as_deref();
+    let purged = match admin::purge(&url, &migrations, wanted, &options(context), progress(context)).await {
+        Ok(purged) => purged,
+        Err(error) => return Err(stopped_at(error, &url, &migrations).await),
+    };
+    context.report.json(&json!({ "format": JSON_FORMAT, "command": "purge", "purged": purged }))?;
+    if !context.report.quiet {
+        let text = if purged.is_empty() { "nothing is kept\n".to_owned() } else { String::new() };
+        let lines = purged.iter().map(|kept| format!("{} is gone for good\n", paint(style::WARN, &kept.what)));
+        context.report.say(text + &lines.collect::<String>())?;
+    }
+    Ok(Outcome::Done)
+}

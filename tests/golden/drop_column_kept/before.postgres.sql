@@ -1,0 +1,2 @@
+CREATE TABLE users (id BIGINT NOT NULL PRIMARY KEY, email TEXT NOT NULL, nick TEXT NOT NULL, age INTEGER);
+CREATE INDEX users_nick ON users (nick);

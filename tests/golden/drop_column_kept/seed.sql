@@ -1,0 +1,1 @@
+INSERT INTO users (id, email, nick) VALUES (1, 'A@x', 'a');

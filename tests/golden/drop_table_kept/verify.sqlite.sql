@@ -1,0 +1,1 @@
+SELECT CAST(count(*) = 2 AS TEXT) FROM notes

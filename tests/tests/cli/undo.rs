@@ -1,0 +1,55 @@
+//! `undo` and `purge`, and what plan and `status` say of them; the exit codes that a deploy script goes by.
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::{Project, snapshot};
+
+#[tokio::test]
+async fn what_was_dropped_comes_back_within_its_window() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let (project, database) = (Project::empty(), TestDatabase::new(dialect));
+        let engine = dialect.as_str();
+        project.write("one.toml", &snapshot(engine, &[("users", &["email", "nick"]), ("tags", &["label"])]));
+        project.write("two.toml", &snapshot(engine, &[("users", &["email"])]));
+        let settings = format!("database-url = \"{}\"\nundo-window = \"7d\"\n", database.url);
+        project.write("schemadiff.toml", &settings);
+        project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+        project.run(&["status", "--exit-code"]).expect(1);
+        project.run(&["apply"]).expect(0);
+        project.run(&["status", "--exit-code"]).expect(0);
+        project.run(&["undo"]).expect_error("SD0667");
+        database
+            .execute("INSERT INTO users (email, nick) VALUES ('a@x', 'ann'); INSERT INTO tags (label) VALUES ('blue')")
+            .await;
+
+        let drops = ["--allow-drop", "users.nick", "--allow-drop", "tags"];
+        let run = project.run(&[&["new", "fewer", "--to", "file:two.toml"][..], &drops].concat()).expect(0);
+        assert!(run.out.contains("keeps column `users.nick` for 7 days"), "{run:#?}");
+        assert!(run.out.contains("rows written meanwhile have NULL in it"), "{run:#?}");
+        assert!(run.out.contains("by `cargo schemadiff undo`"), "{run:#?}");
+        project.run(&["apply"]).expect(0);
+        let run = project.run(&["status"]).expect(0);
+        assert!(run.out.contains("table `tags`") && run.out.contains("more: it comes back with its rows"), "{run:#?}");
+        let json = project.run(&["status", "--json"]).expect(0).json();
+        let kept = json["status"]["kept"].as_array().unwrap();
+        assert_eq!(kept.len(), 2);
+        assert!(kept.iter().all(|k| k["until_ms"].as_i64() > json["status"]["now_ms"].as_i64()), "{json}");
+        // It is nobody's difference.
+        project.run(&["diff", "--to", "file:two.toml", "--exit-code"]).expect(0);
+
+        let json = project.run(&["undo", "--json"]).expect(0).json();
+        assert_eq!(json["undone"]["steps"].as_array().unwrap().len(), 2, "{json}");
+        assert_eq!(database.text("SELECT nick FROM users").await.as_deref(), Some("ann"));
+        assert_eq!(database.text("SELECT label FROM tags").await.as_deref(), Some("blue"));
+        project.run(&["diff", "--to", "file:one.toml", "--exit-code"]).expect(0);
+        project.run(&["status", "--exit-code"]).expect(1);
+
+        project.run(&["apply"]).expect(0);
+        let run = project.run(&["purge"]).expect(0);
+        assert!(run.out.contains("column `users.nick` is gone for good"), "{run:#?}");
+        assert!(project.run(&["purge"]).expect(0).out.contains("nothing is kept"));
+        project.run(&["undo"]).expect_error("SD0667");
+        project.run(&["diff", "--to", "file:two.toml", "--exit-code"]).expect(0);
+    }
+}

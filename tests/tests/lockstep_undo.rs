@@ -1,0 +1,420 @@
+//! What contract has set aside comes back with `undo`, goes for good with `purge`, and is nobody's difference meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cargo_schemadiff::{
+    dialect::{Connection, Scope},
+    diff::{DiffOptions, Hints, diff},
+    planner::{PlanRequest, plan},
+};
+use schemadiff::{
+    Lockstep,
+    embed::Migrations,
+    lockstep::{
+        NoProgress,
+        admin::{ApplyOptions, abort, apply, purge, status, undo},
+    },
+    model::{Dialect, Schema},
+    plan::{Phase, Plan, Strategy},
+};
+use schemadiff_tests::{
+    engine::TestDatabase,
+    lockstep::{Recorder, migrations, renderer, users, write},
+};
+
+const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+const HOUR: Duration = Duration::from_secs(3600);
+const ONE: &str = "20260101000000_start";
+const TWO: &str = "20260102000000_fewer";
+
+/// A column with an index, one that may be NULL, and a table with an index of its own.
+const BEFORE: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY NOT NULL, nick TEXT NOT NULL, city TEXT, email TEXT);
+    CREATE INDEX users_nick ON users (nick);
+    CREATE TABLE tags (id INTEGER PRIMARY KEY NOT NULL, label TEXT NOT NULL);
+    CREATE INDEX tags_label ON tags (label)";
+const AFTER: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY NOT NULL, email TEXT)";
+const ROWS: &str =
+    "INSERT INTO users (id, nick, city, email) VALUES (1, 'ann', 'Rome', 'a@x'), (2, 'bob', NULL, 'b@x');
+    INSERT INTO tags (id, label) VALUES (7, 'blue'), (8, 'red')";
+
+async fn schema_of(url: &str) -> Schema {
+    let mut connection = Connection::open(url).await.unwrap();
+    connection.introspect(&Scope::default()).await.unwrap().schema
+}
+
+async fn schema(dialect: Dialect, sql: &str) -> Schema {
+    let db = TestDatabase::new(dialect);
+    db.execute(sql).await;
+    schema_of(&db.url).await
+}
+
+fn planned(from: &Schema, to: &Schema, dialect: Dialect, id: &str, parent: Option<&str>, window: Duration) -> Plan {
+    let drops = ["users.nick", "users.city", "tags"].map(str::to_owned).into();
+    let options = DiffOptions { allowed_drops: drops, undo_window: window, ..DiffOptions::default() };
+    plan(&PlanRequest {
+        current: from,
+        desired: to,
+        hints: &Hints::default(),
+        options: &options,
+        ddl: &*renderer(dialect),
+        sizes: &BTreeMap::new(),
+        id,
+        parent,
+        strategy: &Strategy::synced("a test"),
+    })
+    .unwrap()
+}
+
+/// A database with the first schema and rows, both schemas, and both plans.
+struct Story {
+    db: TestDatabase,
+    old: Schema,
+    new: Schema,
+    plans: [Plan; 2],
+}
+
+impl Story {
+    async fn new(dialect: Dialect, window: Duration) -> Self {
+        let (old, new) = (schema(dialect, BEFORE).await, schema(dialect, AFTER).await);
+        let one = planned(&Schema::default(), &old, dialect, ONE, None, Duration::ZERO);
+        let two = planned(&old, &new, dialect, TWO, Some(ONE), window);
+        let db = TestDatabase::new(dialect);
+        let story = Self { db, old, new, plans: [one, two] };
+        story.apply(&story.first()).await;
+        story.db.execute(ROWS).await;
+        story
+    }
+
+    fn first(&self) -> Migrations {
+        migrations(self.db.dialect, &self.plans[..1])
+    }
+
+    fn both(&self) -> Migrations {
+        migrations(self.db.dialect, &self.plans)
+    }
+
+    async fn apply(&self, migrations: &Migrations) -> Vec<String> {
+        let options = ApplyOptions { wait: Some(Duration::from_secs(30)), ..ApplyOptions::default() };
+        let report = apply(&self.db.url, migrations, &options, Arc::new(NoProgress)).await.unwrap();
+        report.steps.into_iter().map(|step| step.step).collect()
+    }
+
+    async fn undo(&self) -> Result<Vec<String>, schemadiff::Error> {
+        let undone = undo(&self.db.url, &self.both(), None, &ApplyOptions::default(), Arc::new(NoProgress)).await?;
+        Ok(undone.steps)
+    }
+
+    async fn start(&self, migrations: Migrations, code: &Schema) -> Result<Lockstep, schemadiff::Error> {
+        let builder = Lockstep::builder("shop", migrations).database_url(&self.db.url).schema(code.clone());
+        builder.contract_poll(Duration::from_millis(50)).wait_deadline(Duration::from_secs(5)).start().await
+    }
+
+    /// What the tool would find to do.
+    async fn differences(&self, desired: &Schema) -> String {
+        let options = DiffOptions {
+            allowed_drops: ["users.nick", "users.city", "tags"].map(str::to_owned).into(),
+            ..DiffOptions::default()
+        };
+        let found = diff(&schema_of(&self.db.url).await, desired, &Hints::default(), &options).unwrap();
+        if found.is_empty() { String::new() } else { format!("{found:?}") }
+    }
+
+    async fn text(&self, sql: &str) -> String {
+        self.db.text(sql).await.unwrap_or_default()
+    }
+
+    /// Things of schemadiff's own that are left beside the ledger.
+    async fn aside(&self) -> String {
+        self.text(match self.db.dialect {
+            Dialect::Sqlite => {
+                "SELECT CAST(count(*) AS text) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%kept\\_2%' ESCAPE '\\'"
+            }
+            _ => {
+                "SELECT CAST((SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+                 WHERE attname LIKE '%kept\\_2%' ESCAPE '\\' AND NOT attisdropped AND c.relkind = 'r') \
+                 + (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE nspname LIKE '%kept\\_2%' ESCAPE '\\' AND relkind = 'r') AS text)"
+            }
+        })
+        .await
+    }
+
+    async fn kept(&self) -> Vec<String> {
+        let seen = status(&self.db.url, Some(&self.both())).await.unwrap();
+        let mut kept: Vec<String> = seen.kept.into_iter().map(|kept| kept.what).collect();
+        kept.sort();
+        kept
+    }
+}
+
+const KEPT: [&str; 3] = ["column `users.city`", "column `users.nick`", "table `tags`"];
+
+#[tokio::test]
+async fn what_contract_drops_comes_back_and_goes_again() {
+    for dialect in BOTH {
+        let story = Story::new(dialect, HOUR).await;
+        // The old version has run, so that contract leaves it behind.
+        story.start(story.first(), &story.old).await.unwrap().shutdown().await;
+        story.apply(&story.both()).await;
+        assert_eq!(story.kept().await, KEPT, "{dialect}");
+        assert_eq!(story.differences(&story.new).await, "", "{dialect}: the second diff is empty");
+        assert_eq!(story.aside().await, "3", "{dialect}");
+        let refused = story.start(story.first(), &story.old).await.unwrap_err();
+        assert_eq!(refused.code(), "SD0650", "{dialect}: {refused}");
+
+        // The new version runs, writes, and keeps running while the contract phase is taken back.
+        let new = story.start(story.both(), &story.new).await.unwrap();
+        story.db.execute("INSERT INTO users (id, email) VALUES (3, 'c@x'); DELETE FROM users WHERE id = 2").await;
+        let undone = story.undo().await.unwrap();
+        let mut contract: Vec<_> = story.plans[1].phase(Phase::Contract).map(|s| s.id.clone()).collect();
+        contract.reverse();
+        assert_eq!(undone, contract, "{dialect}");
+        assert_eq!(story.kept().await, Vec::<String>::new(), "{dialect}");
+        assert_eq!(story.aside().await, "0", "{dialect}");
+        let join = if dialect == Dialect::Sqlite { "group_concat" } else { "string_agg" };
+        let rows =
+            format!("SELECT {join}(id || nick || coalesce(city, '-'), ' ') FROM (SELECT * FROM users ORDER BY id) u");
+        assert_eq!(
+            story.text(&rows).await,
+            "1annRome 3-",
+            "{dialect}: what was there, and the default for a row written since"
+        );
+        assert_eq!(
+            story.text("SELECT CAST(sum(id) AS text) || min(label) || max(label) FROM tags").await,
+            "15bluered",
+            "{dialect}"
+        );
+
+        // Both versions run now, write, and see each other's rows; nobody begins the contract phase by himself.
+        let old = story.start(story.first(), &story.old).await.unwrap();
+        story.db.execute("INSERT INTO users (id, nick, email) VALUES (4, 'dan', 'd@x')").await;
+        story.db.execute("INSERT INTO users (id, email) VALUES (5, 'e@x')").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let again = story.start(story.both(), &story.new).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(
+            story.db.try_execute("SELECT nick FROM users").await.is_ok(),
+            "{dialect}: a service carried it out again"
+        );
+        for instance in [old, new, again] {
+            instance.shutdown().await;
+        }
+
+        // Whoever says so does.
+        assert_eq!(story.apply(&story.both()).await.len(), contract.len(), "{dialect}");
+        assert_eq!(story.kept().await, KEPT, "{dialect}");
+        let options = ApplyOptions::default();
+        let gone = purge(&story.db.url, &story.both(), None, &options, Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(gone.len(), 3, "{dialect}");
+        assert_eq!(story.aside().await, "0", "{dialect}");
+        assert_eq!(story.differences(&story.new).await, "", "{dialect}");
+        assert_eq!(story.undo().await.unwrap_err().code(), "SD0667", "{dialect}");
+        let gone = undo(&story.db.url, &story.both(), Some(TWO), &options, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!(gone.code(), "SD0666", "{dialect}: {gone}");
+        assert!(story.text("SELECT CAST(count(*) AS text) FROM users").await == "4", "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn an_undone_contract_phase_can_be_aborted_to_the_start() {
+    for dialect in BOTH {
+        let story = Story::new(dialect, HOUR).await;
+        story.apply(&story.both()).await;
+        story.undo().await.unwrap();
+        let options = ApplyOptions::default();
+        abort(&story.db.url, &story.both(), TWO, &options, Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(story.differences(&story.old).await, "", "{dialect}");
+        story.apply(&story.both()).await;
+        assert_eq!(story.kept().await, KEPT, "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn when_the_window_is_over_whoever_migrates_next_drops_it() {
+    for dialect in BOTH {
+        let story = Story::new(dialect, Duration::from_millis(1)).await;
+        story.apply(&story.both()).await;
+        assert_eq!(story.kept().await, KEPT, "{dialect}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // The table has got another name meanwhile, the other thing is gone by hand.
+        if dialect == Dialect::Postgres {
+            story
+                .db
+                .execute("ALTER TABLE users RENAME TO people; DROP SCHEMA schemadiff_kept_20260102000000 CASCADE")
+                .await;
+        }
+        let told = Recorder::default();
+        apply(&story.db.url, &story.both(), &ApplyOptions::default(), told.shared()).await.unwrap();
+        assert_eq!(told.of("purged").len(), 3, "{dialect}");
+        assert_eq!(story.aside().await, "0", "{dialect}");
+        assert_eq!(story.kept().await, Vec::<String>::new(), "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_killed_while_it_takes_back_or_drops_leaves_a_true_ledger() {
+    for dialect in BOTH {
+        let story = Story::new(dialect, HOUR).await;
+        let files = tempfile::tempdir().unwrap();
+        write(files.path(), dialect, &story.plans);
+        let worker = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
+            command.args([args[0], &story.db.url]).arg(files.path()).args(&args[1..]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        for round in 0..4_u64 {
+            story.apply(&story.both()).await;
+            assert_eq!(story.kept().await, KEPT, "{dialect}");
+            // Between two steps, then at any time.
+            assert!(!worker(&["die-undo", "step_undone"]).status().unwrap().success());
+            assert_eq!(story.kept().await.len().to_string(), story.aside().await, "{dialect}");
+            let mut child = worker(&["undo"]).spawn().unwrap();
+            tokio::time::sleep(Duration::from_millis(4 + 9 * round)).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(story.kept().await.len().to_string(), story.aside().await, "{dialect}, round {round}");
+            // It goes on where it was.
+            let rest = undo(&story.db.url, &story.both(), Some(TWO), &patient(), Arc::new(NoProgress)).await;
+            assert!(rest.as_ref().map_or_else(|e| e.code() == "SD0654", |_| true), "{rest:?}");
+            assert_eq!(story.differences(&expanded(&story)).await, "", "{dialect}, round {round}");
+        }
+        story.apply(&story.both()).await;
+        assert!(!worker(&["die-purge", "purged"]).status().unwrap().success());
+        assert_eq!(story.kept().await.len().to_string(), story.aside().await, "{dialect}");
+        assert_eq!(story.kept().await.len(), 2, "{dialect}");
+        purge(&story.db.url, &story.both(), None, &patient(), Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(story.aside().await, "0", "{dialect}");
+        assert_eq!(story.differences(&story.new).await, "", "{dialect}");
+        assert_eq!(story.text("SELECT min(email) || max(email) FROM users").await, "a@xb@x", "{dialect}");
+    }
+}
+
+/// An instance under load, as a process; killed when it is dropped.
+struct Instance {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Instance {
+    fn start(db: &TestDatabase, dir: &Path, schema: &Path, column: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"))
+            .args(["work", &db.url])
+            .arg(dir)
+            .arg(schema)
+            .arg(column)
+            // The version that is gone may be deployed again.
+            .env("LOCKSTEP_SOAK_MS", "3600000")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (out, to) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&lines));
+        std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line)));
+        Self { child, lines }
+    }
+
+    fn stored(&self) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.starts_with("stored")).count()
+    }
+
+    /// Waits until it has stored so many rows more.
+    async fn stores(&self, more: usize) {
+        let before = self.stored();
+        while self.stored() < before + more {
+            let lines = self.lines.lock().unwrap().clone();
+            assert!(!lines.iter().any(|line| line.starts_with("failed") || line.starts_with("ended")), "{lines:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn failures(&self) -> Vec<String> {
+        self.lines.lock().unwrap().iter().filter(|line| line.starts_with("failed")).cloned().collect()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_previous_version_is_deployed_again_before_contract_without_any_change() {
+    for dialect in BOTH {
+        let old = schema(dialect, "CREATE TABLE users (id BIGINT PRIMARY KEY NOT NULL, nick TEXT)").await;
+        let new = schema(dialect, "CREATE TABLE users (id BIGINT PRIMARY KEY NOT NULL, handle TEXT)").await;
+        let one = planned(&Schema::default(), &old, dialect, ONE, None, Duration::ZERO);
+        let mut hints = Hints::default();
+        hints.renamed_columns.insert((users(), "handle".into()), "nick".into());
+        let two = plan(&PlanRequest {
+            current: &old,
+            desired: &new,
+            hints: &hints,
+            options: &DiffOptions::default(),
+            ddl: &*renderer(dialect),
+            sizes: &BTreeMap::new(),
+            id: TWO,
+            parent: Some(ONE),
+            strategy: &Strategy::synced("a test"),
+        })
+        .unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let (dir_old, dir_new) = (files.path().join("old"), files.path().join("new"));
+        write(&dir_old, dialect, std::slice::from_ref(&one));
+        write(&dir_new, dialect, &[one.clone(), two]);
+        let file = |name: &str, schema: &Schema| {
+            std::fs::write(files.path().join(name), serde_json::to_string(schema).unwrap()).unwrap();
+            files.path().join(name)
+        };
+        let (code_old, code_new) = (file("old.json", &old), file("new.json", &new));
+        let db = TestDatabase::new(dialect);
+        apply(&db.url, &migrations(dialect, &[one]), &patient(), Arc::new(NoProgress)).await.unwrap();
+
+        let before = Instance::start(&db, &dir_old, &code_old, "nick");
+        before.stores(20).await;
+        let bad = Instance::start(&db, &dir_new, &code_new, "handle");
+        bad.stores(20).await;
+        before.stores(5).await;
+        let failures = before.failures();
+        drop(before);
+        bad.stores(20).await;
+
+        let epoch = if dialect == Dialect::Sqlite { "_schemadiff_meta" } else { "schemadiff.meta" };
+        let epoch = format!("SELECT CAST(epoch AS text) FROM {epoch}");
+        let then = db.text(&epoch).await;
+        let again = Instance::start(&db, &dir_old, &code_old, "nick");
+        again.stores(20).await;
+        bad.stores(5).await;
+        let failures = [failures, bad.failures()].concat();
+        drop(bad);
+        again.stores(20).await;
+        assert_eq!([failures, again.failures()].concat(), Vec::<String>::new(), "{dialect}");
+        assert_eq!(db.text(&epoch).await, then, "{dialect}: no step was carried out or taken back");
+        drop(again);
+        let apart = "SELECT CAST(count(*) AS text) FROM users WHERE nick IS NULL OR handle IS NULL \
+                     OR nick <> handle OR nick <> 'user ' || id";
+        assert_eq!(db.text(apart).await.as_deref(), Some("0"), "{dialect}: each version sees what the other wrote");
+    }
+}
+
+fn patient() -> ApplyOptions {
+    ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() }
+}
+
+/// The schema before the contract phase.
+fn expanded(story: &Story) -> Schema {
+    let mut schema = story.old.clone();
+    for step in story.plans[1].steps.iter().filter(|s| s.phase != Phase::Contract) {
+        step.apply_to(&mut schema).unwrap();
+    }
+    schema
+}
