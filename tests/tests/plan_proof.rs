@@ -24,7 +24,13 @@ async fn proof(
     let desired = Connection::open(&to.url).await?.introspect(&Scope::default()).await?.schema;
     let mut hints = Hints::default();
     if let Some((column, expr)) = backfill {
-        hints.backfills.insert(("t".parse().unwrap(), column.to_owned()), expr.to_owned());
+        for column in column.split(", ") {
+            let column = ("t".parse().unwrap(), column.to_owned());
+            match expr.strip_prefix("with ") {
+                Some(call) => hints.backfills_with.insert(column, call.to_owned()),
+                None => hints.backfills.insert(column, expr.to_owned()),
+            };
+        }
     }
     let ddl = ddl(dialect, connection.server().version)?;
     let plan = plan(&PlanRequest {
@@ -117,5 +123,33 @@ async fn a_table_that_takes_no_row_is_named() {
         let proof = proof(dialect, [odd, &after], None).await.unwrap();
         assert!(proof.without_rows["t"].to_lowercase().contains("check"), "{proof:#?}");
         assert!(proof.without_rows["u"].contains("`t`"), "{proof:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_application_can_say_is_made_up_for_the_proof() {
+    let kinds = "text integer boolean float bytea timestamptz numeric(6,2) jsonb text[]";
+    for dialect in ENGINES {
+        let kinds: Vec<&str> = kinds.split(' ').take(if dialect == Dialect::Sqlite { 3 } else { 9 }).collect();
+        for not_null in ["", " NOT NULL"] {
+            let t = |more: &str| format!("CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, email text NOT NULL{more})");
+            let columns: Vec<_> = (0..kinds.len()).map(|n| format!("sum{n}")).collect();
+            let more: String = columns.iter().zip(&kinds).map(|(c, kind)| format!(", {c} {kind}{not_null}")).collect();
+            let columns = columns.join(", ");
+            let backfill = Some((columns.as_str(), "with digest(email, id)"));
+            let proof = proof(dialect, [&t(""), &t(&more)], backfill).await.unwrap();
+            assert!(proof.without_rows.is_empty() && proof.remarks.is_empty(), "{dialect:?}: {proof:#?}");
+            assert!(proof.rows > 5 && proof.undone > 0, "{proof:#?}");
+        }
+    }
+    // A table that has no key is walked by the place of its rows.
+    let t = |more: &str| format!("CREATE TABLE t (email text{more})");
+    for dialect in ENGINES {
+        let backfill = Some(("sum", "with digest(email)"));
+        proof(dialect, [&t(""), &t(", sum text")], backfill).await.unwrap();
+    }
+    for call in ["with digest(other)", "with digest()", "with digest(sum)"] {
+        let error = proof(Dialect::Sqlite, [&t(""), &t(", sum text")], Some(("sum", call))).await.unwrap_err();
+        assert_eq!(error.code, "SD0627", "{call}: {error}");
     }
 }

@@ -75,6 +75,26 @@ async fn look(db: &TestDatabase) -> Status {
 }
 
 #[tokio::test]
+async fn a_database_that_has_grown_too_large_is_filled_no_further() {
+    for dialect in BOTH {
+        let (small, large) = (TestDatabase::new(dialect), TestDatabase::new(dialect));
+        for (db, most) in [(&small, 4096), (&large, 1 << 40)] {
+            prepared(db, 5_000).await;
+            let limits = Limits { database_size: Some(most), ..Limits::default() };
+            let (going, recorder) = fill(&db.url, dialect, limited(limits));
+            if most > 4096 {
+                going.await.unwrap().unwrap();
+                assert_eq!(filled(db).await, 5_000);
+            } else {
+                stopped(&recorder, "the size of the database is").await;
+                assert_eq!(filled(db).await, 0);
+                going.abort();
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_operator_pauses_and_resumes_from_elsewhere() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);

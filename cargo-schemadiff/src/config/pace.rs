@@ -43,6 +43,9 @@ pub struct Throttle {
     /// Write-ahead log that a replication slot may keep: `"10 GiB"`.
     #[serde(deserialize_with = "bytes")]
     pub slot_retention: Option<u64>,
+    /// What the database may take on disk: `"400 GiB"`.
+    #[serde(deserialize_with = "bytes")]
+    pub database_size: Option<u64>,
 }
 
 impl Throttle {
@@ -58,6 +61,7 @@ impl Throttle {
             probe_ratio: self.probe_ratio.or(self.probe.as_ref().map(|_| 3.0)),
             wal_rate: self.wal_rate,
             slot_retention: self.slot_retention,
+            database_size: self.database_size,
         }
     }
 }

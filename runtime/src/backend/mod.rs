@@ -203,6 +203,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     const DIALECT: Dialect;
     /// See [`LedgerSql`].
     const SQL: LedgerSql;
+    /// A query for the bytes that the database takes on disk, as text.
+    const SIZE: &str;
     /// Whether the engine has locks that live and die with a connection; where not, rows with a process and a heartbeat
     /// stand in.
     const SESSION_LOCKS: bool;
@@ -268,6 +270,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn signals(&mut self, own: &[i64]) -> impl Future<Output = DbResult<Signals>> + Send {
         let _ = own;
         async { Ok(Signals::default()) }
+    }
+    /// Bytes that the database takes on disk.
+    fn database_size(&mut self) -> impl Future<Output = DbResult<u64>> + Send {
+        async {
+            let rows = self.rows(Self::SIZE, &[]).await?;
+            let size = rows.into_iter().flatten().flatten().next().and_then(|text| text.parse().ok());
+            Ok(size.unwrap_or_default())
+        }
     }
     /// How far the server says that a long statement of another session is: its phase, how much of it is done, and of how
     /// much. None when it says nothing.

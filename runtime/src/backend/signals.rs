@@ -33,6 +33,8 @@ pub struct Signals {
     pub wal: Reading,
     /// Bytes of write-ahead log that the greediest replication slot keeps.
     pub slot_retention: Reading,
+    /// Bytes that the database takes on disk; measured only where there is a limit for it.
+    pub database_size: Reading,
 }
 
 /// Above what a backfill waits. Every limit is optional; one that cannot be measured stops it.
@@ -56,4 +58,6 @@ pub struct Limits {
     pub wal_rate: Option<u64>,
     /// Bytes of write-ahead log that a replication slot may keep.
     pub slot_retention: Option<u64>,
+    /// Bytes that the database may take on disk: no server tells a client how much room is left.
+    pub database_size: Option<u64>,
 }

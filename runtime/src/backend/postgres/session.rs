@@ -203,6 +203,7 @@ impl Backend for Postgres {
     type Target = PgConnectOptions;
     const DIALECT: Dialect = Dialect::Postgres;
     const SESSION_LOCKS: bool = true;
+    const SIZE: &str = "SELECT CAST(pg_catalog.pg_database_size(pg_catalog.current_database()) AS text)";
     const SQL: LedgerSql = LedgerSql {
         prefix: "schemadiff.",
         now: "clock_timestamp()",

@@ -29,6 +29,10 @@ const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("default_transaction_deferrable", "off"),
     // The session that keeps a lease is idle most of the time.
     ("idle_session_timeout", "0"),
+    // A machine that died without a word must not keep its locks for the two hours that systems wait by default.
+    ("tcp_keepalives_idle", "60"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "6"),
 ];
 
 /// Ends the transactions of later servers.

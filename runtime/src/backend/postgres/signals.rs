@@ -56,5 +56,6 @@ pub(super) async fn read(db: &mut Postgres, own: &[i64]) -> DbResult<Signals> {
         replica_lag_bytes: unless(5, "how far the standbys are", 7),
         wal: reading(8),
         slot_retention: reading(9),
+        database_size: Reading::Nothing,
     })
 }

@@ -93,6 +93,7 @@ impl Backend for Sqlite {
     type Target = SqliteConnectOptions;
     const DIALECT: Dialect = Dialect::Sqlite;
     const SESSION_LOCKS: bool = false;
+    const SIZE: &str = "SELECT CAST(p.page_count * s.page_size AS TEXT) FROM pragma_page_count p, pragma_page_size s";
     const SQL: LedgerSql = LedgerSql {
         prefix: "_schemadiff_",
         now: "strftime('%Y-%m-%d %H:%M:%f', 'now')",

@@ -49,6 +49,8 @@ pub(super) struct Memory {
     debt: f64,
     /// When others were seen last.
     others: Option<Instant>,
+    /// When the size of the database was asked for last, and what it was: it costs a look at every file.
+    pub(super) size: Option<(Instant, u64)>,
 }
 
 impl Memory {
@@ -113,6 +115,7 @@ impl Memory {
             ("the number of sessions that wait for locks", &signals.lock_waits, limits.lock_waits, plain),
             ("the number of open transactions", &signals.transactions, limits.transactions, plain),
             ("what a replication slot keeps", &signals.slot_retention, limits.slot_retention, unit_bytes),
+            ("the size of the database", &signals.database_size, limits.database_size, unit_bytes),
         ];
         for (what, reading, limit, unit) in hard {
             match (reading, limit) {
@@ -239,6 +242,11 @@ mod tests {
                 Limits { slot_retention: Some(1 << 30), ..Limits::default() },
                 Signals { slot_retention: of(3 << 30), ..Signals::default() },
                 "what a replication slot keeps is 3.0 GiB, the limit is 1.0 GiB",
+            ),
+            (
+                Limits { database_size: Some(1 << 30), ..Limits::default() },
+                Signals { database_size: of(3 << 29), ..Signals::default() },
+                "the size of the database is 1.5 GiB, the limit is 1.0 GiB",
             ),
             (
                 Limits { replica_lag: Some(Duration::from_secs(1)), ..Limits::default() },

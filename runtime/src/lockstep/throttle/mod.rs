@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use self::decide::{Memory, Probe, Verdict};
 use super::context::{Context, Stop};
 use crate::{
-    backend::{Backend, DbResult, Limits, Timeouts, pace},
+    backend::{Backend, DbResult, Limits, Reading, Timeouts, pace},
     error::Result,
 };
 
@@ -21,6 +21,8 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(250);
 /// A look that is older than this says nothing any more.
 const STALE: Duration = Duration::from_secs(3);
+/// Between two looks at the size of the database.
+const SIZED_EVERY: Duration = Duration::from_secs(2);
 /// How often the reason is written down although it is the same.
 const NOTED_EVERY: Duration = Duration::from_secs(5);
 
@@ -173,7 +175,15 @@ async fn look<B: Backend>(
     let own = own.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let seen = async {
         let wish = pace::read(db).await?;
-        let signals = db.signals(&own).await?;
+        let mut signals = db.signals(&own).await?;
+        if limits.database_size.is_some() {
+            let (at, size) = match memory.size {
+                Some(known) if known.0.elapsed() < SIZED_EVERY => known,
+                _ => (Instant::now(), db.database_size().await?),
+            };
+            memory.size = Some((at, size));
+            signals.database_size = Reading::Value(size);
+        }
         let probe = match limits.probe_ratio {
             Some(_) => Some(probe(db, limits, idle).await?),
             None => None,

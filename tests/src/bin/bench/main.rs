@@ -1,10 +1,11 @@
 //! Benchmarks: whole commands, interleaved in one run, reported as ratios. `docs/benchmarks.md` says how to read them.
 //!
-//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill`
+//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill|fleet`
 
 mod backfill;
 mod derive;
 mod diff;
+mod fleet;
 mod measure;
 mod start;
 
@@ -17,6 +18,17 @@ fn main() -> std::process::ExitCode {
             let rows = std::env::args().nth(2).map_or(Ok(5_000_000), |rows| rows.parse());
             let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
             backfill::run(rows);
+        }
+        Some("fleet") => {
+            let databases = std::env::args().nth(2).map_or(Ok(500), |databases| databases.parse());
+            let Ok(databases) = databases else { return std::process::ExitCode::from(2) };
+            fleet::run(databases);
+        }
+        // Contenders of `fleet`, each in a process of its own.
+        Some(once @ ("fleet-once" | "fleet-bare")) => {
+            let Some(dir) = std::env::args().nth(2) else { return std::process::ExitCode::from(2) };
+            let dir = std::path::Path::new(&dir);
+            if once == "fleet-once" { fleet::once(dir) } else { fleet::bare(dir) }
         }
         // Contenders of `backfill`, each in a process of its own.
         Some(once @ ("backfill-once" | "backfill-by-hand")) => {
@@ -35,7 +47,9 @@ fn main() -> std::process::ExitCode {
             start::once(tool, url, std::path::Path::new(dir));
         }
         _ => {
-            eprintln!("usage: bench diff | bench derive | bench start | bench backfill [ROWS]");
+            eprintln!(
+                "usage: bench diff | bench derive | bench start | bench backfill [ROWS] | bench fleet [DATABASES]"
+            );
             return std::process::ExitCode::from(2);
         }
     }
