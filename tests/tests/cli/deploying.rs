@@ -7,6 +7,7 @@ use std::{
 };
 
 use schemadiff::{
+    embed::Migrations,
     lockstep::admin::status,
     model::{Dialect, ObjectName},
 };
@@ -262,7 +263,8 @@ async fn another_service_that_still_declares_a_column_holds_its_drop() {
         {
             assert!(shown.contains(words), "{words}: {shown}");
         }
-        let seen = status(&deployment.db.url, None).await.unwrap();
+        let known = Migrations::load(&deployment.new.dir).unwrap();
+        let seen = status(&deployment.db.url, Some(&known)).await.unwrap();
         assert_eq!(seen.waiting[0].holders.iter().map(|h| h.pid).collect::<Vec<_>>(), [i64::from(reader.pid())]);
         // A `billing` without that column holds nothing.
         (billing.declares, billing.columns) = (without, vec!["email".to_owned()]);

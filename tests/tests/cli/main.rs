@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_rows;
 mod demo;
 mod deploying;
+mod deploying_code;
 mod fleet;
 mod interruption;
 mod kills;

@@ -108,7 +108,8 @@ impl Fleet<'_> {
             let mut pids: Vec<_> = seen.waiting.iter().flat_map(|w| &w.holders).map(|h| h.pid).collect();
             let mut expected: Vec<_> =
                 self.running.iter().filter(|(v, _)| *v == old).map(|(_, r)| i64::from(r.pid())).collect();
-            (pids.sort_unstable(), expected.sort_unstable());
+            pids.sort_unstable();
+            expected.sort_unstable();
             if pids == expected && !pids.is_empty() {
                 return;
             }
