@@ -102,6 +102,13 @@ impl Replica {
         self
     }
 
+    /// Waits for its end; whether it could not start.
+    pub fn is_refused(mut self) -> bool {
+        let refused = !self.child.wait().unwrap().success();
+        self.reader.join().unwrap();
+        refused && !self.heard.0.lock().unwrap().ready
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

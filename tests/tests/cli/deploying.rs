@@ -219,7 +219,7 @@ async fn blue_and_green() {
         holds_together([blue]);
         let held = deployment.tool(&["apply", "--wait", "1s", "--soak", "24h"], "v2").expect(8);
         assert!(held.err.contains("soak"), "{held:#?}");
-        deployment.tool(&["apply", "--wait", "30m"], "v2").expect(0);
+        deployment.tool(&["apply", "--wait", "60s"], "v2").expect(0);
         assert!(column_is_gone(&deployment.db).await);
         holds_together([green]);
     }
@@ -243,7 +243,7 @@ async fn another_service_that_still_declares_a_column_holds_its_drop() {
             applies: true,
             declares: None,
         };
-        let declares = |columns: &[&str]| {
+        let declares = |billing: &Release, columns: &[&str]| {
             let mut schema = billing.lock();
             let users = ObjectName::new("users");
             let mut table = (*deployment.old.lock().tables[&users]).clone();
@@ -251,8 +251,7 @@ async fn another_service_that_still_declares_a_column_holds_its_drop() {
             schema.tables.insert(users, table.into());
             Some(schema)
         };
-        let (reads_it, without) = (declares(&["fullname"]), declares(&["email"]));
-        billing.declares = reads_it;
+        billing.declares = declares(&billing, &["fullname"]);
         let reader = deployment.start(&billing);
         let held = deployment.tool(&["apply", "--wait", "1s"], "v2").expect(8);
         assert!(held.err.contains("billing ") && !held.err.contains("for shop"), "{held:#?}");
@@ -266,12 +265,23 @@ async fn another_service_that_still_declares_a_column_holds_its_drop() {
         let known = Migrations::load(&deployment.new.dir).unwrap();
         let seen = status(&deployment.db.url, Some(&known)).await.unwrap();
         assert_eq!(seen.waiting[0].holders.iter().map(|h| h.pid).collect::<Vec<_>>(), [i64::from(reader.pid())]);
-        // A `billing` without that column holds nothing.
-        (billing.declares, billing.columns) = (without, vec!["email".to_owned()]);
+        // A `billing` without that column, with a migration of its own, holds nothing.
+        project.write("later.toml", &snapshot(&dialect.to_string(), &[("invoices", &["total", "note"])]));
+        let mut copied = Command::new("cp");
+        copied.arg("-r").arg(project.path().join("billing")).arg(project.path().join("later"));
+        assert!(copied.status().unwrap().success());
+        let new = ["new", "note", "--to", "file:later.toml", "--dir", "later", "--database-url", &deployment.db.url];
+        project.run(&new).expect(0);
+        let old = std::mem::replace(&mut billing.dir, project.path().join("later"));
+        (billing.declares, billing.columns) = (declares(&billing, &["email"]), vec!["email".to_owned()]);
         let other = deployment.start(&billing);
         holds_together([reader]);
-        deployment.tool(&["apply", "--wait", "30m"], "v2").expect(0);
+        deployment.tool(&["apply", "--wait", "60s"], "v2").expect(0);
         assert!(column_is_gone(&deployment.db).await);
         holds_together([other]);
+        // The old one is left behind.
+        billing.dir = old;
+        (billing.declares, billing.columns) = (declares(&billing, &["fullname"]), vec!["fullname".to_owned()]);
+        assert!(billing.spawn(WORKER, &deployment.db.url, &deployment.db.url).is_refused());
     }
 }
