@@ -20,6 +20,7 @@
 //! gates are answers of `breaks`, boot checks are answers of `serves`.
 
 mod members;
+mod objects;
 pub mod types;
 mod views;
 
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use self::types::Fit;
 use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table};
 
-pub use views::view_schema;
+pub use views::{VIEW_SCHEMA, view_schema};
 
 /// Why a schema is not served.
 ///
@@ -101,6 +102,17 @@ pub enum Reason {
     LosesTrigger { table: ObjectName, column: String },
     /// An index that the code declares is not there: its queries may be slow.
     NoIndex { table: ObjectName, columns: String },
+    /// A view, a function, a sequence or the like that the code may name is not there.
+    NoObject {
+        /// Kind and name.
+        object: String,
+    },
+    /// A view does not have the column, or has it with another type.
+    OtherObject {
+        /// Kind and name.
+        object: String,
+        column: String,
+    },
     /// The view goes through which the code sees the table as it was: what `SELECT *` returns changes under statements that
     /// the server keeps prepared, and they fail.
     LosesView { table: ObjectName },
@@ -175,6 +187,10 @@ impl fmt::Display for Reason {
             Self::NoIndex { table, columns } => {
                 write!(f, "`{table}` has no index ({columns}), the code's queries may rely on it")
             }
+            Self::NoObject { object } => write!(f, "{object} does not exist"),
+            Self::OtherObject { object, column } => {
+                write!(f, "{object} does not have the column `{column}` as the code knows it")
+            }
             Self::LosesView { table } => {
                 write!(f, "`{table}` is seen through a view that shows it as it was, which the code's `SELECT *` needs")
             }
@@ -199,6 +215,7 @@ pub fn breaks(dialect: Dialect, before: &Schema, after: &Schema, code: &Schema) 
     let old = strict_reasons(dialect, before, code);
     let mut reasons = strict_reasons(dialect, after, code);
     reasons.retain(|r| !matches!(r, Reason::UnknownEnumValue { .. }) && !old.contains(r));
+    objects::restrictions(before, after, code, &mut reasons);
     for declared in code.tables.values() {
         if let (Some(before), Some(after)) = (Reached::by(before, declared), Reached::by(after, declared)) {
             lost_triggers(&before, &after, declared, &mut reasons);
@@ -276,6 +293,7 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
             None => reasons.push(Reason::NoTable { table: name.clone() }),
         }
     }
+    objects::missing(state, code, &mut reasons);
     for (name, declared) in &code.enums {
         let Some(actual) = state.enums.get(name) else {
             continue; // a column of that type says so already

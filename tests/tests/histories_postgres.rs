@@ -10,7 +10,7 @@ use std::{
 };
 
 use cargo_schemadiff::dialect::{Connection, Ddl, Scope, postgres::Postgres as Renderer};
-use schemadiff::model::{ObjectName, Schema};
+use schemadiff::model::{ObjectKind, ObjectName, Schema};
 use schemadiff_tests::{
     engine::Postgres,
     histories::{self, State},
@@ -173,13 +173,9 @@ async fn judge(
     }
     let original = facts.introspect(&Scope::default()).await.unwrap().schema;
     // An owned sequence that numbers nothing is left alone, as a trigger is, and reported as such.
-    let sequences: Vec<_> = original.opaque.iter().filter(|o| o.kind == "sequence").collect();
-    let is_left_alone = |line: &str| {
-        sequences.iter().any(|o| {
-            let name = o.name.split_once('.').map_or(o.name.as_str(), |(_, name)| name);
-            line.starts_with(&format!("sequence {name} of "))
-        })
-    };
+    let sequences: Vec<_> = original.objects.keys().filter(|key| key.kind == ObjectKind::Sequence).collect();
+    let is_left_alone =
+        |line: &str| sequences.iter().any(|o| line.starts_with(&format!("sequence {} of ", o.name.name)));
     render(&original, state, &left_alone, copy, &mut failed).await;
     let again = copy.introspect(&Scope::default()).await.unwrap().schema;
     let (mut of_facts, of_copy) = (lines(facts).await, lines(copy).await);

@@ -95,6 +95,7 @@ async fn everything_in_the_model_round_trips() {
     }
     let mut copy = read(&second).await;
     copy.opaque.clone_from(&original.opaque);
+    copy.objects.clone_from(&original.objects);
     for (name, table) in &original.tables {
         assert_eq!(copy.tables.get(name), Some(table), "{name}");
     }
@@ -124,5 +125,8 @@ async fn a_sequence_that_is_only_owned_is_no_serial() {
     assert_eq!(table.column("id").unwrap().identity.as_ref().unwrap().kind, IdentityKind::Serial);
     assert_eq!(table.column("n").unwrap().identity, None);
     assert_eq!(table.column("m").unwrap().default.as_deref(), Some("nextval('free'::regclass)"));
-    assert_eq!(schema.opaque.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["public.free", "public.s"]);
+    let sequences: Vec<_> = schema.objects.values().map(|o| (o.key.to_string(), o.owned_by.clone())).collect();
+    let owner = Some((ObjectName::new("t"), "n".to_owned()));
+    assert_eq!(sequences, [("sequence `free`".to_owned(), None), ("sequence `s`".to_owned(), owner)]);
+    assert_eq!(schema.opaque, []);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     artifact::TableDecl,
-    model::{Dialect, ObjectName, Opaque, Schema},
+    model::{Dialect, Object, ObjectKey, ObjectName, Opaque, Schema},
 };
 
 use super::{args::IntentArgs, code, context::Context};
@@ -110,10 +110,21 @@ pub async fn compare(
     for rename in &intent.rename {
         diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
     }
-    let options = DiffOptions {
+    let mut options = DiffOptions {
         undo_window: context.config.file.undo_window.unwrap_or_default(),
         ..options(from, to, intent, migrations)
     };
+    if to.is_code() {
+        // Structs declare none: they stay as they are.
+        options.objects_left_alone = matches!(from, Side::Database(_)) && !keeps_objects(migrations);
+        desired.objects = diff::objects_of(&current, &hints);
+        if options.objects_left_alone {
+            found.opaque.extend(current.objects.values().map(|object| left_alone(object)));
+        }
+    } else if from.is_code() {
+        options.objects_left_alone = true;
+        current.objects.clone_from(&desired.objects);
+    }
     let unmanaged = diff::unmanaged(&current, &desired, &options);
     let current = without(current, &unmanaged, &desired);
     let version = connection.as_ref().map_or(oldest_version(dialect), |c| c.server().version);
@@ -224,11 +235,32 @@ async fn speller(context: &Context, dialect: Dialect) -> Result<Option<Connectio
     }
 }
 
+/// Whether the migrations speak of views, functions and the like: they once led to a database's schema.
+fn keeps_objects(migrations: &Migrations) -> bool {
+    migrations.lock.as_ref().is_some_and(|lock| !lock.schema.objects.is_empty())
+}
+
+/// What structs do not declare, as it is listed.
+fn left_alone(object: &Object) -> Opaque {
+    let name = ObjectName {
+        schema: Some(object.key.name.schema.clone().unwrap_or_else(|| "public".to_owned())),
+        ..object.key.name.clone()
+    };
+    let key = ObjectKey { name, ..object.key.clone() };
+    Opaque {
+        kind: object.key.kind.as_str().to_owned(),
+        name: if object.key.of.is_some() { object.key.path() } else { key.path() },
+        reason: "structs do not declare it, it is kept as it is".to_owned(),
+        table: object.table().cloned(),
+        definition: None,
+    }
+}
+
 /// Code does not mention what belongs to others: a table that neither it nor the lock file knows is left alone.
 /// Any other side is whole.
 fn options(from: &Side, to: &Side, intent: &IntentArgs, migrations: &Migrations) -> DiffOptions {
     let whole = !to.is_code() || !matches!(from, Side::Database(_));
-    let managed = (!whole).then(|| match &migrations.lock {
+    let managed: Option<BTreeSet<ObjectName>> = (!whole).then(|| match &migrations.lock {
         Some(lock) => lock.schema.tables.keys().cloned().collect(),
         None => BTreeSet::new(),
     });

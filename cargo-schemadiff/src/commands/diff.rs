@@ -20,7 +20,7 @@ use crate::{
     },
     side::Side,
 };
-use schemadiff::plan::Plan;
+use schemadiff::{model::ObjectKey, plan::Plan};
 
 pub(super) async fn run(context: &Context, args: &DiffArgs) -> Result<Outcome> {
     let migrations = Migrations::read(&context.config.dir())?;
@@ -67,6 +67,10 @@ fn all_changes(comparison: &Comparison) -> Result<Vec<Change>> {
     for (name, table) in &comparison.current.tables {
         allowed.insert(name.to_string());
         allowed.extend(table.columns.iter().map(|c| crate::diff::column_name(name, &c.name)));
+    }
+    allowed.extend(comparison.current.objects.keys().map(ObjectKey::path));
+    for (name, enumeration) in &comparison.current.enums {
+        allowed.extend(enumeration.values.iter().map(|label| crate::diff::column_name(name, label)));
     }
     let options = DiffOptions { allowed_drops: allowed, ..comparison.options.clone() };
     diff(&comparison.current, &comparison.desired, &comparison.hints, &options)

@@ -98,6 +98,8 @@ fn comparable(state: &Schema, found: &Schema, ours: &Migrations) -> (Schema, Sch
         let mut schema = schema.restricted_to(|name| managed.contains(name));
         schema.enums.retain(|name, _| state.enums.contains_key(name));
         schema.domains.retain(|name, _| state.domains.contains_key(name));
+        // Their definitions follow renames in the server's own words.
+        schema.objects.clear();
         for table in schema.tables.values_mut() {
             table.syncs.values_mut().for_each(|sync| *sync = sync.structure());
         }

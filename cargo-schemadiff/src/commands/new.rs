@@ -170,7 +170,11 @@ async fn prove_it(
     let bar = progress::spinner("proving the plan on a scratch database", visible);
     let ddl = ddl(comparison.dialect, comparison.version)?;
     let mut scratch = server.scratch().await?;
-    let proof = prove::prove(&mut scratch.connection, ddl.as_ref(), &comparison.current, plan).await;
+    let (scratch_connection, current) = (&mut scratch.connection, &comparison.current);
+    let proof = match comparison.options.objects_left_alone {
+        true => prove::prove_beside_objects(scratch_connection, ddl.as_ref(), current, plan).await,
+        false => prove::prove(scratch_connection, ddl.as_ref(), current, plan).await,
+    };
     // What the proof found matters more than whether its scratch database went away.
     let removed = scratch.remove().await;
     bar.finish_and_clear();
@@ -181,6 +185,9 @@ async fn prove_it(
 fn lock_after(comparison: &Comparison, plan: &Plan) -> Snapshot {
     let mut schema = comparison.desired.clone();
     schema.opaque.clear();
+    if comparison.options.objects_left_alone {
+        schema.objects.clear();
+    }
     Snapshot {
         format: SNAPSHOT_FORMAT,
         dialect: comparison.dialect,

@@ -11,7 +11,7 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, ObjectName, Opaque,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey, ObjectName, Opaque,
         PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
@@ -197,8 +197,9 @@ pub trait Ddl: Send + Sync {
     /// A condition that holds for the values of a column (an identifier) that a change of type would refuse or spoil; none where
     /// every value converts. Computing it may fail on such a value.
     fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String>;
-    /// A query for the names of the user's views over a table, or over one of its columns, where the server knows them.
-    fn views_over(&self, table: &ObjectName, column: Option<&str>) -> Option<String>;
+    /// A query for the names of the user's views over a table, or over one of its columns, where the server knows them, apart
+    /// from those that are `known` to the plan.
+    fn views_over(&self, table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> Option<String>;
     /// The engine's own name for the place of a row, for tables without a primary key.
     fn row_identifier(&self) -> &'static str;
     /// An expression that converts a value to a type, for assignment to a column of it (`"qty"::bigint`, `CAST(..)`): a text
@@ -223,7 +224,7 @@ pub trait Ddl: Send + Sync {
         let _ = (table, column, id);
         None
     }
-    /// Renames within one schema.
+    /// Renames, and moves to another database schema where the name says so.
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String>;
     /// Whether [`Ddl::add_column`] can add this column to a table that has rows, `has_fk` together with a foreign key.
     /// When false, the column comes with a [`Ddl::rebuild`].
@@ -356,6 +357,57 @@ pub trait Ddl: Send + Sync {
     fn comment_on_index(&self, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String>;
     /// Comment on an enumerated type.
     fn comment_on_enum(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String>;
+    /// Renames an enumerated type, into another database schema where the name says so.
+    fn rename_enum(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {
+        let _ = (from, to);
+        Vec::new()
+    }
+    /// Makes an enumerated type anew with other labels, and the columns over it with it, in one transaction. Their defaults
+    /// are those that the columns say.
+    fn replace_enum(&self, after: &EnumType, columns: &[(ObjectName, Column)]) -> Vec<String> {
+        let _ = (after, columns);
+        Vec::new()
+    }
+    /// Renames a label of an enumerated type.
+    fn rename_enum_value(&self, name: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        let _ = (name, from, to);
+        Vec::new()
+    }
+    /// Everything that makes an object, apart from the owner of a sequence.
+    fn create_object(&self, object: &Object) -> Vec<String> {
+        let _ = object;
+        Vec::new()
+    }
+    /// Makes one object of another of the same key in place; `None` where it must be dropped and made again.
+    fn replace_object(&self, before: &Object, after: &Object) -> Option<Vec<String>> {
+        let _ = (before, after);
+        None
+    }
+    /// Drops an object without CASCADE.
+    fn drop_object(&self, object: &Object) -> Vec<String> {
+        let _ = object;
+        Vec::new()
+    }
+    /// Takes an object away with all that depends on it, and does nothing where there is none: for scratch databases.
+    fn clear_object(&self, object: &Object) -> Vec<String> {
+        let _ = object;
+        Vec::new()
+    }
+    /// Renames an object, into another database schema where the name says so.
+    fn rename_object(&self, from: &ObjectKey, to: &ObjectKey) -> Vec<String> {
+        let _ = (from, to);
+        Vec::new()
+    }
+    /// Gives a sequence to the column that it belongs to, or to none.
+    fn own_sequence(&self, sequence: &Object) -> Vec<String> {
+        let _ = sequence;
+        Vec::new()
+    }
+    /// The locks that making (`true`) or dropping (`false`) an object takes on tables, and on itself.
+    fn object_locks(&self, object: &Object, makes: bool) -> Vec<Lock> {
+        let _ = (object, makes);
+        Vec::new()
+    }
     /// Whether a sync trigger fills columns only after the row was stored. Then a constraint on the old column strikes
     /// before the trigger can help: the old column must be nullable (or have a default) before new code, which does not
     /// name it, may insert. The planner makes it so with a rebuild in expand; the new column stays nullable until contract

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt};
 
 use schemadiff::model::{
-    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared,
-    Sync, Table, TableOptions, Unique,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectKind, ObjectName, PrimaryKey,
+    Schema, Shared, Sync, Table, TableOptions, Unique,
 };
 
-use super::hints::column_name;
+use super::{hints::column_name, labels, objects};
 
 /// The kinds of named things that can be renamed without touching data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,30 @@ pub enum Change {
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
     /// A domain is created, dropped, or changed.
     Domain { name: ObjectName, before: Option<Domain>, after: Option<Domain> },
+    /// An enumerated type is renamed; columns of it and expressions over it follow.
+    RenameType {
+        /// Its current name.
+        from: ObjectName,
+        /// Its desired name.
+        to: ObjectName,
+    },
+    /// A label of an enumerated type is renamed; expressions over it follow.
+    RenameLabel {
+        name: ObjectName,
+        /// The label as it is.
+        from: String,
+        /// The label as it shall be.
+        to: String,
+    },
+    /// A view, a function, a sequence or the like is created, dropped, or changed.
+    Object { before: Option<Shared<Object>>, after: Option<Shared<Object>> },
+    /// One of them is renamed.
+    RenameObject {
+        /// Its current name.
+        from: ObjectKey,
+        /// Its desired name.
+        to: ObjectKey,
+    },
     /// A table is created, with everything on it.
     CreateTable { table: Shared<Table> },
     /// A table is dropped; acknowledged by name.
@@ -126,7 +150,12 @@ impl Change {
     /// The table it is about, by its desired name.
     pub fn table(&self) -> Option<&ObjectName> {
         match self {
-            Self::Enum { .. } | Self::Domain { .. } => None,
+            Self::Enum { .. }
+            | Self::Domain { .. }
+            | Self::RenameType { .. }
+            | Self::RenameLabel { .. }
+            | Self::Object { .. }
+            | Self::RenameObject { .. } => None,
             Self::CreateTable { table } | Self::DropTable { table } => Some(&table.name),
             Self::Partitioning { after, .. } => Some(&after.name),
             Self::RenameTable { to, .. } => Some(to),
@@ -148,13 +177,39 @@ impl Change {
         }
     }
 
+    /// Whether it gives another name to what everything else then goes by.
+    pub const fn is_rename(&self) -> bool {
+        matches!(
+            self,
+            Self::RenameTable { .. } | Self::RenameType { .. } | Self::RenameLabel { .. } | Self::RenameObject { .. }
+        )
+    }
+
     /// What it does to a schema. Applying all changes of a diff in order to the current schema gives the desired one.
     pub fn apply_to(&self, schema: &mut Schema) {
         match self {
             Self::Enum { name, after, .. } => put(&mut schema.enums, name, after.as_ref()),
             Self::Domain { name, after, .. } => put(&mut schema.domains, name, after.as_ref()),
+            Self::RenameType { from, to } => labels::rename_type(schema, from, to),
+            Self::RenameLabel { name, from, to } => labels::rename_label(schema, name, from, to),
+            Self::Object { before, after } => {
+                if let Some(object) = before.iter().chain(after).next() {
+                    put(&mut schema.objects, &object.key, after.as_ref());
+                }
+            }
+            Self::RenameObject { from, to } => {
+                if let Some(object) = schema.objects.remove(from) {
+                    schema.objects.insert(to.clone(), objects::under(&object, to).into());
+                }
+                if to.kind == ObjectKind::Sequence {
+                    labels::rename_sequence(schema, &from.name, &to.name);
+                }
+            }
             Self::CreateTable { table } => put(&mut schema.tables, &table.name, Some(table)),
-            Self::DropTable { table } => put(&mut schema.tables, &table.name, None),
+            Self::DropTable { table } => {
+                put(&mut schema.tables, &table.name, None);
+                schema.objects.retain(|_, object| objects::goes_with(object) != Some(&table.name));
+            }
             Self::Partitioning { after, .. } => put(&mut schema.tables, &after.name, Some(after)),
             Self::RenameTable { from, to } => rename_table(schema, from, to),
             Self::DropCompatView { view } => put(&mut schema.compat_views, &view.name, None),
@@ -207,6 +262,10 @@ impl Change {
             Self::DropSync { name, .. } => put(&mut table.syncs, name, None),
             Self::Enum { .. }
             | Self::Domain { .. }
+            | Self::RenameType { .. }
+            | Self::RenameLabel { .. }
+            | Self::Object { .. }
+            | Self::RenameObject { .. }
             | Self::CreateTable { .. }
             | Self::DropTable { .. }
             | Self::Partitioning { .. }
@@ -247,6 +306,13 @@ pub(crate) fn rename_table(schema: &mut Schema, from: &ObjectName, to: &ObjectNa
             key.ref_table = to.clone();
         }
     }
+    let follows = |object: &Shared<Object>| object.uses_relation(from) || objects::goes_with(object) == Some(from);
+    let keys: Vec<_> = schema.objects.values().filter(|o| follows(o)).map(|object| object.key.clone()).collect();
+    for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
+        object.follow_table(from, to);
+        object.definition = labels::with_relation(&object.definition, from, to);
+        schema.objects.insert(object.key.clone(), object);
+    }
     for view in schema.compat_views.values_mut() {
         if view.table == *from {
             view.table = to.clone();
@@ -259,6 +325,13 @@ impl fmt::Display for Change {
         match self {
             Self::Enum { name, before, after } => member(f, before, after, format_args!("type `{name}`")),
             Self::Domain { name, before, after } => member(f, before, after, format_args!("domain `{name}`")),
+            Self::RenameType { from, to } => write!(f, "rename type `{from}` to `{to}`"),
+            Self::RenameLabel { name, from, to } => write!(f, "rename the value '{from}' of type `{name}` to '{to}'"),
+            Self::Object { before, after } => match before.iter().chain(after).next() {
+                Some(object) => member(f, before, after, format_args!("{}", object.key)),
+                None => Ok(()),
+            },
+            Self::RenameObject { from, to } => write!(f, "rename {from} to `{}`", to.path()),
             Self::CreateTable { table } => write!(f, "create table `{}`", table.name),
             Self::DropTable { table } => write!(f, "drop table `{}`", table.name),
             Self::Partitioning { before, after } => partitioning(f, before, after),

@@ -2,7 +2,7 @@
 
 use schemadiff::{
     artifact::Hints,
-    model::{ObjectName, Schema},
+    model::{ObjectKey, ObjectKind, ObjectName, Schema},
 };
 
 use crate::{Error, Kind, Result};
@@ -29,7 +29,26 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
         return Ok(());
     }
     let parse = |name: &str| name.parse::<ObjectName>().map_err(|e| wrong(e.to_string()));
+    if let Some((of, to)) = column_path(new).filter(|(of, to)| has_label(desired, of, to)) {
+        let from = column_path(old).map(|(_, label)| label).ok_or_else(|| wrong(format!("`{old}` is no label")))?;
+        hints.renamed_labels.insert((of, to), from);
+        return Ok(());
+    }
     let (old_table, new_table) = (parse(old)?, parse(new)?);
+    if desired.enums.contains_key(&new_table) {
+        hints.renamed_types.insert(new_table, old_table);
+        return Ok(());
+    }
+    let object = |schema: &Schema, path: &str| {
+        let found = schema.objects.keys().find(|key| key.kind == ObjectKind::Sequence && key.path() == path);
+        found.cloned()
+    };
+    if let Some(to) = object(desired, &new_table.to_string()) {
+        let from =
+            object(current, &old_table.to_string()).unwrap_or_else(|| ObjectKey { name: old_table, ..to.clone() });
+        hints.renamed_objects.insert(to, from);
+        return Ok(());
+    }
     if !desired.tables.contains_key(&new_table) {
         return Err(wrong(format!("there is neither a table nor a column `{new}` in the desired schema")));
     }
@@ -38,6 +57,10 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
     }
     hints.renamed_tables.insert(new_table, old_table);
     Ok(())
+}
+
+fn has_label(schema: &Schema, of: &ObjectName, label: &str) -> bool {
+    schema.enums.get(of).is_some_and(|enumeration| enumeration.values.iter().any(|value| value == label))
 }
 
 /// Table and column of a dotted path, when the schema has that column.

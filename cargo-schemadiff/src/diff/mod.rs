@@ -8,17 +8,24 @@ mod change;
 mod domains;
 mod enums;
 mod hints;
+mod labels;
+mod objects;
 mod questions;
 mod tables;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use schemadiff::model::{ObjectName, Schema};
+use schemadiff::model::{Object, ObjectKey, ObjectName, Schema, Shared};
 
 pub use schemadiff::artifact::Hints;
 
 pub use change::{Change, Renamable};
+pub(crate) use enums::is_type;
 pub use hints::{add_rename, column_name};
+pub(crate) use objects::{goes_with, under};
 
 use crate::{Error, Kind, Result};
 use questions::Questions;
@@ -32,6 +39,9 @@ pub struct DiffOptions {
     pub managed: Option<BTreeSet<ObjectName>>,
     /// How long dropped tables and columns are kept after contract, where the engine can do that cheaply. Zero: not at all.
     pub undo_window: Duration,
+    /// Views, functions, triggers and the like are nobody's business here, apart from their standing in the way: no state and
+    /// no fingerprint speaks of them. So it is where structs are compared with a database.
+    pub objects_left_alone: bool,
 }
 
 impl DiffOptions {
@@ -56,16 +66,29 @@ pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOpt
         change.apply_to(&mut base);
         changes.push(change);
     }
+    for change in enums::renames(&base, desired, hints) {
+        change.apply_to(&mut base);
+        changes.push(change);
+    }
+    for (from, to) in objects::renames(&base, desired, hints) {
+        let change = Change::RenameObject { from, to };
+        change.apply_to(&mut base);
+        changes.push(change);
+    }
     let managed = |name: &ObjectName| {
         let was = renamed.iter().find(|(_, to)| to == name).map_or(name, |(from, _)| from);
         desired.tables.contains_key(name) || options.manages(was)
     };
 
-    let (created, dropped) = enums::changes(&base, desired, &managed);
+    let (created, dropped) = enums::changes(&base, desired, &managed, &mut questions);
     let (new_domains, old_domains) = domains::changes(&base, desired, &managed);
     changes.extend(created);
     changes.extend(new_domains);
+    let going = base.tables.keys().filter(|name| !desired.tables.contains_key(*name) && managed(name)).collect();
+    let (made, gone) = objects::changes(&base, desired, &going, &mut questions);
+    changes.extend(made);
     tables::changes(&base, desired, hints, &managed, &mut questions, &mut changes)?;
+    changes.extend(gone);
     changes.extend(old_domains);
     changes.extend(dropped);
     for view in current.compat_views.values() {
@@ -73,6 +96,15 @@ pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOpt
     }
     questions.answered()?;
     Ok(changes)
+}
+
+/// The objects of a schema as they are once its tables have the names that are hinted at: what they are to stay.
+pub fn objects_of(current: &Schema, hints: &Hints) -> BTreeMap<ObjectKey, Shared<Object>> {
+    let mut schema = Schema { objects: current.objects.clone(), ..Schema::default() };
+    for (to, from) in &hints.renamed_tables {
+        change::rename_table(&mut schema, from, to);
+    }
+    schema.objects
 }
 
 /// The tables of `current` that a diff leaves alone because the project does not manage them.

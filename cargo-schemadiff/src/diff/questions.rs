@@ -1,6 +1,6 @@
 //! What a diff may not decide by itself, collected so that the user answers everything in one go.
 
-use schemadiff::model::{Column, ObjectName, Shared, Table};
+use schemadiff::model::{Column, EnumType, Object, ObjectKind, ObjectName, Shared, Table};
 
 use super::{DiffOptions, hints::column_name};
 use crate::{Error, Kind, Result};
@@ -65,6 +65,50 @@ impl<'o> Questions<'o> {
         }
     }
 
+    /// Labels that a type loses against those that it gets.
+    pub(super) fn labels(&mut self, old: &EnumType, new: &EnumType) {
+        let lost = old.values.iter().filter(|label| !new.values.contains(label));
+        let came: Vec<_> = new.values.iter().filter(|label| !old.values.contains(label)).collect();
+        let name = |label: &String| column_name(&new.name, label);
+        for label in lost.filter(|label| !self.options.allowed_drops.contains(&name(label))) {
+            self.renames.extend(came.iter().map(|to| MaybeRename {
+                old: name(label),
+                new: name(to),
+                attribute: format!("#[column_type(renamed_from = \"{label}\")]"),
+            }));
+        }
+    }
+
+    /// Drops of what is no table against additions of the same kind.
+    pub(super) fn objects(&mut self, added: &[&Shared<Object>], dropped: &[&Shared<Object>]) {
+        for old in dropped.iter().filter(|old| old.key.kind.holds_data()) {
+            let name = old.key.path();
+            if self.options.allowed_drops.contains(&name) {
+                continue;
+            }
+            let can_be = |new: &&&Shared<Object>| new.key.kind == old.key.kind && old.key.kind == ObjectKind::Sequence;
+            let candidates: Vec<_> = added.iter().filter(can_be).collect();
+            if candidates.is_empty() {
+                // A sequence that nothing uses any more is no loss; what a database schema holds has names of its own.
+                if old.key.kind == ObjectKind::Schema && !self.is_emptied(&old.key.name.name) {
+                    self.drops.push(name);
+                }
+                continue;
+            }
+            self.renames.extend(candidates.into_iter().map(|new| MaybeRename {
+                old: name.clone(),
+                new: new.key.path(),
+                attribute: String::new(),
+            }));
+        }
+    }
+
+    /// Whether tables of the database schema are acknowledged by name: then the schema without them is no loss.
+    fn is_emptied(&self, schema: &str) -> bool {
+        let is_in = |name: &String| name.parse::<ObjectName>().is_ok_and(|name| name.schema.as_deref() == Some(schema));
+        self.options.allowed_drops.iter().any(is_in)
+    }
+
     /// An error with all questions, if there are any.
     pub(super) fn answered(self) -> Result<()> {
         if let Some(first) = self.renames.first() {
@@ -75,11 +119,11 @@ impl<'o> Questions<'o> {
             )
             .cause("one is gone, the other is new, and a wrong guess would lose the data");
             for MaybeRename { old, new, attribute } in &self.renames {
-                error = error.help(format!(
-                    "renamed: put {attribute} on `{new}`, or pass --rename {}={}",
-                    shell_word(old),
-                    shell_word(new)
-                ));
+                let flag = format!("pass --rename {}={}", shell_word(old), shell_word(new));
+                error = error.help(match attribute.as_str() {
+                    "" => format!("renamed: {flag}"),
+                    attribute => format!("renamed: put {attribute} on `{new}`, or {flag}"),
+                });
             }
             let mut olds: Vec<_> = self.renames.iter().map(|r| r.old.clone()).chain(self.drops).collect();
             olds.dedup();

@@ -10,6 +10,7 @@ pub mod enum_value_stays;
 pub mod fails_on_null;
 pub mod fails_on_rows;
 pub mod late_deferral;
+pub mod made_again;
 pub mod made_up_value;
 pub mod needs_application;
 pub mod no_overlap;
@@ -22,13 +23,14 @@ pub mod result_shape;
 pub mod returns_null;
 pub mod rewrites_table;
 pub mod rows_leave;
+pub mod rows_may_go;
 pub mod unindexed_reference;
 pub mod view_limits;
 
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 22] = [
+pub const CODES: [&str; 24] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -51,6 +53,8 @@ pub const CODES: [&str; 22] = [
     returns_null::CODE,
     late_deferral::CODE,
     needs_application::CODE,
+    made_again::CODE,
+    rows_may_go::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

@@ -6,6 +6,7 @@ use schemadiff::{
 };
 
 use super::{
+    carried,
     context::{Context, GivenFill},
     graph::Placed,
     probes,
@@ -47,7 +48,13 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
     };
     let (lock_timeout_ms, statement_timeout_ms) = timeouts_of(context, first);
     let mut hazards: Vec<Hazard> = Vec::new();
-    for hazard in placed.protos.iter().flat_map(|p| of_proto(p, placed.phase)).chain(hazards_of(context, placed)) {
+    for hazard in placed
+        .protos
+        .iter()
+        .flat_map(|p| of_proto(p, placed.phase))
+        .chain(hazards_of(context, placed))
+        .chain(carried_hazard(placed))
+    {
         if !hazards.contains(&hazard) {
             hazards.push(hazard);
         }
@@ -81,7 +88,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
         undo: undo.unwrap_or_default(),
-        effects: placed.deltas.clone(),
+        effects: placed.deltas.iter().filter(|delta| context.speaks_of(delta)).cloned().collect(),
     })
 }
 
@@ -97,6 +104,12 @@ fn of_proto(proto: &Proto, phase: Phase) -> impl Iterator<Item = Hazard> {
     proto.hazards.clone().into_iter().chain(late)
 }
 
+/// What is made again is gone for nobody, but is locked for as long as the step takes.
+fn carried_hazard(placed: &Placed) -> Option<Hazard> {
+    let names: Vec<String> = placed.carried.iter().map(|object| object.key.to_string()).collect();
+    (!names.is_empty()).then(|| hazard::made_again::hazard(&names.join(", ")))
+}
+
 fn hazards_of(context: &Context<'_>, placed: &Placed) -> Option<Hazard> {
     let first = &placed.protos[0];
     let table = first.table();
@@ -108,7 +121,12 @@ fn locks(placed: &Placed, context: &Context<'_>) -> Vec<Lock> {
     let mut locks: Vec<Lock> = Vec::new();
     let rebuilds = placed.protos.iter().filter(|p| matches!(p.work, Work::Rebuild { .. }));
     let rebuilds = rebuilds.flat_map(|p| context.ddl.locks("rebuild", p.table(), &[]));
-    for lock in placed.protos.iter().flat_map(|p| p.locks.clone()).chain(rebuilds) {
+    let carried = placed.carried.iter().flat_map(|object| {
+        let mut locks = context.ddl.object_locks(object, false);
+        locks.extend(context.ddl.object_locks(object, true));
+        locks
+    });
+    for lock in placed.protos.iter().flat_map(|p| p.locks.clone()).chain(rebuilds).chain(carried) {
         match locks.iter_mut().find(|l| l.relation == lock.relation) {
             Some(held) if strength(&lock.mode) > strength(&held.mode) => *held = lock,
             Some(_) => {}
@@ -136,7 +154,12 @@ fn strength(mode: &str) -> usize {
 fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<String>>)> {
     let first = &placed.protos[0];
     match &first.work {
-        Work::Sql(statements) => Ok((Action::Sql(statements.clone()), first.undo.clone())),
+        Work::Sql(statements) => {
+            let around = |statements: &Vec<String>| carried::around(context.ddl, &placed.carried, statements.clone());
+            let back =
+                |statements: &Vec<String>| carried::around(context.ddl, &placed.carried_back, statements.clone());
+            Ok((Action::Sql(around(statements)), first.undo.as_ref().map(back)))
+        }
         Work::Generated(generated) => Ok((Action::Generated(generated.clone()), first.undo.clone())),
         Work::Backfill(fills) => {
             let key = context.key(first.table())?;

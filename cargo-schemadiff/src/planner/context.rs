@@ -113,7 +113,16 @@ impl<'a> Context<'a> {
         } else if !proto.tags.contains(&waits_for) {
             proto.after.push(waits_for);
         }
+        if proto.tags.iter().any(|tag| tag.starts_with("column ") || tag.starts_with("table ")) {
+            proto.tags.push(tag::ADDED.to_owned());
+        }
         self.protos.push(proto);
+    }
+
+    /// Whether a difference is one of what the plan is about: objects that are left alone are made again where they would stand
+    /// in the way, but no state speaks of them.
+    pub fn speaks_of(&self, delta: &Delta) -> bool {
+        !self.request.options.objects_left_alone || !matches!(delta, Delta::Object { .. })
     }
 
     /// The table before the plan, under its desired name.

@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat::{self, Reason},
-    model::{Delta, Dialect, ObjectName, Schema, between},
+    model::{Delta, Dialect, Object, ObjectKey, ObjectName, Schema, Shared, Use, between},
     plan::Phase,
 };
 
-use super::proto::{Proto, Work};
-use crate::{Error, Kind, Result};
+use super::{
+    carried,
+    proto::{Proto, Work},
+};
+use crate::{Error, Kind, Result, diff::goes_with};
 
 /// Steps that became one: only rebuilds of one table are ever more than one.
 pub(super) struct Placed {
@@ -28,6 +31,10 @@ pub(super) struct Placed {
     pub before: Schema,
     pub after: Schema,
     pub deltas: Vec<Delta>,
+    /// Objects that are made again around the step's statements, in the order of their making.
+    pub carried: Vec<Shared<Object>>,
+    /// And those around the statements that take it back.
+    pub carried_back: Vec<Shared<Object>>,
 }
 
 impl Placed {
@@ -38,8 +45,13 @@ impl Placed {
 }
 
 /// Orders the steps, and leads `state` from the first state to the last.
-pub(super) fn schedule(protos: Vec<Proto>, state: &mut Schema, old: OldCode<'_>) -> Result<Vec<Placed>> {
-    let mut graph = Graph::new(protos, old);
+pub(super) fn schedule(
+    protos: Vec<Proto>,
+    state: &mut Schema,
+    old: OldCode<'_>,
+    desired: &Schema,
+) -> Result<Vec<Placed>> {
+    let mut graph = Graph::new(protos, old, desired);
     let mut placed = Vec::new();
     for phase in [Phase::Expand, Phase::Backfill, Phase::Contract] {
         while let Some(step) = graph.next(phase, state)? {
@@ -93,10 +105,12 @@ struct Graph<'c> {
     deferred: BTreeSet<usize>,
     placed: BTreeSet<usize>,
     old: OldCode<'c>,
+    /// Where the plan leads.
+    desired: &'c Schema,
 }
 
 impl<'c> Graph<'c> {
-    fn new(protos: Vec<Proto>, old: OldCode<'c>) -> Self {
+    fn new(protos: Vec<Proto>, old: OldCode<'c>, desired: &'c Schema) -> Self {
         let mut bearers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, proto) in protos.iter().enumerate() {
             for tag in &proto.tags {
@@ -118,6 +132,7 @@ impl<'c> Graph<'c> {
             deferred: BTreeSet::new(),
             placed: BTreeSet::new(),
             old,
+            desired,
             protos: protos.into_iter().map(Some).collect(),
         }
     }
@@ -167,14 +182,26 @@ impl<'c> Graph<'c> {
         }
         let names = touched(&protos, state);
         let before = restrict(state, &names);
-        let after = apply(&before, &protos);
+        let mut after = apply(&before, &protos);
+        let disturbed: Vec<_> = protos.iter().flat_map(|proto| &proto.disturbs).collect();
+        let carried = carried::with(&disturbed, &before)?;
+        for object in &carried {
+            // Made again, it means what its names mean then.
+            if let Some(slot) = after.objects.get_mut(&object.key) {
+                let shall = self.desired.objects.get(&object.key).filter(|shall| *shall == object);
+                slot.uses.clone_from(&object.uses);
+                slot.columns.clone_from(&shall.unwrap_or(object).columns);
+            }
+        }
+        let back: Vec<_> = protos.iter().flat_map(|proto| &proto.undo_disturbs).chain(disturbed).collect();
+        let carried_back = carried::with(&back, &before)?;
         let deltas = between(&before, &after);
         for delta in &deltas {
             delta.apply(state).map_err(|e| {
                 Error::new(Kind::Internal, "SD0903", "a step does not fit the state it was planned for").cause(e)
             })?;
         }
-        Ok(Placed { phase, protos, before, after, deltas })
+        Ok(Placed { phase, protos, before, after, deltas, carried, carried_back })
     }
 
     fn take(&mut self, at: usize, protos: &mut Vec<Proto>) {
@@ -216,7 +243,32 @@ fn touched(protos: &[Proto], state: &Schema) -> BTreeSet<ObjectName> {
     }
     let views = state.compat_views.values().filter(|view| names.contains(&view.table)).map(|view| view.name.clone());
     names.extend(views.collect::<Vec<_>>());
-    names
+    // What hangs on them or depends on them, and what depends on that.
+    loop {
+        let concerned = |object: &&Shared<Object>| {
+            let relations = object.uses.iter().any(|used| match used {
+                Use::Column { table: name, .. } | Use::Relation { name } => names.contains(name),
+                Use::Function { .. } | Use::Type { .. } => false,
+            });
+            let routines = || {
+                let names_routine = |key: &ObjectKey| object.uses_object(key) && names.contains(&key.as_touched());
+                object.uses.iter().any(|used| matches!(used, Use::Function { .. }))
+                    && state.objects.keys().any(names_routine)
+            };
+            relations || goes_with(object).is_some_and(|table| names.contains(table)) || routines()
+        };
+        let more: Vec<_> = state
+            .objects
+            .values()
+            .filter(|object| !names.contains(&object.key.as_touched()))
+            .filter(concerned)
+            .map(|object| object.key.as_touched())
+            .collect();
+        if more.is_empty() {
+            return names;
+        }
+        names.extend(more);
+    }
 }
 
 /// Tables, views, and the names under which a version that looks into a view's database schema first knows them.
@@ -224,12 +276,14 @@ fn names(schemas: [&Schema; 2]) -> BTreeSet<ObjectName> {
     let tables = schemas.iter().flat_map(|s| s.tables.keys()).cloned();
     let views = schemas.iter().flat_map(|s| s.compat_views.keys());
     let views = views.flat_map(|name| [name.clone(), ObjectName::new(name.name.clone())]);
-    tables.chain(views).collect()
+    let objects = schemas.iter().flat_map(|s| s.objects.keys()).map(ObjectKey::as_touched);
+    tables.chain(views).chain(objects).collect()
 }
 
 /// The named tables and compatibility views, and the views on these tables.
 pub(super) fn restrict(schema: &Schema, names: &BTreeSet<ObjectName>) -> Schema {
     let mut part = schema.restricted_to(|name| names.contains(name));
+    part.objects.retain(|key, _| names.contains(&key.as_touched()));
     part.compat_views.retain(|name, view| names.contains(name) || names.contains(&view.table));
     part
 }

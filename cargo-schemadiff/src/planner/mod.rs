@@ -6,6 +6,7 @@
 
 mod aside;
 mod assemble;
+mod carried;
 mod context;
 mod graph;
 mod ops;
@@ -29,6 +30,7 @@ use crate::{
     diff::{self, Change, DiffOptions, Hints},
     hazard,
 };
+pub(crate) use carried::in_order;
 use context::Context;
 pub(crate) use context::describe;
 use graph::{OldCode, Placed};
@@ -64,7 +66,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     let changes = diff::diff(request.current, request.desired, request.hints, request.options)?;
     let managed = managed_part(request, &changes);
     let mut base = managed.clone();
-    changes.iter().filter(|c| matches!(c, Change::RenameTable { .. })).for_each(|c| c.apply_to(&mut base));
+    changes.iter().filter(|c| c.is_rename()).for_each(|c| c.apply_to(&mut base));
     let mut context = Context::new(request, base);
     let changes = ops::rename_in_place(&mut context, changes)?;
     ops::plan_all(&mut context, &changes)?;
@@ -74,7 +76,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
     let mut state = managed.clone();
     let views = std::mem::take(&mut context.views);
     let old = OldCode { schema: &managed, views: &views, dialect: request.ddl.dialect() };
-    let placed = graph::schedule(protos, &mut state, old)?;
+    let placed = graph::schedule(protos, &mut state, old, request.desired)?;
     arrived(&state, request.desired)?;
 
     let mut notes = Vec::new();
@@ -95,8 +97,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan> {
         id: request.id.to_owned(),
         dialect: request.ddl.dialect(),
         parent: request.parent.map(str::to_owned),
-        before: Fingerprint::of(&managed),
-        after: Fingerprint::of(request.desired),
+        before: fingerprint(request, &managed),
+        after: fingerprint(request, request.desired),
         strategy: context.chosen.then(|| request.strategy.clone()),
         allowed_drops: used_drops(&changes),
         notes,
@@ -121,7 +123,9 @@ fn managed_part(request: &PlanRequest<'_>, changes: &[Change]) -> Schema {
     let mut managed = request.current.restricted_to(|name| !unmanaged.contains(name) || renamed.contains(name));
     let dropped =
         |name: &ObjectName| changes.iter().any(|c| matches!(c, Change::Enum { name: n, after: None, .. } if n == name));
-    managed.enums.retain(|name, _| request.desired.enums.contains_key(name) || dropped(name));
+    let renamed =
+        |name: &ObjectName| changes.iter().any(|c| matches!(c, Change::RenameType { from, .. } if from == name));
+    managed.enums.retain(|name, _| request.desired.enums.contains_key(name) || dropped(name) || renamed(name));
     let dropped = |name: &ObjectName| {
         changes.iter().any(|c| matches!(c, Change::Domain { name: n, after: None, .. } if n == name))
     };
@@ -129,11 +133,19 @@ fn managed_part(request: &PlanRequest<'_>, changes: &[Change]) -> Schema {
     managed
 }
 
+fn fingerprint(request: &PlanRequest<'_>, schema: &Schema) -> Fingerprint {
+    if !request.options.objects_left_alone {
+        return Fingerprint::of(schema);
+    }
+    Fingerprint::of(&Schema { objects: BTreeMap::new(), ..schema.clone() })
+}
+
 /// The acknowledgements that the plan makes use of, for the record.
 fn used_drops(changes: &[Change]) -> Vec<String> {
     let name = |change: &Change| match change {
         Change::DropTable { table } => Some(table.name.to_string()),
         Change::DropColumn { table, column } => Some(diff::column_name(table, &column.name)),
+        Change::Object { before: Some(object), after: None } if object.key.kind.holds_data() => Some(object.key.path()),
         _ => None,
     };
     changes.iter().filter_map(name).collect()

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use schemadiff::{
-    model::{Check, Column, Delta, ForeignKey, Index, ObjectName, Table, expr},
+    model::{Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr},
     plan::{Hazard, Probe},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Danger {
 /// All that a step may fail on.
 pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     let mut dangers: Vec<Danger> = Vec::new();
+    // A type or a label that is renamed takes the expressions along.
+    let follows = placed.deltas.iter().any(|delta| matches!(delta, Delta::Enum { .. }));
     for delta in &placed.deltas {
         match delta {
             Delta::Index { table, before, after: Some(index), .. } if index.unique && before.is_none() => {
@@ -41,7 +43,7 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
                 dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
             }
             Delta::Check { table, before, after: Some(check), .. }
-                if proves(before.as_ref().map(|c| (&c.expr, c.not_valid)), check) =>
+                if !follows && proves(before.as_ref().map(|c| (&c.expr, c.not_valid)), check) =>
             {
                 dangers.extend(violations(cx, table, check));
             }
@@ -56,6 +58,9 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             }
             Delta::Column { table, name, before: Some(before), after } => {
                 dangers.extend(column(cx, table, name, before, after.as_ref()));
+            }
+            Delta::Enum { name, before: Some(before), after: Some(after) } => {
+                dangers.extend(lost_labels(cx, name, before, after));
             }
             Delta::Table { name, before: Some(_), after: None }
                 if !cx.request.current.compat_views.contains_key(name) =>
@@ -340,10 +345,50 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     dangers
 }
 
+/// Rows that hold a label which the type loses.
+fn lost_labels(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Vec<Danger> {
+    let lost: Vec<String> =
+        before.values.iter().filter(|label| !after.values.contains(label)).map(|label| cx.ddl.literal(label)).collect();
+    if lost.is_empty() || before.values.len() <= after.values.len() {
+        return Vec::new(); // a rename takes the rows along
+    }
+    let mut dangers = Vec::new();
+    for (table, column) in ops::columns_of_type(cx, name) {
+        let (Some(there), Some(old)) = (current(cx, &table), original(cx, &table, &column.name)) else { continue };
+        let text = format!("CAST({} AS text)", cx.ddl.ident(&old));
+        let condition = match column.ty.ends_with("[]") {
+            true => {
+                let has = |label: &String| format!("{label} = ANY (CAST({} AS text[]))", cx.ddl.ident(&old));
+                lost.iter().map(has).collect::<Vec<_>>().join(" OR ")
+            }
+            false => format!("{text} IN ({})", lost.join(", ")),
+        };
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
+            row_name(cx, &there),
+            cx.ddl.name(&there.name)
+        );
+        let finds = format!("rows of `{table}` whose `{old}` holds {}", lost.join(", "));
+        dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
+    }
+    dangers
+}
+
+/// The name that a column has before the migration; none when the migration makes it.
+fn original(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<String> {
+    let there = current(cx, table)?;
+    let said = cx.request.hints.renamed_columns.get(&(table.clone(), column.to_owned()));
+    let old = said.filter(|old| there.column(old).is_some()).map_or(column, String::as_str);
+    there.column(old).map(|column| column.name.clone())
+}
+
 /// Views over what goes or changes: the server refuses the step, or the view breaks.
 fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Option<Danger> {
     let there = current(cx, table)?;
-    let sql = cx.ddl.views_over(&there.name, column)?;
+    // Those that the plan knows it changes, drops or takes along.
+    let is_view = |key: &&ObjectKey| matches!(key.kind, ObjectKind::View | ObjectKind::MaterializedView);
+    let known: Vec<_> = cx.request.current.objects.keys().filter(is_view).map(|key| &key.name).collect();
+    let sql = cx.ddl.views_over(&there.name, column, &known)?;
     let what = match column {
         Some(column) => format!("`{}.{column}`", there.name),
         None => format!("`{}`", there.name),

@@ -5,6 +5,8 @@ use schemadiff::{
     plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock},
 };
 
+use super::carried::Disturbed;
+
 /// What a step does to the schema. It sees only the tables the step touches.
 pub(super) type Effect = Box<dyn Fn(&mut Schema)>;
 
@@ -66,23 +68,33 @@ pub(super) struct Proto {
     pub keeps: Vec<Kept>,
     /// Statements before the rebuild, and after the one that takes it back.
     pub beside: (Vec<String>, Vec<String>),
+    /// What must have nothing that depends on it while the step is carried out.
+    pub disturbs: Vec<Disturbed>,
+    /// And what else, while it is taken back.
+    pub undo_disturbs: Vec<Disturbed>,
 }
 
 /// Rank of a step among those that could come next.
 pub(super) mod rank {
+    pub const SCHEMA: u8 = 2;
+    pub const EXTENSION: u8 = 3;
     pub const VIEW: u8 = 5;
     pub const TYPE: u8 = 10;
+    pub const ROUTINE: u8 = 12;
     pub const TABLE: u8 = 20;
     pub const COLUMN: u8 = 30;
     pub const BACKFILL: u8 = 40;
     pub const TIGHTEN: u8 = 45;
     pub const INDEX: u8 = 50;
     pub const CONSTRAINT: u8 = 60;
+    pub const OBJECT: u8 = 65;
     pub const COMMENT: u8 = 70;
     pub const REMOVE: u8 = 80;
     pub const REMOVE_COLUMN: u8 = 85;
     pub const REMOVE_TABLE: u8 = 90;
     pub const REMOVE_TYPE: u8 = 95;
+    pub const REMOVE_EXTENSION: u8 = 97;
+    pub const REMOVE_SCHEMA: u8 = 98;
 }
 
 impl Proto {
@@ -112,6 +124,8 @@ impl Proto {
             prepares: false,
             keeps: Vec::new(),
             beside: (Vec::new(), Vec::new()),
+            disturbs: Vec::new(),
+            undo_disturbs: Vec::new(),
         }
     }
 
@@ -217,6 +231,16 @@ impl Proto {
         self
     }
 
+    pub fn disturbs(mut self, what: impl IntoIterator<Item = Disturbed>) -> Self {
+        self.disturbs.extend(what);
+        self
+    }
+
+    pub fn undo_disturbs(mut self, what: Disturbed) -> Self {
+        self.undo_disturbs.push(what);
+        self
+    }
+
     pub fn done_when(mut self, query: String) -> Self {
         self.done_when = Some(query);
         self
@@ -260,6 +284,8 @@ pub(super) mod tag {
 
     /// No domain is left that is to be dropped.
     pub const DOMAINS_GONE: &str = "domains-gone";
+    /// All tables and columns are there that come in place or beside others.
+    pub const ADDED: &str = "added";
 
     /// The type is as desired, as far as additions go.
     pub fn of_type(name: &ObjectName) -> String {
@@ -268,6 +294,14 @@ pub(super) mod tag {
     /// The type is gone.
     pub fn dropped_type(name: &ObjectName) -> String {
         format!("dropped type {name}")
+    }
+    /// The object exists as it shall be.
+    pub fn object(name: &ObjectName) -> String {
+        format!("object {name}")
+    }
+    /// No object needs it any more that shall not.
+    pub fn released(name: &ObjectName) -> String {
+        format!("released {name}")
     }
     /// The table exists under its desired name.
     pub fn table(table: &ObjectName) -> String {

@@ -1,6 +1,6 @@
 //! Renaming a column in place, in the model: everything that names it follows, as it does on the servers.
 
-use schemadiff::model::{Column, Identity, Index, ObjectName, Schema, Shared, Table, expr};
+use schemadiff::model::{Column, Identity, Index, Object, ObjectName, Schema, Shared, Table, expr};
 
 use super::context::Context;
 
@@ -16,6 +16,15 @@ pub(super) fn rename_column(schema: &mut Schema, table: &ObjectName, from: &str,
         for key in t.foreign_keys.values_mut().filter(|key| key.ref_table == *table) {
             rename_all(&mut key.ref_columns, from, to);
         }
+    }
+    let uses = |object: &Shared<Object>| {
+        object.uses_column(table, from)
+            || object.owned_by.as_ref().is_some_and(|(of, column)| of == table && column == from)
+    };
+    let keys: Vec<_> = schema.objects.values().filter(|o| uses(o)).map(|object| object.key.clone()).collect();
+    for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
+        object.follow_column(table, from, to);
+        schema.objects.insert(object.key.clone(), object);
     }
     let follows = |of: &ObjectName| of == table || partitions.contains(of);
     for view in schema.compat_views.values_mut().filter(|view| follows(&view.table)) {

@@ -46,7 +46,8 @@ impl Context<'_> {
         }
         self.chosen = true;
         // A table with a database schema of its own is reached by its full name, past any view.
-        !self.views.is_empty() && table.schema.is_none()
+        let was_qualified = self.request.hints.renamed_tables.get(table).is_some_and(|from| from.schema.is_some());
+        !self.views.is_empty() && table.schema.is_none() && !was_qualified
     }
 
     /// A step that changes what `SELECT *` returns: behind the view, or with a warning.

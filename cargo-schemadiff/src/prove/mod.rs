@@ -8,6 +8,7 @@
 
 mod compare;
 pub mod execute;
+mod objects;
 mod run;
 pub mod seed;
 
@@ -22,6 +23,7 @@ use schemadiff::{
 use crate::{
     Error, Kind, Result,
     dialect::{Connection, Ddl},
+    diff::is_type,
 };
 use run::Run;
 
@@ -49,14 +51,43 @@ pub struct Proof {
 /// code cannot write any more; [`Kind::Internal`] with the exact difference when the server shows another schema than the
 /// plan predicts.
 pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, plan: &Plan) -> Result<Proof> {
-    let tables = tables_of(plan, current);
-    let start = part(current, &tables);
-    set_up(scratch, ddl, &start).await?;
+    prove_with(scratch, ddl, current, plan, false).await
+}
+
+/// As [`prove`], of a plan that leaves views, functions and the like alone: they are made, but no prediction speaks of them.
+///
+/// # Errors
+/// See [`prove`].
+pub async fn prove_beside_objects(
+    scratch: &mut Connection,
+    ddl: &dyn Ddl,
+    current: &Schema,
+    plan: &Plan,
+) -> Result<Proof> {
+    prove_with(scratch, ddl, current, plan, true).await
+}
+
+async fn prove_with(
+    scratch: &mut Connection,
+    ddl: &dyn Ddl,
+    current: &Schema,
+    plan: &Plan,
+    objects_left_alone: bool,
+) -> Result<Proof> {
+    let mut tables = tables_of(plan, current);
+    let objects = objects::concerned(plan, current, &mut tables);
+    let mut start = part(current, &tables);
+    start.objects.retain(|key, _| objects.contains(key));
+    let remarks = set_up(scratch, ddl, &start, plan).await?;
+    if objects_left_alone {
+        start.objects.clear();
+    }
     let mut end = start.clone();
     for step in &plan.steps {
         step.apply_to(&mut end).map_err(|error| run::misfit(step, error))?;
     }
     let mut run = Run::new(scratch, ddl, tables, start.clone());
+    run.watch(plan, remarks);
     run.compare("the copy of the current schema").await?;
     make_triggers(&mut run, current).await;
     run.seed(&start, &end).await;
@@ -83,6 +114,7 @@ pub async fn prove(scratch: &mut Connection, ddl: &dyn Ddl, current: &Schema, pl
     for step in last {
         run.forth(step, true).await?;
     }
+    run.arrived().await?;
     // What `undo` would do.
     let undoable = last.iter().rev().take_while(|s| s.undoable).count();
     let again = &last[last.len() - undoable..];
@@ -106,6 +138,11 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
             _ => [&None, &None],
         };
         tables.extend(sides.into_iter().flatten().map(|key| key.ref_table.clone()));
+        // A type that is there already is there for columns.
+        if let Delta::Enum { name, before: Some(_), .. } = delta {
+            let uses = |t: &&Shared<Table>| t.columns.iter().any(|column| is_type(&column.ty, name));
+            tables.extend(current.tables.values().filter(uses).map(|table| table.name.clone()));
+        }
         if let Delta::Table { before, after, .. } = delta {
             let places = [before, after].into_iter().flatten().filter_map(|table| table.partition_of.as_ref());
             tables.extend(places.map(|of| of.parent.clone()));
@@ -116,6 +153,12 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
     let named = tables.clone();
     let refers = |t: &&Shared<Table>| t.foreign_keys.values().any(|key| named.contains(&key.ref_table));
     tables.extend(current.tables.values().filter(refers).map(|t| t.name.clone()));
+    with_references(current, &mut tables);
+    tables
+}
+
+/// Adds the tables that these reference, and those that they are partitions of or that are their partitions.
+fn with_references(current: &Schema, tables: &mut BTreeSet<ObjectName>) {
     loop {
         let mut referenced: BTreeSet<_> = current
             .tables
@@ -129,8 +172,8 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
                 referenced.extend([table.name.clone(), of.parent.clone()]);
             }
         }
-        if referenced.is_subset(&tables) {
-            return tables;
+        if referenced.is_subset(tables) {
+            return;
         }
         tables.extend(referenced);
     }
@@ -141,17 +184,20 @@ fn part(schema: &Schema, tables: &BTreeSet<ObjectName>) -> Schema {
 }
 
 /// Creates the copy: schemas, types, tables, then the foreign keys that tables do not bring with them.
-async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema) -> Result<()> {
-    let schemas: BTreeSet<&String> = start
-        .tables
-        .keys()
-        .chain(start.enums.keys())
-        .chain(start.domains.keys())
-        .filter_map(|name| name.schema.as_ref())
-        .collect();
-    let mut sql: Vec<String> = schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)).collect();
+///
+/// Returns the objects that could not be made although no step is about them: the plan may well be right without them.
+async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, plan: &Plan) -> Result<Vec<String>> {
+    let names = start.tables.keys().chain(start.enums.keys()).chain(start.domains.keys());
+    let names = names.chain(start.objects.keys().map(|key| &key.name));
+    let schemas: BTreeSet<&String> = names.filter_map(|name| name.schema.as_ref()).collect();
+    let mut sql = objects::out_of_the_way(ddl, start, plan);
+    sql.extend(schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)));
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
     sql.extend(start.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));
+    scratch.run(&sql).await.map_err(cannot_copy)?;
+    let (first, last) = objects::before_and_after_tables(start);
+    let mut remarks = objects::make(scratch, ddl, plan, &first).await?;
+    let mut sql = Vec::new();
     sql.extend(start.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     if ddl.capabilities().alter_constraints {
         for table in start.tables.values() {
@@ -162,11 +208,18 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema) -> Resu
             }
         }
     }
-    scratch.run(&sql).await.map_err(|error| {
-        Error::new(Kind::Refused, "SD0613", "the current schema cannot be copied into a scratch database")
-            .cause(error.cause.unwrap_or(error.effect))
-            .help("types, functions and extensions that it uses must be available to every new database of the server")
-    })
+    scratch.run(&sql).await.map_err(cannot_copy)?;
+    remarks.extend(objects::make(scratch, ddl, plan, &last).await?);
+    let owned = start.objects.values().filter(|object| object.owned_by.is_some());
+    let sql: Vec<String> = owned.flat_map(|sequence| ddl.own_sequence(sequence)).collect();
+    scratch.run(&sql).await.map_err(cannot_copy)?;
+    Ok(remarks)
+}
+
+fn cannot_copy(error: Error) -> Error {
+    Error::new(Kind::Refused, "SD0613", "the current schema cannot be copied into a scratch database")
+        .cause(error.cause.unwrap_or(error.effect))
+        .help("types, functions and extensions that it uses must be available to every new database of the server")
 }
 
 /// The user's triggers on the tables. One that cannot be made is a remark: the plan may well be right without it.

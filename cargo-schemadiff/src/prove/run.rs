@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    model::{DeltaError, ObjectName, Schema, Table},
-    plan::Step,
+    model::{DeltaError, ObjectKey, ObjectName, Schema, Table},
+    plan::{Plan, Step},
 };
 
 use super::{
-    Proof, compare, execute,
+    Proof, compare, execute, objects,
     seed::{self, Seeded, words},
 };
 use crate::{
@@ -33,6 +33,8 @@ pub(super) struct Run<'r> {
     took: BTreeSet<ObjectName>,
     /// Whether there are rows that can be at fault.
     seeded: bool,
+    /// The objects that are compared.
+    objects: BTreeSet<ObjectKey>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,7 +46,13 @@ enum Way {
 impl<'r> Run<'r> {
     pub fn new(scratch: &'r mut Connection, ddl: &'r dyn Ddl, tables: BTreeSet<ObjectName>, state: Schema) -> Self {
         let (proof, took) = (Proof::default(), BTreeSet::new());
-        Self { scratch, ddl, tables, state, proof, next: 1, took, seeded: false }
+        Self { scratch, ddl, tables, state, proof, next: 1, took, seeded: false, objects: BTreeSet::new() }
+    }
+
+    /// Objects that the plan speaks of are compared from now on, and those of the start.
+    pub fn watch(&mut self, plan: &Plan, remarks: Vec<String>) {
+        self.objects = objects::spoken_of(plan);
+        self.proof.remarks = remarks;
     }
 
     pub fn state(&self) -> &Schema {
@@ -180,12 +188,25 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// At the end what the server shows is the desired schema in all its words.
+    pub async fn arrived(&mut self) -> Result<()> {
+        self.compare_with("the last step", true).await
+    }
+
     pub async fn compare(&mut self, after: &str) -> Result<()> {
+        self.compare_with(after, false).await
+    }
+
+    async fn compare_with(&mut self, after: &str, at_end: bool) -> Result<()> {
         self.proof.comparisons += 1;
         let found = self.scratch.introspect(&Scope::default()).await?.schema;
         // Types of tables that are not here cannot be told from types of the plan: all are there.
-        let found = Schema { tables: keep(found.tables, &self.tables), ..found };
-        compare::same(&self.state, &found).map_err(|difference| {
+        let mut found = Schema { tables: keep(found.tables, &self.tables), ..found };
+        let mut state = self.state.clone();
+        for schema in [&mut found, &mut state] {
+            schema.objects.retain(|key, _| self.objects.contains(key));
+        }
+        compare::same(&state, &found, at_end).map_err(|difference| {
             Error::new(
                 Kind::Internal,
                 "SD0905",

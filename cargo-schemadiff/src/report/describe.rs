@@ -48,6 +48,7 @@ pub fn difference(delta: &Delta, other: &str) -> String {
             _ => presence(format!("type `{name}`"), before, after, other),
         },
         Delta::Domain { name, before, after } => presence(format!("domain `{name}`"), before, after, other),
+        Delta::Object { key, before, after } => presence(key.to_string(), before, after, other),
         Delta::CompatView { name, before, after } => {
             presence(format!("compatibility view `{name}`"), before, after, other)
         }

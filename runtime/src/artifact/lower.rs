@@ -8,7 +8,7 @@ use std::{
 use super::{CheckDecl, ColumnDecl, EnumDecl, IdentityDecl, IndexDecl, TableDecl, names::Names, naming};
 use crate::model::{
     Check, Column, Deferrable, Dialect, EnumType, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart,
-    ObjectName, PartitionBy, PartitionByError, PartitionOf, PrimaryKey, Schema, Table, TableOptions, Unique,
+    ObjectKey, ObjectName, PartitionBy, PartitionByError, PartitionOf, PrimaryKey, Schema, Table, TableOptions, Unique,
 };
 
 /// A schema, and what its structs say about the way there.
@@ -27,6 +27,12 @@ pub struct Hints {
     pub renamed_tables: BTreeMap<ObjectName, ObjectName>,
     /// (Table under its new name, new column name) to old column name.
     pub renamed_columns: BTreeMap<(ObjectName, String), String>,
+    /// New name of an enumerated type to its old name.
+    pub renamed_types: BTreeMap<ObjectName, ObjectName>,
+    /// (Type under its new name, new label) to old label.
+    pub renamed_labels: BTreeMap<(ObjectName, String), String>,
+    /// New key of an object to its old one.
+    pub renamed_objects: BTreeMap<ObjectKey, ObjectKey>,
     /// (Table, column) to the expression that gives existing rows their value.
     pub backfills: BTreeMap<(ObjectName, String), String>,
     /// (Table, column) to the function of the application that gives existing rows their value, as `name(column, ..)`.

@@ -13,10 +13,13 @@ use crate::model::{CompatView, ObjectName, Schema, hex};
 /// The longest identifier of PostgreSQL, in bytes.
 const MAX_IDENTIFIER: usize = 63;
 
+/// What the name of a database schema with a version's compatibility views begins with.
+pub const VIEW_SCHEMA: &str = "schemadiff_";
+
 /// Name of the database schema with the compatibility views of a version: `schemadiff_<app>_v<version>`, cut to 63 bytes
 /// with a hash in the end where it would be longer, or could be that of another application.
 pub fn view_schema(app: &str, version: &str) -> String {
-    let name = format!("schemadiff_{app}_v{version}");
+    let name = format!("{VIEW_SCHEMA}{app}_v{version}");
     if name.len() <= MAX_IDENTIFIER && !app.contains("_v") {
         return name;
     }

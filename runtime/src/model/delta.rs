@@ -1,11 +1,12 @@
 //! What a step does to a schema, as data that can be applied and turned round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Shared,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectKind, ObjectName, PrimaryKey,
+    Schema, Shared, Sync, Table, TableOptions, Unique,
     Sync, Table, TableOptions, Unique,
 };
 
@@ -46,6 +47,8 @@ pub enum Delta {
     Enum { name: ObjectName, before: Option<EnumType>, after: Option<EnumType> },
     /// A domain.
     Domain { name: ObjectName, before: Option<Domain>, after: Option<Domain> },
+    /// An object that is neither table nor enumerated type.
+    Object { key: ObjectKey, before: Option<Shared<Object>>, after: Option<Shared<Object>> },
     /// A compatibility view.
     CompatView { name: ObjectName, before: Option<CompatView>, after: Option<CompatView> },
 }
@@ -81,6 +84,7 @@ impl Delta {
             Self::Enum { name, before, after } => Self::Enum { name, before: after, after: before },
             Self::Domain { name, before, after } => Self::Domain { name, before: after, after: before },
             Self::CompatView { name, before, after } => Self::CompatView { name, before: after, after: before },
+            Self::Object { key, before, after } => Self::Object { key, before: after, after: before },
         }
     }
 
@@ -98,7 +102,7 @@ impl Delta {
             | Self::Sync { table, .. }
             | Self::Comment { table, .. }
             | Self::Options { table, .. } => Some(table),
-            Self::Enum { .. } | Self::Domain { .. } | Self::CompatView { .. } => None,
+            Self::Enum { .. } | Self::Domain { .. } | Self::CompatView { .. } | Self::Object { .. } => None,
         }
     }
 
@@ -127,6 +131,9 @@ impl Delta {
             Self::CompatView { name, before, after } => {
                 replace(&mut schema.compat_views, name, before.as_ref(), after.as_ref())
                     .map_err(|()| wrong(format!("compatibility view `{name}`")))
+            }
+            Self::Object { key, before, after } => {
+                replace(&mut schema.objects, key, before.as_ref(), after.as_ref()).map_err(|()| wrong(key.to_string()))
             }
             Self::Column { table, name, before, after } => {
                 let t = table_mut(schema, table)?;
@@ -238,6 +245,15 @@ pub fn between(before: &Schema, after: &Schema) -> Vec<Delta> {
             (Some(old), Some(new)) if same_place(&old, &new) => table_deltas(&old, &new, &mut deltas),
             (before, after) => deltas.push(Delta::Table { name, before, after }),
         }
+    }
+    let same = |key: &ObjectKey| {
+        let sides = (before.objects.get(key), after.objects.get(key));
+        sides.0.zip(sides.1).is_some_and(|(before, after)| before.same_in_full(after))
+    };
+    let keys: BTreeSet<_> = before.objects.keys().chain(after.objects.keys()).collect();
+    for key in keys.into_iter().filter(|key| !same(key)) {
+        let (before, after) = (before.objects.get(key).cloned(), after.objects.get(key).cloned());
+        deltas.push(Delta::Object { key: key.clone(), before, after });
     }
     for (name, before, after) in changed(&before.compat_views, &after.compat_views) {
         deltas.push(Delta::CompatView { name, before, after });

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Schema, Shared, Table};
 
-/// SHA-256 over the canonical form of a schema: ordered JSON without opaque objects, with columns by name.
+/// SHA-256 over the canonical form of a schema: ordered JSON without what is opaque, with columns by name.
 ///
 /// Two schemas have one fingerprint exactly when a diff between them is empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ impl Fingerprint {
     pub fn of(schema: &Schema) -> Self {
         let mut canonical = schema.clone();
         canonical.opaque.clear();
+        for object in canonical.objects.values_mut() {
+            *object = object.essence().into();
+        }
         for table in canonical.tables.values_mut() {
             if !table.columns.is_sorted_by(|a, b| a.name <= b.name) {
                 table.sort_columns();
@@ -44,12 +47,13 @@ impl Fingerprint {
 /// Whether two schemas have one fingerprint, without the cost of making it twice.
 pub fn same(a: &Schema, b: &Schema) -> bool {
     // Taken apart, so that a new part of a schema does not compile before it is compared here.
-    let Schema { tables, enums, domains, compat_views, opaque: _ } = a;
+    let Schema { tables, enums, domains, objects, compat_views, opaque: _ } = a;
     let same_table = |(a, b): (&Shared<Table>, &Shared<Table>)| a == b || a.by_column_name() == b.by_column_name();
     tables.keys().eq(b.tables.keys())
         && tables.values().zip(b.tables.values()).all(same_table)
         && *enums == b.enums
         && *domains == b.domains
+        && *objects == b.objects
         && *compat_views == b.compat_views
 }
 

@@ -9,6 +9,7 @@ mod domain;
 pub mod expr;
 mod fingerprint;
 mod name;
+mod object;
 mod partition;
 mod shared;
 mod table;
@@ -21,6 +22,7 @@ pub use delta::{Delta, DeltaError, between};
 pub use domain::Domain;
 pub use fingerprint::{Fingerprint, hex, same};
 pub use name::ObjectName;
+pub use object::{OWN_NAME, OWN_TABLE, Object, ObjectKey, ObjectKind, Use};
 pub use partition::{PartitionBy, PartitionByError, PartitionMethod, PartitionOf};
 pub use shared::Shared;
 pub use table::{
@@ -70,7 +72,11 @@ pub struct Schema {
     /// Domains by name; only on engines that have them.
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
     pub domains: BTreeMap<ObjectName, Domain>,
-    /// Views that schemadiff made for a version that is being retired. User views are in [`Schema::opaque`].
+    /// What is held by name, definition and what it needs: views, functions, triggers, sequences, ... Structs declare none;
+    /// they are managed where a schema is read from a database.
+    #[serde(with = "object::as_list", skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<ObjectKey, Shared<Object>>,
+    /// Views that schemadiff made for a version that is being retired. User views are in [`Schema::objects`].
     #[serde(with = "name::as_list", skip_serializing_if = "BTreeMap::is_empty")]
     pub compat_views: BTreeMap<ObjectName, CompatView>,
     /// What the model cannot hold. It is listed, left alone, and is no part of the fingerprint or of a diff.
@@ -149,12 +155,13 @@ impl Schema {
         Cow::Owned(whole)
     }
 
-    /// Only the named tables, all types, and nothing opaque.
+    /// Only the named tables, all types and objects, and nothing opaque.
     pub fn restricted_to(&self, keep: impl Fn(&ObjectName) -> bool) -> Self {
         Self {
             tables: self.tables.iter().filter(|(name, _)| keep(name)).map(|(n, t)| (n.clone(), t.clone())).collect(),
             enums: self.enums.clone(),
             domains: self.domains.clone(),
+            objects: self.objects.clone(),
             compat_views: self.compat_views.clone(),
             opaque: Vec::new(),
         }

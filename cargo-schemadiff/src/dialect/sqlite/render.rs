@@ -220,7 +220,7 @@ impl Ddl for Sqlite {
     }
 
     /// SQLite keeps views as text, and finds out about their columns when they are used.
-    fn views_over(&self, _table: &ObjectName, _column: Option<&str>) -> Option<String> {
+    fn views_over(&self, _table: &ObjectName, _column: Option<&str>, _known: &[&ObjectName]) -> Option<String> {
         None
     }
 

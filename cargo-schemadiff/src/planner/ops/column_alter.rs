@@ -12,6 +12,7 @@ use crate::{
     dialect::SyncSpec,
     hazard,
     planner::{
+        carried::Disturbed,
         context::{Context, Retype, on, slug},
         proto::{Proto, rank, tag},
         synced::{self, in_model, proof},
@@ -259,6 +260,7 @@ fn generated(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &
         .undo(undo)
         .locks(cx.ddl.locks("drop_column", table, &[]))
         .effect(set(table, &after.name, move |c| c.generated.clone_from(&expression)))
+        .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
         .hazard([hazard::rewrites_table::hazard(table, cx.rows(table))])
         .after_all([tag::unused(table, &after.name), tag::unviewed(table)])
         .tag(tag::filled(table, &after.name))

@@ -10,6 +10,7 @@ use crate::{
     Result, hazard,
     planner::{
         aside,
+        carried::Disturbed,
         context::{Context, on, slug},
         proto::{Proto, rank, tag},
     },
@@ -43,6 +44,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
                 let name = column.name.clone();
                 on(table, move |t| t.columns.retain(|c| c.name != name))
             })
+            .disturbs([Disturbed::GoneColumn(table.clone(), column.name.clone())])
             .tag(tag::TYPES_FREE)
             .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table)])
     };

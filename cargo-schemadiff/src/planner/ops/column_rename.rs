@@ -12,6 +12,7 @@ use super::{domain, exclusion, partition};
 use crate::{
     Result, hazard,
     planner::{
+        carried::Disturbed,
         context::{Context, on, slug},
         proto::{Proto, rank, tag},
         renaming,
@@ -63,6 +64,7 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
         .effect(effect)
         .locks(cx.ddl.locks("drop_column", table, &[]))
         .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", before.name)))
+        .disturbs([Disturbed::GoneColumn(table.clone(), before.name.clone())])
         .tag(tag::TYPES_FREE)
         .after_all([
             tag::filled(table, &after.name),

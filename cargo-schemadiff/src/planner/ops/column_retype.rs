@@ -20,6 +20,7 @@ use crate::{
     dialect::{SyncSpec, TypeChange},
     hazard,
     planner::{
+        carried::Disturbed,
         context::{Context, Retype, on, retained, slug, temporary},
         proto::{Proto, rank, tag},
         renaming::{rename_all, rename_column, renamed_index},
@@ -215,6 +216,7 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
                 }
             }
         }))
+        .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
         .tag(tag::filled(table, &after.name))
         .tag(tag::step(&id))
         .tag(tag::TYPES_FREE)
@@ -352,6 +354,7 @@ fn switch(
         .locks(ddl.locks("rename_column", table, &[]))
         .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
         .effect(effect)
+        .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
         .tag(tag::filled(table, &after.name))
         .after(tag::filled(table, shadow))
         .after_all(copies.map(|(what, name)| tag::step(&slug(&[what, &temporary(name)]))));
@@ -426,6 +429,7 @@ fn swap(
         .no_undo()
         .locks(ddl.locks("drop_column", table, &[]))
         .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
+        .disturbs([Disturbed::Column(table.clone(), before.name.clone())])
         .effect(on(table, move |t| {
             t.syncs.remove(&trigger);
             let over = self::members(t, &old);

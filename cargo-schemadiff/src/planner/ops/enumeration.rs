@@ -1,10 +1,17 @@
-//! Enumerated types: create, add labels, drop. Labels cannot be removed or reordered in place.
+//! Enumerated types: create, drop, rename; labels are added, renamed, and taken away or reordered by making the type anew.
 
-use schemadiff::model::{EnumType, ObjectName, Schema};
+use std::collections::BTreeSet;
+
+use schemadiff::model::{Column, EnumType, Index, ObjectKey, ObjectName, Schema, Table, expr};
+
+use super::{partition, table};
 
 use crate::{
-    Error, Kind, Result, hazard,
+    Error, Kind, Result,
+    diff::{Change, is_type},
+    hazard,
     planner::{
+        carried::Disturbed,
         context::{Context, slug},
         proto::{Proto, rank, tag},
     },
@@ -27,10 +34,7 @@ pub(super) fn plan(
 
 fn create(cx: &mut Context<'_>, after: &EnumType) {
     let name = after.name.clone();
-    let mut sql = Vec::new();
-    if let Some(schema) = &name.schema {
-        sql.extend(cx.ddl.create_schema(schema));
-    }
+    let mut sql = table::new_schema(cx, &name);
     sql.extend(cx.ddl.create_enum(after));
     let enumeration = after.clone();
     let step =
@@ -42,6 +46,53 @@ fn create(cx: &mut Context<'_>, after: &EnumType) {
             })
             .tags([tag::TYPES.to_owned(), tag::of_type(&after.name)]);
     cx.push(step);
+}
+
+/// Another name for the type. Code that knows the old one cannot use it, so it waits for that code to end.
+pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) {
+    let change = Change::RenameType { from: from.clone(), to: to.clone() };
+    let tables = users(cx, to);
+    let title = format!("rename type `{from}` to `{to}`");
+    let mut sql = table::new_schema(cx, to);
+    sql.extend(cx.ddl.rename_enum(from, to));
+    let step = Proto::new(rank::TYPE, slug(&["rename-type", &to.to_string()]), title, to)
+        .touching([from])
+        .touching(&tables)
+        .touching(&objects(cx))
+        .sql(sql)
+        .tag(tag::step(&format!("rename-type {to}")))
+        .undo(cx.ddl.rename_enum(to, from))
+        .effect(move |schema: &mut Schema| change.apply_to(schema))
+        .tag(tag::TYPES);
+    cx.push(step);
+}
+
+/// Another name for a label. What is stored, and what expressions say, follows; what code says does not.
+pub(super) fn rename_label(cx: &mut Context<'_>, name: &ObjectName, from: &str, to: &str) {
+    let change = Change::RenameLabel { name: name.clone(), from: from.to_owned(), to: to.to_owned() };
+    let tables = users(cx, name);
+    let id = slug(&["rename-label", &name.to_string(), to]);
+    let step = Proto::new(rank::TYPE, id, format!("rename the value '{from}' of type `{name}` to '{to}'"), name)
+        .touching(&tables)
+        .touching(&objects(cx))
+        .sql(cx.ddl.rename_enum_value(name, from, to))
+        .undo(cx.ddl.rename_enum_value(name, to, from))
+        .effect(move |schema: &mut Schema| change.apply_to(schema))
+        .tag(tag::TYPES)
+        .tag(tag::step(&format!("type {name}")))
+        .after(tag::step(&format!("rename-type {name}")));
+    cx.push(step);
+}
+
+/// Tables in which the type may be named: in a column's type, or in an expression.
+fn users(cx: &Context<'_>, name: &ObjectName) -> Vec<ObjectName> {
+    let text = |table: &Table| serde_json::to_string(table).unwrap_or_default();
+    cx.base.tables.values().filter(|table| text(table).contains(&name.name)).map(|table| table.name.clone()).collect()
+}
+
+/// Objects whose definitions may name a type.
+fn objects(cx: &Context<'_>) -> Vec<ObjectName> {
+    cx.base.objects.keys().chain(cx.request.current.objects.keys()).map(ObjectKey::as_touched).collect()
 }
 
 fn drop(cx: &mut Context<'_>, before: &EnumType) {
@@ -59,21 +110,14 @@ fn drop(cx: &mut Context<'_>, before: &EnumType) {
 fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Result<()> {
     let mut labels = before.values.clone();
     let kept: Vec<_> = after.values.iter().filter(|v| before.values.contains(v)).collect();
-    if kept.iter().copied().ne(before.values.iter()) {
-        return Err(Error::new(
-            Kind::Refused,
-            "SD0604",
-            format!("the labels of type `{name}` cannot be removed or reordered"),
-        )
-        .cause(format!("{} becomes {}", before.values.join(", "), after.values.join(", ")))
-        .help("keep the old labels in their order in the Rust enum, and stop using those you do not want")
-        .help(
-            "or add a column of a new type with #[column(backfill = \"..\")] and drop the old one in a later release",
-        ));
+    let anew = kept.iter().copied().ne(before.values.iter());
+    if anew {
+        refuse_replacement(cx, name, before, after)?;
     }
     let mut previous: Option<String> = None;
     for (at, value) in after.values.iter().enumerate().filter(|(_, v)| !before.values.contains(v)) {
-        let next = after.values[at..].iter().find(|v| before.values.contains(v));
+        // Where the type is made anew later, that puts them in order.
+        let next = after.values[at..].iter().find(|v| !anew && before.values.contains(v));
         let place = next.and_then(|next| labels.iter().position(|l| l == next)).unwrap_or(labels.len());
         labels.insert(place, value.clone());
         let id = slug(&["add-label", &name.to_string(), value]);
@@ -90,13 +134,127 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
             .hazard([hazard::enum_value_stays::hazard(name, value)])
             .tags([tag::TYPES.to_owned(), tag::of_type(name)])
             .tag(tagged.clone())
+            .after(tag::step(&format!("type {name}")))
+            .after(tag::step(&format!("rename-type {name}")))
             .after_all(previous.replace(tagged));
         cx.push(step);
+    }
+    if anew {
+        replace(cx, before, after, previous.clone());
     }
     if before.comment != after.comment {
         comment(cx, name, before, after, previous);
     }
     Ok(())
+}
+
+/// The columns of the type, or of arrays of it, with the default that they shall have.
+pub(in crate::planner) fn columns_of_type(cx: &Context<'_>, name: &ObjectName) -> Vec<(ObjectName, Column)> {
+    let mut columns = Vec::new();
+    for table in cx.base.tables.values() {
+        for column in table.columns.iter().filter(|column| is_type(&column.ty, name)) {
+            let after = cx.after(&table.name).and_then(|t| t.column(&column.name));
+            let default = after.map_or(&column.default, |after| &after.default).clone();
+            columns.push((table.name.clone(), Column { default, ..column.clone() }));
+        }
+    }
+    columns
+}
+
+/// A type whose labels go or change places is made anew, and what cannot be made anew with it is in the way.
+fn refuse_replacement(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Result<()> {
+    let refused = |cause: String| {
+        let what = format!("the labels of type `{name}` cannot be removed or reordered");
+        Err(Error::new(Kind::Refused, "SD0604", what)
+            .cause(format!("{} becomes {}; {cause}", before.values.join(", "), after.values.join(", ")))
+            .help("keep the old labels in their order in the Rust enum, and stop using those you do not want")
+            .help(
+                "or add a column of a new type with #[column(backfill = \"..\")] and drop the old one in a later release",
+            ))
+    };
+    if !cx.caps.native_enums {
+        return refused("the engine has no types".to_owned());
+    }
+    for (table, column) in columns_of_type(cx, name) {
+        let refers = |t: &Table| {
+            t.foreign_keys.values().any(|key| {
+                (t.name == table && key.columns.contains(&column.name))
+                    || (key.ref_table == table && key.ref_columns.contains(&column.name))
+            })
+        };
+        if cx.base.tables.values().any(|t| refers(t)) {
+            return refused(format!("`{table}.{}` is in a foreign key", column.name));
+        }
+        if partition::is_key(cx, &table, &column.name) {
+            return refused(format!("`{table}` is partitioned by `{}`", column.name));
+        }
+    }
+    Ok(())
+}
+
+/// A new type of the same name takes the old one's place, in one transaction that writes the tables anew. Checks and indexes
+/// that name its labels are made again around it.
+fn replace(cx: &mut Context<'_>, before: &EnumType, after: &EnumType, previous: Option<String>) {
+    let name = &after.name;
+    let columns = columns_of_type(cx, name);
+    let result = EnumType { comment: before.comment.clone(), ..after.clone() };
+    let (mut away, mut back) = (Vec::new(), Vec::new());
+    let tables: BTreeSet<ObjectName> = columns.iter().map(|(table, _)| table.clone()).collect();
+    for t in tables.iter().filter_map(|table| cx.before(table)) {
+        let own: Vec<&Column> =
+            columns.iter().filter(|(table, _)| *table == t.name).map(|(_, column)| column).collect();
+        let in_text = |text: &String| own.iter().any(|column| expr::mentions(text, &column.name));
+        for (check_name, check) in t.checks.iter().filter(|(_, check)| in_text(&check.expr)) {
+            away.extend(cx.ddl.drop_constraint(&t.name, check_name));
+            back.extend(cx.ddl.add_check(&t.name, check_name, check));
+            let comment = check.comment.as_deref();
+            back.extend(comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(&t.name, check_name, Some(text))));
+        }
+        let in_index = |index: &Index| {
+            index.predicate.iter().chain(index.parts.iter().filter_map(|part| part.expr.as_ref())).any(in_text)
+        };
+        for (index_name, index) in t.indexes.iter().filter(|(_, index)| in_index(index)) {
+            away.extend(cx.ddl.drop_index(&t.name, index_name, false));
+            back.extend(cx.ddl.create_index(&t.name, index_name, index, false));
+            let comment = index.comment.as_deref();
+            back.extend(comment.iter().flat_map(|text| cx.ddl.comment_on_index(&t.name, index_name, Some(text))));
+        }
+    }
+    let sql = away.into_iter().chain(cx.ddl.replace_enum(&result, &columns)).chain(back);
+    let large = tables.iter().filter(|table| !cx.is_small(table));
+    let hazards: Vec<_> = large.map(|table| hazard::rewrites_table::hazard(table, cx.rows(table))).collect();
+    let disturbed = columns.iter().map(|(table, column)| Disturbed::Column(table.clone(), column.name.clone()));
+    let disturbed: Vec<_> = disturbed.chain([Disturbed::Type(name.clone())]).collect();
+    let title = format!("make type `{name}` anew with the labels it shall have, and its columns with it");
+    let mut step = Proto::new(rank::REMOVE, slug(&["replace-type", &name.to_string()]), title, name)
+        .touching(&tables)
+        .touching(&objects(cx))
+        .sql(sql)
+        .no_undo()
+        .locks(tables.iter().flat_map(|table| cx.ddl.locks("alter_type", table, &[])))
+        .effect({
+            let columns = columns.clone();
+            move |schema: &mut Schema| {
+                if let Some(enumeration) = schema.enums.get_mut(&result.name) {
+                    enumeration.values.clone_from(&result.values);
+                }
+                for (table, column) in &columns {
+                    let slot = schema.tables.get_mut(table).and_then(|t| t.column_mut(&column.name));
+                    if let Some(slot) = slot {
+                        slot.default.clone_from(&column.default);
+                    }
+                }
+            }
+        })
+        .hazard(hazards)
+        .prepares(true)
+        .disturbs(disturbed)
+        .after_all(previous)
+        .after_all(columns.iter().map(|(table, _)| tag::unviewed(table)));
+    if !columns.is_empty() {
+        step = step.rewrites();
+    }
+    cx.push(step);
 }
 
 fn comment(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType, previous: Option<String>) {

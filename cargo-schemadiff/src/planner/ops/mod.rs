@@ -14,6 +14,7 @@ mod exclusion;
 mod foreign_key;
 mod index;
 mod leftover;
+mod object;
 mod options;
 mod partition;
 mod primary_key;
@@ -34,6 +35,7 @@ use super::{
 
 pub(super) use check::columns_of as check_columns;
 pub(super) use column_with::end_slug;
+pub(super) use enumeration::columns_of_type;
 pub(super) use index::{behind_unique, columns_of as index_columns};
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
@@ -56,7 +58,7 @@ pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Res
     let request = cx.request;
     let rest = diff(&cx.base, request.desired, request.hints, request.options)?;
     let mut changes = changes;
-    changes.retain(|c| matches!(c, Change::RenameTable { .. }));
+    changes.retain(Change::is_rename);
     changes.extend(rest);
     Ok(changes)
 }
@@ -87,6 +89,22 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
     match change {
         Change::Enum { name, before, after } => enumeration::plan(cx, name, before.as_ref(), after.as_ref()),
         Change::Domain { name, before, after } => domain::plan(cx, name, before.as_ref(), after.as_ref()),
+        Change::RenameType { from, to } => {
+            enumeration::rename(cx, from, to);
+            Ok(())
+        }
+        Change::RenameLabel { name, from, to } => {
+            enumeration::rename_label(cx, name, from, to);
+            Ok(())
+        }
+        Change::Object { before, after } => {
+            object::plan(cx, before.as_deref(), after.as_deref());
+            Ok(())
+        }
+        Change::RenameObject { from, to } => {
+            object::rename(cx, from, to);
+            Ok(())
+        }
         Change::CreateTable { table } => table::create(cx, table),
         Change::DropTable { table } => table::drop(cx, table),
         Change::RenameTable { from, to } => table::rename(cx, from, to),

@@ -3,7 +3,7 @@
 use schemadiff::model::{ObjectName, Table, TableOptions};
 
 use crate::{
-    Error, Kind, Result,
+    Error, Kind, Result, hazard,
     planner::{
         context::{Context, on, slug},
         proto::{Proto, rank},
@@ -34,7 +34,14 @@ pub(super) fn plan(
     .locks(cx.ddl.locks("alter_options", table, &[]))
     .effect(on(table, move |t| t.options.clone_from(&options)));
     let undo = cx.ddl.alter_options(&new, &old);
-    let step = cx.in_place(step, sql, undo);
+    let mut step = cx.in_place(step, sql, undo);
+    if before.unlogged != after.unlogged && cx.caps.alter_constraints {
+        step = step
+            .rewrites()
+            .locks(cx.ddl.locks("alter_type", table, &[]))
+            .hazard((!cx.is_small(table)).then(|| hazard::rewrites_table::hazard(table, cx.rows(table))))
+            .hazard(after.unlogged.then(|| hazard::rows_may_go::hazard(table)));
+    }
     cx.push(step);
     Ok(())
 }

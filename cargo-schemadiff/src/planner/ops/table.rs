@@ -1,17 +1,18 @@
 //! Create, drop and rename a table.
 
 use schemadiff::{
-    model::{Column, CompatView, Identity, ObjectName, Schema, Table},
+    model::{Column, CompatView, Identity, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Table},
     plan::Envelope,
 };
 
 use super::foreign_key;
 use crate::{
     Error, Kind, Result,
-    diff::Change,
+    diff::{Change, goes_with},
     hazard,
     planner::{
         aside,
+        carried::Disturbed,
         context::{Context, slug},
         proto::{Proto, rank, tag},
     },
@@ -24,12 +25,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     let (keys, own): (Vec<_>, Vec<_>) =
         table.foreign_keys.clone().into_iter().partition(|(_, key)| later(&key.ref_table));
     let bare = Table { foreign_keys: own.into_iter().collect(), ..table.clone() };
-    let mut sql = Vec::new();
-    if let Some(schema) = &table.name.schema
-        && !cx.base.tables.keys().any(|name| name.schema.as_ref() == Some(schema))
-    {
-        sql.extend(cx.ddl.create_schema(schema));
-    }
+    let mut sql = new_schema(cx, &table.name);
     // A partition comes beside a parent in use, or with one that nobody uses yet.
     let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
     let beside = parent.as_ref().is_some_and(|parent| cx.before(parent).is_some());
@@ -57,6 +53,17 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     Ok(())
 }
 
+/// Makes the database schema of a name where nothing is in it yet and no step of its own makes it.
+pub(super) fn new_schema(cx: &Context<'_>, name: &ObjectName) -> Vec<String> {
+    let Some(schema) = &name.schema else { return Vec::new() };
+    let key = ObjectKey::new(ObjectKind::Schema, ObjectName::new(schema.clone()));
+    let known = cx.base.objects.contains_key(&key) || cx.request.desired.objects.contains_key(&key);
+    if known || cx.base.tables.keys().any(|name| name.schema.as_ref() == Some(schema)) {
+        return Vec::new();
+    }
+    cx.ddl.create_schema(schema)
+}
+
 /// The table goes in contract; its foreign keys before it, one by one, because dropping one locks the table at its other
 /// end.
 pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
@@ -74,15 +81,19 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             foreign_key::drop(cx, &name, &key_name, &key, true);
         }
     }
+    let hangs = |object: &&Shared<schemadiff::model::Object>| goes_with(object) == Some(&name);
+    let hanging: Vec<_> = cx.base.objects.values().filter(hangs).map(|object| object.key.as_touched()).collect();
     let referenced: Vec<_> = bare.foreign_keys.values().map(|key| key.ref_table.clone()).collect();
     let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
     let locked: Vec<_> = referenced.iter().cloned().chain(parent.clone()).collect();
     let step = || {
         Proto::new(rank::REMOVE_TABLE, slug(&["drop-table", &name.to_string()]), format!("drop table `{name}`"), &name)
             .locks(cx.ddl.locks("drop_table", &name, &locked.iter().collect::<Vec<_>>()))
+            .touching(&hanging)
+            .disturbs([Disturbed::GoneTable(name.clone())])
             .effect({
-                let name = name.clone();
-                move |schema: &mut Schema| std::mem::drop(schema.tables.remove(&name))
+                let change = Change::DropTable { table: table.clone().into() };
+                move |schema: &mut Schema| change.apply_to(schema)
             })
             .tag(tag::TYPES_FREE)
             // A partitioned table goes after its partitions.
@@ -123,13 +134,14 @@ fn names_that_follow(cx: &Context<'_>, from: &ObjectName, to: &ObjectName) -> Ve
 /// The new name at once, the old one as a view until contract: the retiring version's own where it has views, else one for
 /// everybody beside the table. Where views do not take writes, it is one contract step.
 pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -> Result<()> {
-    if from.schema != to.schema {
+    let moves = from.schema != to.schema;
+    if moves && !cx.caps.updatable_views {
         return Err(Error::new(
             Kind::Refused,
             "SD0609",
             format!("`{from}` cannot be moved to another schema as `{to}`"),
         )
-        .cause("moving a table between schemas in step with running code is not supported")
+        .cause("the engine has no statement for it")
         .help("keep the schema, or create the new table, copy the rows and drop the old one in two releases"));
     }
     let referencing: Vec<_> = cx
@@ -143,7 +155,11 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
     // Those that are renamed in this plan too may still have their old names when this step runs.
     let old_names: Vec<_> =
         referencing.iter().filter_map(|name| cx.request.hints.renamed_tables.get(name).cloned()).collect();
-    let mut sql = cx.ddl.rename_table(from, to);
+    let mut sql = Vec::new();
+    if moves {
+        sql.extend(new_schema(cx, to));
+    }
+    sql.extend(cx.ddl.rename_table(from, to));
     let mut undo = Vec::new();
     // Not the base's: there a column that is renamed in place, after this step, has its new name already.
     let current = cx.request.current;
@@ -166,9 +182,10 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
     }
     undo.extend(cx.ddl.rename_table(to, from));
     let change = Change::RenameTable { from: from.clone(), to: to.clone() };
+    let what = if moves { "move" } else { "rename" };
     let title = match with_view {
-        true => format!("rename `{from}` to `{to}`, and keep the old name as a view"),
-        false => format!("rename `{from}` to `{to}`"),
+        true => format!("{what} `{from}` to `{to}`, and keep the old name as a view"),
+        false => format!("{what} `{from}` to `{to}`"),
     };
     let step = Proto::new(rank::TABLE, slug(&["rename-table", &to.to_string()]), title, to)
         .touching([from])

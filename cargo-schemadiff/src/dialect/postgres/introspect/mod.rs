@@ -1,6 +1,7 @@
 //! Reads a schema out of PostgreSQL.
 
 mod constraints;
+mod definitions;
 mod indexes;
 mod objects;
 mod row;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use schemadiff::model::{ObjectName, Opaque, Schema};
 use sqlx::{PgConnection, postgres::PgRow};
 
-use self::{constraints::Owned, indexes::Words, row::Oid, sql::Where, tables::Relation};
+use self::{constraints::Owned, definitions::Objects, indexes::Words, row::Oid, sql::Where, tables::Relation};
 use super::connect::{Client, fetch, fetch_each, words};
 use crate::{
     Error, Kind, Result,
@@ -55,6 +56,7 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
         schema.enums.retain(|name, _| wanted(name));
         schema.domains.retain(|name, _| wanted(name));
         schema.compat_views.retain(|_, view| wanted(&view.table));
+        schema.objects.retain(|key, object| wanted(object.table().unwrap_or(&key.name)));
         sizes.retain(|name, _| wanted(name));
         schema.opaque.retain(|opaque| scope.schemas.iter().any(|s| opaque.name.starts_with(&format!("{s}."))));
     }
@@ -71,7 +73,7 @@ pub(super) async fn temporary(connection: &mut PgConnection, version: u32) -> Re
 
 /// In the order in which [`Assembly::take`] expects the answers.
 fn queries(scope: Where, version: u32) -> String {
-    [
+    let mut queries = vec![
         sql::INDEX_WORDS.to_owned(),
         sql::tables(scope),
         sql::columns(scope),
@@ -82,8 +84,17 @@ fn queries(scope: Where, version: u32) -> String {
         sql::domains(scope),
         sql::views_and_triggers(scope),
         sql::unsupported(scope),
-    ]
-    .join(";\n")
+    ];
+    // A temporary table has none of them, and another transaction's search path is not changed.
+    if matches!(scope, Where::Users) {
+        queries.extend([
+            definitions::QUALIFIED.to_owned(),
+            definitions::objects(scope, version),
+            definitions::uses(),
+            definitions::column_settings(scope),
+        ]);
+    }
+    queries.join(";\n")
 }
 
 /// The answers, put together as they come: the rows of one are gone before those of the next are there, which keeps the
@@ -94,27 +105,31 @@ struct Assembly {
     relations: HashMap<Oid, Relation>,
     owned: Owned,
     schema: Schema,
+    objects: Objects,
     found: Found,
 }
 
 impl Assembly {
     /// Takes the answer to one of [`queries`].
     fn take(&mut self, at: Option<usize>, rows: &[PgRow]) {
-        let Self { words, relations, owned, schema, found } = self;
+        let Self { words, relations, owned, schema, objects, found } = self;
         match at {
             Some(0) => *words = Words::new(rows),
-            Some(1) => *relations = tables::relations(rows, found),
+            Some(1) => *relations = tables::relations(rows),
             Some(2) => {
                 tables::columns(rows, relations, &words.collations);
                 tables::inherited(relations);
             }
-            Some(3) => tables::sequences(rows, relations, found),
+            Some(3) => schema.objects = tables::sequences(rows, relations),
             Some(4) => *owned = constraints::constraints(rows, relations, found),
             Some(5) => indexes::indexes(rows, relations, owned, words),
             Some(6) => schema.enums = objects::enums(rows),
             Some(7) => schema.domains = objects::domains(rows, &words.collations),
             Some(8) => objects::views_and_triggers(rows, relations, schema, found),
             Some(9) => objects::unsupported(rows, found),
+            Some(11) => *objects = definitions::read(rows),
+            Some(12) => definitions::needs(rows, objects),
+            Some(13) => schema.objects.append(&mut definitions::by_key(definitions::settings(rows))),
             // BEGIN and COMMIT answer without rows.
             _ => {}
         }
@@ -133,6 +148,7 @@ impl Assembly {
                 schema.tables.insert(name, relation.table.into());
             }
         }
+        schema.objects.append(&mut definitions::by_key(self.objects.into_values()));
         found.opaque.sort();
         schema.opaque = found.opaque;
         (schema, sizes)

@@ -52,7 +52,7 @@ fn marked<T: serde::de::DeserializeOwned>(comment: Option<&str>) -> Option<T> {
     serde_json::from_str(comment?.strip_prefix(MARK)?).ok()
 }
 
-/// Views and triggers: schemadiff's own into the model, the user's into the list of what is left alone.
+/// Schemadiff's own views and triggers.
 pub(super) fn views_and_triggers(
     rows: &[PgRow],
     relations: &mut HashMap<Oid, Relation>,
@@ -63,14 +63,13 @@ pub(super) fn views_and_triggers(
         let shown = format!("{}.{}", row.get(1), row.get(2));
         match row.letter(0) {
             't' => trigger(row, relations, found),
-            'm' => found.leave_alone("materialized view", shown, "materialized views are kept as they are"),
             _ => match row.opt(8).map(serde_json::from_str) {
                 // Its names now, not those of the comment: they follow renames.
                 Some(Ok(columns)) => {
                     let name = row.name(1);
                     schema.compat_views.insert(name.clone(), CompatView { name, table: row.name(6), columns });
                 }
-                _ => found.leave_alone("view", shown, "views are kept as they are"),
+                _ => found.leave_alone("view", shown, "it bears a mark of schemadiff's that cannot be read"),
             },
         }
     }
@@ -87,7 +86,7 @@ fn trigger(row: Row<'_>, relations: &mut HashMap<Oid, Relation>, found: &mut Fou
         }
         (_, relation) => {
             let shown = format!("{}.{}.{name}", row.get(1), row.get(2));
-            found.leave_alone("trigger", shown, "triggers are kept as they are");
+            found.leave_alone("trigger", shown, "it bears a name of schemadiff's and is none of its own");
             if let (Some(relation), Some(last)) = (relation, found.opaque.last_mut()) {
                 last.table = Some(relation.table.name.clone());
                 last.definition = row.owned(9);

@@ -5,7 +5,10 @@
 
 use crate::dialect::postgres::{
     MARK,
-    render::aside::{COLUMN_PREFIX, SCHEMA_PREFIX},
+    render::{
+        aside::{COLUMN_PREFIX, SCHEMA_PREFIX},
+        names::SYNC_PREFIX,
+    },
 };
 
 /// Which database schemas are read; a condition on `pg_namespace n`.
@@ -18,7 +21,7 @@ pub(super) enum Where {
 }
 
 impl Where {
-    fn condition(self) -> String {
+    pub(super) fn condition(self) -> String {
         match self {
             // What contract phases have set aside is schemadiff's, too.
             Self::Users => format!(
@@ -31,7 +34,7 @@ impl Where {
 }
 
 /// What belongs to an extension is made and dropped with it.
-fn not_of_extension(class: &str, oid: &str) -> String {
+pub(super) fn not_of_extension(class: &str, oid: &str) -> String {
     format!(
         "{oid} NOT IN (SELECT objid FROM pg_depend WHERE classid = '{class}'::regclass AND deptype = 'e' \
          AND refclassid = 'pg_extension'::regclass)"
@@ -74,7 +77,8 @@ pub(super) fn columns(scope: Where) -> String {
 pub(super) fn sequences(scope: Where) -> String {
     format!(
         "SELECT d.refobjid, d.refobjsubid, n.nspname, c.relname, s.seqrelid::regclass::text,
-           format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle
+           format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+           obj_description(c.oid, 'pg_class')
          FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i')
            AND d.refclassid = 'pg_class'::regclass
@@ -183,12 +187,12 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
            JOIN pg_class bc ON bc.oid = b.attrelid JOIN pg_namespace bn ON bn.oid = bc.relnamespace
            WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND starts_with(d.description, '{MARK}')
            GROUP BY 1, 2) shown ON true
-         WHERE c.relkind IN ('v', 'm') AND {scope} AND {not_extension}
+         WHERE c.relkind = 'v' AND starts_with(d.description, '{MARK}') AND {scope} AND {not_extension}
        UNION ALL
          SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL, pg_get_triggerdef(g.oid)
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
-         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {scope} AND {not_extension}",
+         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND starts_with(g.tgname, '{SYNC_PREFIX}') AND {scope} AND {not_extension}",
         scope = scope.condition(),
         not_extension = not_of_extension("pg_class", "c.oid")
     )
@@ -198,30 +202,15 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
 pub(super) fn unsupported(scope: Where) -> String {
     let scope = scope.condition();
     format!(
-        "SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END,
-           n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {scope} AND {proc}
+        "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind = 'a' AND {scope} AND {proc}
        UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' ELSE 'range type' END,
            n.nspname || '.' || t.typname
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c') AND {scope} AND {types}
-       UNION ALL SELECT 'policy', n.nspname || '.' || c.relname || '.' || p.polname
-         FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE {scope}
-       UNION ALL SELECT 'rule', n.nspname || '.' || c.relname || '.' || r.rulename
-         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE r.rulename <> '_RETURN' AND {scope}
-       UNION ALL SELECT 'extended statistics', n.nspname || '.' || s.stxname
-         FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE {scope}
        UNION ALL SELECT 'replica identity', n.nspname || '.' || c.relname
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {tables}
-       UNION ALL SELECT CASE WHEN a.attstattarget >= 0 THEN 'statistics target' WHEN a.attcompression <> '' THEN 'compression'
-           ELSE 'storage' END, n.nspname || '.' || c.relname || '.' || a.attname
-         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         JOIN pg_type t ON t.oid = a.atttypid
-         WHERE c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND {scope} AND {tables}
-           AND (a.attstattarget >= 0 OR a.attcompression <> '' OR a.attstorage <> t.typstorage)
        UNION ALL SELECT 'publication', pubname::text FROM pg_publication
        UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger",
         proc = not_of_extension("pg_proc", "p.oid"),

@@ -1,12 +1,14 @@
 //! Tables, columns and the sequences they own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use schemadiff::model::{Column, Generated, Identity, IdentityKind, ObjectName, PartitionOf, Table};
+use schemadiff::model::{
+    Column, Generated, Identity, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, PartitionOf, Shared, Table,
+};
 use sqlx::postgres::PgRow;
 
 use super::{
-    Found,
+    definitions::by_key,
     row::{Oid, Row},
 };
 use crate::dialect::{
@@ -52,17 +54,13 @@ impl Relation {
 }
 
 /// Tables by oid, without columns yet.
-pub(super) fn relations(rows: &[PgRow], found: &mut Found) -> HashMap<Oid, Relation> {
+pub(super) fn relations(rows: &[PgRow]) -> HashMap<Oid, Relation> {
     let mut relations = HashMap::with_capacity(rows.len());
     for row in rows.iter().map(Row) {
         let mut table = Table::new(row.name(1));
         table.options.unlogged = row.letter(4) == 'u';
         table.options.with = row.options(5);
         table.comment = row.owned(6);
-        if row.flag(11) {
-            let name = format!("{}.{}", row.get(1), row.get(2));
-            found.leave_alone("row level security", name, "it is kept as it is");
-        }
         // What the statistics of a partitioned table say is a sum that its partitions give more precisely.
         let rows = if row.letter(3) == 'p' { 0 } else { row.number(7) };
         let size = TableSize { rows, bytes: row.number::<u64>(8) * 8192 };
@@ -179,8 +177,9 @@ pub(super) fn columns(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>, co
     }
 }
 
-/// Sequences: those that number a column become part of it.
-pub(super) fn sequences(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>, found: &mut Found) {
+/// Sequences: those that number a column become part of it, the others are objects of their own.
+pub(super) fn sequences(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>) -> BTreeMap<ObjectKey, Shared<Object>> {
+    let mut free = Vec::new();
     for row in rows.iter().map(Row) {
         let name = row.name(2);
         let owner = relations.get_mut(&row.number(0)).and_then(|relation| {
@@ -189,11 +188,24 @@ pub(super) fn sequences(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>, 
             let table = relation.table.name.clone();
             relation.table.columns.get_mut(at).map(|column| (table, column))
         });
-        if !owner.is_some_and(|(table, column)| number(&table, column, &name, row)) {
-            let shown = format!("{}.{}", row.get(2), row.get(3));
-            found.leave_alone("sequence", shown, "it does not number the column that owns it");
+        let owned_by = owner.as_ref().map(|(table, column)| (table.clone(), column.name.clone()));
+        if owner.is_some_and(|(table, column)| number(&table, column, &name, row)) {
+            continue;
         }
+        let cycle = if row.flag(11) { "CYCLE" } else { "NO CYCLE" };
+        let definition = format!(
+            "AS {} INCREMENT BY {} MINVALUE {} MAXVALUE {} START WITH {} CACHE {} {cycle}",
+            row.get(5),
+            row.get(7),
+            row.get(8),
+            row.get(9),
+            row.get(6),
+            row.get(10)
+        );
+        let key = ObjectKey::new(ObjectKind::Sequence, name);
+        free.push(Object { owned_by, comment: row.owned(12), ..Object::new(key, definition) });
     }
+    by_key(free)
 }
 
 /// Whether the sequence numbers the column.

@@ -11,6 +11,11 @@ pub(crate) fn expression(text: &str) -> String {
     array_of_casts(text)
 }
 
+/// The definition of something that holds queries or expressions, where what is said twice has one spelling.
+pub(crate) fn views(definition: &str) -> String {
+    array_of_casts(definition)
+}
+
 /// Whether the parenthesis that opens the text is closed by the one that ends it.
 fn closes_last(text: &str) -> bool {
     let mut depth = 0_usize;

@@ -1,6 +1,9 @@
 //! Which locks a statement takes, as observed on PostgreSQL 12 to 18.
 
-use schemadiff::{model::ObjectName, plan::Lock};
+use schemadiff::{
+    model::{Object, ObjectKind, ObjectName, Use},
+    plan::Lock,
+};
 
 const ACCESS_EXCLUSIVE: &str = "AccessExclusive";
 const SHARE_ROW_EXCLUSIVE: &str = "ShareRowExclusive";
@@ -57,6 +60,36 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         "comment_on_constraint" | "create_compat_view" => (Some(ACCESS_SHARE), None),
         _ => (None, None),
     }
+}
+
+/// See [`crate::dialect::Ddl::object_locks`].
+pub(super) fn of_object(object: &Object, makes: bool) -> Vec<Lock> {
+    let own = match (object.key.kind, makes) {
+        (ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Sequence, false) => Some(ACCESS_EXCLUSIVE),
+        _ => None,
+    };
+    let on_table = match (object.key.kind, makes) {
+        (ObjectKind::Trigger, true) => SHARE_ROW_EXCLUSIVE,
+        (ObjectKind::Statistics, _) => SHARE_UPDATE_EXCLUSIVE,
+        (ObjectKind::ColumnSettings, _) if !stored_otherwise(object) => SHARE_UPDATE_EXCLUSIVE,
+        _ => ACCESS_EXCLUSIVE,
+    };
+    let lock = |relation: &ObjectName, mode: &str| Lock { relation: relation.clone(), mode: mode.to_owned() };
+    let mut locks: Vec<_> = own.iter().map(|mode| lock(&object.key.name, mode)).collect();
+    locks.extend(object.table().map(|table| lock(table, on_table)));
+    if makes && matches!(object.key.kind, ObjectKind::View | ObjectKind::MaterializedView) {
+        let used = object.uses.iter().filter_map(|used| match used {
+            Use::Column { table: name, .. } | Use::Relation { name } => Some(name),
+            Use::Function { .. } | Use::Type { .. } => None,
+        });
+        let used: std::collections::BTreeSet<_> = used.collect();
+        locks.extend(used.into_iter().map(|name| lock(name, ACCESS_SHARE)));
+    }
+    locks
+}
+
+fn stored_otherwise(settings: &Object) -> bool {
+    [" SET STORAGE ", " SET COMPRESSION "].iter().any(|what| settings.definition.contains(what))
 }
 
 /// See [`crate::dialect::Ddl::locks`].

@@ -9,6 +9,7 @@ mod identity;
 mod index;
 mod locks;
 pub(crate) mod names;
+mod object;
 mod partition;
 mod probe;
 pub(crate) mod sync;
@@ -19,7 +20,7 @@ mod volatility;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, ObjectName, PrimaryKey,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey, ObjectName, PrimaryKey,
         Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
@@ -111,7 +112,7 @@ impl Ddl for Postgres {
     }
 
     fn rename_table(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {
-        vec![table::alter(from, &format!("RENAME TO {}", ident(&to.name)))]
+        table::rename(from, to)
     }
 
     fn add_column(&self, table: &ObjectName, column: &Column) -> Vec<String> {
@@ -136,8 +137,8 @@ impl Ddl for Postgres {
         probe::cannot_convert(self.version, column, from, to)
     }
 
-    fn views_over(&self, table: &ObjectName, column: Option<&str>) -> Option<String> {
-        Some(probe::views_over(table, column))
+    fn views_over(&self, table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> Option<String> {
+        Some(probe::views_over(table, column, known))
     }
 
     fn row_identifier(&self) -> &'static str {
@@ -295,6 +296,47 @@ impl Ddl for Postgres {
 
     fn comment_on_enum(&self, name: &ObjectName, comment: Option<&str>) -> Vec<String> {
         vec![table::comment_on("TYPE", &qualified(name), comment)]
+    }
+
+    fn rename_enum(&self, from: &ObjectName, to: &ObjectName) -> Vec<String> {
+        table::rename_enum(from, to)
+    }
+
+    fn replace_enum(&self, after: &EnumType, columns: &[(ObjectName, Column)]) -> Vec<String> {
+        table::replace_enum(after, columns)
+    }
+
+    fn rename_enum_value(&self, name: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        let (from, to) = (names::literal(from), names::literal(to));
+        vec![format!("ALTER TYPE {} RENAME VALUE {from} TO {to}", qualified(name))]
+    }
+
+    fn create_object(&self, object: &Object) -> Vec<String> {
+        object::create(object)
+    }
+
+    fn replace_object(&self, before: &Object, after: &Object) -> Option<Vec<String>> {
+        object::replace(before, after)
+    }
+
+    fn drop_object(&self, object: &Object) -> Vec<String> {
+        object::drop(object)
+    }
+
+    fn clear_object(&self, object: &Object) -> Vec<String> {
+        object::clear(object)
+    }
+
+    fn rename_object(&self, from: &ObjectKey, to: &ObjectKey) -> Vec<String> {
+        object::rename(from, to)
+    }
+
+    fn own_sequence(&self, sequence: &Object) -> Vec<String> {
+        object::own(sequence)
+    }
+
+    fn object_locks(&self, object: &Object, makes: bool) -> Vec<Lock> {
+        locks::of_object(object, makes)
     }
 
     fn create_sync(&self, sync: &SyncSpec) -> Vec<String> {

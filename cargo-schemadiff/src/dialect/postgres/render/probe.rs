@@ -62,14 +62,19 @@ fn range(base: &str) -> Option<(i64, i64)> {
 }
 
 /// Views and materialized views of the user's, by what the catalogue knows of them.
-pub(super) fn views_over(table: &ObjectName, column: Option<&str>) -> String {
+pub(super) fn views_over(table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> String {
+    let known: Vec<_> = known.iter().map(|name| format!("to_regclass({})", literal(&qualified(name)))).collect();
+    let known = match known.as_slice() {
+        [] => String::new(),
+        known => format!(" AND v.oid <> ALL (array_remove(ARRAY[{}], NULL))", known.join(", ")),
+    };
     let column = column.map(|name| format!(" AND a.attname = {}", literal(name))).unwrap_or_default();
     format!(
         "SELECT DISTINCT CAST(CAST(v.oid AS regclass) AS text) FROM pg_depend d \
          JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = CAST('pg_rewrite' AS regclass) JOIN pg_class v ON v.oid = r.ev_class \
          LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
          WHERE d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = to_regclass({}) AND v.oid <> d.refobjid \
-         AND coalesce(obj_description(v.oid, 'pg_class'), '') NOT LIKE {}{column} LIMIT 5",
+         AND coalesce(obj_description(v.oid, 'pg_class'), '') NOT LIKE {}{column}{known} LIMIT 5",
         literal(&qualified(table)),
         literal(&format!("{MARK}%")),
     )

@@ -6,7 +6,7 @@ use schemadiff::model::{Column, EnumType, IdentityKind, ObjectName, Table};
 
 use super::{
     constraint, identity, index,
-    names::{ident, literal, qualified},
+    names::{ident, literal, qualified, temporary},
     types,
 };
 use crate::dialect::TypeChange;
@@ -220,14 +220,15 @@ pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column) -> Vec
 
 /// Storage parameters. Nothing when a rewrite (`UNLOGGED`) would be needed.
 pub(super) fn alter_options(before: &Table, after: &Table) -> Vec<String> {
-    if before.options.unlogged != after.options.unlogged {
-        return Vec::new();
-    }
     let (old, new) = (&before.options.with, &after.options.with);
     let set: BTreeMap<_, _> =
         new.iter().filter(|(k, v)| old.get(*k) != Some(*v)).map(|(k, v)| (k.clone(), v.clone())).collect();
     let reset: Vec<_> = old.keys().filter(|k| !new.contains_key(*k)).cloned().collect();
     let mut statements = Vec::new();
+    if before.options.unlogged != after.options.unlogged {
+        let word = if after.options.unlogged { "UNLOGGED" } else { "LOGGED" };
+        statements.push(alter(&after.name, &format!("SET {word}")));
+    }
     if !set.is_empty() {
         statements.push(alter(&after.name, &format!("SET {}", storage_parameters(&set))));
     }
@@ -244,6 +245,57 @@ pub(super) fn create_enum(enumeration: &EnumType) -> Vec<String> {
     let mut statements = vec![format!("CREATE TYPE {name} AS ENUM ({})", values.join(", "))];
     statements.extend(enumeration.comment.iter().map(|text| comment_on("TYPE", &name, Some(text))));
     statements
+}
+
+/// RENAME TO, and SET SCHEMA.
+pub(super) fn rename(from: &ObjectName, to: &ObjectName) -> Vec<String> {
+    let mut sql = Vec::new();
+    let mut at = from.clone();
+    if from.schema != to.schema {
+        let place = to.schema.as_deref().unwrap_or("public");
+        sql.push(alter(&at, &format!("SET SCHEMA {}", ident(place))));
+        at.schema.clone_from(&to.schema);
+    }
+    if from.name != to.name {
+        sql.push(alter(&at, &format!("RENAME TO {}", ident(&to.name))));
+    }
+    sql
+}
+
+/// A type of the same name with other labels: the server has no statement that takes a label away.
+pub(super) fn replace_enum(after: &EnumType, columns: &[(ObjectName, Column)]) -> Vec<String> {
+    let old = after.name.sibling(temporary(&after.name.name));
+    let mut sql = rename_enum(&after.name, &old);
+    sql.extend(create_enum(after));
+    for (table, column) in columns {
+        let name = ident(&column.name);
+        let ty = format!("{}{}", qualified(&after.name), if column.ty.ends_with("[]") { "[]" } else { "" });
+        let text = if column.ty.ends_with("[]") { "text[]" } else { "text" };
+        let mut actions = vec![
+            format!("ALTER COLUMN {name} DROP DEFAULT"),
+            format!("ALTER COLUMN {name} TYPE {ty} USING {name}::{text}::{ty}"),
+        ];
+        let default = column.default.as_ref();
+        actions.extend(default.map(|expr| format!("ALTER COLUMN {name} SET DEFAULT {}", in_parentheses(expr))));
+        sql.push(alter(table, &actions.join(", ")));
+    }
+    sql.push(format!("DROP TYPE {}", qualified(&old)));
+    sql
+}
+
+/// ALTER TYPE .. RENAME TO, and SET SCHEMA.
+pub(super) fn rename_enum(from: &ObjectName, to: &ObjectName) -> Vec<String> {
+    let mut sql = Vec::new();
+    let mut at = from.clone();
+    if from.schema != to.schema {
+        let place = to.schema.as_deref().unwrap_or("public");
+        sql.push(format!("ALTER TYPE {} SET SCHEMA {}", qualified(&at), ident(place)));
+        at.schema.clone_from(&to.schema);
+    }
+    if from.name != to.name {
+        sql.push(format!("ALTER TYPE {} RENAME TO {}", qualified(&at), ident(&to.name)));
+    }
+    sql
 }
 
 /// ALTER TYPE .. ADD VALUE.

@@ -1,6 +1,9 @@
 //! Compatibility views: a table under the name and columns that an older version knows.
 
-use schemadiff::model::{CompatView, ObjectName, Table};
+use schemadiff::{
+    compat::VIEW_SCHEMA,
+    model::{CompatView, ObjectName, Table},
+};
 
 use super::{
     names::{ident, literal, qualified},
@@ -44,7 +47,9 @@ pub(super) fn drop(view: &CompatView) -> Vec<String> {
 
 /// The database schema that holds the views of one version and nothing else. A view beside its table is for everybody.
 fn own_schema(view: &CompatView) -> Option<&str> {
-    view.name.schema.as_deref().filter(|schema| Some(*schema) != view.table.schema.as_deref())
+    // The name of a table that has moved stands where it stood, in a schema of the user's.
+    let is_own = |schema: &&str| schema.starts_with(VIEW_SCHEMA) && Some(*schema) != view.table.schema.as_deref();
+    view.name.schema.as_deref().filter(is_own)
 }
 
 /// The database schema of a version's views. Who may use a table is said by the view on it: everybody may look into the

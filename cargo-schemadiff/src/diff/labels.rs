@@ -1,0 +1,214 @@
+//! Renaming an enumerated type or one of its labels in the model: columns and expressions follow, as they do on the servers.
+
+use schemadiff::model::{ObjectName, Schema, Shared, Table};
+
+/// Gives a type another name.
+pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
+    if let Some(mut enumeration) = schema.enums.remove(from) {
+        enumeration.name = to.clone();
+        schema.enums.insert(to.clone(), enumeration);
+    }
+    let new = spelled(to);
+    let spellings = spellings(from);
+    let keys: Vec<_> = schema.objects.values().filter(|o| o.uses_type(from)).map(|o| o.key.clone()).collect();
+    for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
+        object.follow_type(from, to, |arguments| {
+            let renamed = |argument: &str| {
+                spellings
+                    .iter()
+                    .find_map(|old| retyped(argument, old, &qualified(to), true))
+                    .unwrap_or(argument.to_owned())
+            };
+            arguments.split(", ").map(renamed).collect::<Vec<_>>().join(", ")
+        });
+        object.definition = with_relation(&object.definition, from, to);
+        for (_, ty) in &mut object.columns {
+            *ty = spellings.iter().find_map(|old| retyped(ty, old, &qualified(to), true)).unwrap_or(ty.clone());
+        }
+        schema.objects.insert(object.key.clone(), object);
+    }
+    each_text(schema, |text, is_type| {
+        for old in &spellings {
+            if let Some(changed) = retyped(text, old, &new, is_type) {
+                *text = changed;
+                return;
+            }
+        }
+    });
+}
+
+/// Gives a label another name.
+pub(crate) fn rename_label(schema: &mut Schema, name: &ObjectName, from: &str, to: &str) {
+    if let Some(label) = schema.enums.get_mut(name).and_then(|e| e.values.iter_mut().find(|label| *label == from)) {
+        to.clone_into(label);
+    }
+    let literal = |label: &str| format!("'{}'", label.replace('\'', "''"));
+    let pairs: Vec<_> = spellings(name)
+        .into_iter()
+        .map(|ty| (format!("{}::{ty}", literal(from)), format!("{}::{ty}", literal(to))))
+        .collect();
+    let relabelled = |text: &mut String| {
+        for (old, new) in &pairs {
+            if text.contains(old.as_str()) {
+                *text = text.replace(old.as_str(), new);
+            }
+        }
+    };
+    each_definition(schema, relabelled);
+    each_text(schema, |text, is_type| {
+        if !is_type {
+            relabelled(text);
+        }
+    });
+}
+
+/// Gives a sequence another name in the defaults that call it.
+pub(crate) fn rename_sequence(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
+    let quoted = |text: &str| format!("'{}'::regclass", text.replace('\'', "''"));
+    let new = quoted(&spelled(to));
+    let olds: Vec<_> = spellings(from).iter().map(|old| quoted(old)).collect();
+    let (old_full, new_full) = (quoted(&qualified(from)), quoted(&qualified(to)));
+    each_definition(schema, |text| *text = text.replace(&old_full, &new_full));
+    each_text(schema, |text, is_type| {
+        if let Some(old) = olds.iter().find(|old| !is_type && text.contains(old.as_str())) {
+            *text = text.replace(old.as_str(), &new);
+        }
+    });
+}
+
+/// The definition of something over a relation that is renamed, as the server shows it then: the relation is named with its
+/// schema, and its columns by its bare name where it has no other.
+pub(crate) fn with_relation(definition: &str, from: &ObjectName, to: &ObjectName) -> String {
+    let full = |name: &ObjectName| {
+        let schema = name.schema.as_deref().unwrap_or("public");
+        format!("{}.{}", spelled(&ObjectName::new(schema)), spelled(&ObjectName::new(name.name.clone())))
+    };
+    let bare = |name: &ObjectName| spelled(&ObjectName::new(name.name.clone()));
+    let text = exchanged(definition, &full(from), &full(to), |_, after| !after.starts_with(['.', '(']));
+    let (old, new) = (format!("{}.", bare(from)), format!("{}.", bare(to)));
+    if text == definition || old == new {
+        return text;
+    }
+    exchanged(&text, &old, &new, |before, _| !before.ends_with('.'))
+}
+
+/// The text with every `old` outside of quoted literals exchanged that stands by itself.
+fn exchanged(text: &str, old: &str, new: &str, fits: impl Fn(&str, &str) -> bool) -> String {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '"');
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(c) = rest.chars().next() {
+        if c == '\'' {
+            let end = rest[1..].find('\'').map_or(rest.len(), |at| at + 2);
+            out.push_str(&rest[..end]);
+            rest = &rest[end..];
+            continue;
+        }
+        if let Some(after) = rest.strip_prefix(old) {
+            let begins = !out.ends_with(word);
+            let ends = old.ends_with('.') || !after.starts_with(word);
+            if begins && ends && fits(&out, after) {
+                out.push_str(new);
+                rest = after;
+                continue;
+            }
+        }
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// How a server may write the name: with its database schema or without, in quotes or not.
+fn spellings(name: &ObjectName) -> Vec<String> {
+    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+    let mut all = vec![spelled(name), quoted(&name.name)];
+    let schema = name.schema.as_deref().unwrap_or("public");
+    for own in [spelled(&ObjectName::new(name.name.clone())), quoted(&name.name)] {
+        all.push(format!("{}.{own}", spelled(&ObjectName::new(schema))));
+        all.push(format!("{}.{own}", quoted(schema)));
+    }
+    // The longest first: the others are in it.
+    all.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    all.dedup();
+    all
+}
+
+/// With its database schema, as in a definition.
+fn qualified(name: &ObjectName) -> String {
+    spelled(&ObjectName { schema: Some(name.schema.clone().unwrap_or_else(|| "public".to_owned())), ..name.clone() })
+}
+
+fn spelled(name: &ObjectName) -> String {
+    let part = |text: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let bare = text.chars().all(plain) && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty();
+        if bare { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+    };
+    match &name.schema {
+        Some(schema) => format!("{}.{}", part(schema), part(&name.name)),
+        None => part(&name.name),
+    }
+}
+
+/// The text with the type's name exchanged: a whole type, or behind every cast of an expression.
+fn retyped(text: &str, old: &str, new: &str, is_type: bool) -> Option<String> {
+    if is_type {
+        let element = text.trim_end_matches("[]");
+        return (element == old).then(|| format!("{new}{}", &text[element.len()..]));
+    }
+    let cast = format!("::{old}");
+    let mut out = String::new();
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(at) = rest.find(&cast) {
+        let end = at + cast.len();
+        let ends =
+            rest[end..].chars().next().is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '_' | '$' | '.' | '"'));
+        out.push_str(&rest[..at]);
+        if ends {
+            out.push_str("::");
+            out.push_str(new);
+            changed = true;
+        } else {
+            out.push_str(&rest[at..end]);
+        }
+        rest = &rest[end..];
+    }
+    changed.then(|| out + rest)
+}
+
+/// Every type (`true`) and every expression (`false`) in which a type may be named.
+fn each_text(schema: &mut Schema, mut change: impl FnMut(&mut String, bool)) {
+    for table in schema.tables.values_mut() {
+        let mut changed = (**table).clone();
+        in_table(&mut changed, &mut change);
+        if changed != **table {
+            *table = Shared::from(changed);
+        }
+    }
+}
+
+/// Every definition. Types are named with their database schema in it.
+fn each_definition(schema: &mut Schema, change: impl Fn(&mut String)) {
+    for object in schema.objects.values_mut() {
+        let mut changed = object.definition.clone();
+        change(&mut changed);
+        if changed != object.definition {
+            object.definition = changed;
+        }
+    }
+}
+
+fn in_table(table: &mut Table, change: &mut impl FnMut(&mut String, bool)) {
+    for column in &mut table.columns {
+        change(&mut column.ty, true);
+        column.default.iter_mut().for_each(|text| change(text, false));
+        column.generated.iter_mut().for_each(|generated| change(&mut generated.expr, false));
+    }
+    table.checks.values_mut().for_each(|check| change(&mut check.expr, false));
+    for index in table.indexes.values_mut() {
+        index.parts.iter_mut().filter_map(|part| part.expr.as_mut()).for_each(|text| change(text, false));
+        index.predicate.iter_mut().for_each(|text| change(text, false));
+    }
+    table.partition_of.iter_mut().for_each(|of| change(&mut of.bound, false));
+}

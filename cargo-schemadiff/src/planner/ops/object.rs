@@ -1,0 +1,230 @@
+//! What is held by its definition: create, change, drop, rename.
+//!
+//! A new one comes in expand, as soon as there is what it needs. A change is made in place where the engine can do that, else
+//! by a drop and a creation in one transaction; what depends on it goes along (`carried`). A drop waits for the old version.
+
+use schemadiff::model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Use};
+
+use crate::{
+    diff::Change,
+    hazard,
+    planner::{
+        carried::Disturbed,
+        context::{Context, slug},
+        proto::{Proto, rank, tag},
+    },
+};
+
+pub(super) fn plan(cx: &mut Context<'_>, before: Option<&Object>, after: Option<&Object>) {
+    match (before, after) {
+        (None, Some(after)) => create(cx, after),
+        (Some(before), None) => drop(cx, before),
+        (Some(before), Some(after)) => change(cx, before, after),
+        (None, None) => {}
+    }
+}
+
+/// A step about an object, and about the table that it hangs on.
+fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object: &Object) -> Proto {
+    let id = slug(&[what, &key.kind.as_str().replace(' ', "-"), &key.path()]);
+    let owner = object.owned_by.as_ref().map(|(table, _)| table);
+    Proto::new(rank, id, title, &key.as_touched()).touching(object.table()).touching(owner)
+}
+
+fn create(cx: &mut Context<'_>, after: &Object) {
+    let made = Object { owned_by: None, ..after.clone() };
+    let mut proto = step(creation_rank(after.key.kind), "create", format!("create {}", after.key), &after.key, after)
+        .sql(cx.ddl.create_object(after))
+        .undo(cx.ddl.drop_object(after))
+        .locks(cx.ddl.object_locks(after, true))
+        .effect(move |schema: &mut Schema| put(schema, &made))
+        .tag(tag::object(&after.key.as_touched()))
+        .after_all(needs(after));
+    if matches!(after.key.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::MaterializedView) {
+        proto = proto.after(tag::ADDED);
+    }
+    cx.push(proto);
+    if let Some((table, column)) = &after.owned_by {
+        let with_owner = after.clone();
+        let title = format!("let {} belong to `{table}.{column}`", after.key);
+        let orphan = Object { owned_by: None, ..after.clone() };
+        let without = orphan.clone();
+        let owner = step(rank::CONSTRAINT, "own", title, &after.key, after)
+            .sql(cx.ddl.own_sequence(after))
+            .undo(cx.ddl.own_sequence(&orphan))
+            .locks(cx.ddl.locks("own_sequence", table, &[]))
+            .effect(move |schema: &mut Schema| {
+                put(schema, &Object { owned_by: with_owner.owned_by.clone(), ..without.clone() })
+            })
+            .after_all([
+                tag::object(&after.key.as_touched()),
+                tag::table(table),
+                tag::column(table, column),
+                tag::filled(table, column),
+            ]);
+        cx.push(owner);
+    }
+}
+
+const fn creation_rank(kind: ObjectKind) -> u8 {
+    match kind {
+        ObjectKind::Schema => rank::SCHEMA,
+        ObjectKind::Extension => rank::EXTENSION,
+        ObjectKind::Sequence | ObjectKind::Function | ObjectKind::Procedure => rank::ROUTINE,
+        _ => rank::OBJECT,
+    }
+}
+
+const fn removal_rank(kind: ObjectKind) -> u8 {
+    match kind {
+        ObjectKind::Schema => rank::REMOVE_SCHEMA,
+        ObjectKind::Extension => rank::REMOVE_EXTENSION,
+        ObjectKind::Sequence | ObjectKind::Function | ObjectKind::Procedure => rank::REMOVE_TYPE,
+        _ => rank::REMOVE,
+    }
+}
+
+fn drop(cx: &mut Context<'_>, before: &Object) {
+    let key = before.key.clone();
+    let lost = key.kind == ObjectKind::Sequence;
+    let proto = step(removal_rank(key.kind), "drop", format!("drop {key}"), &key, before)
+        .sql(cx.ddl.drop_object(before))
+        .undo(cx.ddl.create_object(before))
+        .locks(cx.ddl.object_locks(before, false))
+        .effect({
+            let key = key.clone();
+            move |schema: &mut Schema| std::mem::drop(schema.objects.remove(&key))
+        })
+        .tags(released(before, None))
+        .after(tag::released(&key.as_touched()))
+        .hazard(lost.then(|| hazard::drops_data::hazard(&key.to_string())));
+    cx.push(proto);
+}
+
+fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
+    let key = &after.key;
+    let in_place = cx.ddl.replace_object(before, after);
+    let back = cx.ddl.replace_object(after, before);
+    let anew = in_place.is_none();
+    let back_anew = back.is_none();
+    let again = |from: &Object, to: &Object| {
+        let mut sql = cx.ddl.drop_object(from);
+        sql.extend(cx.ddl.create_object(to));
+        sql.extend(before.rights.clone());
+        sql
+    };
+    let sql = in_place.unwrap_or_else(|| again(before, after));
+    let undo = back.unwrap_or_else(|| again(after, before));
+    let result = Object { rights: before.rights.clone(), ..after.clone() };
+    let shape = before.columns != after.columns && after.columns.starts_with(&before.columns);
+    let over = if key.kind == ObjectKind::MaterializedView && anew { after.key.name.clone() } else { key.name.clone() };
+    let mut proto = step(rank::OBJECT, "change", format!("change {key}"), key, after)
+        .touching(before.owned_by.as_ref().map(|(table, _)| table))
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.object_locks(before, false))
+        .locks(cx.ddl.object_locks(after, true))
+        .effect(move |schema: &mut Schema| put(schema, &result))
+        .tag(tag::object(&key.as_touched()))
+        .tags(released(before, Some(after)))
+        .after_all(needs(after))
+        .hazard(shape.then(|| cx.result_shape_hazard(&key.name)).flatten());
+    if key.kind == ObjectKind::MaterializedView && anew {
+        proto = proto.scans().hazard([hazard::rewrites_table::hazard(&over, None)]);
+    }
+    if anew {
+        proto = proto.disturbs([Disturbed::Object(key.clone())]);
+    }
+    if back_anew {
+        proto = proto.undo_disturbs(Disturbed::Object(key.clone()));
+    }
+    // What its body names may be new.
+    if matches!(key.kind, ObjectKind::Function | ObjectKind::Procedure | ObjectKind::Trigger | ObjectKind::Rule) {
+        proto = proto.after(tag::ADDED);
+    }
+    cx.push(proto);
+}
+
+/// Another name. Statements of the old version that say the old one fail, where statements name it at all.
+pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectKey, to: &ObjectKey) {
+    let Some(object) = cx.base.objects.get(to).map(|object| (**object).clone()) else { return };
+    let change = Change::RenameObject { from: from.clone(), to: to.clone() };
+    let old = crate::diff::under(&object, from);
+    let mut locks = cx.ddl.object_locks(&old, false);
+    locks.retain(|lock| object.table() != Some(&lock.relation));
+    let on_table = object.table().filter(|_| to.kind != ObjectKind::Statistics);
+    locks.extend(on_table.into_iter().flat_map(|table| cx.ddl.locks("rename_table", table, &[])));
+    let named_in: Vec<_> = match to.kind {
+        ObjectKind::Sequence => cx.base.tables.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let proto = step(rank::TYPE, "rename", format!("rename {from} to `{}`", to.path()), to, &object)
+        .touching([&from.as_touched()])
+        .touching(&named_in)
+        .sql(cx.ddl.rename_object(from, to))
+        .undo(cx.ddl.rename_object(to, from))
+        .locks(locks)
+        .effect(move |schema: &mut Schema| change.apply_to(schema))
+        .tag(tag::object(&to.as_touched()))
+        .tag(tag::TYPES)
+        .tag(renamed(to))
+        .tag(tag::released(&from.as_touched()));
+    cx.push(proto);
+}
+
+fn put(schema: &mut Schema, object: &Object) {
+    schema.objects.insert(object.key.clone(), object.clone().into());
+}
+
+fn renamed(to: &ObjectKey) -> String {
+    tag::step(&format!("rename {to}"))
+}
+
+/// What must be there before it.
+fn needs(object: &Object) -> Vec<String> {
+    let mut tags = vec![renamed(&object.key)];
+    for used in &object.uses {
+        match used {
+            Use::Column { table, column } => {
+                tags.extend([
+                    tag::table(table),
+                    tag::column(table, column),
+                    tag::filled(table, column),
+                    tag::object(table),
+                ]);
+            }
+            Use::Relation { name } => tags.extend([tag::table(name), tag::object(name)]),
+            Use::Function { name, arguments } => tags.push(tag::object(&routine(name, arguments))),
+            Use::Type { .. } => tags.push(tag::TYPES.to_owned()),
+        }
+    }
+    tags.extend(object.table().map(tag::table));
+    let own = [tag::object(&object.key.as_touched())];
+    tags.retain(|tag| !own.contains(tag));
+    tags
+}
+
+/// What is no longer needed once it is gone, or is what `after` says.
+fn released(before: &Object, after: Option<&Object>) -> Vec<String> {
+    let mut tags = Vec::new();
+    if after.is_none_or(|after| after.owned_by != before.owned_by) {
+        tags.extend(before.owned_by.iter().map(|(table, column)| tag::unused(table, column)));
+    }
+    let still = |used: &&Use| after.is_some_and(|after| after.uses.contains(*used));
+    for used in before.uses.iter().filter(|used| !still(used)) {
+        match used {
+            Use::Column { table, column } => {
+                tags.extend([tag::unused(table, column), tag::unreferenced(table), tag::released(table)]);
+            }
+            Use::Relation { name } => tags.extend([tag::unreferenced(name), tag::released(name)]),
+            Use::Function { name, arguments } => tags.push(tag::released(&routine(name, arguments))),
+            Use::Type { .. } => tags.push(tag::TYPES_FREE.to_owned()),
+        }
+    }
+    tags
+}
+
+fn routine(name: &ObjectName, arguments: &str) -> ObjectName {
+    let key = ObjectKey { arguments: Some(arguments.to_owned()), ..ObjectKey::new(ObjectKind::Function, name.clone()) };
+    key.as_touched()
+}

@@ -1,0 +1,134 @@
+//! Views, functions, triggers and the like in the copy of the current schema.
+
+use std::collections::BTreeSet;
+
+use schemadiff::{
+    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Use},
+    plan::Plan,
+};
+
+use super::seed::words;
+use crate::{
+    Result,
+    dialect::{Connection, Ddl},
+    diff::goes_with,
+    planner::in_order,
+};
+
+/// The objects that the plan's steps speak of.
+pub(super) fn spoken_of(plan: &Plan) -> BTreeSet<ObjectKey> {
+    let keys = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
+        Delta::Object { key, .. } => Some(key.clone()),
+        _ => None,
+    });
+    keys.collect()
+}
+
+/// The objects that the proof needs: those that the plan speaks of, those that depend on its tables, and all that these need;
+/// tables that they need join the others.
+pub(super) fn concerned(plan: &Plan, current: &Schema, tables: &mut BTreeSet<ObjectName>) -> BTreeSet<ObjectKey> {
+    let mut keys = spoken_of(plan);
+    let at_hand = |kind| matches!(kind, ObjectKind::Schema | ObjectKind::Sequence);
+    keys.extend(current.objects.keys().filter(|key| at_hand(key.kind)).cloned());
+    let on_tables = |object: &&Shared<Object>| {
+        tables.iter().any(|table| object.uses_relation(table) || goes_with(object) == Some(table))
+    };
+    keys.extend(current.objects.values().filter(on_tables).map(|object| object.key.clone()));
+    let coming = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
+        Delta::Object { after, .. } => after.as_ref(),
+        _ => None,
+    });
+    let coming: Vec<&Shared<Object>> = coming.collect();
+    loop {
+        let mut more = BTreeSet::new();
+        for object in keys.iter().filter_map(|key| current.objects.get(key)).chain(coming.iter().copied()) {
+            let needed = current.objects.keys().filter(|key| object.uses_object(key));
+            let dependent = current.objects.values().filter(|other| other.uses_object(&object.key));
+            more.extend(needed.cloned());
+            more.extend(dependent.map(|other| other.key.clone()));
+            for used in &object.uses {
+                if let Use::Column { table: name, .. } | Use::Relation { name } = used
+                    && current.tables.contains_key(name)
+                {
+                    tables.insert(name.clone());
+                }
+            }
+            tables.extend(object.table().filter(|table| current.tables.contains_key(table)).cloned());
+            let owner = object.owned_by.iter().map(|(table, _)| table);
+            tables.extend(owner.filter(|table| current.tables.contains_key(*table)).cloned());
+        }
+        super::with_references(current, tables);
+        if more.is_subset(&keys) {
+            return keys;
+        }
+        keys.extend(more);
+    }
+}
+
+/// What the scratch database brought with it, and the plan or the copy is to make.
+pub(super) fn out_of_the_way(ddl: &dyn Ddl, start: &Schema, plan: &Plan) -> Vec<String> {
+    let made = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
+        Delta::Object { before: None, after: Some(object), .. } => Some(object),
+        _ => None,
+    });
+    let brought = |kind| matches!(kind, ObjectKind::Function | ObjectKind::Procedure | ObjectKind::Extension);
+    let comes = |object: &&Shared<Object>| {
+        object.key.kind == ObjectKind::Schema && !start.objects.contains_key(&object.key) || brought(object.key.kind)
+    };
+    let there = start.objects.values().filter(|object| brought(object.key.kind));
+    let objects = made.filter(comes).chain(there);
+    objects.flat_map(|object| ddl.clear_object(object)).collect()
+}
+
+/// Those that tables may need, and those that may need tables, each in the order of their making.
+pub(super) fn before_and_after_tables(start: &Schema) -> (Vec<Shared<Object>>, Vec<Shared<Object>>) {
+    let rank = |object: &Shared<Object>| match object.key.kind {
+        ObjectKind::Schema => 0,
+        ObjectKind::Extension => 1,
+        ObjectKind::Sequence => 2,
+        _ => 3,
+    };
+    let mut objects: Vec<_> = start.objects.values().cloned().collect();
+    objects.sort_by_key(rank);
+    let is_first = |object: &Shared<Object>| {
+        let needs_relation = object.uses.iter().any(|used| matches!(used, Use::Column { .. } | Use::Relation { .. }));
+        match object.key.kind {
+            ObjectKind::Schema | ObjectKind::Extension | ObjectKind::Sequence => true,
+            ObjectKind::Function | ObjectKind::Procedure => !needs_relation,
+            _ => false,
+        }
+    };
+    let (first, last): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_first);
+    (in_order(first), in_order(last))
+}
+
+/// Makes them. Without one that the plan speaks of there is no proof; another one is remarked on.
+pub(super) async fn make(
+    scratch: &mut Connection,
+    ddl: &dyn Ddl,
+    plan: &Plan,
+    objects: &[Shared<Object>],
+) -> Result<Vec<String>> {
+    let needed = spoken_of(plan);
+    let mut remarks = Vec::new();
+    for object in objects {
+        let mut sql = vec!["BEGIN".to_owned()];
+        if object.key.kind == ObjectKind::Schema {
+            sql.extend(ddl.create_schema(&object.key.name.name));
+            let comment = ddl.create_object(object);
+            sql.extend(comment.into_iter().skip(1));
+        } else {
+            sql.extend(ddl.create_object(object));
+        }
+        sql.push("COMMIT".to_owned());
+        if let Err(error) = scratch.run(&sql).await {
+            // What is reported is why, not how the transaction ended.
+            let _ = scratch.run(&["ROLLBACK".to_owned()]).await;
+            if needed.contains(&object.key) {
+                return Err(super::cannot_copy(error));
+            }
+            remarks.push(format!("{} could not be copied into the scratch database: {}", object.key, words(error)));
+        }
+    }
+    Ok(remarks)
+}

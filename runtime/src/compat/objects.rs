@@ -1,0 +1,44 @@
+//! What a version needs of views, functions, sequences and the like.
+
+use super::Reason;
+use crate::model::{Object, ObjectKind, Schema};
+
+/// What is missing, or is not as the version knows it, of the objects that it names. What only hangs on a table (a trigger, a
+/// policy) is missed too: the version's writes rely on it.
+pub(super) fn missing(state: &Schema, code: &Schema, reasons: &mut Vec<Reason>) {
+    for (key, declared) in &code.objects {
+        match state.objects.get(key) {
+            None if is_missed(declared) => reasons.push(Reason::NoObject { object: key.to_string() }),
+            None => {}
+            Some(actual) => reasons.extend(other_columns(declared, actual)),
+        }
+    }
+}
+
+/// Storage, statistics and what is known of them only make statements faster or slower. A table may be without a policy's
+/// being in force for code that lives with fewer rows.
+fn is_missed(object: &Object) -> bool {
+    !matches!(object.key.kind, ObjectKind::Statistics | ObjectKind::ColumnSettings | ObjectKind::RowSecurity)
+}
+
+/// A column of a view that is not there, or has another type.
+fn other_columns(declared: &Object, actual: &Object) -> Option<Reason> {
+    if !matches!(declared.key.kind, ObjectKind::View | ObjectKind::MaterializedView) {
+        return None;
+    }
+    let has = |column: &(String, String)| actual.columns.contains(column);
+    let lacks = declared.columns.iter().find(|column| !has(column))?;
+    let (object, column) = (declared.key.to_string(), lacks.0.clone());
+    Some(Reason::OtherObject { object, column })
+}
+
+/// What comes up that hides rows from a version, or refuses what it writes: policies that are put in force.
+pub(super) fn restrictions(before: &Schema, after: &Schema, code: &Schema, reasons: &mut Vec<Reason>) {
+    for (key, _) in after.objects.iter().filter(|(key, _)| key.kind == ObjectKind::RowSecurity) {
+        let Some(table) = key.of.as_ref().filter(|table| code.tables.contains_key(*table)) else { continue };
+        if !before.objects.contains_key(key) && !code.objects.contains_key(key) {
+            let constraint = ObjectKind::RowSecurity.as_str().to_owned();
+            reasons.push(Reason::Constrained { table: table.clone(), constraint });
+        }
+    }
+}
