@@ -104,7 +104,8 @@ fn index(column: &str) -> Index {
 fn everything_may_go(schema: &Schema) -> DiffOptions {
     let tables = schema.tables.keys().map(ToString::to_string);
     let columns = schema.tables.values().flat_map(|t| t.columns.iter().map(|c| column_name(&t.name, &c.name)));
-    DiffOptions { allowed_drops: tables.chain(columns).collect(), ..DiffOptions::default() }
+    let labels = schema.enums.values().flat_map(|e| e.values.iter().map(|label| column_name(&e.name, label)));
+    DiffOptions { allowed_drops: tables.chain(columns).chain(labels).collect(), ..DiffOptions::default() }
 }
 
 proptest! {

@@ -11,8 +11,8 @@ mod connection;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey, ObjectName, Opaque,
-        PartitionBy, PrimaryKey, Schema, Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
+        ObjectName, Opaque, PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };

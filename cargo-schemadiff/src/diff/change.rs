@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use schemadiff::model::{
-    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectKind, ObjectName, PrimaryKey,
-    Schema, Shared, Sync, Table, TableOptions, Unique,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectKind,
+    ObjectName, PrimaryKey, Schema, Shared, Sync, Table, TableOptions, Unique,
 };
 
 use super::{hints::column_name, labels, objects};

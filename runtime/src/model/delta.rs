@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectKind, ObjectName, PrimaryKey,
-    Schema, Shared, Sync, Table, TableOptions, Unique,
-    Sync, Table, TableOptions, Unique,
+    Check, Column, CompatView, Domain, EnumType, Exclusion, ForeignKey, Index, Object, ObjectKey, ObjectName,
+    PrimaryKey, Schema, Shared, Sync, Table, TableOptions, Unique,
 };
 
 /// One part of a schema before and after a step; `None` is "not there".

@@ -20,8 +20,8 @@ mod volatility;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey, ObjectName, PrimaryKey,
-        Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
+        ObjectName, PrimaryKey, Table, Unique,
     },
     plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
 };

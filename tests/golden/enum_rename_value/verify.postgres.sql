@@ -1,0 +1,1 @@
+SELECT (m = 'fine')::text FROM t

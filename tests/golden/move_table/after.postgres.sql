@@ -1,0 +1,3 @@
+CREATE SCHEMA app;
+CREATE TABLE app.t (id serial PRIMARY KEY, a text);
+CREATE TABLE u (id int PRIMARY KEY, t_id int REFERENCES app.t);

@@ -1,0 +1,1 @@
+SELECT (sum(b) = 2)::text FROM w
