@@ -3,7 +3,10 @@
 //! A new one comes in expand, as soon as there is what it needs. A change is made in place where the engine can do that, else
 //! by a drop and a creation in one transaction; what depends on it goes along (`carried`). A drop waits for the old version.
 
-use schemadiff::model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Use};
+use schemadiff::{
+    model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
+    plan::Lock,
+};
 
 use crate::{
     diff::Change,
@@ -52,7 +55,7 @@ fn create(cx: &mut Context<'_>, after: &Object) {
         let owner = step(rank::CONSTRAINT, "own", title, &after.key, after)
             .sql(cx.ddl.own_sequence(after))
             .undo(cx.ddl.own_sequence(&orphan))
-            .locks(cx.ddl.locks("own_sequence", table, &[]))
+            .locks(cx.ddl.locks("own_sequence", &after.key.name, &[]))
             .effect(move |schema: &mut Schema| {
                 put(schema, &Object { owned_by: with_owner.owned_by.clone(), ..without.clone() })
             })
@@ -122,8 +125,7 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         .touching(before.owned_by.as_ref().map(|(table, _)| table))
         .sql(sql)
         .undo(undo)
-        .locks(cx.ddl.object_locks(before, false))
-        .locks(cx.ddl.object_locks(after, true))
+        .locks(change_locks(cx, before, after))
         .effect(move |schema: &mut Schema| put(schema, &result))
         .tag(tag::object(&key.as_touched()))
         .tags(released(before, Some(after)))
@@ -143,6 +145,16 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         proto = proto.after(tag::ADDED);
     }
     cx.push(proto);
+}
+
+/// A sequence is altered while others take numbers from it; everything else is replaced.
+fn change_locks(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<Lock> {
+    if after.key.kind == ObjectKind::Sequence {
+        return cx.ddl.locks("alter_sequence", &after.key.name, &[]);
+    }
+    let mut locks = cx.ddl.object_locks(before, false);
+    locks.extend(cx.ddl.object_locks(after, true));
+    locks
 }
 
 /// Another name. Statements of the old version that say the old one fail, where statements name it at all.

@@ -46,6 +46,7 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         "each_partition" => (Some(ACCESS_EXCLUSIVE), None),
         "add_foreign_key_each" => (Some(SHARE_ROW_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
         "add_foreign_key" => (Some(SHARE_ROW_EXCLUSIVE), Some(SHARE_ROW_EXCLUSIVE)),
+        "own_sequence" | "alter_sequence" => (Some(SHARE_ROW_EXCLUSIVE), None),
         "create_sync" => (Some(SHARE_ROW_EXCLUSIVE), None),
         "validate" => (Some(SHARE_UPDATE_EXCLUSIVE), Some(ROW_SHARE)),
         "create_index" => (Some(SHARE), None),
