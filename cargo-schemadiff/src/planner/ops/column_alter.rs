@@ -2,7 +2,7 @@
 //! of its own. Where the engine alters nothing in place, one rebuild brings all of it.
 
 use schemadiff::{
-    model::{Column, ObjectName, Sync, Table},
+    model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Sync, Table},
     plan::Envelope,
 };
 
@@ -211,6 +211,9 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
 }
 
 fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    if let Some(sequence) = kept_sequence(cx, table, before) {
+        return released(cx, table, after, sequence);
+    }
     let id = slug(&["identity", &table.to_string(), &after.name]);
     let title = format!("change how `{table}.{}` is numbered", after.name);
     // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
@@ -225,6 +228,53 @@ fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &C
         }))
         .after(tag::filled(table, &after.name));
     let step = Proto { undo: Some(cx.ddl.alter_identity(table, after, before)), ..step };
+    cx.push(step);
+}
+
+/// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
+pub(super) fn kept_sequence(cx: &Context<'_>, table: &ObjectName, before: &Column) -> Option<Object> {
+    let identity = before.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
+    let after = cx.after(table)?.column(&before.name).filter(|after| after.identity.is_none())?;
+    let default = || cx.ddl.default_name(&table.name, &[&after.name], "seq");
+    let name = table.sibling(identity.sequence.clone().unwrap_or_else(default));
+    let key = ObjectKey::new(ObjectKind::Sequence, name);
+    cx.request
+        .desired
+        .objects
+        .get(&key)
+        .filter(|_| !cx.base.objects.contains_key(&key))
+        .map(|object| (**object).clone())
+}
+
+fn released(cx: &mut Context<'_>, table: &ObjectName, after: &Column, sequence: Object) {
+    let as_it_is = Object {
+        owned_by: Some((table.clone(), after.name.clone())),
+        definition: String::new(),
+        comment: None,
+        ..sequence.clone()
+    };
+    let mut sql = cx.ddl.alter_default(table, &after.name, after.default.as_deref());
+    sql.extend(cx.ddl.replace_object(&as_it_is, &sequence).into_iter().flatten());
+    let (name, default) = (after.name.clone(), after.default.clone());
+    let id = slug(&["identity", &table.to_string(), &after.name]);
+    let step = Proto::new(rank::CONSTRAINT, id, format!("`{table}.{}` no longer takes numbers", after.name), table)
+        .touching([&sequence.key.as_touched()])
+        .sql(sql)
+        .no_undo()
+        .locks(cx.ddl.locks("alter_default", table, &[]))
+        .locks(cx.ddl.locks("alter_sequence", &sequence.key.name, &[]))
+        .tag(tag::object(&sequence.key.as_touched()))
+        .after(tag::filled(table, &after.name))
+        .effect({
+            let table = table.clone();
+            move |schema: &mut schemadiff::model::Schema| {
+                if let Some(column) = schema.tables.get_mut(&table).and_then(|t| t.column_mut(&name)) {
+                    column.identity = None;
+                    column.default.clone_from(&default);
+                }
+                schema.objects.insert(sequence.key.clone(), sequence.clone().into());
+            }
+        });
     cx.push(step);
 }
 

@@ -8,6 +8,7 @@ use schemadiff::{
     plan::Lock,
 };
 
+use super::column_alter;
 use crate::{
     diff::Change,
     hazard,
@@ -34,7 +35,19 @@ fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object: &Object) -
     Proto::new(rank, id, title, &key.as_touched()).touching(object.table()).touching(owner)
 }
 
+/// Whether a sequence is there already and numbers a column, which is then what changes.
+fn is_released(cx: &Context<'_>, sequence: &Object) -> bool {
+    sequence.key.kind == ObjectKind::Sequence
+        && cx.base.tables.values().any(|table| {
+            let is_it = |column| column_alter::kept_sequence(cx, &table.name, column);
+            table.columns.iter().any(|column| is_it(column).is_some_and(|kept| kept.key == sequence.key))
+        })
+}
+
 fn create(cx: &mut Context<'_>, after: &Object) {
+    if is_released(cx, after) {
+        return;
+    }
     let made = Object { owned_by: None, ..after.clone() };
     let mut proto = step(creation_rank(after.key.kind), "create", format!("create {}", after.key), &after.key, after)
         .sql(cx.ddl.create_object(after))
