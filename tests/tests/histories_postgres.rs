@@ -13,28 +13,10 @@ use cargo_schemadiff::dialect::{Connection, Ddl, Scope, postgres::Postgres as Re
 use schemadiff::model::{ObjectKind, ObjectName, Schema};
 use schemadiff_tests::{
     engine::Postgres,
-    histories::{self, State},
+    histories::{self, State, reference::RESET},
 };
 
 const DDL: Renderer = Renderer::new(150_000);
-
-/// Empties a database but keeps its extensions, which take longest to make.
-const RESET: &str = "DO $$
-DECLARE command text;
-BEGIN
-  FOREACH command IN ARRAY ARRAY(
-    SELECT format('DROP TABLE IF EXISTS %s CASCADE', c.oid::regclass) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-      WHERE relkind IN ('r', 'p') AND nspname !~ '^(pg_|information_schema)'
-    UNION ALL SELECT format('DROP SEQUENCE IF EXISTS %s CASCADE', c.oid::regclass) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-      WHERE relkind = 'S' AND nspname !~ '^(pg_|information_schema)'
-    UNION ALL SELECT format('DROP TYPE IF EXISTS %s CASCADE', t.oid::regtype) FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
-      LEFT JOIN pg_class c ON c.oid = typrelid
-      WHERE (typtype = 'e' OR typtype = 'c' AND relkind = 'c') AND nspname !~ '^(pg_|information_schema)'
-        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = t.oid AND deptype = 'e')
-    UNION ALL SELECT format('DROP FUNCTION IF EXISTS %s CASCADE', p.oid::regprocedure) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
-      WHERE nspname !~ '^(pg_|information_schema)' AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e'))
-  LOOP EXECUTE command; END LOOP;
-END $$";
 
 /// What the server says about every table, line by line: `schema.table` and the line.
 const LINES: &str = r"SELECT string_agg(tbl || E'\x1f' || line, E'\x1e') FROM (

@@ -239,8 +239,8 @@ pub trait Ddl: Send + Sync {
     /// Renames.
     fn rename_column(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
     /// Changes the type in place, from `from` (and the collation, when `column` has one). A text that is too long for the new
-    /// type is refused, never cut off.
-    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column) -> Vec<String>;
+    /// type is refused, never cut off. `using` is an expression over the row that gives the values instead of a cast.
+    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String>;
     /// Sets (`Some`) or drops (`None`) the default.
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
     /// Sets or drops NOT NULL.

@@ -83,7 +83,7 @@ fn postgres(ty: &str, base: &str, room: Option<usize>, seq: u64) -> Option<Strin
         "bit varying" => format!("{:b}", seq % 2),
         "point" => format!("({},{})", seq % 100, seq % 100),
         "xml" => format!("<n>{seq}</n>"),
-        "tsvector" => format!("word{seq}"),
+        "tsvector" => format!("'word{seq}'"),
         "ltree" => format!("top.n{seq}"),
         "oid" => seq.to_string(),
         _ if base.ends_with("range") => "empty".to_owned(),

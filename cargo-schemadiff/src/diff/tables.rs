@@ -137,24 +137,35 @@ fn columns(
     questions: &mut Questions<'_>,
     changes: &mut Vec<Change>,
 ) -> Result<()> {
+    let table_name = after.name.clone();
     let mut taken = BTreeSet::new();
     let mut added = Vec::new();
-    let hint = |column: &Column| hints.renamed_columns.get(&(after.name.clone(), column.name.clone()));
+    let mut renamed = Vec::new();
+    let hint = |column: &Column| {
+        let hint = hints.renamed_columns.get(&(after.name.clone(), column.name.clone()));
+        hint.filter(|_| !is_renamed(before, after, hints, &column.name, after.columns.len()))
+    };
     let backfill = |column: &Column| hints.backfills.get(&(after.name.clone(), column.name.clone())).cloned();
+    // A column that gives its name away, to another one that takes it.
+    let leaves = |name: &str| after.columns.iter().any(|c| hint(c).is_some_and(|old| old == name));
+    let arrives = |name: &str| {
+        let from = after.column(name).and_then(hint);
+        from.is_some_and(|old| before.column(old).is_some())
+    };
     for column in &after.columns {
         let old = hint(column).and_then(|old| before.column(old));
         match (old, before.column(&column.name)) {
-            (Some(old), Some(_)) => {
+            (Some(old), Some(_)) if !leaves(&column.name) => {
                 let full = |name: &str| column_name(&after.name, name);
                 return Err(both_exist(&full(&old.name), &full(&column.name)));
             }
-            (Some(old), None) => {
-                if after.column(&old.name).is_some() || !taken.insert(old.name.clone()) {
+            (Some(old), _) => {
+                let stays = after.column(&old.name).is_some() && !arrives(&old.name);
+                if stays || !taken.insert(old.name.clone()) {
                     let full = |name: &str| column_name(&after.name, name);
                     return Err(both_exist(&full(&old.name), &full(&column.name)));
                 }
-                let (table, before, after) = (after.name.clone(), old.clone(), column.clone());
-                changes.push(Change::RenameColumn { table, before, after });
+                renamed.push((old, column));
             }
             (None, Some(old)) if old != column => changes.push(Change::AlterColumn {
                 table: after.name.clone(),
@@ -165,6 +176,10 @@ fn columns(
             (None, Some(_)) => {}
             (None, None) => added.push(column),
         }
+    }
+    for (before, after) in in_turn(&table_name, renamed)? {
+        let (table, before, after) = (table_name.clone(), before.clone(), after.clone());
+        changes.push(Change::RenameColumn { table, before, after });
     }
     let gone = |c: &&Column| after.column(&c.name).is_none() && !taken.contains(&c.name);
     let dropped: Vec<_> = before.columns.iter().filter(gone).collect();
@@ -179,6 +194,38 @@ fn columns(
         dropped.into_iter().map(|column| Change::DropColumn { table: after.name.clone(), column: column.clone() }),
     );
     Ok(())
+}
+
+/// Whether the rename of a column is done. That it is there does not say so when its old name is there too, but that name may
+/// have been taken over by the next column of a chain.
+fn is_renamed(before: &Table, after: &Table, hints: &Hints, column: &str, depth: usize) -> bool {
+    let Some(old) = hints.renamed_columns.get(&(after.name.clone(), column.to_owned())) else { return false };
+    if before.column(old).is_none() {
+        return true;
+    }
+    let both = before.column(column).is_some() && after.column(old).is_some();
+    both && depth > 0 && is_renamed(before, after, hints, old, depth - 1)
+}
+
+/// Renames in an order in which every new name is free when it is its turn.
+fn in_turn<'c>(
+    table: &ObjectName,
+    mut renames: Vec<(&'c Column, &'c Column)>,
+) -> Result<Vec<(&'c Column, &'c Column)>> {
+    let mut ordered = Vec::new();
+    while !renames.is_empty() {
+        let is_free = |(_, to): &(&Column, &Column)| !renames.iter().any(|(from, _)| from.name == to.name);
+        match renames.iter().position(is_free) {
+            Some(at) => ordered.push(renames.remove(at)),
+            None => {
+                let (from, to) = renames[0];
+                return Err(both_exist(&column_name(table, &from.name), &column_name(table, &to.name))
+                    .cause("the columns exchange their names: at no moment would one of them be free")
+                    .help("give one of them a third name in a migration before this one"));
+            }
+        }
+    }
+    Ok(ordered)
 }
 
 /// A difference between two maps of named parts.

@@ -132,6 +132,9 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
         return Some(Origin { expr, column: None, nullable: true, target });
     };
     let ident = cx.ddl.ident(old);
+    if let Some(expr) = ops::conversion(before, &target, backfill.map(String::as_str)) {
+        return Some(Origin { expr: format!("({expr})"), column: None, nullable: true, target });
+    }
     let converts = before.ty != target.ty && cx.ddl.type_change(&before.ty, &target.ty) == TypeChange::Rewrite;
     let value = if converts { cx.ddl.cast(&ident, &target.ty) } else { ident };
     let (expr, filled) = match backfill {
@@ -329,8 +332,11 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     if before.nullable && !after.nullable && !cx.caps.not_valid {
         dangers.extend(missing(cx, table, name));
     }
+    let backfill = cx.request.hints.backfills.get(&(table.clone(), name.to_owned()));
+    let converted = ops::conversion(&there, after, backfill.map(String::as_str)).is_some();
     if after.ty != there.ty
         && after.generated.is_none()
+        && !converted
         && let Some(current) = current(cx, table)
         && let Some(condition) = cx.ddl.cannot_convert(&cx.ddl.ident(name), &there.ty, &after.ty)
     {

@@ -144,8 +144,10 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
             tables.extend(current.tables.values().filter(uses).map(|table| table.name.clone()));
         }
         if let Delta::Table { before, after, .. } = delta {
-            let places = [before, after].into_iter().flatten().filter_map(|table| table.partition_of.as_ref());
-            tables.extend(places.map(|of| of.parent.clone()));
+            let sides = || [before, after].into_iter().flatten();
+            tables.extend(sides().filter_map(|table| table.partition_of.as_ref()).map(|of| of.parent.clone()));
+            // Where foreign keys are part of a table, they come and go with it.
+            tables.extend(sides().flat_map(|table| table.foreign_keys.values()).map(|key| key.ref_table.clone()));
         }
     };
     plan.steps.iter().flat_map(|s| &s.effects).for_each(&mut add_references);

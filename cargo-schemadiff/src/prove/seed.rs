@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemadiff::model::{Check, Column, ForeignKey, ObjectName, Schema, Table, expr};
+use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Table, expr};
 
 use crate::{
     Error, Result,
@@ -75,6 +75,44 @@ pub async fn seed(
         }
     }
     seeded
+}
+
+/// The start with the keys and checks of the end, as far as its columns and tables are there already: rows that
+/// fit both are those on which the whole plan can be carried out.
+#[must_use]
+pub fn fitting(start: &Schema, end: &Schema) -> Schema {
+    let mut fitting = start.clone();
+    for after in end.tables.values() {
+        let Some(before) = start.table(&after.name) else { continue };
+        let has = |table: &Table, columns: &[String]| columns.iter().all(|c| table.column(c).is_some());
+        let mut table = before.clone();
+        for (name, key) in after.foreign_keys.iter().filter(|(_, key)| has(before, &key.columns)) {
+            let there = start.table(&key.ref_table).is_some_and(|parent| has(parent, &key.ref_columns));
+            if there && !before.foreign_keys.values().any(|k| k.columns == key.columns && k.ref_table == key.ref_table)
+            {
+                table.foreign_keys.insert(format!("{name} at the end"), key.clone());
+            }
+        }
+        for (name, unique) in after.uniques.iter().filter(|(_, unique)| has(before, &unique.columns)) {
+            table.uniques.insert(format!("{name} at the end"), unique.clone());
+        }
+        let plain = |index: &Index| index.parts.iter().map(|p| p.column.clone()).collect::<Option<Vec<_>>>();
+        let unique = |index: &&Index| index.unique && plain(index).is_some_and(|columns| has(before, &columns));
+        for (name, index) in after.indexes.iter().filter(|(_, index)| unique(index)) {
+            table.indexes.insert(format!("{name} at the end"), index.clone());
+        }
+        // A check that lists what fits: nothing that is made up without it would. One that uses a column of the end alone says
+        // nothing of the rows at the start.
+        let lists = |check: &Check| check.expr.contains("ANY (ARRAY[") || check.expr.to_uppercase().contains(" IN (");
+        let is_new = |c: &&Column| before.column(&c.name).is_none();
+        for (name, check) in &after.checks {
+            if lists(check) && !after.columns.iter().filter(is_new).any(|c| expr::mentions(&check.expr, &c.name)) {
+                table.checks.insert(format!("{name} at the end"), check.clone());
+            }
+        }
+        fitting.tables.insert(after.name.clone(), table.into());
+    }
+    fitting
 }
 
 /// The schema with partitions as whole tables, whose bounds are among the checks: what they mention are values that fit.
@@ -284,7 +322,8 @@ impl Maker<'_> {
         if column.nullable && omit_now && (self.may_be_null)(&self.table.name, &column.name) {
             return Cell::Sql("NULL".to_owned());
         }
-        if column.default.is_some() && omit_now {
+        // What all rows share cannot be unique.
+        if column.default.is_some() && omit_now && !self.is_alone_in_a_key(std::slice::from_ref(&column.name)) {
             return Cell::LeftOut;
         }
         let value = self.value(column, seq, attempt as u64, at as u64);
@@ -319,6 +358,18 @@ impl Maker<'_> {
     fn is_limited(&self, column: &Column) -> bool {
         let known = || self.labels(column).is_some() || knows(self.ddl.dialect(), column);
         self.table.checks.values().any(|check| expr::mentions(&check.expr, &column.name)) || !known()
+    }
+
+    /// Whether no two rows may have the same values in just these columns.
+    fn is_alone_in_a_key(&self, columns: &[String]) -> bool {
+        let same = |key: &[String]| key.iter().all(|c| columns.contains(c)) && !key.is_empty();
+        let in_index = |index: &Index| {
+            let key: Option<Vec<String>> = index.parts.iter().map(|part| part.column.clone()).collect();
+            index.unique && key.is_some_and(|key| same(&key))
+        };
+        self.table.primary_key.as_ref().is_some_and(|key| same(&key.columns))
+            || self.table.uniques.values().any(|unique| same(&unique.columns))
+            || self.table.indexes.values().any(in_index)
     }
 
     fn limited(&self) -> impl Iterator<Item = &Column> {

@@ -1,6 +1,9 @@
 //! Real schema histories: states of real services, and the statements that build them from their facts.
 
+pub mod intent;
+pub mod reference;
 mod sql;
+pub mod transition;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +24,9 @@ pub struct State {
     pub id: String,
     /// What the migration changed; `column.rename` and `table.rename` are the intents that two states cannot show.
     pub changes: Vec<ChangeFacts>,
+    /// How many views, functions and triggers it changed.
+    #[serde(default)]
+    pub opaque_changes: u32,
     /// Tables.
     pub tables: BTreeMap<String, TableFacts>,
     /// Columns by table and name.

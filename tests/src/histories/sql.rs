@@ -229,9 +229,18 @@ impl State {
 
     /// The foreign keys of one table.
     pub fn create_foreign_keys(&self, table: &str) -> Vec<String> {
+        self.create_those(table, |_| true)
+    }
+
+    /// The foreign keys of one table to some others.
+    pub fn create_foreign_keys_to(&self, table: &str, others: &BTreeSet<String>) -> Vec<String> {
+        self.create_those(table, |facts| facts.parent().is_some_and(|parent| others.contains(&parent)))
+    }
+
+    fn create_those(&self, table: &str, which: impl Fn(&ConstraintFacts) -> bool) -> Vec<String> {
         let name = quoted(table);
         let mut sql = Vec::new();
-        for (constraint, facts) in self.own_constraints(table).filter(|(_, c)| c.kind == "f") {
+        for (constraint, facts) in self.own_constraints(table).filter(|(_, c)| c.kind == "f" && which(c)) {
             sql.push(format!("ALTER TABLE {name} ADD CONSTRAINT {} {}", ident(constraint), facts.def));
             sql.extend(comment(&format!("CONSTRAINT {} ON {name}", ident(constraint)), facts.comment.as_deref()));
         }

@@ -194,6 +194,7 @@ impl Case {
             tables: hints.renamed_tables.into_iter().map(|(new, old)| (old, new)).collect(),
             columns: hints.renamed_columns.into_iter().map(|((table, new), old)| ((table, old), new)).collect(),
             derivations: self.derivations.iter().map(|(c, d)| (path(c), Arc::clone(d))).collect(),
+            uncompared: Default::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ use std::{
 use cargo_schemadiff::dialect::{Connection, Scope};
 use schemadiff::{
     compat::{Reason, serves, view_schema},
-    model::{Fingerprint, Schema, between},
+    model::{Fingerprint, ObjectName, Schema, Table, between},
     plan::{PLAN_FORMAT, Phase, Plan},
 };
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -65,6 +65,11 @@ pub struct Scenario {
     /// Whether connections enter through the hook, the old version's as [`PARENT`] of [`APP`] and the new one's as the
     /// plan's. The old version then also sends statements with a star.
     pub hook: bool,
+    /// The new version keeps to what the plan's hazards say: no ON CONFLICT on a key that is not there yet (H011), no NULL
+    /// where the old version's column takes none (H010).
+    pub cautious: bool,
+    /// Passes of every worker over its tables after each step.
+    pub rounds: u64,
 }
 
 impl Scenario {
@@ -81,6 +86,8 @@ impl Scenario {
             abort_everywhere: false,
             compare_with_server: false,
             hook: false,
+            cautious: false,
+            rounds: ROUNDS,
         }
     }
 
@@ -145,7 +152,7 @@ impl Report {
 }
 
 const PAIRS: usize = 3;
-/// Passes of every worker over its tables after each step.
+/// See [`Scenario::rounds`].
 const ROUNDS: u64 = 25;
 /// The same on the way to an abort and back, which is gone many times.
 const ROUNDS_OF_ABORTS: u64 = 6;
@@ -155,6 +162,13 @@ struct Team {
     rounds: Vec<Arc<AtomicU64>>,
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Team {
+    /// A run that ends in a panic must not leave its load behind.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A run.
@@ -210,7 +224,7 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     if scenario.abort_everywhere {
         run.load_rounds = ROUNDS_OF_ABORTS;
         run.aborts().await;
-        run.load_rounds = ROUNDS;
+        run.load_rounds = scenario.rounds;
     }
     run.both_from_the_start().await;
     let mut execution = run.execution();
@@ -224,11 +238,43 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     run.finish(&[Version::New]).await
 }
 
+/// Columns of the new version that may be NULL, and not for the old one.
+fn never_null_yet(new: &View) -> Vec<String> {
+    let of_old =
+        |shared: &ObjectName| new.other.tables.values().find(|t| new.mapping.table(Version::Old, &t.name) == *shared);
+    let refuses = |shared: &ObjectName, column: &str| {
+        let mut columns = of_old(shared).into_iter().flat_map(|t| &t.columns);
+        columns.any(|c| !c.nullable && new.mapping.column(Version::Old, shared, &c.name) == column)
+    };
+    let tables = new.schema.tables.values();
+    let columns = tables.flat_map(|t| t.columns.iter().filter(|c| c.nullable && refuses(&t.name, &c.name)));
+    columns.map(|c| c.name.clone()).collect()
+}
+
+/// Whether the primary key is over other columns than in the old version.
+fn has_another_key(new: &View, table: &Table) -> bool {
+    let key_of = |version, t: &Table| -> Vec<String> {
+        let key = t.primary_key.iter().flat_map(|key| &key.columns);
+        key.map(|c| new.mapping.column(version, &table.name, c)).collect()
+    };
+    let was = new.other.tables.values().find(|t| new.mapping.table(Version::Old, &t.name) == table.name);
+    was.is_some_and(|was| key_of(Version::Old, was) != key_of(Version::New, table))
+}
+
 impl<'a> Run<'a> {
     async fn new(db: &'a TestDatabase, scenario: &'a Scenario) -> Self {
         let views = View::both(&scenario.old, &scenario.new, &scenario.mapping).map(Arc::new);
-        let statements = [&scenario.old, &scenario.new]
-            .map(|schema| Arc::new(Statements::of(db.dialect, schema, &scenario.always_written)));
+        let kept = if scenario.cautious { never_null_yet(&views[Version::New as usize]) } else { Vec::new() };
+        let always = [scenario.always_written.clone(), [&scenario.always_written[..], &kept].concat()];
+        let mut statements = [(&scenario.old, &always[0]), (&scenario.new, &always[1])]
+            .map(|(schema, always)| Statements::of(db.dialect, schema, always));
+        for table in &mut statements[Version::New as usize].tables {
+            table.never_null.extend(kept.iter().cloned());
+            if scenario.cautious && has_another_key(&views[Version::New as usize], &table.table) {
+                table.upsert = None;
+            }
+        }
+        let statements = statements.map(Arc::new);
         Self {
             db,
             scenario,
@@ -241,7 +287,7 @@ impl<'a> Run<'a> {
             attempts: 0,
             report: Report::default(),
             seed: 0x9E37_79B9_7F4A_7C15,
-            load_rounds: ROUNDS,
+            load_rounds: scenario.rounds,
         }
     }
 
@@ -311,9 +357,9 @@ impl<'a> Run<'a> {
     }
 
     async fn stop(&mut self, version: Version) {
-        if let Some(team) = self.teams[version as usize].take() {
+        if let Some(mut team) = self.teams[version as usize].take() {
             team.stop.store(true, Ordering::Relaxed);
-            for task in team.tasks {
+            for task in std::mem::take(&mut team.tasks) {
                 task.await.unwrap();
             }
         }

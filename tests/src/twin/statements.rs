@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use schemadiff::model::{Column, Dialect, ForeignKey, IdentityKind, Index, ObjectName, Schema, Table};
+use schemadiff::model::{Column, Dialect, ForeignKey, IdentityKind, Index, ObjectName, Schema, Table, expr};
 
 use super::{
     client::{Output, Statement},
-    value::{Kind, constant},
+    value::Kind,
 };
 
 /// All statements of one version.
@@ -25,6 +25,8 @@ pub struct TableStatements {
     pub writable: Vec<String>,
     /// Columns without which an insert fails.
     pub required: Vec<String>,
+    /// Nullable columns from which the server computes one that is not.
+    pub never_null: Vec<String>,
     /// Labels of the columns with an enumerated type.
     pub labels: BTreeMap<String, Vec<String>>,
     /// By key.
@@ -57,7 +59,10 @@ impl Statements {
     pub fn of(dialect: Dialect, schema: &Schema, always: &[String]) -> Self {
         let mut tables = Vec::new();
         for name in parents_first(schema) {
-            tables.push(TableStatements::of(dialect, schema, &schema.tables[&name], always));
+            // The rows of a partition are written to the table that it is a partition of.
+            if schema.tables[&name].partition_of.is_none() {
+                tables.push(TableStatements::of(dialect, schema, &schema.tables[&name], always));
+            }
         }
         Self { tables }
     }
@@ -184,14 +189,26 @@ impl TableStatements {
             table.columns.iter().filter(|c| keep(c)).map(|c| c.name.clone()).collect()
         };
         let writable = names(&|c| c.generated.is_none() && !always(c));
-        // A constant default of a unique column serves one row only.
+        // A default that all rows share serves one row only where the column is in a key.
         let unique = |c: &Column| {
             let in_index = |i: &Index| i.unique && i.parts.iter().any(|p| p.column.as_ref() == Some(&c.name));
-            table.uniques.values().any(|u| u.columns.contains(&c.name)) || table.indexes.values().any(in_index)
+            let in_key = table.primary_key.as_ref().is_some_and(|k| k.columns.len() > 1 && k.columns.contains(&c.name));
+            in_key
+                || table.uniques.values().any(|u| u.columns.contains(&c.name))
+                || table.indexes.values().any(in_index)
         };
-        let shared_default = |c: &Column| c.default.as_deref().is_some_and(|d| constant(d).is_some());
-        let required =
-            names(&|c| !c.fills_itself() || (unique(c) && shared_default(c)) || always_written.contains(&c.name));
+        let differs = |default: &str| ["random", "uuid", "nextval"].iter().any(|word| default.contains(word));
+        let shared_default = |c: &Column| c.default.as_deref().is_some_and(|default| !differs(default));
+        let never_null = names(&|c| {
+            let mut computed = table.columns.iter().filter(|g| !g.nullable).filter_map(|g| g.generated.as_ref());
+            computed.any(|generated| expr::mentions(&generated.expr, &c.name))
+        });
+        let required = names(&|c| {
+            !c.fills_itself()
+                || never_null.contains(&c.name)
+                || (unique(c) && shared_default(c))
+                || always_written.contains(&c.name)
+        });
         let (list, outputs) = w.outputs("");
         let from = format!("SELECT {list} FROM {}", w.name(&table.name));
         let by_key = |tail: &str| Statement {
@@ -221,6 +238,7 @@ impl TableStatements {
             key,
             writable,
             required,
+            never_null,
         }
     }
 }

@@ -91,6 +91,11 @@ impl Worker {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             self.rounds.fetch_add(1, Ordering::Relaxed);
+            // A version without tables has nothing else to wait for.
+            tokio::task::yield_now().await;
+            if statements.tables.is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
     }
 
@@ -125,7 +130,7 @@ impl Worker {
 
     /// Whatever comes back with a star has the columns that this version knows and no other, in the order of the first time.
     async fn star(&mut self, t: &TableStatements, world: &World) {
-        let Some((key, _)) = self.pick(t, world).filter(|_| !t.stars.is_empty()) else { return };
+        let Some((_, key, _)) = self.pick(t, world).filter(|_| !t.stars.is_empty()) else { return };
         let at = self.random() as usize % t.stars.len();
         let statement = &t.stars[at];
         let result = self.client.star(statement, &key).await;
@@ -205,7 +210,7 @@ impl Worker {
             let chosen = self.values.as_ref().and_then(|values| values(version, &t.table.name, name, seq));
             let value = match chosen {
                 Some(value) => value,
-                None if column.nullable && self.random().is_multiple_of(5) => None,
+                None if column.nullable && !t.never_null.contains(name) && self.random().is_multiple_of(5) => None,
                 None if column.identity.is_some() => Some(format!("-{seq}")),
                 None => Some(generate(self.dialect, column, t.labels.get(name).map(Vec::as_slice), seq)),
             };
@@ -250,33 +255,37 @@ impl Worker {
         let values: Vec<_> = columns.iter().map(|c| given[c].clone()).collect();
         let rows = self.send(statement, &values).await?;
         let mut row = self.view.inserted(&t.table.name, &given);
-        let key = if t.key.is_empty() {
-            vec![Some(world.number().to_string())]
-        } else if statement.columns.is_empty() {
-            t.key.iter().map(|k| given[k].clone()).collect()
-        } else {
+        if !t.key.is_empty() && !statement.columns.is_empty() {
             let [read] = rows.as_slice() else {
                 self.wrong(statement, format!("{} rows came back, one was inserted", rows.len()));
                 return None;
             };
             self.learn(t, statement, &mut row, read, false);
             // A key that the server chose is known now, and nothing changes it any more.
-            self.key_of(t, statement, read, &mut row)
-        };
-        self.put(t, world, key, row);
+            self.learn_key(t, statement, read, &mut row);
+        }
+        let place = vec![Some(world.number().to_string())];
+        self.put(t, world, place, row);
         Some(())
     }
 
-    fn key_of(&self, t: &TableStatements, statement: &Statement, read: &[Value], row: &mut Row) -> Key {
+    fn learn_key(&self, t: &TableStatements, statement: &Statement, read: &[Value], row: &mut Row) {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
-        let mut key = Key::new();
         for name in &t.key {
             let at = statement.columns.iter().position(|c| c.name == *name).unwrap();
-            key.push(read[at].clone());
             let name = self.view.mapping.column(self.view.version, &shared, name);
             row.insert(name, Cell::Known(read[at].clone()));
         }
-        key
+    }
+
+    /// The values by which this version finds the row, when they are known: the other version may have another key.
+    fn key_in(&self, t: &TableStatements, row: &Row) -> Option<Key> {
+        let shared = self.view.mapping.table(self.view.version, &t.table.name);
+        let value = |name: &String| match row.get(&self.view.mapping.column(self.view.version, &shared, name)) {
+            Some(Cell::Known(value)) => Some(value.clone()),
+            _ => None,
+        };
+        t.key.iter().map(value).collect()
     }
 
     fn put(&self, t: &TableStatements, world: &mut World, key: Key, row: Row) {
@@ -291,57 +300,65 @@ impl Worker {
         }
     }
 
-    fn pick(&mut self, t: &TableStatements, world: &World) -> Option<(Key, Row)> {
+    /// A row, with its place among the rows of the owner and the values by which this version finds it.
+    fn pick(&mut self, t: &TableStatements, world: &World) -> Option<(Key, Key, Row)> {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let at = self.random();
-        world.pick(&shared, at).map(|(key, row)| (key.clone(), row.clone()))
+        let (place, row) = world.pick(&shared, at)?;
+        Some((place.clone(), self.key_in(t, row)?, row.clone()))
     }
 
     /// Reads one row by a statement whose parameters are the key, and compares it.
-    async fn read(&mut self, t: &TableStatements, statement: &Statement, key: &Key, world: &mut World) -> Option<Row> {
+    async fn read(
+        &mut self,
+        t: &TableStatements,
+        statement: &Statement,
+        (place, key): (&Key, &Key),
+        world: &mut World,
+    ) -> Option<Row> {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let rows = self.send(statement, key).await?;
-        let mut row = world.tables.get(&shared)?.get(key)?.clone();
+        let mut row = world.tables.get(&shared)?.get(place)?.clone();
         match rows.as_slice() {
             [read] => self.learn(t, statement, &mut row, read, true),
             _ => self.wrong(statement, format!("{} rows have the key {key:?}, one was written", rows.len())),
         }
-        self.put(t, world, key.clone(), row.clone());
+        self.put(t, world, place.clone(), row.clone());
         Some(row)
     }
 
     async fn select(&mut self, t: &TableStatements, world: &mut World) {
-        if let Some((key, _)) = self.pick(t, world) {
-            self.read(t, &t.select, &key, world).await;
+        if let Some((place, key, _)) = self.pick(t, world) {
+            self.read(t, &t.select, (&place, &key), world).await;
         }
     }
 
     async fn join(&mut self, t: &TableStatements, world: &mut World) {
         let at = self.random() as usize;
-        let Some((key, _)) = self.pick(t, world) else { return };
+        let Some((place, key, _)) = self.pick(t, world) else { return };
         if !t.joins.is_empty() {
-            self.read(t, &t.joins[at % t.joins.len()], &key, world).await;
+            self.read(t, &t.joins[at % t.joins.len()], (&place, &key), world).await;
         }
     }
 
     async fn update(&mut self, t: &TableStatements, world: &mut World) -> () {
-        let Some((key, mut row)) = self.pick(t, world) else { return };
+        let Some((place, key, mut row)) = self.pick(t, world) else { return };
         if t.updates.is_empty() {
             return;
         }
         let (column, statement) = &t.updates[self.random() as usize % t.updates.len()];
-        let Some(given) = self.given(t, std::slice::from_ref(column), world, Some((&key, &row))) else { return };
+        let Some(given) = self.given(t, std::slice::from_ref(column), world, Some((&place, &row))) else { return };
         let values: Vec<_> = std::iter::once(given[column].clone()).chain(key.iter().cloned()).collect();
         if self.send(statement, &values).await.is_some() {
             self.view.updated(&t.table.name, &mut row, &given);
-            self.put(t, world, key, row);
+            self.put(t, world, place, row);
         }
     }
 
     async fn upsert(&mut self, t: &TableStatements, world: &mut World) {
-        let (Some(statement), Some((key, mut row))) = (&t.upsert, self.pick(t, world)) else { return };
+        let (Some(statement), Some((place, key, mut row))) = (&t.upsert, self.pick(t, world)) else { return };
         let fresh = self.random().is_multiple_of(3);
-        let onto = if fresh { None } else { Some((&key, &row)) };
+        let onto = if fresh { None } else { Some((&place, &row)) };
         let Some(mut given) = self.given(t, &t.writable, world, onto) else { return };
         if !fresh {
             given.extend(t.key.iter().cloned().zip(key.clone()));
@@ -355,12 +372,12 @@ impl Worker {
             return;
         }
         if fresh {
-            let key = t.key.iter().map(|k| given[k].clone()).collect();
+            let place = vec![Some(world.number().to_string())];
             row = self.view.inserted(&t.table.name, &given);
-            return self.put(t, world, key, row);
+            return self.put(t, world, place, row);
         }
         self.view.updated(&t.table.name, &mut row, &given);
-        self.put(t, world, key, row);
+        self.put(t, world, place, row);
     }
 
     fn referenced_values(&self, t: &TableStatements, row: &Row) -> Vec<(String, Value)> {
@@ -380,28 +397,27 @@ impl Worker {
     }
 
     async fn delete(&mut self, t: &TableStatements, world: &mut World) {
-        let Some((key, row)) = self.pick(t, world) else { return };
+        let Some((place, key, row)) = self.pick(t, world) else { return };
         if self.view.is_referenced(world, &t.table.name, &row) {
             return;
         }
         if self.send(&t.delete, &key).await.is_some() {
             let shared = self.view.mapping.table(self.view.version, &t.table.name);
-            world.tables.entry(shared).or_default().remove(&key);
+            world.tables.entry(shared).or_default().remove(&place);
         }
     }
 
     /// Reads (locking where the engine can), updates and inserts in one transaction; one in three is rolled back.
     async fn transaction(&mut self, t: &TableStatements, world: &mut World) {
-        let Some((key, row)) = self.pick(t, world) else { return };
+        let Some((place, key, _)) = self.pick(t, world) else { return };
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
         if !self.raw(begin).await {
             return;
         }
         let saved = world.tables.get(&shared).cloned();
-        let _ = row;
         let read = t.select_for_update.as_ref().unwrap_or(&t.select);
-        let mut whole = self.read(t, read, &key, world).await.is_some();
+        let mut whole = self.read(t, read, (&place, &key), world).await.is_some();
         if whole && !t.updates.is_empty() {
             let failed_before = self.shared.failures.lock().unwrap().len();
             self.update(t, world).await;
@@ -429,11 +445,22 @@ impl Worker {
             if rows.len() != expected {
                 self.wrong(&t.select_all, format!("{} rows are there, {expected} were written", rows.len()));
             }
+            let mut places: BTreeMap<Key, (usize, Key)> = BTreeMap::new();
+            for (owner, world) in worlds.iter().enumerate() {
+                let keyed = world.rows(&shared).filter_map(|(place, row)| Some((self.key_in(t, row)?, place)));
+                places.extend(keyed.map(|(key, place)| (key, (owner, place.clone()))));
+            }
+            let mut strangers = expected - places.len().min(expected);
             for read in &rows {
-                let key = self.key_of(t, &t.select_all, read, &mut Row::new());
-                let owner = worlds.iter_mut().find_map(|w| w.tables.get_mut(&shared)?.get_mut(&key));
-                match owner {
+                let mut keys = Row::new();
+                self.learn_key(t, &t.select_all, read, &mut keys);
+                let key = self.key_in(t, &keys).unwrap_or_default();
+                let place = places.get(&key).cloned();
+                let row = place.and_then(|(owner, place)| worlds[owner].tables.get_mut(&shared)?.get_mut(&place));
+                match row {
                     Some(row) => self.learn(t, &t.select_all, row, read, true),
+                    // A row whose key of this version nobody has read yet.
+                    None if strangers > 0 => strangers -= 1,
                     None => self.wrong(&t.select_all, format!("nobody wrote a row with the key {key:?}")),
                 }
             }

@@ -81,8 +81,8 @@ fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
     }
 }
 
-/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions
-/// and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
+/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions,
+/// composite types and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
 /// fails with the server's words.
 async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
     const EXTENSIONS: &str = "SELECT e.extname::text, n.nspname::text FROM pg_extension e
@@ -108,13 +108,19 @@ async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
     Ok(connection)
 }
 
-/// Functions in the order in which they were made. Bodies are not looked at: their tables come later.
+/// Composite types and functions in the order in which they were made. Bodies are not looked at: their tables come later.
 async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result<()> {
     let sql = format!(
         "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')),
          of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
          SELECT definition, shown, nspname FROM (
-           SELECT p.oid AS at, own.nspname, 'function ' || p.proname AS shown, pg_get_functiondef(p.oid) AS definition
+           SELECT t.oid AS at, own.nspname, 'type ' || t.typname AS shown, format('CREATE TYPE %I.%I AS (%s)', own.nspname, t.typname,
+             (SELECT string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum)
+              FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped)) AS definition
+           FROM pg_type t JOIN own ON own.oid = t.typnamespace JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
+           WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+           UNION ALL
+           SELECT p.oid, own.nspname, 'function ' || p.proname, pg_get_functiondef(p.oid)
            FROM pg_proc p JOIN own ON own.oid = p.pronamespace
            WHERE p.prokind IN ('f', 'p') AND left(p.proname, {length}) <> {prefix}
              AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)

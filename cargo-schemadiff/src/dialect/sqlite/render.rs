@@ -228,7 +228,7 @@ impl Ddl for Sqlite {
         "rowid"
     }
 
-    fn alter_type(&self, _table: &ObjectName, _from: &str, _column: &Column) -> Vec<String> {
+    fn alter_type(&self, _table: &ObjectName, _from: &str, _column: &Column, _using: Option<&str>) -> Vec<String> {
         Vec::new()
     }
 

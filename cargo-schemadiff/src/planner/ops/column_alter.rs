@@ -29,28 +29,37 @@ pub(super) fn plan(
     if before.ty != after.ty {
         domain::refuse_rewrite(cx, table, &after.name, &after.ty)?;
     }
+    // Where the type changes too, the expression gives the values of the new type.
+    let conversion = column_retype::conversion(before, after, backfill);
     let filled_by_trigger = match backfill {
-        Some(expr) if before.nullable && !after.nullable => Some(fill_nulls(cx, table, after, expr)?),
+        Some(expr) if conversion.is_none() && before.nullable && !after.nullable => {
+            Some(fill_nulls(cx, table, after, expr)?)
+        }
         _ => None,
     };
     if !cx.caps.alter_column {
-        rebuild(cx, table, before, after, filled_by_trigger);
+        rebuild(cx, table, before, after, filled_by_trigger, conversion);
         return Ok(());
     }
     let retype = cx.retypes.get(&(table.clone(), after.name.clone())).cloned();
     match retype {
         Some(Retype::Shadow(shadow, retained)) => {
-            column_retype::through_shadow(cx, table, before, after, (&shadow, retained.as_deref()))?;
+            let names = (shadow.as_str(), retained.as_deref());
+            column_retype::through_shadow(cx, table, before, after, names, conversion)?;
             domain::note_rewrite(cx, table, &shadow, &after.ty);
             return Ok(());
         }
-        Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after),
+        Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after, conversion),
         None => {}
     }
     if before.generated != after.generated {
         generated(cx, table, before, after)?;
     }
     match (before.nullable, after.nullable) {
+        (true, false) if conversion.is_some() => {
+            let converted = tag::step(&column_retype::step_of(table, &after.name));
+            prove_and_set_not_null(cx, table, after, [converted]);
+        }
         (true, false) => set_not_null(cx, table, after, filled_by_trigger),
         (false, true) => drop_not_null(cx, table, after),
         (true, true) | (false, false) => {}
@@ -67,15 +76,23 @@ pub(super) fn plan(
 }
 
 /// The whole difference in one rebuild.
-fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, trigger: Option<String>) {
+fn rebuild(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    trigger: Option<String>,
+    conversion: Option<&str>,
+) {
     let id = slug(&["alter-column", &table.to_string(), &after.name]);
     let title = format!("change column `{table}.{}`", after.name);
     let converted = before.ty != after.ty && after.generated.is_none();
-    let copy = match converted {
-        true => vec![(after.name.clone(), cx.ddl.cast(&cx.ddl.ident(&after.name), &after.ty))],
-        false => Vec::new(),
+    let copy = match (converted, conversion) {
+        (_, Some(expr)) => vec![(after.name.clone(), format!("({expr})"))],
+        (true, None) => vec![(after.name.clone(), cx.ddl.cast(&cx.ddl.ident(&after.name), &after.ty))],
+        (false, None) => Vec::new(),
     };
-    let may_fail = before.nullable && !after.nullable && trigger.is_none();
+    let may_fail = before.nullable && !after.nullable && trigger.is_none() && conversion.is_none();
     let column = after.clone();
     let step = Proto::new(rank::COLUMN, id, title, table)
         .effect(on(table, move |t| {

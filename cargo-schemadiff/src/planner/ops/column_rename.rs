@@ -28,6 +28,13 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         true => (cx.ddl.cast(&old, &after.ty), cx.ddl.cast(&new, &before.ty)),
         false => (old, new),
     };
+    // Rows without a value get theirs on the way.
+    let backfill = cx.request.hints.backfills.get(&(table.clone(), after.name.clone()));
+    let forward = match backfill {
+        Some(expr) if before.nullable && !after.nullable => format!("COALESCE({forward}, {expr})"),
+        _ => forward,
+    };
+    let filled = backfill.is_some();
     let synced = Synced { table, column: after, old: Some(before), forward, backward: Some(backward) };
     let trigger = synced::make(cx, &synced)?;
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &after.name))) {
@@ -37,7 +44,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         if after.nullable && before.default.is_some() {
             step.hazards.push(hazard::ambiguous_null::hazard(table, &after.name));
         }
-        if before.nullable && !after.nullable {
+        if before.nullable && !after.nullable && !filled {
             step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
         }
     }

@@ -29,13 +29,21 @@ use crate::{
 };
 
 /// Whether the type changes, and how; other operations ask for it.
-pub(super) fn decide(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+pub(super) fn decide(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    backfill: Option<&str>,
+) {
     if before.ty == after.ty && before.collation == after.collation {
         return;
     }
-    let costly = cost(cx, table, before, after) != Cost::Catalogue;
+    let converts = conversion(before, after, backfill).is_some();
+    let costly = converts || cost(cx, table, before, after) != Cost::Catalogue;
     let can = cx.caps.alter_column && can_be_doubled(cx, table, before, after);
-    let how = if can && cx.is_shielded(table) {
+    // An expression of the user's leads one way only: the old version's view would have nothing to show.
+    let how = if can && cx.is_shielded(table) && !converts {
         Retype::Shadow(temporary(&after.name), Some(retained(&after.name)))
     } else if can && costly && !cx.is_small(table) {
         Retype::Shadow(temporary(&after.name), None)
@@ -43,6 +51,16 @@ pub(super) fn decide(cx: &mut Context<'_>, table: &ObjectName, before: &Column, 
         Retype::InPlace
     };
     cx.retypes.insert((table.clone(), after.name.clone()), how);
+}
+
+/// The user's own expression for a value of the new type, over the row as it was: a backfill that uses the column itself. Any
+/// other is from the time when the column was added, or is for the rows without a value.
+pub(in crate::planner) fn conversion<'b>(
+    before: &Column,
+    after: &Column,
+    backfill: Option<&'b str>,
+) -> Option<&'b str> {
+    backfill.filter(|text| before.ty != after.ty && after.generated.is_none() && expr::mentions(text, &before.name))
 }
 
 /// What one ALTER does under its lock.
@@ -165,9 +183,15 @@ impl Members {
 }
 
 /// One ALTER in contract.
-pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+pub(super) fn in_place(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+    conversion: Option<&str>,
+) {
     let full = format!("`{table}.{}`", after.name);
-    let cost = cost(cx, table, before, after);
+    let cost = if conversion.is_some() { Cost::Table } else { cost(cx, table, before, after) };
     let checks = if cost == Cost::Table { Vec::new() } else { read_again(cx, table, &after.name) };
     // The old default may not convert; the new one is in the new type anyway.
     let mut sql = Vec::new();
@@ -178,7 +202,8 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
         sql.extend(cx.ddl.alter_default(table, &after.name, None));
     }
     // Another way of numbering is another step's.
-    sql.extend(cx.ddl.alter_type(table, &before.ty, &Column { identity: before.identity.clone(), ..after.clone() }));
+    let numbered = Column { identity: before.identity.clone(), ..after.clone() };
+    sql.extend(cx.ddl.alter_type(table, &before.ty, &numbered, conversion));
     if after.identity.is_none()
         && let Some(default) = &after.default
     {
@@ -194,7 +219,7 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
     let children = cx.base.tables.values().filter(|t| refers(t)).map(|t| t.name.clone());
     let others: Vec<_> = own.map(|k| k.ref_table.clone()).chain(children).collect();
     let others: Vec<_> = others.iter().collect();
-    let id = slug(&["retype", &table.to_string(), &after.name]);
+    let id = step_of(table, &after.name);
     let title = format!("change the type of {full} from {} to {}", before.ty, after.ty);
     let column = after.clone();
     let names: Vec<String> = checks.iter().map(|(name, _)| name.clone()).collect();
@@ -235,6 +260,11 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, before: &Column
     }
 }
 
+/// The step that changes the type in place.
+pub(super) fn step_of(table: &ObjectName, column: &str) -> String {
+    slug(&["retype", &table.to_string(), column])
+}
+
 /// The checks over a column that stay as they are: the server would read all rows again for each.
 fn read_again(cx: &Context<'_>, table: &ObjectName, column: &str) -> Vec<(String, Check)> {
     let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return Vec::new() };
@@ -258,12 +288,22 @@ pub(super) fn through_shadow(
     before: &Column,
     after: &Column,
     (shadow, retained): (&str, Option<&str>),
+    conversion: Option<&str>,
 ) -> Result<()> {
     let Some(desired) = cx.after(table) else { return Ok(()) };
     let column = Column { name: shadow.to_owned(), comment: None, ..after.clone() };
     let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(shadow));
-    let (forward, backward) = (cx.ddl.cast(&old, &after.ty), Some(cx.ddl.cast(&new, &before.ty)));
-    let trigger = synced::make(cx, &Synced { table, column: &column, old: Some(before), forward, backward })?;
+    let synced = match conversion {
+        Some(expr) => Synced { table, column: &column, old: None, forward: expr.to_owned(), backward: None },
+        None => Synced {
+            table,
+            column: &column,
+            old: Some(before),
+            forward: cx.ddl.cast(&old, &after.ty),
+            backward: Some(cx.ddl.cast(&new, &before.ty)),
+        },
+    };
+    let trigger = synced::make(cx, &synced)?;
     if retained.is_some()
         && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
     {

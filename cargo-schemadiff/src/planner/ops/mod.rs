@@ -23,6 +23,8 @@ mod rename;
 mod table;
 mod unique;
 
+use schemadiff::model::ObjectName;
+
 use crate::{
     Result,
     diff::{Change, diff},
@@ -34,6 +36,7 @@ use super::{
 };
 
 pub(super) use check::columns_of as check_columns;
+pub(super) use column_retype::conversion;
 pub(super) use column_with::end_slug;
 pub(super) use enumeration::columns_of_type;
 pub(super) use index::{behind_unique, columns_of as index_columns};
@@ -42,9 +45,16 @@ pub(super) use index::{behind_unique, columns_of as index_columns};
 /// column follows it by itself, so the difference is taken anew from there.
 pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Result<Vec<Change>> {
     let mut renamed = false;
+    // A name that one column leaves and another one takes is never both at a time.
+    let passes_on = |table: &ObjectName, from: &str, to: &str| {
+        changes.iter().any(|other| match other {
+            Change::RenameColumn { table: t, before, after } => t == table && (before.name == to || after.name == from),
+            _ => false,
+        })
+    };
     for change in &changes {
         if let Change::RenameColumn { table, before, after } = change
-            && column_rename::stays_one(cx, table, before, after)
+            && (passes_on(table, &before.name, &after.name) || column_rename::stays_one(cx, table, before, after))
         {
             cx.cause = cause(change);
             renaming::rename_column(&mut cx.base, table, &before.name, &after.name);
@@ -68,8 +78,8 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
     // What other operations must know before they are asked.
     for change in changes {
         partition::check_change(cx, change)?;
-        if let Change::AlterColumn { table, before, after, .. } = change {
-            column_retype::decide(cx, table, before, after);
+        if let Change::AlterColumn { table, before, after, backfill } = change {
+            column_retype::decide(cx, table, before, after, backfill.as_deref());
         }
         if let Change::RenameTable { to, .. } = change
             && cx.caps.updatable_views

@@ -127,8 +127,8 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("RENAME COLUMN {} TO {}", ident(from), ident(to)))]
     }
 
-    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column) -> Vec<String> {
-        let mut sql = table::alter_type(table, from, column);
+    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String> {
+        let mut sql = table::alter_type(table, from, column, using);
         sql.extend(identity::follow_type(table, column));
         sql
     }

@@ -208,13 +208,16 @@ pub(super) fn alter(table: &ObjectName, what: &str) -> String {
 }
 
 /// Type and collation in place.
-pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column) -> Vec<String> {
+pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String> {
     let collate = column.collation.as_ref().map(|name| format!(" COLLATE {}", collation(name))).unwrap_or_default();
     let name = ident(&column.name);
     // Without USING the server refuses what has no assignment cast (text to integer).
     // A cast to a shorter text cuts off; what is only wider must be cast as it is, or the server writes the table anew.
     let may_cut = types::cuts_off(&column.ty) && types::change(from, &column.ty) == TypeChange::Rewrite;
-    let using = format!(" USING {name}::{}", if may_cut { "text" } else { &column.ty });
+    let using = match using {
+        Some(expr) => format!(" USING {}", in_parentheses(expr)),
+        None => format!(" USING {name}::{}", if may_cut { "text" } else { &column.ty }),
+    };
     vec![alter(table, &format!("ALTER COLUMN {name} TYPE {}{collate}{using}", column.ty))]
 }
 

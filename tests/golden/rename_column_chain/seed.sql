@@ -1,0 +1,1 @@
+INSERT INTO users (id, description, body) VALUES (1, 'short', 'long');
