@@ -44,7 +44,9 @@ fn renames(state: &State, new: &Schema) -> Hints {
         let Some(from) = change.frm.as_ref().and_then(|f| f.as_str()) else { continue };
         match (change.kind.as_str(), change.obj.rsplit_once('.')) {
             // A column that is there after all was copied, not renamed.
-            ("column.rename", Some((table, _))) if new.column(&table_name(table), from).is_some() => {}
+            ("column.rename", Some((table, _)))
+                if new.column(&table_name(table), from).is_some() && !takes_over(state, &format!("{table}.{from}")) => {
+            }
             ("column.rename", Some((table, column))) => {
                 hints.renamed_columns.insert((table_name(table), column.into()), from.into());
             }
@@ -56,6 +58,11 @@ fn renames(state: &State, new: &Schema) -> Hints {
         }
     }
     hints
+}
+
+/// Whether another column takes the name.
+fn takes_over(state: &State, column: &str) -> bool {
+    state.changes.iter().any(|change| change.kind == "column.rename" && change.obj == column)
 }
 
 /// Everything that is gone.

@@ -194,6 +194,7 @@ impl TableStatements {
             let in_index = |i: &Index| i.unique && i.parts.iter().any(|p| p.column.as_ref() == Some(&c.name));
             let in_key = table.primary_key.as_ref().is_some_and(|k| k.columns.len() > 1 && k.columns.contains(&c.name));
             in_key
+                || table.foreign_keys.values().any(|k| k.columns.contains(&c.name))
                 || table.uniques.values().any(|u| u.columns.contains(&c.name))
                 || table.indexes.values().any(in_index)
         };
