@@ -3,10 +3,9 @@
 pub use crate::{
     __place as place,
     artifact::encode::{
-        DerivedTable, Filling, NotNull, Probe, Reference, check_not_null, check_nullable, check_reference, record,
-        record_len,
+        DerivedTable, NotNull, Probe, Reference, check_not_null, check_nullable, check_reference, record, record_len,
     },
-    types::{ColumnType, TypeDesc},
+    types::{ColumnType, Filling, TypeDesc},
 };
 
 /// Puts a record into the link section.

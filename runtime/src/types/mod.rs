@@ -1,13 +1,14 @@
 //! SQL types of Rust types, resolved by the compiler: an alias, a newtype or a generic is what it stands for.
 
 mod desc;
+mod encoded;
 mod external;
 mod standard;
 
 pub(crate) use desc::SEPARATOR;
 pub use desc::TypeDesc;
-
-use crate::artifact::encode::{EncodedType, Filling};
+pub(crate) use encoded::copy;
+pub use encoded::{EncodedType, Filling};
 
 /// A Rust type that can be a column.
 ///
