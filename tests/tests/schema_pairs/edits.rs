@@ -59,6 +59,11 @@ const KINDS: [Kind; 10] = [
     Kind::Text,
 ];
 
+/// New and old name of a table.
+pub type TableRename = (String, String);
+/// Table, new and old name of a column.
+pub type ColumnRename = (String, String, String);
+
 /// A schema after some edits, with how its names and values come from the first one.
 #[derive(Debug, Clone)]
 pub struct Edited {
@@ -337,7 +342,7 @@ impl Edited {
     }
 
     /// `--rename` of each table and column.
-    pub fn renames(&self) -> (Vec<(String, String)>, Vec<(String, String, String)>) {
+    pub fn renames(&self) -> (Vec<TableRename>, Vec<ColumnRename>) {
         let tables = self.tables.iter().filter(|(new, old)| new != old);
         let columns = self.columns.iter().filter(|((_, new), old)| new != *old);
         (
