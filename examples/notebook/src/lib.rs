@@ -8,7 +8,7 @@ mod pool;
 
 use std::env;
 
-use diesel::{Connection as _, PgConnection, SqliteConnection};
+use diesel::{Connection as _, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 use diesel_migrations::MigrationHarness as _;
 use schemadiff::{Lockstep, embed::Migrations, lockstep::Builder};
 
@@ -61,6 +61,7 @@ fn migrate(url: &str, builder: Builder) -> Result<()> {
     let source = builder.migration_source()?;
     let ran: Vec<String> = if url.starts_with("sqlite:") {
         let mut connection = SqliteConnection::establish(pool::sqlite_path(url))?;
+        connection.batch_execute(pool::PATIENCE)?;
         connection.run_pending_migrations(source.clone())?.iter().map(ToString::to_string).collect()
     } else {
         let mut connection = PgConnection::establish(url)?;

@@ -55,15 +55,18 @@ impl Database {
     }
 }
 
-/// On SQLite everybody has to be patient with the one writer there can be. An application's own customizer calls
-/// schemadiff's.
+/// On SQLite everybody has to be patient with the one writer there can be, and Diesel's connections are not by themselves: the
+/// one that migrates would fail with "database is locked" when it writes down a step while another process writes a row.
+pub(crate) const PATIENCE: &str = "PRAGMA busy_timeout = 60000";
+
+/// An application's own customizer calls schemadiff's.
 #[derive(Debug)]
 struct Patient(Customizer);
 
 impl CustomizeConnection<SqliteConnection, R2d2Error> for Patient {
     fn on_acquire(&self, connection: &mut SqliteConnection) -> std::result::Result<(), R2d2Error> {
-        let settings = "PRAGMA busy_timeout = 60000; PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON";
-        connection.batch_execute(settings).map_err(R2d2Error::QueryError)?;
+        let settings = format!("{PATIENCE}; PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON");
+        connection.batch_execute(&settings).map_err(R2d2Error::QueryError)?;
         self.0.on_acquire(connection)
     }
 }
