@@ -1,6 +1,6 @@
 //! The demo's story, from version 1 alone to version 2 alone.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use schemadiff::{
     embed,
@@ -11,7 +11,6 @@ use schemadiff::{
 
 use super::{
     super::{
-        apply::progress,
         args::{DemoArgs, IntentArgs},
         compare::{Spelling, compare},
         context::Context,
@@ -27,7 +26,10 @@ use crate::{
     Error, Kind, Result,
     dialect::dialect_of,
     migrations::Migrations,
-    report::plan::{Surroundings, render, summary as plan_summary},
+    report::{
+        plan::{Surroundings, render, summary as plan_summary},
+        progress::Terminal,
+    },
     side::Side,
 };
 
@@ -239,7 +241,9 @@ impl Story<'_> {
     async fn apply(&self, version: u32, until: Phase, wait: Duration) -> Result<ApplyReport, Failure> {
         let migrations = embed::Migrations::load(self.shop.migrations(version, self.dialect))?;
         let options = ApplyOptions { until, wait: Some(wait), ..ApplyOptions::default() };
-        Ok(admin::apply(self.url, &migrations, &options, progress(self.context)).await?)
+        // Standard output is the summary's alone.
+        let progress = Arc::new(Terminal::new(self.context.report.quiet));
+        Ok(admin::apply(self.url, &migrations, &options, progress).await?)
     }
 }
 

@@ -61,6 +61,10 @@ pub async fn open(url: &str) -> Result<Client> {
         Ok(connected) => connected.map_err(|e| refused(&shown, &e))?,
         Err(_) => return Err(unreachable_server(&shown).cause("no answer within 30 seconds")),
     };
+    // Before the settings of a session, some of which it does not know.
+    if let Some(version) = connection.server_version_num().filter(|version| *version < OLDEST) {
+        return Err(too_old(&shown, &format!("{}.{}", version / 10_000, version % 10_000)));
+    }
     let rows = fetch(&mut connection, SESSION).await.map_err(|e| refused(&shown, &e))?;
     let facts: Vec<String> = rows
         .last()
