@@ -153,6 +153,12 @@ const LISTED: &[(&str, &str)] = &[
     // A new primary key column: every row needs a value of its own, and the tables that refer to it need the same one. The
     // authors wrote that as statements over several tables; a backfill is an expression over one row.
     ("9_add-split-incarnation-id", "rows of `indexes` that are equal in (index_uid)"),
+    // Not planned in the right order yet: a function changes its result while the default that is dropped still calls it.
+    ("2020-07-13-125308_remove_api_token_default", "cannot drop function random_string(integer)"),
+    // Not copied in the right order yet: a generated column calls a function over a type of the project's own.
+    ("2024-06-14-084455_remove-semver-no-prerelease-column", "function to_semver_no_prerelease(text) does not exist"),
+    // The new column's default names a row of a new table, which the authors insert between two statements.
+    ("20201122043349_more-mod-data", "violates foreign key constraint"),
 ];
 
 /// Share of the transitions without opaque changes that must come through.

@@ -305,6 +305,7 @@ impl Backend for Postgres {
     }
 
     async fn session_timeouts(&mut self, timeouts: Timeouts) -> DbResult<()> {
+        self.ask_for_session().await?;
         if self.own_session == Some(false) {
             return Ok(()); // they would stay with whoever gets the session next
         }
