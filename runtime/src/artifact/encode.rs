@@ -77,7 +77,7 @@ pub const fn record_len(text: &str, fillings: &[Filling]) -> usize {
     len
 }
 
-/// The record: header, text, and what fills the holes of the text, a [`FILLING`] before each. `N` is [`record_len`].
+/// The record: header, text, and what fills the holes of the text, a byte that says so before each. `N` is [`record_len`].
 #[must_use]
 pub const fn record<const N: usize>(text: &str, fillings: &[Filling]) -> [u8; N] {
     let mut out = [0; N];
