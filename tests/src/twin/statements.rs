@@ -202,7 +202,7 @@ impl TableStatements {
         let shared_default = |c: &Column| c.default.as_deref().is_some_and(|default| !differs(default));
         let never_null = names(&|c| {
             let mut computed = table.columns.iter().filter(|g| !g.nullable).filter_map(|g| g.generated.as_ref());
-            computed.any(|generated| expr::mentions(&generated.expr, &c.name))
+            c.nullable && computed.any(|generated| expr::mentions(&generated.expr, &c.name))
         });
         let required = names(&|c| {
             !c.fills_itself()
