@@ -20,7 +20,7 @@ use crate::{
         Builder, Status, admin,
         stepwise::{Held, Offered, Teller},
     },
-    model::Dialect,
+    model::{Dialect, hex},
 };
 
 /// The longest version that Diesel's table holds.
@@ -120,7 +120,7 @@ fn version(step: &Offered, time: u32) -> String {
 
 /// Tells long names apart that begin alike.
 fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text)[..4])
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
