@@ -24,14 +24,17 @@ pub(super) struct Server {
     stop: Option<ChildStdin>,
 }
 
-/// `$1` = bin, `$2` = the server's folder, the rest are its arguments. The server's own exit also ends the shell.
+/// `$1` = bin, `$2` = the server's folder, the rest are its arguments. A server that ends by itself leaves the file
+/// `ended` beside its log.
 const WATCHDOG: &str = r#"
 bin=$1; folder=$2; shift 2
-"$bin/postgres" -D "$folder/data" "$@" >>"$folder/log" 2>&1 </dev/null &
+exec 3<&0
+"$bin/postgres" -D "$folder/data" "$@" >>"$folder/log" 2>&1 </dev/null 3<&- &
 server=$!
-cat >/dev/null
-kill -QUIT "$server" 2>/dev/null
+{ cat <&3 >/dev/null; kill -QUIT "$server" 2>/dev/null; } &
 wait "$server" 2>/dev/null
+: >"$folder/ended"
+wait
 rm -rf "$folder"
 "#;
 
@@ -94,13 +97,15 @@ impl Server {
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let stop = shell.stdin.take();
         let server = Self { port, bin: binaries.bin.clone(), shell, stop };
-        if server.accepts_within(Duration::from_secs(60), &folder.join("log")) {
+        if server.accepts_within(Duration::from_secs(60), &folder.join("ended")) {
             return Ok(server);
         }
         Err(fs::read_to_string(folder.join("log")).unwrap_or_default())
     }
 
-    fn accepts_within(&self, limit: Duration, log: &Path) -> bool {
+    /// False as well as soon as the server has ended. What it logs until it is up says nothing: our own attempts to
+    /// connect are fatal errors there, in words that differ between a server and a standby.
+    fn accepts_within(&self, limit: Duration, ended: &Path) -> bool {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             let up = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
@@ -111,9 +116,7 @@ impl Server {
             if up {
                 return true;
             }
-            // Until it is up, the server calls our own attempts to connect fatal.
-            let is_fatal = |line: &str| line.contains("FATAL:") && !line.contains("starting up");
-            if fs::read_to_string(log).is_ok_and(|text| text.lines().any(is_fatal)) {
+            if ended.exists() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(30));
