@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Use},
+    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Use},
     plan::Plan,
 };
 
@@ -57,12 +57,32 @@ pub(super) fn concerned(plan: &Plan, current: &Schema, tables: &mut BTreeSet<Obj
             let owner = object.owned_by.iter().map(|(table, _)| table);
             tables.extend(owner.filter(|table| current.tables.contains_key(*table)).cloned());
         }
+        let known = tables.len();
+        tables.extend(named_in_bodies(current, &keys, tables));
         super::with_references(current, tables);
-        if more.is_subset(&keys) {
+        if more.is_subset(&keys) && tables.len() == known {
             return keys;
         }
         keys.extend(more);
     }
+}
+
+/// The tables that a body of a function or a trigger names: no catalogue says which they are, and without them a write that
+/// fires it would fail here and nowhere else. One too many is no harm.
+fn named_in_bodies(current: &Schema, keys: &BTreeSet<ObjectKey>, tables: &BTreeSet<ObjectName>) -> Vec<ObjectName> {
+    let runs = |key: &&ObjectKey| matches!(key.kind, ObjectKind::Function | ObjectKind::Procedure);
+    let functions =
+        keys.iter().filter(runs).filter_map(|key| current.objects.get(key)).map(|object| &object.definition);
+    let fires = |opaque: &&Opaque| opaque.table.as_ref().is_some_and(|table| tables.contains(table));
+    let triggers = current.opaque.iter().filter(fires).filter_map(|opaque| opaque.definition.as_ref());
+    let text = functions.chain(triggers).map(|text| text.to_lowercase()).collect::<Vec<_>>().join("\n");
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let words: BTreeSet<&str> = text.split(|c| !is_part(c)).collect();
+    let is_named = |name: &&ObjectName| {
+        let name = name.name.to_lowercase();
+        if name.chars().all(is_part) { words.contains(name.as_str()) } else { text.contains(&name) }
+    };
+    current.tables.keys().filter(is_named).cloned().collect()
 }
 
 /// What the scratch database brought with it, and the plan or the copy is to make.

@@ -31,6 +31,8 @@ pub(super) struct Run<'r> {
     next: u64,
     /// Tables that took rows at the start.
     took: BTreeSet<ObjectName>,
+    /// Tables whose rows could not be updated at the start.
+    fixed: BTreeSet<ObjectName>,
     /// Whether there are rows that can be at fault.
     seeded: bool,
     /// The objects that are compared.
@@ -45,8 +47,8 @@ enum Way {
 
 impl<'r> Run<'r> {
     pub fn new(scratch: &'r mut Connection, ddl: &'r dyn Ddl, tables: BTreeSet<ObjectName>, state: Schema) -> Self {
-        let (proof, took) = (Proof::default(), BTreeSet::new());
-        Self { scratch, ddl, tables, state, proof, next: 1, took, seeded: false, objects: BTreeSet::new() }
+        let (took, fixed, objects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { scratch, ddl, tables, state, proof: Proof::default(), next: 1, took, fixed, seeded: false, objects }
     }
 
     /// Objects that the plan speaks of are compared from now on, and those of the start.
@@ -82,6 +84,10 @@ impl<'r> Run<'r> {
         self.took = seeded.rows.into_keys().collect();
         for (table, refusal) in seeded.empty {
             self.proof.without_rows.insert(table.to_string(), refusal.reason);
+        }
+        for (table, error) in seed::touch(self.scratch, self.ddl, start).await {
+            self.remark(format!("no made-up row of `{table}` could be updated: {}", words(error)));
+            self.fixed.insert(table);
         }
     }
 
@@ -124,17 +130,17 @@ impl<'r> Run<'r> {
                 ));
             }
         }
-        match seed::touch(self.scratch, self.ddl, schema).await {
-            Ok(()) => Ok(()),
-            Err((table, error)) if error.about_rows => {
+        for (table, error) in seed::touch(self.scratch, self.ddl, schema).await {
+            if error.about_rows {
                 self.remark(format!(
                     "{who} could not update a made-up row of `{table}` before contract: {}",
                     words(error)
                 ));
-                Ok(())
+            } else if !self.fixed.contains(&table) {
+                return Err(cannot_write(who, &table, &words(error)));
             }
-            Err((table, error)) => Err(cannot_write(who, &table, &words(error))),
         }
+        Ok(())
     }
 
     fn remark(&mut self, text: String) {

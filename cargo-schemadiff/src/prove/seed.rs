@@ -176,18 +176,18 @@ pub async fn empty(db: &mut Connection, ddl: &dyn Ddl, schema: &Schema) -> Resul
     }
 }
 
-/// Writes the rows again as they are, as an application does that saves what it has read.
-///
-/// # Errors
-/// The first table that refuses it.
-pub async fn touch(db: &mut Connection, ddl: &dyn Ddl, schema: &Schema) -> Result<(), (ObjectName, Error)> {
+/// Writes the rows again as they are, as an application does that saves what it has read. Returns the tables that refuse it.
+pub async fn touch(db: &mut Connection, ddl: &dyn Ddl, schema: &Schema) -> Vec<(ObjectName, Error)> {
+    let mut refused = Vec::new();
     for table in schema.tables.values() {
         let plain = |c: &&Column| c.generated.is_none() && c.identity.is_none();
         let Some(column) = table.columns.iter().find(plain).map(|c| ddl.ident(&c.name)) else { continue };
         let sql = format!("UPDATE {} SET {column} = {column}", ddl.name(&table.name));
-        db.run(&[sql]).await.map_err(|error| (table.name.clone(), error))?;
+        if let Err(error) = db.run(&[sql]).await {
+            refused.push((table.name.clone(), error));
+        }
     }
-    Ok(())
+    refused
 }
 
 /// Referenced tables before those that must reference them. What may be NULL waits for nobody.
