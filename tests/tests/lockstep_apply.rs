@@ -9,7 +9,7 @@ use schemadiff::{
         NoProgress, Retry,
         admin::{ApplyOptions, ApplyReport, abort, apply, status},
     },
-    model::Dialect,
+    model::{Check, Dialect},
     plan::{Action, Envelope, Phase, Plan},
 };
 use schemadiff_tests::{
@@ -356,6 +356,41 @@ async fn a_lock_that_is_not_had_names_the_blocker_and_is_tried_again() {
     running.await.unwrap().unwrap();
     assert_eq!(recorder.of("retrying")[0]["blockers"][0]["application"], "the reader");
     assert_eq!(recorder.finished(), ["01-add-column-users-email_key"]);
+}
+
+#[tokio::test]
+async fn taking_a_proof_back_makes_nobody_queue_behind_it() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let (users, before) = ("users".parse().unwrap(), old_code(dialect));
+    let check = |not_valid| Check { expr: "id > 0".to_owned(), not_valid, no_inherit: false, comment: None };
+    let with = |not_valid| {
+        let mut schema = before.clone();
+        schema.tables.get_mut(&users).unwrap().checks.insert("low".to_owned(), check(not_valid));
+        schema
+    };
+    let alter = |what: &str| format!("ALTER TABLE users {what}");
+    let (drop, add) = (alter("DROP CONSTRAINT low"), alter("ADD CONSTRAINT low CHECK (id > 0) NOT VALID"));
+    let added = step("01-add", Phase::Expand, Envelope::Transaction, vec![add.clone()], vec![drop.clone()]);
+    let mut proven =
+        step("02-prove", Phase::Backfill, Envelope::Long, vec![alter("VALIDATE CONSTRAINT low")], vec![drop, add]);
+    (proven.lock_timeout_ms, proven.statement_timeout_ms) = (0, 0);
+    let steps = vec![(added, with(true)), (proven, with(false))];
+    let plans = [first(dialect), plan(dialect, SECOND, Some(FIRST), &before, steps)];
+    run(&db, &plans, until(Phase::Backfill)).await.unwrap();
+
+    let mut reader = sqlx::PgConnection::connect(&db.url).await.unwrap();
+    reader.execute("BEGIN; SELECT count(*) FROM users").await.unwrap();
+    let quick = Retry { attempts: 2, first_pause: Duration::from_millis(50), ..Retry::default() };
+    let options = ApplyOptions { retry: quick, ..ApplyOptions::default() };
+    let all = migrations(dialect, &plans);
+    let back = abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress));
+    // Without a lock timeout it would wait as long as the reader does, and everybody behind it.
+    let error = tokio::time::timeout(Duration::from_secs(60), back).await.expect("an end").unwrap_err();
+    assert!(matches!(error, Error::LockNotHad { attempts: 2, .. }), "{error}");
+    reader.execute("COMMIT").await.unwrap();
+    abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress)).await.unwrap();
+    db.execute("INSERT INTO users (id, fullname) VALUES (-1, 'n')").await;
 }
 
 #[tokio::test]

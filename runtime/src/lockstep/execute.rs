@@ -83,10 +83,13 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
             own.close().await;
             outcome
         }
-        Envelope::Long if B::SESSION_LOCKS => match transaction(db, ctx, plan, step, way, Part::Begin).await? {
-            Outcome::Done { .. } => transaction(db, ctx, plan, step, way, Part::Work).await,
-            closed => Ok(closed),
-        },
+        // A proof is taken back by making the constraint again without it: that is short, and locks the table.
+        Envelope::Long if B::SESSION_LOCKS && way == Way::Forward => {
+            match transaction(db, ctx, plan, step, way, Part::Begin).await? {
+                Outcome::Done { .. } => transaction(db, ctx, plan, step, way, Part::Work).await,
+                closed => Ok(closed),
+            }
+        }
         Envelope::Concurrent if B::SESSION_LOCKS => match transaction(db, ctx, plan, step, way, Part::Begin).await? {
             Outcome::Done { .. } => {
                 concurrently(db, ctx, plan, step, way).await?;
@@ -154,10 +157,10 @@ async fn transaction<B: Backend>(
     loop {
         ctx.stop.check()?;
         let timeouts = match part {
-            Part::Whole => Timeouts {
-                lock: ctx.retry.lock_timeout(Duration::from_millis(step.lock_timeout_ms), attempt),
-                statement: Duration::from_millis(step.statement_timeout_ms),
-            },
+            Part::Whole => {
+                let (lock, statement) = short_timeouts(step);
+                Timeouts { lock: ctx.retry.lock_timeout(lock, attempt), statement }
+            }
             Part::Work => Timeouts::NONE,
             Part::Begin | Part::End => Timeouts::LEDGER,
         };
@@ -187,6 +190,15 @@ async fn transaction<B: Backend>(
             Err(Problem::Other(error)) => return Err(error),
         }
     }
+}
+
+/// Lock and statement timeout of a step that is one transaction. What a long step does to take itself back is short.
+fn short_timeouts(step: &Step) -> (Duration, Duration) {
+    let (lock, statement) = match step.envelope {
+        Envelope::Long => (200, 5_000),
+        _ => (step.lock_timeout_ms, step.statement_timeout_ms),
+    };
+    (Duration::from_millis(lock), Duration::from_millis(statement))
 }
 
 /// A statement that was cancelled because somebody said so has not failed.

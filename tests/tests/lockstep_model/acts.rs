@@ -260,7 +260,12 @@ impl Deployment {
         let new = world.there[step] != (way == Way::Forward);
         world.robbed |= new && running.into_iter().any(|(_, v)| self.robs(world, *v, step));
         let filling = batches(of) && way == Way::Forward;
-        let apart = matches!(of.envelope, Envelope::Long | Envelope::Concurrent) && self.evidence == Evidence::Lock;
+        let apart = match of.envelope {
+            Envelope::Long => way == Way::Forward,
+            Envelope::Concurrent => true,
+            _ => false,
+        };
+        let apart = apart && self.evidence == Evidence::Lock;
         if filling || apart {
             world.records.marks[step] = Mark::Running;
             if self.rules.epoch && self.rules.epoch_at_begin {
