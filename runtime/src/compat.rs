@@ -29,7 +29,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use self::types::Fit;
-use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table};
+use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table, implies};
 
 pub use views::{VIEW_SCHEMA, view_schema};
 
@@ -288,7 +288,7 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
                 let base = &*state.with_domains(state.whole(reached.base));
                 let types = Types { dialect, state, code };
                 access(types, base, name, declared, in_base, &mut reasons);
-                members::compare(state, base, declared, in_base, &mut reasons);
+                members::compare(dialect, state, base, declared, in_base, &mut reasons);
             }
             None => reasons.push(Reason::NoTable { table: name.clone() }),
         }
@@ -308,7 +308,7 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
     for (name, declared) in &code.domains {
         let Some(actual) = state.domains.get(name) else { continue };
         for (constraint, check) in &actual.checks {
-            if !declared.checks.values().any(|known| crate::model::expr::same(&known.expr, &check.expr)) {
+            if !declared.checks.values().any(|known| implies(dialect, &[], &known.expr, &check.expr)) {
                 reasons.push(Reason::Constrained { table: name.clone(), constraint: constraint.clone() });
             }
         }

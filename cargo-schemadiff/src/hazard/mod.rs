@@ -25,12 +25,13 @@ pub mod rewrites_table;
 pub mod rows_leave;
 pub mod rows_may_go;
 pub mod unindexed_reference;
+pub mod unknown_values;
 pub mod view_limits;
 
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 24] = [
+pub const CODES: [&str; 25] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -53,6 +54,7 @@ pub const CODES: [&str; 24] = [
     returns_null::CODE,
     late_deferral::CODE,
     needs_application::CODE,
+    unknown_values::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 
 use schemadiff::{
-    model::{Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr},
+    model::{
+        Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr, implies,
+    },
     plan::{Hazard, Probe},
 };
 
@@ -242,7 +244,8 @@ fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Dan
         columns.iter().any(|c| c == name).then(|| origin(cx, table, name).and_then(|o| o.column)).flatten()
     };
     let as_it_is = expr::map_columns(&check.expr, old_name);
-    let holds = there.checks.values().any(|c| !c.not_valid && expr::same(&c.expr, &as_it_is));
+    let dialect = cx.ddl.dialect();
+    let holds = there.checks.values().any(|c| !c.not_valid && implies(dialect, &there.columns, &c.expr, &as_it_is));
     if holds || is_new_and_empty(cx, table, &columns) {
         return None;
     }

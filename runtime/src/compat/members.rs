@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::{Reason, is_not_null_check};
-use crate::model::{Check, Deferrable, Index, Schema, Table, expr};
+use crate::model::{Check, Deferrable, Dialect, Index, Schema, Table, expr, implies};
 
 /// Reports what `base` enforces and `declared` does not declare, and what `declared` declares and `base` lacks.
 pub(super) fn compare(
+    dialect: Dialect,
     state: &Schema,
     base: &Table,
     declared: &Table,
@@ -18,7 +19,7 @@ pub(super) fn compare(
 ) {
     let direct = CodeNames::direct(declared, in_base);
     let names = direct.with_pairs(base);
-    checks(base, declared, &names, reasons);
+    checks(dialect, base, declared, &names, reasons);
     foreign_keys(state, base, declared, &names, reasons);
     keys(base, declared, &direct, &names, reasons);
 }
@@ -70,7 +71,7 @@ impl CodeNames {
     }
 }
 
-fn checks(base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<Reason>) {
+fn checks(dialect: Dialect, base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<Reason>) {
     if base.partition_of.is_some() && declared.partition_of.is_none() {
         let constraint = "the bounds of the partition".to_owned();
         reasons.push(Reason::Constrained { table: declared.name.clone(), constraint });
@@ -85,7 +86,7 @@ fn checks(base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<R
             continue;
         }
         let Some(condition) = names.of_expr(base, &check.expr) else { continue };
-        if !declared.checks.values().any(|c: &Check| expr::same(&c.expr, &condition)) {
+        if !declared.checks.values().any(|c: &Check| implies(dialect, &declared.columns, &c.expr, &condition)) {
             reasons.push(Reason::Constrained { table: declared.name.clone(), constraint: name.clone() });
         }
     }

@@ -92,7 +92,7 @@ fn pieces(expr: &str) -> Vec<Piece<'_>> {
 }
 
 /// The length of a quoted token, doubled quotes included.
-fn quoted_len(text: &str, quote: char) -> usize {
+pub(super) fn quoted_len(text: &str, quote: char) -> usize {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {

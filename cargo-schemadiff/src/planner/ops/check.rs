@@ -1,15 +1,19 @@
 //! Check constraints: NOT VALID first, which counts for new writes at once and reads nothing, then VALIDATE, which reads
-//! everything and blocks nobody. A replacement is valid before the old one goes.
+//! everything and blocks nobody. A replacement is valid before the old one goes. Where neither the old nor the new check
+//! follows from the other, one that is either of them stands in for both while both versions run.
 
 use schemadiff::{
-    model::{Check, ObjectName, Table, expr},
+    model::{self, Check, ObjectName, Table, expr, implies},
     plan::Envelope,
 };
 
 use super::{comment, index};
-use crate::planner::{
-    context::{Context, on, slug, temporary},
-    proto::{Proto, rank, tag},
+use crate::{
+    hazard,
+    planner::{
+        context::{Context, on, slug, temporary},
+        proto::{Proto, rank, tag},
+    },
 };
 
 pub(super) fn plan(
@@ -20,7 +24,7 @@ pub(super) fn plan(
     after: Option<&Check>,
 ) {
     if !cx.caps.alter_constraints {
-        return rebuild(cx, table, name, before, after);
+        return rebuilt(cx, table, name, before, after);
     }
     if after.is_some_and(|c| index::shadowed(cx, table, &columns_of(cx, table, &c.expr))) {
         return; // the operation that changes the column's type makes it
@@ -45,8 +49,67 @@ pub(super) fn plan(
             add(cx, table, name, after);
             commented(cx, table, name, after);
         }
-        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+        (Some(before), Some(after)) => match either(cx, table, before, after) {
+            Some(either) => {
+                let either = Check { not_valid: true, comment: before.comment.clone(), ..either };
+                loosen(cx, table, name, before, &either, after);
+                replace(cx, table, name, &either, after);
+            }
+            None => replace(cx, table, name, before, after),
+        },
     }
+}
+
+/// Whether rows that fulfil `a` fulfil `b`, as far as their words show it.
+fn follows(cx: &Context<'_>, table: &ObjectName, a: &Check, b: &Check) -> bool {
+    let columns = [cx.before(table), cx.after(table)].into_iter().flatten().flat_map(|t| t.columns.iter().cloned());
+    implies(cx.ddl.dialect(), &columns.collect::<Vec<_>>(), &a.expr, &b.expr)
+}
+
+/// What both versions may write while both run, where it is neither what the old check lets in nor what the new one does.
+fn either(cx: &Context<'_>, table: &ObjectName, before: &Check, after: &Check) -> Option<Check> {
+    if follows(cx, table, before, after) || follows(cx, table, after, before) {
+        return None;
+    }
+    let dialect = cx.ddl.dialect();
+    Some(Check { expr: model::either(dialect, &before.expr, &after.expr), comment: None, ..after.clone() })
+}
+
+/// The tag of the step after which the new version may write what its check lets in.
+fn loosened(name: &str) -> String {
+    tag::step(&slug(&["loosen-check", name]))
+}
+
+/// Puts a check that is either of the two in the place of the old one. It is not proven: it only counts for new writes, and
+/// rows that exist fulfil the old one.
+fn loosen(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check, either: &Check, after: &Check) {
+    let mut sql = cx.ddl.drop_constraint(table, name);
+    sql.extend(cx.ddl.add_check(table, name, either));
+    let mut undo = cx.ddl.drop_constraint(table, name);
+    undo.extend(cx.ddl.add_check(table, name, before));
+    for (statements, check) in [(&mut sql, either), (&mut undo, before)] {
+        statements.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+    }
+    let step = loosening(cx, table, name, either, after)
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("add_check", table, &[]))
+        .locks(cx.ddl.locks("drop_constraint", table, &[]));
+    cx.push(step);
+}
+
+fn loosening(cx: &Context<'_>, table: &ObjectName, name: &str, either: &Check, after: &Check) -> Proto {
+    let title = format!("let `{name}` on `{table}` allow what the old and what the new check allows");
+    Proto::new(rank::CONSTRAINT, slug(&["loosen-check", name]), title, table)
+        .hazard([hazard::unknown_values::hazard(table, name)])
+        .effect({
+            let (name, either) = (name.to_owned(), either.clone());
+            on(table, move |t| drop(t.checks.insert(name.clone(), either.clone())))
+        })
+        .tag(loosened(name))
+        .tag(tag::adds(table))
+        .after_all(columns_of(cx, table, &after.expr).iter().map(|c| tag::filled(table, c)))
+        .after(tag::TYPES.to_owned())
 }
 
 /// Whether only comment and validity differ, in the direction that can be reached in place.
@@ -137,8 +200,10 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check,
                 t.checks.insert(name.clone(), after.clone());
             })
         })
+        .hazard(follows(cx, table, before, after).then(|| hazard::unknown_values::hazard(table, name)))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
         .prepares(covered.iter().any(|c| cx.goes(table, c)))
+        .after(loosened(name))
         .after_all(ready);
     cx.push(step);
 }
@@ -163,10 +228,24 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
 }
 
 /// Part of the table's definition: it changes with a rebuild.
+fn rebuilt(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Check>, after: Option<&Check>) {
+    let (Some(old), Some(new)) = (before, after) else { return rebuild(cx, table, name, before, after) };
+    match either(cx, table, old, new) {
+        Some(either) => {
+            let step = loosening(cx, table, name, &either, new);
+            let step = cx.rebuild(step, Vec::new());
+            cx.push(step);
+            rebuild(cx, table, name, Some(&either), after);
+        }
+        None => rebuild(cx, table, name, before, after),
+    }
+}
+
 fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Check>, after: Option<&Check>) {
     let id = slug(&["check", name]);
     let uses = |check: Option<&Check>| check.map(|c| columns_of(cx, table, &c.expr)).unwrap_or_default();
     let (old, new) = (uses(before), uses(after));
+    let loosens = before.zip(after).is_some_and(|(old, new)| follows(cx, table, old, new));
     let rank = if after.is_some() { rank::CONSTRAINT } else { rank::REMOVE_COLUMN };
     let step = Proto::new(rank, id, format!("change check `{name}` on `{table}`"), table)
         .effect({
@@ -178,8 +257,10 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<
                 };
             })
         })
+        .hazard(loosens.then(|| hazard::unknown_values::hazard(table, name)))
         .tags(old.iter().map(|c| tag::unused(table, c)))
         .prepares(after.is_none() && old.iter().any(|c| cx.goes(table, c)))
+        .after(loosened(name))
         .after_all(new.iter().map(|c| tag::filled(table, c)));
     let step = cx.rebuild(step, Vec::new());
     cx.push(step);

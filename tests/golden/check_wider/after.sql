@@ -1,0 +1,1 @@
+CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, n INTEGER, CONSTRAINT kinds CHECK (kind IN ('c', 'a', 'b')), CONSTRAINT low CHECK (n > 0 OR n = -1));
