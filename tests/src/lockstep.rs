@@ -17,6 +17,8 @@ use schemadiff::{
 pub const FIRST: &str = "20260101000000_users";
 /// The second: `email_key` is added, filled and indexed, `fullname` is dropped.
 pub const SECOND: &str = "20260102000000_email_key";
+/// The third: the index is dropped.
+pub const THIRD: &str = "20260103000000_no_index";
 
 /// A renderer for the engine's version under test.
 pub fn renderer(dialect: Dialect) -> Box<dyn Ddl> {
@@ -80,6 +82,7 @@ pub fn step(id: &str, phase: Phase, envelope: Envelope, statements: Vec<String>,
         statement_timeout_ms: 5000,
         done_when: None,
         clean_up: None,
+        stopped_by: None,
         undoable: !undo.is_empty(),
         undo,
         effects: Vec::new(),
@@ -160,9 +163,10 @@ pub fn second(dialect: Dialect) -> Plan {
     let create = ddl.create_index(&users(), INDEX, index, true);
     let drop = ddl.drop_index(&users(), INDEX, true);
     let mut create = step("03-create-index", Phase::Backfill, envelope, create, drop);
-    create.done_when = Some(ddl.index_is_valid(&users(), INDEX));
+    create.done_when = Some(ddl.index_is_valid(&users(), INDEX, index));
     if dialect != Dialect::Sqlite {
-        create.clean_up = Some(format!("DROP INDEX CONCURRENTLY IF EXISTS public.{INDEX}"));
+        create.clean_up = ddl.clear_index(&users(), INDEX, index);
+        create.stopped_by = ddl.index_name_taken(&users(), INDEX, index);
         create.lock_timeout_ms = 0;
         create.statement_timeout_ms = 0;
     }
@@ -170,6 +174,18 @@ pub fn second(dialect: Dialect) -> Plan {
     let gone = step("04-drop-column-users-fullname", Phase::Contract, Envelope::Transaction, gone, Vec::new());
     let steps = vec![(add, both.clone()), (fill, both), (create, indexed), (gone, after)];
     plan(dialect, SECOND, Some(FIRST), &old_code(dialect), steps)
+}
+
+/// A third: the index is dropped.
+pub fn third(dialect: Dialect) -> Plan {
+    let (ddl, before, after) = (renderer(dialect), with_index(new_code(dialect)), new_code(dialect));
+    let index = &before.tables[&users()].indexes[INDEX];
+    let mut drop =
+        step("01-drop-index", Phase::Contract, Envelope::Concurrent, ddl.drop_index(&users(), INDEX, true), Vec::new());
+    drop.done_when = Some(ddl.index_is_gone(&users(), INDEX));
+    drop.stopped_by = ddl.index_name_taken(&users(), INDEX, index);
+    (drop.lock_timeout_ms, drop.statement_timeout_ms) = (0, 0);
+    plan(dialect, THIRD, Some(SECOND), &before, vec![(drop, after)])
 }
 
 /// The lock file after these plans.

@@ -14,7 +14,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::TestDatabase,
-    lockstep::{FIRST, INDEX, Recorder, SECOND, first, migrations, old_code, plan, second, step, users_with},
+    lockstep::{FIRST, INDEX, Recorder, SECOND, first, migrations, old_code, plan, second, step, third, users_with},
 };
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::watch;
@@ -400,6 +400,10 @@ async fn an_invalid_index_is_dropped_and_built_again() {
     let mut plans = [first(dialect), second(dialect)];
     let Action::Sql(statements) = &mut plans[1].steps[2].action else { unreachable!() };
     statements[0] = statements[0].replace("CREATE INDEX", "CREATE UNIQUE INDEX");
+    let step = &mut plans[1].steps[2];
+    for query in [&mut step.done_when, &mut step.clean_up, &mut step.stopped_by].into_iter().flatten() {
+        *query = query.replace("indisunique = false", "indisunique = true");
+    }
     plans[1].checksum = plans[1].compute_checksum();
     run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
     db.execute("INSERT INTO users (id, fullname) VALUES (1, 'same'), (2, 'SAME')").await;
@@ -422,6 +426,63 @@ async fn an_invalid_index_is_dropped_and_built_again() {
     let recorder = Recorder::default();
     apply(&db.url, &migrations(dialect, &plans), &until(Phase::Backfill), recorder.shared()).await.unwrap();
     assert_eq!(recorder.of("step_found").len(), 1);
+}
+
+/// What has the name of an index that is to be built, and is not that index, is neither taken for it nor dropped.
+#[tokio::test]
+async fn an_index_of_that_name_that_is_not_the_steps_own_stops_the_step_and_stays() {
+    let dialect = Dialect::Postgres;
+    let plans = [first(dialect), second(dialect)];
+    let lower = format!("CREATE INDEX {INDEX} ON users (lower(email_key))");
+    for (made, undone) in [
+        (format!("CREATE TABLE other (email_key text); CREATE INDEX {INDEX} ON other (email_key)"), "other"),
+        (format!("CREATE VIEW {INDEX} AS SELECT 1 AS one"), "view"),
+        (lower.clone(), "lower"),
+        (format!("CREATE UNIQUE INDEX {INDEX} ON users (email_key)"), "UNIQUE"),
+        (format!("CREATE INDEX {INDEX} ON users (email_key DESC)"), "DESC"),
+        (format!("CREATE INDEX {INDEX} ON users (email_key) WHERE email_key <> ''"), "WHERE"),
+        (format!("CREATE INDEX {INDEX} ON users (email_key) INCLUDE (id)"), "INCLUDE"),
+        (format!("CREATE INDEX {INDEX} ON users (email_key text_pattern_ops)"), "text_pattern_ops"),
+        (format!("CREATE INDEX {INDEX} ON users USING hash (email_key)"), "hash"),
+        // Left half-built by somebody: it is not this step's to drop.
+        (format!("{lower}; UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{INDEX}'::regclass"), "lower"),
+    ] {
+        let db = TestDatabase::new(dialect);
+        run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+        run(&db, &plans, until(Phase::Expand)).await.unwrap();
+        db.execute(&made).await;
+        let oid = format!("SELECT to_regclass('{INDEX}')::oid::text");
+        let before = db.text(&oid).await;
+
+        let error = run(&db, &plans, until(Phase::Backfill)).await.unwrap_err();
+        assert_eq!(error.code(), "SD0764", "{made}: {error}");
+        assert!(error.to_string().contains(undone), "{made}: {error}");
+        assert_eq!(db.text(&oid).await, before, "{made}");
+        // Taking the migration back does not take it for the step's own either.
+        let (all, options) = (migrations(dialect, &plans), ApplyOptions::default());
+        abort(&db.url, &all, SECOND, &options, Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(db.text(&oid).await, if made.contains("ON users") { None } else { before }, "{made}");
+    }
+}
+
+/// An index of that name on another table is not the one that is dropped.
+#[tokio::test]
+async fn an_index_that_is_gone_is_not_looked_for_on_other_tables() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect), third(dialect)];
+    run(&db, &plans[..2], ApplyOptions::default()).await.unwrap();
+    db.execute(&format!("DROP INDEX {INDEX}; CREATE TABLE other (a int); CREATE INDEX {INDEX} ON other (a)")).await;
+    run(&db, &plans, ApplyOptions::default()).await.unwrap();
+    assert_eq!(db.text(&format!("SELECT to_regclass('{INDEX}')::text")).await.as_deref(), Some(INDEX));
+
+    // And one of that name on that table that is another one stays, and stops the step.
+    let db = TestDatabase::new(dialect);
+    run(&db, &plans[..2], ApplyOptions::default()).await.unwrap();
+    db.execute(&format!("DROP INDEX {INDEX}; CREATE INDEX {INDEX} ON users (lower(email_key))")).await;
+    let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "SD0764", "{error}");
+    assert_eq!(db.text(&format!("SELECT to_regclass('{INDEX}')::text")).await.as_deref(), Some(INDEX));
 }
 
 #[tokio::test]

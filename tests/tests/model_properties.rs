@@ -147,6 +147,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         statement_timeout_ms: 5000,
         done_when: None,
         clean_up: None,
+        stopped_by: None,
         undo: vec![],
         undoable: true,
         effects: between(before, after),

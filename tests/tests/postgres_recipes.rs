@@ -1,10 +1,10 @@
 //! The statements that old and new code live on, on a real server: sync triggers, backfills, identity, views.
 
 use cargo_schemadiff::dialect::{
-    Connection, Ddl as _, Scope, SyncSpec, TypeChange, Volatility, postgres::Postgres as Renderer,
+    Connection, Ddl as _, PerPartition, Scope, SyncSpec, TypeChange, Volatility, postgres::Postgres as Renderer,
 };
 use schemadiff::{
-    model::{Column, CompatView, Identity, IdentityKind, ObjectName, Table},
+    model::{Column, CompatView, Deferrable, FkAction, ForeignKey, Identity, IdentityKind, ObjectName, Table, Unique},
     plan::{Assignment, Backfill, KeyColumn},
 };
 use schemadiff_tests::engine::{Postgres, TestDatabase};
@@ -399,14 +399,96 @@ async fn an_index_is_known_to_be_valid_or_gone() {
     };
     assert_eq!(row(&mut c, &DDL.index_is_gone(&t, "the index")).await, "true");
     assert!(c.run(&DDL.create_index(&t, "the index", &index, true)).await.is_err(), "there are duplicates");
-    assert_eq!(row(&mut c, &DDL.index_is_valid(&t, "the index")).await, "false");
+    assert_eq!(row(&mut c, &DDL.index_is_valid(&t, "the index", &index)).await, "false");
     assert_eq!(row(&mut c, &DDL.index_is_gone(&t, "the index")).await, "false");
     let seen = c.introspect(&Scope::default()).await.unwrap().schema;
     assert!(seen.tables[&t].indexes["the index"].invalid);
     c.run(&DDL.drop_index(&t, "the index", true)).await.unwrap();
     run(&mut c, "TRUNCATE \"we\"\"ird\"").await;
     c.run(&DDL.create_index(&t, "the index", &index, true)).await.unwrap();
-    assert_eq!(row(&mut c, &DDL.index_is_valid(&t, "the index")).await, "true");
+    assert_eq!(row(&mut c, &DDL.index_is_valid(&t, "the index", &index)).await, "true");
+
+    // However an index is spelled, what is read of it is known to be it.
+    run(
+        &mut c,
+        "CREATE TYPE mood AS ENUM ('sad', 'A b'); CREATE EXTENSION IF NOT EXISTS pg_trgm;
+        CREATE TABLE spelled (a varchar(9), b timestamptz, \"C d\" mood, e jsonb, f text);
+        CREATE INDEX i1 ON spelled (a) WHERE a IN ('x', 'y''z', '(');
+        CREATE INDEX i2 ON spelled ((b AT TIME ZONE 'UTC') DESC, \"C d\" NULLS FIRST) WITH (fillfactor = 70);
+        CREATE UNIQUE INDEX i3 ON spelled (lower(a), (CASE WHEN f LIKE 'q\\%' THEN 1 END)) INCLUDE (\"C d\")
+            WHERE \"C d\" = 'A b' AND b > '2020-01-01' AND NOT (a IS NULL OR f ~ E'\\n');
+        CREATE INDEX i4 ON spelled USING gin (e jsonb_path_ops, f gin_trgm_ops);
+        CREATE INDEX i5 ON spelled (a COLLATE \"C\" text_pattern_ops, (e ->> 'k'), coalesce(f, a, ''))",
+    )
+    .await;
+    let seen = c.introspect(&Scope::default()).await.unwrap().schema;
+    let t = ObjectName::new("spelled");
+    assert_eq!(seen.tables[&t].indexes.len(), 5);
+    for (name, index) in &seen.tables[&t].indexes {
+        assert_eq!(row(&mut c, &DDL.index_is_valid(&t, name, index)).await, "true", "{name} {index:?}");
+        let taken = DDL.index_name_taken(&t, name, index).unwrap();
+        assert_eq!(row(&mut c, &format!("SELECT count(*) FROM ({taken}) q")).await, "0", "{name}");
+        let other = seen.tables[&t].indexes.iter().find(|(other, _)| *other != name).unwrap().1;
+        assert_eq!(row(&mut c, &DDL.index_is_valid(&t, name, other)).await, "false", "{name} {other:?}");
+    }
+}
+
+/// What a partitioned table gets is not taken for another table's, and another table's is not dropped for it.
+#[tokio::test]
+async fn an_index_of_that_name_elsewhere_is_no_part_of_a_partitioned_table() {
+    let database = Postgres::shared().database();
+    let mut c = open(&database).await;
+    let t = ObjectName::new("t");
+    run(
+        &mut c,
+        "CREATE TABLE t (a int NOT NULL) PARTITION BY RANGE (a);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);
+        CREATE TABLE other (a int); CREATE UNIQUE INDEX i ON other (a)",
+    )
+    .await;
+    let unique = Unique {
+        columns: vec!["a".into()],
+        include: Vec::new(),
+        nulls_not_distinct: false,
+        deferrable: Deferrable::No,
+        comment: None,
+    };
+    let index = schemadiff::model::Index { unique: true, ..schemadiff::model::Index::over(&unique.columns) };
+    for what in [PerPartition::Index("i", &index), PerPartition::Unique("i", &unique)] {
+        let each = DDL.each_partition(&t, &what).unwrap();
+        assert_eq!(row(&mut c, &each.done_when).await, "false", "{what:?}");
+        let taken = row(&mut c, &each.stopped_by.unwrap()).await;
+        assert_eq!(taken, "i, CREATE UNIQUE INDEX i ON public.other USING btree (a)", "{what:?}");
+        c.run(&each.undo).await.unwrap();
+        assert_eq!(row(&mut c, "SELECT to_regclass('i')::text").await, "i", "{what:?}");
+    }
+    run(&mut c, "DROP TABLE other; CREATE UNIQUE INDEX i ON t (a)").await;
+    let [as_index, as_key] = [PerPartition::Index("i", &index), PerPartition::Unique("i", &unique)]
+        .map(|what| DDL.each_partition(&t, &what).unwrap().done_when);
+    assert_eq!(row(&mut c, &as_index).await, "true");
+    assert_eq!(row(&mut c, &as_key).await, "false", "an index alone is no constraint");
+
+    // The same of a foreign key: a constraint of that name may be another one.
+    run(&mut c, "CREATE TABLE p (a int PRIMARY KEY, b int UNIQUE); ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES p (b)").await;
+    let key = |column: &str| ForeignKey {
+        columns: vec!["a".into()],
+        ref_table: ObjectName::new("p"),
+        ref_columns: vec![column.into()],
+        on_delete: FkAction::default(),
+        on_delete_columns: Vec::new(),
+        on_update: FkAction::default(),
+        match_full: false,
+        deferrable: Deferrable::No,
+        not_valid: false,
+        comment: None,
+    };
+    for (column, done) in [("a", "false"), ("b", "true")] {
+        let key = key(column);
+        let each = DDL.each_partition(&t, &PerPartition::ForeignKey("k", &key)).unwrap();
+        assert_eq!(row(&mut c, &each.done_when).await, done, "{column}");
+        let taken = format!("SELECT (count(*) = 0)::text FROM ({}) q", each.stopped_by.unwrap());
+        assert_eq!(row(&mut c, &taken).await, done, "{column}");
+    }
 }
 
 /// The names that are planned for are the names the server gives.

@@ -49,6 +49,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         statement_timeout_ms: 5000,
         done_when: None,
         clean_up: None,
+        stopped_by: None,
         undo: undo.iter().map(|s| (*s).to_owned()).collect(),
         undoable: true,
         effects: between(old, new),

@@ -161,6 +161,19 @@ pub enum PerPartition<'p> {
     },
 }
 
+/// See [`Ddl::each_partition`].
+#[derive(Debug, Clone)]
+pub struct EachPartition {
+    /// The statements.
+    pub forth: Generated,
+    /// Those that take it away again, however far they came.
+    pub undo: Vec<String>,
+    /// A query for one boolean: it is there.
+    pub done_when: String,
+    /// A query for what has its name and is something else.
+    pub stopped_by: Option<String>,
+}
+
 impl SyncSpec {
     /// The columns that get a value from the trigger when a statement gives none, in the order in which introspection
     /// gives them back: the old one, if something flows back to it, then the new one.
@@ -282,14 +295,19 @@ pub trait Ddl: Send + Sync {
     fn drop_index(&self, table: &ObjectName, name: &str, concurrently: bool) -> Vec<String>;
     /// Renames an index.
     fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
-    /// A statement that takes away what a failed concurrent build left, and does nothing when nothing is left.
-    fn clear_index(&self, table: &ObjectName, name: &str) -> Option<String> {
-        let _ = (table, name);
+    /// A query for the statement that takes away what a failed concurrent build of this index left; no row when nothing is left.
+    fn clear_index(&self, table: &ObjectName, name: &str, index: &Index) -> Option<String> {
+        let _ = (table, name, index);
         None
     }
-    /// A query for one boolean: the index exists and is valid.
-    fn index_is_valid(&self, table: &ObjectName, name: &str) -> String;
-    /// A query for one boolean: no index of that name exists.
+    /// A query for what has the index's name and is not this index of this table, in words; no row when nothing has.
+    fn index_name_taken(&self, table: &ObjectName, name: &str, index: &Index) -> Option<String> {
+        let _ = (table, name, index);
+        None
+    }
+    /// A query for one boolean: this index of this table exists and is valid.
+    fn index_is_valid(&self, table: &ObjectName, name: &str, index: &Index) -> String;
+    /// A query for one boolean: the table has no index of that name.
     fn index_is_gone(&self, table: &ObjectName, name: &str) -> String;
     /// Creates an enumerated type.
     fn create_enum(&self, enumeration: &EnumType) -> Vec<String>;
@@ -465,10 +483,9 @@ pub trait Ddl: Send + Sync {
         let _ = (parent, partition);
         Vec::new()
     }
-    /// How a partitioned table gets something while all its partitions, also those that the plan does not know, are in use:
-    /// the statements, those that take it away again however far they came, and a query for one boolean: it is there.
+    /// How a partitioned table gets something while all its partitions, also those that the plan does not know, are in use;
     /// `None` where there are no partitions.
-    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<(Generated, Vec<String>, String)> {
+    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<EachPartition> {
         let _ = (table, what);
         None
     }

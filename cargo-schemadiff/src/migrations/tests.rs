@@ -35,6 +35,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         statement_timeout_ms: 0,
         done_when: None,
         clean_up: None,
+        stopped_by: None,
         undo: vec![],
         undoable: true,
         effects: between(before, after),

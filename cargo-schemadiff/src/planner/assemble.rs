@@ -85,6 +85,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         statement_timeout_ms,
         done_when: first.done_when.clone(),
         clean_up: first.clean_up.clone(),
+        stopped_by: first.stopped_by.clone(),
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
         undo: undo.unwrap_or_default(),

@@ -57,6 +57,7 @@ pub(super) struct Proto {
     pub contract_hazards: Vec<Hazard>,
     pub done_when: Option<String>,
     pub clean_up: Option<String>,
+    pub stopped_by: Option<String>,
     /// `None`: cannot be taken back.
     pub undo: Option<Vec<String>>,
     pub tags: Vec<String>,
@@ -118,6 +119,7 @@ impl Proto {
             contract_hazards: Vec::new(),
             done_when: None,
             clean_up: None,
+            stopped_by: None,
             undo: Some(Vec::new()),
             tags: Vec::new(),
             after: Vec::new(),
@@ -246,8 +248,13 @@ impl Proto {
         self
     }
 
-    pub fn clean_up(mut self, statement: Option<String>) -> Self {
-        self.clean_up = statement;
+    pub fn clean_up(mut self, query: Option<String>) -> Self {
+        self.clean_up = query;
+        self
+    }
+
+    pub fn stopped_by(mut self, query: Option<String>) -> Self {
+        self.stopped_by = query;
         self
     }
 

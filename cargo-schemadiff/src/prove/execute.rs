@@ -45,6 +45,17 @@ pub async fn forth(scratch: &mut Connection, step: &Step, schema: &Schema) -> Re
     Ok(())
 }
 
+/// Clears away what an attempt has left.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn clean_up(scratch: &mut Connection, step: &Step) -> Result<()> {
+    let Some(query) = &step.clean_up else { return Ok(()) };
+    let row = scratch.query_row(query, &[]).await?;
+    let statements: Vec<String> = row.into_iter().flatten().flatten().collect();
+    scratch.run(&statements).await
+}
+
 /// Takes it back.
 ///
 /// # Errors

@@ -176,9 +176,7 @@ impl<'r> Run<'r> {
                     step.id,
                     words(error),
                 ));
-                if let Some(sql) = &step.clean_up {
-                    self.scratch.run(std::slice::from_ref(sql)).await?;
-                }
+                execute::clean_up(self.scratch, step).await?;
                 seed::empty(self.scratch, self.ddl, &self.state).await?;
                 self.seeded = false;
                 self.send(step, way).await

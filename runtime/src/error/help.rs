@@ -114,6 +114,10 @@ impl Error {
             ],
             Self::NoSpace { .. } => one("make room, and apply again: what was filled stays, and it goes on there"),
             Self::NotDone { .. } => one("look at the step's `done_when` query and at what else changes that object"),
+            Self::NameTaken { .. } => vec![
+                "rename it, or drop it if nobody needs it, and apply again; nothing is half-done and all versions work meanwhile".to_owned(),
+                "or take the migration back with `cargo schemadiff abort` and write it with another name".to_owned(),
+            ],
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),

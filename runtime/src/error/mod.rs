@@ -355,6 +355,14 @@ pub enum Error {
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
+    /// Something that is not the step's own has the name that it needs.
+    #[error("step {step} of migration {migration} was not begun, the name it needs belongs to something else: {what}")]
+    NameTaken {
+        migration: String,
+        step: String,
+        /// What has the name.
+        what: String,
+    },
     /// A rebuild left rows without their parents.
     #[error(
         "step {step} of migration {migration} would leave {violations} rows without the row they refer to{}",
@@ -460,6 +468,7 @@ impl Error {
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
             Self::NotDone { .. } => "SD0753",
+            Self::NameTaken { .. } => "SD0764",
             Self::ForeignKeys { .. } => "SD0754",
             Self::LostWork => "SD0755",
             Self::BackfillRow { .. } => "SD0756",

@@ -361,9 +361,14 @@ async fn concurrently<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, st
             (began, attempt) = (Instant::now(), 1);
         }
         match ran {
-            Ok(true) => return Ok(()),
-            Ok(false) if ctx.stop.check().is_err() => {}
-            Ok(false) => return Err(Error::NotDone { migration: plan.id.clone(), step: step.id.clone() }),
+            Ok(Ran::Whole) => return Ok(()),
+            Ok(Ran::NotWhole) if ctx.stop.check().is_err() => {}
+            Ok(Ran::NotWhole) => return Err(Error::NotDone { migration: plan.id.clone(), step: step.id.clone() }),
+            Ok(Ran::NotBegun { what }) => {
+                let error = Error::NameTaken { migration: plan.id.clone(), step: step.id.clone(), what };
+                note(db, plan, step, &error.to_string()).await;
+                return Err(error);
+            }
             Err(failed) => {
                 clean_up(db, step).await;
                 was_stopped(ctx, &failed)?;
@@ -381,7 +386,16 @@ async fn concurrently<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, st
     }
 }
 
-/// True when the work is there at the end.
+/// What became of statements outside a transaction.
+enum Ran {
+    /// The work is there.
+    Whole,
+    /// They ran, or were stopped, and the work is not there.
+    NotWhole,
+    /// None was sent, because this stands in the way.
+    NotBegun { what: String },
+}
+
 async fn run_outside<B: Backend>(
     db: &mut B,
     ctx: &Context,
@@ -389,7 +403,7 @@ async fn run_outside<B: Backend>(
     step: &Step,
     way: Way,
     moved: &mut bool,
-) -> Result<bool, Failed> {
+) -> Result<Ran, Failed> {
     // No lock timeout: it would leave an invalid index behind each time. Queueing here blocks no reader and no writer.
     db.session_timeouts(Timeouts::NONE).await?;
     let wanted = way == Way::Forward;
@@ -400,14 +414,17 @@ async fn run_outside<B: Backend>(
     };
     if let Some(probe) = step.done_when.as_ref().filter(|_| generated.is_none() || wanted) {
         if db.is_true(probe).await.map_err(Failed::at(probe))? == wanted {
-            if let (Way::Back, Some(sql)) = (way, &step.clean_up) {
-                db.execute(sql).await.map_err(Failed::at(sql))?;
+            if way == Way::Back {
+                clear(db, step).await?;
             }
             ctx.tell(&Event::StepFound { migration: &plan.id, step: &step.id });
-            return Ok(true);
+            return Ok(Ran::Whole);
         }
-        if let (Way::Forward, Some(sql)) = (way, &step.clean_up) {
-            db.execute(sql).await.map_err(Failed::at(sql))?;
+        if let Some(what) = in_the_way(db, step).await? {
+            return Ok(Ran::NotBegun { what });
+        }
+        if way == Way::Forward {
+            clear(db, step).await?;
         }
     }
     let transactions = db.old_transactions().await?;
@@ -417,17 +434,35 @@ async fn run_outside<B: Backend>(
     let _onlooker = Onlooker::start(db, ctx, plan, step).await;
     for sql in statements(step, way) {
         if ctx.stop.check().is_err() {
-            return Ok(false);
+            return Ok(Ran::NotWhole);
         }
         db.execute(sql).await.map_err(Failed::at(sql))?;
     }
     if let Some(generated) = generated.filter(|_| wanted) {
         one_by_one(db, ctx, &generated.next_sql, moved).await?;
     }
-    match &step.done_when {
-        Some(probe) => Ok(db.is_true(probe).await.map_err(Failed::at(probe))? == wanted),
-        None => Ok(true),
+    let whole = match &step.done_when {
+        Some(probe) => db.is_true(probe).await.map_err(Failed::at(probe))? == wanted,
+        None => true,
+    };
+    Ok(if whole { Ran::Whole } else { Ran::NotWhole })
+}
+
+/// What has the name that the step needs and is not the step's own.
+async fn in_the_way<B: Backend>(db: &mut B, step: &Step) -> Result<Option<String>, Failed> {
+    let Some(query) = &step.stopped_by else { return Ok(None) };
+    let rows = db.rows(query, &[]).await.map_err(Failed::at(query))?;
+    Ok(rows.into_iter().next().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join(", ")))
+}
+
+/// Clears away what an attempt has left.
+async fn clear<B: Backend>(db: &mut B, step: &Step) -> Result<(), Failed> {
+    let Some(query) = &step.clean_up else { return Ok(()) };
+    let rows = db.rows(query, &[]).await.map_err(Failed::at(query))?;
+    for sql in rows.iter().flatten().flatten() {
+        db.execute(sql).await.map_err(Failed::at(sql))?;
     }
+    Ok(())
 }
 
 /// Runs what the query gives until it gives nothing; `moved` says whether a statement was carried out. A statement that comes
@@ -448,11 +483,13 @@ async fn one_by_one<B: Backend>(db: &mut B, ctx: &Context, next: &str, moved: &m
 
 /// Removes what a failed attempt left, so that nothing half-done stays behind.
 async fn clean_up<B: Backend>(db: &mut B, step: &Step) {
-    let Some(sql) = &step.clean_up else { return };
-    match db.execute(sql).await {
-        Ok(_) => {}
+    match clear(db, step).await {
+        Ok(()) => {}
         // The next attempt begins with the same statement.
-        Err(e) if e.class == ErrorClass::Connection => {}
-        Err(error) => tracing::warn!(target: "schemadiff", step = step.id, %error, "what a failed attempt left stays"),
+        Err(e) if e.error.class == ErrorClass::Connection => {}
+        Err(failed) => {
+            let error = failed.error;
+            tracing::warn!(target: "schemadiff", step = step.id, %error, "what a failed attempt left stays");
+        }
     }
 }

@@ -89,6 +89,10 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for text in [&step.done_when, &step.clean_up].into_iter() {
         field(&text.as_deref().map(normal_sql).unwrap_or_default());
     }
+    if let Some(sql) = &step.stopped_by {
+        field("stopped by");
+        field(&normal_sql(sql));
+    }
     field(&step.undoable.to_string());
     field(&step.undo.len().to_string());
     for sql in &step.undo {

@@ -282,9 +282,13 @@ pub struct Step {
     /// A query that returns one boolean (0/1 on SQLite): is the step's work there, whole and valid? Required for `Concurrent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_when: Option<String>,
-    /// A statement that clears away what a crash may have left (an INVALID index) before the step is tried again.
+    /// A query for the statement that clears away what a crash may have left (an INVALID index) before the step is tried
+    /// again; no row when nothing is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_up: Option<String>,
+    /// A query for what stands in the step's way and is not the step's own, in words. While it gives a row, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<String>,
     /// Statements that take the step back, in order, in the step's envelope. Empty with `undoable = false` when data is lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,

@@ -30,6 +30,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         statement_timeout_ms: 0,
         done_when: None,
         clean_up: None,
+        stopped_by: None,
         undo: vec![],
         undoable: true,
         effects: vec![],

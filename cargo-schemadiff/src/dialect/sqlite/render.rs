@@ -285,7 +285,7 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
-    fn index_is_valid(&self, table: &ObjectName, name: &str) -> String {
+    fn index_is_valid(&self, table: &ObjectName, name: &str, _index: &Index) -> String {
         format!("SELECT EXISTS ({})", index_query(table, name))
     }
 

@@ -194,8 +194,9 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
     } else if concurrent {
         step.envelope(Envelope::Concurrent)
             .locks(cx.ddl.locks("create_index_concurrently", table, &[]))
-            .done_when(cx.ddl.index_is_valid(table, name))
-            .clean_up(cx.ddl.clear_index(table, name))
+            .done_when(cx.ddl.index_is_valid(table, name, &built))
+            .clean_up(cx.ddl.clear_index(table, name, &built))
+            .stopped_by(cx.ddl.index_name_taken(table, name, &built))
     } else {
         step.locks(cx.ddl.locks("create_index", table, &[]))
     };
@@ -243,6 +244,7 @@ pub(super) fn drop_index(
         step.envelope(Envelope::Concurrent)
             .locks(cx.ddl.locks("drop_index_concurrently", table, &[]))
             .done_when(cx.ddl.index_is_gone(table, name))
+            .stopped_by(cx.ddl.index_name_taken(table, name, index))
     } else {
         step.locks(cx.ddl.locks("drop_index", table, &[]))
     };

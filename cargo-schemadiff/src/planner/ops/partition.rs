@@ -257,9 +257,10 @@ fn inherited(column: &Column) -> Column {
 /// A step that goes through the partitions that are there when it runs.
 pub(super) fn step(cx: &Context<'_>, proto: Proto, what: &PerPartition<'_>) -> Proto {
     let table = proto.table().clone();
-    let Some((generated, undo, done_when)) = cx.ddl.each_partition(&table, what) else { return proto };
-    let mut proto = proto.envelope(Envelope::Concurrent).undo(undo).done_when(done_when).scans();
-    proto.work = Work::Generated(generated);
+    let Some(each) = cx.ddl.each_partition(&table, what) else { return proto };
+    let mut proto = proto.envelope(Envelope::Concurrent).undo(each.undo).done_when(each.done_when).scans();
+    proto = proto.stopped_by(each.stopped_by);
+    proto.work = Work::Generated(each.forth);
     proto
 }
 

@@ -4,6 +4,7 @@ use schemadiff::model::{Index, IndexPart, NullsOrder, ObjectName, SortOrder};
 
 use super::{
     names::{columns, ident, literal, qualified},
+    skeleton::{skeleton, skeleton_of},
     table::{collation, storage_parameters},
 };
 
@@ -62,16 +63,56 @@ pub(super) fn drop(table: &ObjectName, name: &str, concurrently: bool) -> String
     format!("DROP INDEX {concurrently}{}", qualified(&table.sibling(name)))
 }
 
-/// A query for one boolean about the index's row in `pg_index`.
-pub(super) fn is_valid(table: &ObjectName, name: &str) -> String {
-    let index = literal(&qualified(&table.sibling(name)));
+/// Whether row `i` of `pg_index` is about this index of this table: a name alone may be another table's, or another index's.
+fn is_it(table: &ObjectName, name: &str, index: &Index) -> String {
+    let wanted = skeleton(&definition(index));
     format!(
-        "SELECT coalesce((SELECT indisvalid FROM pg_catalog.pg_index \
-         WHERE indexrelid = pg_catalog.to_regclass({index})), false)"
+        "{} AND i.indisunique = {} AND pg_catalog.right({}, {}) = {}",
+        is_on(table, name),
+        index.unique,
+        skeleton_of("pg_catalog.pg_get_indexdef(i.indexrelid)"),
+        wanted.chars().count(),
+        literal(&wanted)
     )
 }
 
-/// A query for one boolean: nothing of that name is left.
+/// Whether row `i` of `pg_index` is about an index of that name on the table.
+fn is_on(table: &ObjectName, name: &str) -> String {
+    format!(
+        "i.indexrelid = pg_catalog.to_regclass({}) AND i.indrelid = pg_catalog.to_regclass({})",
+        literal(&qualified(&table.sibling(name))),
+        literal(&qualified(table))
+    )
+}
+
+/// A query for one boolean: this index of this table is there and valid.
+pub(super) fn is_valid(table: &ObjectName, name: &str, index: &Index) -> String {
+    format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE {} AND i.indisvalid)", is_it(table, name, index))
+}
+
+/// A query for one boolean: the table has no index of that name.
 pub(super) fn is_gone(table: &ObjectName, name: &str) -> String {
-    format!("SELECT pg_catalog.to_regclass({}) IS NULL", literal(&qualified(&table.sibling(name))))
+    format!("SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE {})", is_on(table, name))
+}
+
+/// A query for the statement that drops what is left of a build that failed.
+pub(super) fn clear(table: &ObjectName, name: &str, index: &Index) -> String {
+    format!(
+        "SELECT {} FROM pg_catalog.pg_index i WHERE {} AND NOT i.indisvalid",
+        literal(&drop(table, name, true)),
+        is_it(table, name, index)
+    )
+}
+
+/// A query for what has the name and is not this index.
+pub(super) fn name_taken(table: &ObjectName, name: &str, index: &Index) -> String {
+    format!(
+        "SELECT pg_catalog.format('%s, %s', c.oid::pg_catalog.regclass, coalesce(pg_catalog.pg_get_indexdef(i.indexrelid) \
+         || CASE WHEN NOT i.indisvalid THEN ' (INVALID)' ELSE '' END, CASE c.relkind WHEN 'v' THEN 'a view' \
+         WHEN 'm' THEN 'a materialized view' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'a table' END)) \
+         FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+         WHERE c.oid = pg_catalog.to_regclass({}) AND ({}) IS NOT TRUE",
+        literal(&qualified(&table.sibling(name))),
+        is_it(table, name, index)
+    )
 }

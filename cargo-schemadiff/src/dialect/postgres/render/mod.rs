@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod object;
 mod partition;
 mod probe;
+mod skeleton;
 pub(crate) mod sync;
 mod table;
 pub(crate) mod types;
@@ -23,13 +24,13 @@ use schemadiff::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
         ObjectName, PrimaryKey, Table, Unique,
     },
-    plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
+    plan::{Assignment, Backfill, KeyColumn, Lock},
 };
 
 use self::names::{ident, qualified};
 use super::capabilities::capabilities;
 use crate::dialect::{
-    Capabilities, Ddl, Dependents, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange, Volatility,
+    Capabilities, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange, Volatility,
 };
 
 /// The renderer.
@@ -210,16 +211,20 @@ impl Ddl for Postgres {
         vec![index::drop(table, name, concurrently)]
     }
 
-    fn clear_index(&self, table: &ObjectName, name: &str) -> Option<String> {
-        Some(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", qualified(&table.sibling(name))))
+    fn clear_index(&self, table: &ObjectName, name: &str, index: &Index) -> Option<String> {
+        Some(index::clear(table, name, index))
+    }
+
+    fn index_name_taken(&self, table: &ObjectName, name: &str, index: &Index) -> Option<String> {
+        Some(index::name_taken(table, name, index))
     }
 
     fn rename_index(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
         vec![format!("ALTER INDEX {} RENAME TO {}", qualified(&table.sibling(from)), ident(to))]
     }
 
-    fn index_is_valid(&self, table: &ObjectName, name: &str) -> String {
-        index::is_valid(table, name)
+    fn index_is_valid(&self, table: &ObjectName, name: &str, index: &Index) -> String {
+        index::is_valid(table, name, index)
     }
 
     fn index_is_gone(&self, table: &ObjectName, name: &str) -> String {
@@ -395,38 +400,8 @@ impl Ddl for Postgres {
         vec![partition::detach(parent, partition)]
     }
 
-    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<(Generated, Vec<String>, String)> {
-        let (next, undo, done_when) = match what {
-            PerPartition::Index(name, index) => (
-                partition::index(table, name, index),
-                partition::drop_index(table, name),
-                self.index_is_valid(table, name),
-            ),
-            PerPartition::Unique(name, unique) => (
-                partition::unique(table, name, unique),
-                partition::drop_key(table, name, "key"),
-                self.index_is_valid(table, name),
-            ),
-            PerPartition::PrimaryKey(key) => {
-                let name = constraint::primary_key_name(table, key);
-                (
-                    partition::primary_key(table, key),
-                    partition::drop_key(table, &name, "pkey"),
-                    self.index_is_valid(table, &name),
-                )
-            }
-            PerPartition::ForeignKey(name, key) => (
-                partition::foreign_key(table, name, key),
-                partition::drop_foreign_key(table, name),
-                partition::constraint_is_valid(table, name),
-            ),
-            PerPartition::Attach { parent, by, bound } => (
-                partition::attach_proven(table, parent, by, bound),
-                partition::detach_again(table, parent),
-                partition::is_attached_alone(table, parent),
-            ),
-        };
-        Some((next, vec![undo], done_when))
+    fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<EachPartition> {
+        Some(partition::each(table, what))
     }
 
     fn locks(&self, what: &str, table: &ObjectName, others: &[&ObjectName]) -> Vec<Lock> {

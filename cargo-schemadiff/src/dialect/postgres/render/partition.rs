@@ -9,9 +9,12 @@ use schemadiff::{
     plan::Generated,
 };
 
+use crate::dialect::{EachPartition, PerPartition};
+
 use super::{
     constraint, index,
     names::{self, ident, literal, qualified},
+    skeleton::{skeleton, skeleton_of},
     sync,
     table::{self, alter},
 };
@@ -86,7 +89,7 @@ fn proof(partition: &ObjectName) -> String {
 
 /// Makes a table in use a partition. A check says first what its rows must fulfil and is proven beside readers and writers;
 /// with it the server reads no row while it attaches the table under a lock.
-pub(super) fn attach_proven(partition: &ObjectName, parent: &ObjectName, by: &PartitionBy, bound: &str) -> Generated {
+fn attach_proven(partition: &ObjectName, parent: &ObjectName, by: &PartitionBy, bound: &str) -> Generated {
     let check = ident(&proof_name(partition));
     let proven = match condition(by, bound) {
         Some(_) => format!("({})", proof(partition)),
@@ -110,7 +113,7 @@ pub(super) fn attach_proven(partition: &ObjectName, parent: &ObjectName, by: &Pa
 }
 
 /// Takes back what [`attach_proven`] did, whole or half done.
-pub(super) fn detach_again(partition: &ObjectName, parent: &ObjectName) -> String {
+fn detach_again(partition: &ObjectName, parent: &ObjectName) -> String {
     let body = format!(
         "BEGIN\n  PERFORM set_config('lock_timeout', '{SHORT_MS}ms', true);\n  IF {} THEN\n    {};\n  END IF;\n  \
          {};\nEND\n",
@@ -122,7 +125,7 @@ pub(super) fn detach_again(partition: &ObjectName, parent: &ObjectName) -> Strin
 }
 
 /// A query for one boolean: the table is attached, and nothing is left of the proof.
-pub(super) fn is_attached_alone(partition: &ObjectName, parent: &ObjectName) -> String {
+fn is_attached_alone(partition: &ObjectName, parent: &ObjectName) -> String {
     format!("SELECT {} AND NOT EXISTS ({})", is_attached(parent, partition), proof(partition))
 }
 
@@ -138,7 +141,8 @@ struct Objects<'o> {
     attached: &'static str,
 }
 
-const INDEX_OF_NAME: &str = "pg_catalog.to_regclass(n.wanted)::oid";
+const INDEX_OF_NAME: &str = "(SELECT x.indexrelid FROM pg_catalog.pg_index x \
+     WHERE x.indexrelid = pg_catalog.to_regclass(n.wanted) AND x.indrelid = c.oid)";
 
 const ATTACHED_INDEX: &str = "SELECT i.indexrelid AS object FROM pg_catalog.pg_index i \
      JOIN pg_catalog.pg_inherits p ON p.inhrelid = i.indexrelid WHERE i.indrelid = c.oid AND p.inhparent = t.object";
@@ -185,7 +189,7 @@ const fn foreign_keys(name: &str) -> Objects<'_> {
 
 /// An index on the table and each of its partitions: the table's own first, which partitions made meanwhile get at once,
 /// then those of the partitions, each built while it is written to.
-pub(super) fn index(table: &ObjectName, name: &str, new: &Index) -> Generated {
+fn index(table: &ObjectName, name: &str, new: &Index) -> Generated {
     let unique = if new.unique { "UNIQUE " } else { "" };
     let what = literal(&index::definition(new));
     Generated {
@@ -207,19 +211,21 @@ pub(super) fn index(table: &ObjectName, name: &str, new: &Index) -> Generated {
 }
 
 /// Takes away what [`index`] made, whole or half done.
-pub(super) fn drop_index(table: &ObjectName, name: &str) -> String {
-    let first = format!("DROP INDEX IF EXISTS {}", qualified(&table.sibling(name)));
+fn drop_index(table: &ObjectName, name: &str) -> String {
+    let first =
+        format!("IF NOT ({}) THEN\n    {};\n  END IF", index::is_gone(table, name), index::drop(table, name, false));
     undo(table, &indexes(name, "idx"), &first, "'DROP INDEX ' || wanted")
+}
+
+/// The index behind a key.
+fn behind(key: &Unique) -> Index {
+    Index { include: key.include.clone(), nulls_not_distinct: key.nulls_not_distinct, ..Index::over(&key.columns) }
 }
 
 /// A key on the table and each of its partitions: a bare index cannot belong to a key's, so each partition gets an index and
 /// makes a key of it.
 fn key(table: &ObjectName, name: &str, suffix: &'static str, kind: &str, new: &Unique) -> Generated {
-    let what = literal(&index::definition(&Index {
-        include: new.include.clone(),
-        nulls_not_distinct: new.nulls_not_distinct,
-        ..Index::over(&new.columns)
-    }));
+    let what = literal(&index::definition(&behind(new)));
     let clause = literal(&constraint::key(kind, new));
     let when = constraint::deferrable(new.deferrable);
     Generated {
@@ -244,25 +250,19 @@ fn key(table: &ObjectName, name: &str, suffix: &'static str, kind: &str, new: &U
     }
 }
 
-/// A unique constraint, see [`key`].
-pub(super) fn unique(table: &ObjectName, name: &str, new: &Unique) -> Generated {
-    key(table, name, "key", "UNIQUE", new)
-}
-
-/// A primary key, see [`key`].
-pub(super) fn primary_key(table: &ObjectName, new: &PrimaryKey) -> Generated {
-    let unique = Unique {
-        columns: new.columns.clone(),
-        include: new.include.clone(),
+/// A primary key as a unique constraint.
+fn as_unique(key: &PrimaryKey) -> Unique {
+    Unique {
+        columns: key.columns.clone(),
+        include: key.include.clone(),
         nulls_not_distinct: false,
-        deferrable: new.deferrable,
+        deferrable: key.deferrable,
         comment: None,
-    };
-    key(table, &constraint::primary_key_name(table, new), "pkey", "PRIMARY KEY", &unique)
+    }
 }
 
-/// Takes away what [`unique`] or [`primary_key`] made, whole or half done.
-pub(super) fn drop_key(table: &ObjectName, name: &str, suffix: &'static str) -> String {
+/// Takes away what [`key`] made, whole or half done.
+fn drop_key(table: &ObjectName, name: &str, suffix: &'static str) -> String {
     let first = alter(table, &format!("DROP CONSTRAINT IF EXISTS {}", ident(name)));
     let rest = "format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; DROP INDEX IF EXISTS %s', relid::regclass, plain, wanted)";
     undo(table, &indexes(name, suffix), &first, rest)
@@ -270,7 +270,7 @@ pub(super) fn drop_key(table: &ObjectName, name: &str, suffix: &'static str) -> 
 
 /// A foreign key of a partitioned table on servers that cannot add it unproven: each partition gets and proves its own, and
 /// the table's then takes them over without reading a row.
-pub(super) fn foreign_key(table: &ObjectName, name: &str, new: &ForeignKey) -> Generated {
+fn foreign_key(table: &ObjectName, name: &str, new: &ForeignKey) -> Generated {
     let clause = literal(&constraint::references(&ForeignKey { not_valid: false, ..new.clone() }));
     Generated {
         next_sql: format!(
@@ -290,20 +290,81 @@ pub(super) fn foreign_key(table: &ObjectName, name: &str, new: &ForeignKey) -> G
 }
 
 /// Takes away what [`foreign_key`] made, whole or half done.
-pub(super) fn drop_foreign_key(table: &ObjectName, name: &str) -> String {
+fn drop_foreign_key(table: &ObjectName, name: &str) -> String {
     let first = alter(table, &format!("DROP CONSTRAINT IF EXISTS {}", ident(name)));
     let rest = "format('ALTER TABLE %s DROP CONSTRAINT %I', relid::regclass, plain)";
     undo(table, &foreign_keys(name), &first, rest)
 }
 
-/// A query for one boolean: the constraint is there and proven.
-pub(super) fn constraint_is_valid(table: &ObjectName, name: &str) -> String {
+/// The table's own constraint of that name as row `k` of `pg_constraint`.
+fn constraint_of_name(table: &ObjectName, name: &str) -> String {
     format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass({}) \
-         AND conname = {} AND convalidated)",
+        "pg_catalog.pg_constraint k WHERE k.conrelid = pg_catalog.to_regclass({}) AND k.conname = {}",
         literal(&qualified(table)),
         literal(name)
     )
+}
+
+/// Whether row `k` is this foreign key, proven or not.
+fn is_it(key: &ForeignKey) -> String {
+    let wanted = skeleton(&constraint::references(&ForeignKey { not_valid: false, ..key.clone() }));
+    format!(
+        "k.contype = 'f' AND pg_catalog.regexp_replace({}, 'NOTVALID$', '') IN ({}, {})",
+        skeleton_of("pg_catalog.pg_get_constraintdef(k.oid)"),
+        literal(&wanted),
+        // A table in `public` is shown without its schema.
+        literal(&wanted.replacen("REFERENCESpublic.", "REFERENCES", 1))
+    )
+}
+
+/// What a partitioned table gets, one partition after the other.
+pub(super) fn each(table: &ObjectName, what: &PerPartition<'_>) -> EachPartition {
+    match what {
+        PerPartition::Index(name, new) => EachPartition {
+            forth: index(table, name, new),
+            undo: vec![drop_index(table, name)],
+            done_when: index::is_valid(table, name, new),
+            stopped_by: Some(index::name_taken(table, name, new)),
+        },
+        PerPartition::Unique(name, unique) => each_key(table, name, "key", "UNIQUE", unique),
+        PerPartition::PrimaryKey(primary) => {
+            let name = constraint::primary_key_name(table, primary);
+            each_key(table, &name, "pkey", "PRIMARY KEY", &as_unique(primary))
+        }
+        PerPartition::ForeignKey(name, foreign) => EachPartition {
+            forth: foreign_key(table, name, foreign),
+            undo: vec![drop_foreign_key(table, name)],
+            done_when: format!(
+                "SELECT EXISTS (SELECT FROM {} AND {} AND k.convalidated)",
+                constraint_of_name(table, name),
+                is_it(foreign)
+            ),
+            stopped_by: Some(format!(
+                "SELECT pg_catalog.format('%I, %s', k.conname, pg_catalog.pg_get_constraintdef(k.oid)) FROM {} AND NOT ({})",
+                constraint_of_name(table, name),
+                is_it(foreign)
+            )),
+        },
+        PerPartition::Attach { parent, by, bound } => EachPartition {
+            forth: attach_proven(table, parent, by, bound),
+            undo: vec![detach_again(table, parent)],
+            done_when: is_attached_alone(table, parent),
+            stopped_by: None,
+        },
+    }
+}
+
+fn each_key(table: &ObjectName, name: &str, suffix: &'static str, kind: &str, new: &Unique) -> EachPartition {
+    EachPartition {
+        forth: key(table, name, suffix, kind, new),
+        undo: vec![drop_key(table, name, suffix)],
+        done_when: format!(
+            "{} AND EXISTS (SELECT FROM {})",
+            index::is_valid(table, name, &behind(new)),
+            constraint_of_name(table, name)
+        ),
+        stopped_by: Some(index::name_taken(table, name, &behind(new))),
+    }
 }
 
 /// One transaction of its own that waits for no lock for long: the table's object first, which takes those that belong to
