@@ -249,6 +249,10 @@ impl Progress for Terminal {
                 let who = transactions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.line(now, &warn(format!("the index build waits for older transactions: {who}")));
             }
+            Event::HeldUp { blockers, .. } => {
+                let who = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                self.line(now, &warn(format!("waits for {who}")));
+            }
             Event::GateClosed { holders, .. } => {
                 let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 if now.gate != who {

@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use crate::{
     error::Result,
     model::{Dialect, ObjectName},
+    plan::{Lock, Way},
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -103,6 +104,17 @@ impl Timeouts {
     pub const LEDGER: Self = Self { lock: Duration::from_secs(2), statement: Duration::from_secs(15) };
     /// None at all.
     pub const NONE: Self = Self { lock: Duration::ZERO, statement: Duration::ZERO };
+}
+
+/// How a step comes by its locks.
+#[derive(Debug, Clone, Copy)]
+pub struct Approach<'l> {
+    /// What the plan says that the step locks.
+    pub locks: &'l [Lock],
+    /// Whether it is carried out or taken back: what takes back locks more than what is taken back.
+    pub way: Way,
+    /// Waits longer, where nobody waits behind it: for those who give way to whoever has patience.
+    pub patient: bool,
 }
 
 /// What became of an attempt to register a lease.
@@ -242,6 +254,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn begin_batch(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send {
         self.begin(timeouts)
     }
+    /// Takes the locks of a step, in the transaction that was begun for it with these timeouts: all of them before the first
+    /// statement, and within the one time for which others may be kept waiting.
+    fn approach(&mut self, approach: &Approach<'_>, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send {
+        let _ = (approach, timeouts);
+        async { Ok(()) }
+    }
     /// Commits.
     fn commit(&mut self) -> impl Future<Output = DbResult<()>> + Send;
     /// Rolls back; an error here is the connection's and shows with the next statement.
@@ -293,6 +311,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = DbResult<Vec<String>>> + Send;
     /// The sessions that the last lock timeout waited for, seen while it waited.
     fn take_blockers(&mut self) -> Vec<Blocker>;
+    /// The sessions that another session waits for at this moment.
+    fn held_up_by(&mut self, session: i64) -> impl Future<Output = DbResult<Vec<Blocker>>> + Send {
+        let _ = session;
+        async { Ok(Vec::new()) }
+    }
     /// Transactions old enough to hold up a concurrent index build.
     fn old_transactions(&mut self) -> impl Future<Output = DbResult<Vec<Blocker>>> + Send;
     /// Clients without a lease that use the database, and those that have used these tables. Empty where the engine does not

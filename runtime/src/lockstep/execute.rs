@@ -9,10 +9,10 @@ use super::{
     context::{Context, Failed},
     gate::{self, Pass},
     look,
-    retry::jittered,
+    retry::{Retry, jittered},
 };
 use crate::{
-    backend::{Backend, ErrorClass, StepState, Timeouts, kept, ledger},
+    backend::{Approach, Backend, ErrorClass, StepState, Timeouts, kept, ledger},
     error::{Error, Result},
     plan::{Action, Envelope, Plan, Step, Way},
 };
@@ -86,7 +86,10 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
         // A proof is taken back by making the constraint again without it: that is short, and locks the table.
         Envelope::Long if B::SESSION_LOCKS && way == Way::Forward => {
             match transaction(db, ctx, plan, step, way, Part::Begin).await? {
-                Outcome::Done { .. } => transaction(db, ctx, plan, step, way, Part::Work).await,
+                Outcome::Done { .. } => {
+                    let _onlooker = Onlooker::start(db, ctx, plan, step).await;
+                    transaction(db, ctx, plan, step, way, Part::Work).await
+                }
                 closed => Ok(closed),
             }
         }
@@ -101,7 +104,7 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
     }
 }
 
-/// Says how far the server is with a statement that takes long, seen through a connection of its own; ends with this value.
+/// Says how far the server is with a statement that takes long and whom it waits for, seen through a connection of its own; ends with this value.
 struct Onlooker(Option<tokio::task::JoinHandle<()>>);
 
 impl Drop for Onlooker {
@@ -122,6 +125,7 @@ impl Onlooker {
         let (migration, step) = (plan.id.clone(), step.id.clone());
         Self(Some(tokio::spawn(async move {
             let mut own: Option<B> = None;
+            let mut told = Vec::new();
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let mut db = match own.take() {
@@ -133,10 +137,17 @@ impl Onlooker {
                 };
                 // Without it the step still runs, only nobody sees how far it is.
                 let Ok(seen) = db.server_progress(session).await else { continue };
+                let Ok(blockers) = db.held_up_by(session).await else { continue };
                 own = Some(db);
-                if let Some((phase, done, total)) = seen {
-                    let (migration, step, phase) = (&migration, &step, &phase);
+                let (migration, step) = (&migration, &step);
+                if let Some((phase, done, total)) = &seen {
+                    let (done, total) = (*done, *total);
                     ctx.tell(&Event::ServerProgress { migration, step, phase, done, total });
+                }
+                let sessions: Vec<_> = blockers.iter().map(|b| (b.pid, b.query.clone())).collect();
+                if !blockers.is_empty() && sessions != told {
+                    ctx.tell(&Event::HeldUp { migration, step, blockers: &blockers });
+                    told = sessions;
                 }
             }
         })))
@@ -164,7 +175,8 @@ async fn transaction<B: Backend>(
             Part::Work => Timeouts::NONE,
             Part::Begin | Part::End => Timeouts::LEDGER,
         };
-        match attempt_once(db, ctx, plan, step, way, part, timeouts).await {
+        let patient = Retry::is_patient(attempt);
+        match attempt_once(db, ctx, plan, step, way, part, (timeouts, patient)).await {
             Ok(Attempt::Done) => return Ok(Outcome::Done { rows: 0 }),
             Ok(Attempt::Closed(holders)) => return Ok(Outcome::Closed(holders)),
             Ok(Attempt::Busy) if began.elapsed() < ctx.retry.budget => {
@@ -261,10 +273,10 @@ async fn attempt_once<B: Backend>(
     step: &Step,
     way: Way,
     part: Part,
-    timeouts: Timeouts,
+    (timeouts, patient): (Timeouts, bool),
 ) -> Result<Attempt, Problem> {
     db.begin(timeouts).await.map_err(Failed::from)?;
-    let within = within(db, ctx, plan, step, way, part).await;
+    let within = within(db, ctx, plan, step, way, part, (timeouts, patient)).await;
     match within {
         Ok(Attempt::Done) => {
             db.commit().await.map_err(Failed::from)?;
@@ -284,6 +296,7 @@ async fn within<B: Backend>(
     step: &Step,
     way: Way,
     part: Part,
+    (timeouts, patient): (Timeouts, bool),
 ) -> Result<Attempt, Problem> {
     if matches!(part, Part::Whole | Part::Begin) {
         match gate::pass(db, ctx, plan, step, way).await.map_err(Problem::Other)? {
@@ -299,6 +312,9 @@ async fn within<B: Backend>(
     if part == Part::Begin {
         ledger::step_running(db, &plan.id, step).await.map_err(Failed::from)?;
         return Ok(Attempt::Done);
+    }
+    if part == Part::Whole {
+        db.approach(&Approach { locks: &step.locks, way, patient }, timeouts).await.map_err(Failed::from)?;
     }
     if part != Part::End {
         for sql in statements(step, way) {

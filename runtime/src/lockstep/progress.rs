@@ -99,6 +99,13 @@ pub enum Event<'a> {
         /// Of how much; 0 where that is not known.
         total: u64,
     },
+    /// A statement that takes long waits for these sessions at this moment. Nobody waits behind it.
+    HeldUp {
+        migration: &'a str,
+        step: &'a str,
+        /// Never empty.
+        blockers: &'a [Blocker],
+    },
     /// A concurrent index build will wait for these transactions.
     OldTransactions {
         migration: &'a str,
@@ -252,6 +259,9 @@ impl Progress for TracingProgress {
             Event::Backfill { .. } => tracing::debug!(target: "schemadiff", ?event, "backfill"),
             Event::Retrying { attempt, cause, blockers, step, .. } => {
                 tracing::warn!(target: "schemadiff", step, attempt, cause, ?blockers, "step is tried again");
+            }
+            Event::HeldUp { step, blockers, .. } => {
+                tracing::info!(target: "schemadiff", step, ?blockers, "step waits for other sessions");
             }
             Event::GateClosed { migration, step, holders } => {
                 let holders = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 /// The retry ladder for lock timeouts and deadlocks.
 ///
-/// Below the server's `deadlock_timeout` (1 s) a waiter never makes autovacuum give way, so every fifth attempt waits
-/// longer than that. There is never an attempt without a lock timeout.
+/// Every fifth attempt is a patient one: it waits a little longer, and before that until autovacuum gives way, which it does only
+/// for somebody who waits longer than the server's `deadlock_timeout` (1 s); nobody waits behind it meanwhile. There is never
+/// an attempt without a lock timeout, and none is as long as `deadlock_timeout`, or it would be an application's
+/// statement that the server ends when two wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// At most so many attempts.
@@ -29,7 +31,7 @@ impl Default for Retry {
             budget: Duration::from_secs(15 * 60),
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
-            patient_lock_timeout: Duration::from_millis(1500),
+            patient_lock_timeout: Duration::from_millis(600),
             max_stall: None,
         }
     }
@@ -47,9 +49,14 @@ impl Retry {
         if planned.is_zero() {
             return planned;
         }
-        let wanted = if attempt.is_multiple_of(5) { planned.max(self.patient_lock_timeout) } else { planned };
+        let wanted = if Self::is_patient(attempt) { planned.max(self.patient_lock_timeout) } else { planned };
         // Zero would be for ever.
         self.max_stall.map_or(wanted, |most| wanted.min(most.max(Duration::from_millis(1))))
+    }
+
+    /// Whether attempt number `attempt` (from 1) is a patient one.
+    pub(super) fn is_patient(attempt: u32) -> bool {
+        attempt.is_multiple_of(5)
     }
 
     /// Whether another attempt may follow.
@@ -83,7 +90,7 @@ mod tests {
         let retry = Retry::default();
         let planned = Duration::from_millis(200);
         let waits: Vec<_> = (1..=5).map(|n| retry.lock_timeout(planned, n).as_millis()).collect();
-        assert_eq!(waits, [200, 200, 200, 200, 1500]);
+        assert_eq!(waits, [200, 200, 200, 200, 600]);
         let gentle = Retry { max_stall: Some(Duration::from_millis(80)), ..retry };
         assert_eq!([1, 5].map(|n| gentle.lock_timeout(planned, n).as_millis()), [80, 80]);
         assert_eq!(gentle.lock_timeout(Duration::ZERO, 1), Duration::ZERO, "a step that must not give up does not");

@@ -40,7 +40,10 @@ impl Major {
     }
 
     /// The version under test: 15, or what `SCHEMADIFF_TEST_PG` says.
-    fn under_test() -> Self {
+    ///
+    /// # Panics
+    /// When that is no version.
+    pub fn under_test() -> Self {
         match std::env::var("SCHEMADIFF_TEST_PG").as_deref() {
             Err(_) | Ok("15") => Self::V15,
             Ok("14") => Self::V14,

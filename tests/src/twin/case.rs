@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cargo_schemadiff::{
-    dialect::ddl,
+    dialect::{Connection, ddl},
     diff::{DiffOptions, Hints, add_rename, diff},
     planner::{PlanRequest, plan},
 };
@@ -116,13 +116,23 @@ impl Case {
 
     /// Plans and runs it, and checks everything there is to check.
     pub async fn run(&self, dialect: Dialect) -> Report {
-        let db = database(dialect, &self.old).await;
+        let db = TestDatabase::new(dialect);
+        let scenario = Scenario { abort_everywhere: true, ..self.scenario(&db).await };
+        let report = run(&db, &scenario).await;
+        self.judge(&db, &scenario, &report).await;
+        report
+    }
+
+    /// Makes the schema before in an empty database, and plans.
+    pub async fn scenario(&self, db: &TestDatabase) -> Scenario {
+        let dialect = db.dialect;
+        create(db, &self.old).await;
         let old = introspect(&db.url).await;
         let new = {
             let db = database(dialect, &self.new).await;
             introspect(&db.url).await
         };
-        let mut plan = self.plan(dialect, &old, &new);
+        let mut plan = self.plan(db, &old, &new).await;
         // Small batches: the load must meet many borders between them.
         for step in &mut plan.steps {
             if let Action::Backfill(backfill) = &mut step.action {
@@ -132,25 +142,28 @@ impl Case {
         // What runs is what is read from the file.
         let text = plan.to_toml().unwrap();
         let plan = Plan::from_toml(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let mut scenario = Scenario::new(old.clone(), new.clone(), plan);
-        scenario.mapping = self.mapping(&old, &new);
-        scenario.values = self.values.clone();
-        scenario.rows = if self.rows == 0 { 300 } else { self.rows };
-        scenario.always_written = self.always_written.clone();
-        scenario.abort_everywhere = true;
-        scenario.compare_with_server = true;
-        scenario.hook = self.views;
-        let report = run(&db, &scenario).await;
+        Scenario {
+            mapping: self.mapping(&old, &new),
+            values: self.values.clone(),
+            rows: if self.rows == 0 { 300 } else { self.rows },
+            always_written: self.always_written.clone(),
+            compare_with_server: true,
+            hook: self.views,
+            ..Scenario::new(old, new, plan)
+        }
+    }
+
+    /// Not one failure, and the database is as it should be in the end.
+    pub async fn judge(&self, db: &TestDatabase, scenario: &Scenario, report: &Report) {
         report.assert_clean();
-        let reached = introspect(&db.url).await;
-        assert_eq!(between(&reached, &new), [], "the database is not as it should be at the end");
-        let again = diff(&reached, &new, &Hints::default(), &DiffOptions::default()).unwrap();
+        let (reached, new) = (introspect(&db.url).await, &scenario.new);
+        assert_eq!(between(&reached, new), [], "the database is not as it should be at the end");
+        let again = diff(&reached, new, &Hints::default(), &DiffOptions::default()).unwrap();
         assert!(again.is_empty(), "the second diff is not empty: {again:?}");
         if !self.no_overlap {
             let steps: Vec<_> = scenario.plan.steps.iter().map(|s| (s.phase, &s.id)).collect();
             assert!(!report.steps_with_both.is_empty(), "old and new code never worked at the same time: {steps:?}");
         }
-        report
     }
 
     fn hints(&self, old: &Schema, new: &Schema) -> Hints {
@@ -164,15 +177,16 @@ impl Case {
         hints
     }
 
-    fn plan(&self, dialect: Dialect, old: &Schema, new: &Schema) -> Plan {
-        let version = if dialect == Dialect::Sqlite { 3_051_003 } else { 150_000 };
+    /// For the server that it will run on.
+    async fn plan(&self, db: &TestDatabase, old: &Schema, new: &Schema) -> Plan {
+        let version = Connection::open(&db.url).await.unwrap().server().version;
         let options = DiffOptions { allowed_drops: self.drops.iter().cloned().collect(), ..DiffOptions::default() };
         let request = PlanRequest {
             current: old,
             desired: new,
             hints: &self.hints(old, new),
             options: &options,
-            ddl: &*ddl(dialect, version).unwrap(),
+            ddl: &*ddl(db.dialect, version).unwrap(),
             sizes: &BTreeMap::new(),
             id: "20240101000000_case",
             parent: Some(PARENT),
@@ -207,11 +221,15 @@ fn path(text: &str) -> (schemadiff::model::ObjectName, String) {
 
 /// A fresh database with the tables of an SQL text.
 pub async fn database(dialect: Dialect, sql: &str) -> TestDatabase {
-    let key = match dialect {
+    let db = TestDatabase::new(dialect);
+    create(&db, sql).await;
+    db
+}
+
+async fn create(db: &TestDatabase, sql: &str) {
+    let key = match db.dialect {
         Dialect::Sqlite => "id integer PRIMARY KEY",
         _ => "id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
     };
-    let db = TestDatabase::new(dialect);
     db.execute(&sql.replace("{id}", key)).await;
-    db
 }

@@ -32,7 +32,7 @@ use schemadiff::{
 };
 use tokio::{sync::Mutex, task::JoinHandle};
 
-use crate::engine::TestDatabase;
+use crate::{engine::TestDatabase, lockstep::Recorder};
 use client::Client;
 use statements::Statements;
 use steps::Execution;
@@ -70,6 +70,26 @@ pub struct Scenario {
     pub cautious: bool,
     /// Passes of every worker over its tables after each step.
     pub rounds: u64,
+    /// Rows per table that neither version touches; they are compared at the end like all others.
+    pub bystanders: usize,
+    /// No lock timeout of the executor is longer.
+    pub max_stall: Option<Duration>,
+    /// Called when the rows are there and the quiet time is over: whoever else shall use the database comes now.
+    pub stage: Option<Entrance>,
+    /// What the executor tells.
+    pub events: Recorder,
+}
+
+/// Lets somebody come.
+pub type Entrance = Arc<dyn Fn(&Stage) + Send + Sync>;
+
+/// Where a plan is about to be carried out.
+#[derive(Debug, Clone, Default)]
+pub struct Stage {
+    /// Keys of the rows that neither version touches, by the old version's tables; as texts in the order of the key columns.
+    pub bystanders: BTreeMap<ObjectName, Vec<Vec<String>>>,
+    /// Whether the old version still works.
+    pub old_lives: Arc<AtomicBool>,
 }
 
 impl Scenario {
@@ -88,6 +108,10 @@ impl Scenario {
             hook: false,
             cautious: false,
             rounds: ROUNDS,
+            bystanders: 0,
+            max_stall: None,
+            stage: None,
+            events: Recorder::default(),
         }
     }
 
@@ -177,7 +201,9 @@ struct Run<'a> {
     scenario: &'a Scenario,
     views: [Arc<View>; 2],
     statements: [Arc<Statements>; 2],
+    /// One for each pair, and one for the rows that nobody touches.
     worlds: Vec<Arc<Mutex<World>>>,
+    old_lives: Arc<AtomicBool>,
     shared: Arc<Shared>,
     teams: [Option<Team>; 2],
     state: Schema,
@@ -221,6 +247,7 @@ pub async fn run(db: &TestDatabase, scenario: &Scenario) -> Report {
     run.seed_rows().await;
     run.start(Version::Old).await;
     run.quiet_time().await;
+    run.set_the_stage().await;
     if scenario.abort_everywhere {
         run.load_rounds = ROUNDS_OF_ABORTS;
         run.aborts().await;
@@ -280,7 +307,8 @@ impl<'a> Run<'a> {
             scenario,
             views,
             statements,
-            worlds: (0..PAIRS as u64).map(|owner| Arc::new(Mutex::new(World::new(owner)))).collect(),
+            worlds: (0..=PAIRS as u64).map(|owner| Arc::new(Mutex::new(World::new(owner)))).collect(),
+            old_lives: Arc::default(),
             shared: Arc::default(),
             teams: [None, None],
             state: scenario.old.clone(),
@@ -315,14 +343,15 @@ impl<'a> Run<'a> {
     /// Rows from before the migration, written by the old version.
     async fn seed_rows(&mut self) {
         self.during("seeding");
-        for pair in 0..PAIRS {
-            let mut worker = self.worker(Version::Old, pair).await;
-            let world = Arc::clone(&self.worlds[pair]);
+        for owner in 0..=PAIRS {
+            let rows = if owner == PAIRS { self.scenario.bystanders } else { self.scenario.rows / PAIRS };
+            let mut worker = self.worker(Version::Old, owner).await;
+            let world = Arc::clone(&self.worlds[owner]);
             let mut world = world.lock().await;
             let statements = Arc::clone(&self.statements[0]);
             worker.client.raw("BEGIN").await.unwrap();
             for t in &statements.tables {
-                for row in 0..self.scenario.rows / PAIRS {
+                for row in 0..rows {
                     let (statement, columns) = match row % 4 {
                         0 => (&t.insert_required, &t.required),
                         _ => (&t.insert_returning, &t.writable),
@@ -341,9 +370,27 @@ impl<'a> Run<'a> {
         what.clone_into(&mut self.shared.during.lock().unwrap());
     }
 
+    async fn set_the_stage(&self) {
+        let Some(stage) = &self.scenario.stage else { return };
+        let world = self.worlds[PAIRS].lock().await;
+        let view = &self.views[Version::Old as usize];
+        let keys_of = |table: &Table| -> Vec<Vec<String>> {
+            let shared = view.mapping.table(Version::Old, &table.name);
+            let key = table.primary_key.iter().flat_map(|key| &key.columns);
+            let key: Vec<_> = key.map(|c| view.mapping.column(Version::Old, &shared, c)).collect();
+            let of_row = |row: &world::Row| key.iter().map(|c| row.get(c).and_then(world::Cell::known)).collect();
+            world.rows(&shared).filter_map(|(_, row)| of_row(row)).collect()
+        };
+        let bystanders = self.scenario.old.tables.values().map(|t| (t.name.clone(), keys_of(t))).collect();
+        stage(&Stage { bystanders, old_lives: Arc::clone(&self.old_lives) });
+    }
+
     async fn start(&mut self, version: Version) {
         if self.teams[version as usize].is_some() {
             return;
+        }
+        if version == Version::Old {
+            self.old_lives.store(true, Ordering::Relaxed);
         }
         let stop = Arc::new(AtomicBool::new(false));
         let mut team = Team { rounds: Vec::new(), stop: Arc::clone(&stop), tasks: Vec::new() };
@@ -357,6 +404,9 @@ impl<'a> Run<'a> {
     }
 
     async fn stop(&mut self, version: Version) {
+        if version == Version::Old {
+            self.old_lives.store(false, Ordering::Relaxed);
+        }
         if let Some(mut team) = self.teams[version as usize].take() {
             team.stop.store(true, Ordering::Relaxed);
             for task in std::mem::take(&mut team.tasks) {
@@ -408,7 +458,7 @@ impl<'a> Run<'a> {
     fn execution(&mut self) -> Execution {
         self.attempts += 1;
         let id = format!("202401010000{:02}_twin", self.attempts);
-        Execution::new(&self.db.url, &id, &self.scenario.plan, &self.scenario.new)
+        Execution::new(&self.db.url, &id, self.scenario)
     }
 
     /// Carries out the steps from the start to `until`, starting and stopping versions as the state allows.

@@ -9,7 +9,7 @@ use std::{
 use schemadiff::{
     embed::Migrations,
     lockstep::{
-        Event, NoProgress, Progress, Retry,
+        Event, NoProgress, Pace, Progress, Retry,
         admin::{self, ApplyOptions},
     },
     model::Schema,
@@ -17,7 +17,8 @@ use schemadiff::{
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::engine::TestDatabase;
+use super::Scenario;
+use crate::{engine::TestDatabase, lockstep::Recorder};
 
 /// Makes an empty ledger, which connections need to enter.
 pub async fn create_ledger(db: &TestDatabase) {
@@ -37,6 +38,8 @@ pub struct Execution {
     url: String,
     plan: Plan,
     lock: Snapshot,
+    max_stall: Option<Duration>,
+    events: Recorder,
     running: Option<Running>,
 }
 
@@ -55,15 +58,16 @@ enum Way {
 }
 
 impl Execution {
-    /// Of a plan that leads to `after`. The id must be new to the database's ledger.
-    pub fn new(url: &str, id: &str, plan: &Plan, after: &Schema) -> Self {
-        let mut plan = Plan { id: id.to_owned(), parent: None, ..plan.clone() };
+    /// Of a scenario's plan. The id must be new to the database's ledger.
+    pub fn new(url: &str, id: &str, scenario: &Scenario) -> Self {
+        let mut plan = Plan { id: id.to_owned(), parent: None, ..scenario.plan.clone() };
         plan.checksum = plan.compute_checksum();
         let head = Some(plan.id.clone());
-        let schema = after.clone();
+        let schema = scenario.new.clone();
         let lock =
             Snapshot { format: SNAPSHOT_FORMAT, dialect: plan.dialect, head, sources: Default::default(), schema };
-        Self { url: url.to_owned(), plan, lock, running: None }
+        let (max_stall, events) = (scenario.max_stall, scenario.events.clone());
+        Self { url: url.to_owned(), plan, lock, max_stall, events, running: None }
     }
 
     /// Carries out the next step.
@@ -106,11 +110,12 @@ impl Execution {
         let (done_tx, done) = mpsc::unbounded_channel();
         let (go_on, go_on_rx) = std_mpsc::channel();
         let (stop, stop_rx) = watch::channel(false);
-        let pauses = Arc::new(Pauses { done: done_tx.clone(), go_on: Mutex::new(go_on_rx) });
-        let (url, plan, lock) = (self.url.clone(), self.plan.clone(), self.lock.clone());
+        let (tell, events) = (done_tx.clone(), self.events.clone());
+        let pauses = Arc::new(Pauses { done: tell, go_on: Mutex::new(go_on_rx), events });
+        let (url, plan, lock, max_stall) = (self.url.clone(), self.plan.clone(), self.lock.clone(), self.max_stall);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let result = runtime.block_on(work(&url, &plan, &lock, way, stop_rx, pauses));
+            let result = runtime.block_on(work(&url, &plan, &lock, (way, max_stall), stop_rx, pauses));
             if let Err(error) = result {
                 let _ = done_tx.send(Err(error));
             }
@@ -134,14 +139,16 @@ async fn work(
     url: &str,
     plan: &Plan,
     lock: &Snapshot,
-    way: Way,
+    (way, max_stall): (Way, Option<Duration>),
     stop: watch::Receiver<bool>,
     progress: Arc<Pauses>,
 ) -> Result<(), String> {
     let migrations = Migrations::from_plans(lock, std::slice::from_ref(plan)).map_err(|e| e.to_string())?;
     let pause = Duration::from_millis(20);
-    let retry = Retry { first_pause: pause, longest_pause: pause * 10, attempts: 200, ..Retry::default() };
-    let options = ApplyOptions { retry, stop: Some(stop), wait: Some(Duration::from_secs(20)), ..Default::default() };
+    let retry = Retry { first_pause: pause, longest_pause: pause * 10, attempts: 200, max_stall, ..Retry::default() };
+    let pace = Pace { max_stall, ..Pace::default() };
+    let options =
+        ApplyOptions { retry, pace, stop: Some(stop), wait: Some(Duration::from_secs(20)), ..Default::default() };
     match way {
         Way::Forward => admin::apply(url, &migrations, &options, progress).await.map(drop),
         Way::Back => admin::abort(url, &migrations, &plan.id, &options, progress).await,
@@ -153,10 +160,12 @@ async fn work(
 struct Pauses {
     done: mpsc::UnboundedSender<Result<String, String>>,
     go_on: Mutex<std_mpsc::Receiver<()>>,
+    events: Recorder,
 }
 
 impl Progress for Pauses {
     fn event(&self, event: &Event<'_>) {
+        self.events.event(event);
         if let Event::StepFinished { step, .. } | Event::StepUndone { step, .. } = event {
             let _ = self.done.send(Ok((*step).to_owned()));
             let _ = self.go_on.lock().unwrap().recv();

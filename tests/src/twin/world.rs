@@ -66,6 +66,16 @@ pub enum Cell {
     NullOr(Value),
 }
 
+impl Cell {
+    /// The value, where it is known and not NULL.
+    pub fn known(&self) -> Option<String> {
+        match self {
+            Self::Known(value) => value.clone(),
+            Self::Unknown | Self::NullOr(_) => None,
+        }
+    }
+}
+
 /// A row by the new version's column names (and the old one's, for columns that are gone).
 pub type Row = BTreeMap<String, Cell>;
 

@@ -21,12 +21,11 @@ pub(super) async fn recorded(db: &mut Postgres) -> DbResult<Vec<String>> {
 
 /// Says of a session that it is the migration's own, so that it is nobody's who has to be waited for or warned of.
 pub(crate) const MIGRATES: &str = "
-    SELECT set_config('schemadiff.application_name', current_setting('application_name'), false),
-        set_config('application_name', 'schemadiff', false)";
+    SELECT pg_catalog.set_config('schemadiff.application_name', pg_catalog.current_setting('application_name'), false),
+        pg_catalog.set_config('application_name', 'schemadiff', false)";
 
 /// Takes that back.
-pub(crate) const HAS_MIGRATED: &str =
-    "SELECT set_config('application_name', current_setting('schemadiff.application_name'), false)";
+pub(crate) const HAS_MIGRATED: &str = "SELECT pg_catalog.set_config('application_name', pg_catalog.current_setting('schemadiff.application_name'), false)";
 
 /// What stands before the answer in the message of a refusal.
 #[cfg(feature = "diesel-r2d2")]
@@ -43,11 +42,11 @@ pub(crate) fn enter_sql(app: &str, version: &str, direct: bool) -> String {
          BEGIN
             {direct}
             answer := schemadiff.enter({}, {});
-            IF answer = 'ok' THEN
+            IF answer OPERATOR(pg_catalog.=) 'ok' THEN
                 PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}),
                     nullif(pg_catalog.current_setting('search_path'), '')), false);
-            ELSIF answer <> 'pooled' THEN
-                RAISE EXCEPTION USING MESSAGE = {} || answer;
+            ELSIF answer OPERATOR(pg_catalog.<>) 'pooled' THEN
+                RAISE EXCEPTION USING MESSAGE = pg_catalog.concat({}, answer);
             END IF;
          END",
         text(app),

@@ -1,12 +1,32 @@
 //! SQLSTATEs and what they mean for the executor.
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::backend::{DbError, ErrorClass};
+
+/// Errors whose detail names the objects that are in the way. That of others may hold values of rows, which belong in no log.
+const NAMES_OBJECTS: [&str; 2] = ["2BP01", "0A000"];
+
+/// The first objects of a list that has one a line.
+fn in_one_line(detail: &str) -> String {
+    const MOST: usize = 5;
+    let mut lines: Vec<&str> = detail.lines().take(MOST).collect();
+    if detail.lines().nth(MOST).is_some() {
+        lines.push("and more");
+    }
+    lines.join("; ")
+}
 
 pub(super) fn classify(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(e) => {
             let code = e.code().map(|c| c.into_owned()).unwrap_or_default();
-            DbError { class: class_of(&code), message: e.message().to_owned(), code }
+            let detail = e.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail);
+            let message = match detail.filter(|_| NAMES_OBJECTS.contains(&code.as_str())) {
+                Some(detail) => format!("{}: {}", e.message(), in_one_line(detail)),
+                None => e.message().to_owned(),
+            };
+            DbError { class: class_of(&code), message, code }
         }
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
             DbError { class: ErrorClass::Connection, code: String::new(), message: error.to_string() }

@@ -4,6 +4,7 @@
 pub(crate) mod diesel;
 mod errors;
 mod leases;
+mod locks;
 mod schema;
 mod session;
 mod settings;
@@ -33,9 +34,11 @@ pub(crate) async fn enter(
 ) -> Result<Registered, sqlx::Error> {
     let text = Postgres::literal;
     // A function in FROM with OFFSET is called once and before the path is touched, whatever the planner thinks. It has to
-    // see what is committed until then, whatever role and database make of a transaction.
+    // see what is committed until then, whatever role and database make of a transaction. The path is still the application's,
+    // and an operator in it may be called `=` too.
     let sql = format!(
-        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT entered.answer, CASE WHEN entered.answer = 'ok' THEN pg_catalog.set_config('search_path', \
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT entered.answer, \
+         CASE WHEN entered.answer OPERATOR(pg_catalog.=) 'ok' THEN pg_catalog.set_config('search_path', \
          pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}), \
          nullif(pg_catalog.current_setting('search_path'), '')), false) END \
          FROM (SELECT schemadiff.enter({}, {}) AS answer OFFSET 0) entered",

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, settings, strangers, values, watch::Watcher};
 use crate::{
     backend::{
-        Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow, Timeouts,
-        Unhooked,
+        Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow,
+        Timeouts, Unhooked,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -292,6 +292,10 @@ impl Backend for Postgres {
         self.begin_with(timeouts, settings).await
     }
 
+    async fn approach(&mut self, approach: &Approach<'_>, timeouts: Timeouts) -> DbResult<()> {
+        super::locks::take(self, approach, timeouts).await
+    }
+
     async fn commit(&mut self) -> DbResult<()> {
         self.in_transaction = false;
         self.simple("COMMIT").await
@@ -414,6 +418,10 @@ impl Backend for Postgres {
 
     fn take_blockers(&mut self) -> Vec<Blocker> {
         std::mem::take(&mut self.watcher.seen)
+    }
+
+    async fn held_up_by(&mut self, session: i64) -> DbResult<Vec<Blocker>> {
+        super::watch::blocking(&mut self.connection, session).await.map_err(|e| classify(&e))
     }
 
     async fn old_transactions(&mut self) -> DbResult<Vec<Blocker>> {

@@ -41,6 +41,15 @@ pub(super) async fn old_transactions(connection: &mut PgConnection) -> Result<Ve
     Ok(blockers(&rows))
 }
 
+/// Sessions that one waits for.
+pub(super) async fn blocking(connection: &mut PgConnection, pid: i64) -> Result<Vec<Blocker>, sqlx::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids({pid})) ORDER BY a.xact_start"
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    Ok(blockers(&rows))
+}
+
 /// Sessions that look like those of applications (a list of literals) and hold no lock of any version.
 pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> Result<Vec<Unhooked>, sqlx::Error> {
     // The guard's own session has a lock too; it is known by its name, and so are those of whoever migrates.
@@ -139,11 +148,6 @@ impl Watcher {
     }
 
     async fn look(&mut self, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {
-        let connection = self.connection().await?;
-        let sql = format!(
-            "SELECT {COLUMNS} FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids({pid})) ORDER BY a.xact_start"
-        );
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
-        Ok(blockers(&rows))
+        blocking(self.connection().await?, pid.into()).await
     }
 }
