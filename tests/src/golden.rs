@@ -7,6 +7,8 @@ use std::{
 
 use schemadiff::model::Dialect;
 
+use crate::engine::Major;
+
 /// The folders of all cases, or of the one that `SCHEMADIFF_CASE` names.
 pub fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
@@ -23,6 +25,35 @@ pub fn text_of(case: &Path, stem: &str, dialect: Dialect, extension: &str) -> Op
     let own = case.join(format!("{stem}.{dialect}.{extension}"));
     fs::read_to_string(own).or_else(|_| fs::read_to_string(case.join(format!("{stem}.{extension}")))).ok()
 }
+
+/// The golden plan of a case. On PostgreSQL, `postgres.plan.toml` is that of 15 and of every other version without one of its
+/// own: `postgres14.plan.toml` is for 14, `postgres17.plan.toml` for 17 and all later ones.
+pub fn plan_file(case: &Path, dialect: Dialect, major: Major) -> PathBuf {
+    let own = |number: u32| case.join(format!("{dialect}{number}.plan.toml"));
+    let candidates: Vec<u32> = match (dialect, major.number()) {
+        (Dialect::Postgres, number) if number < BASE => vec![number],
+        (Dialect::Postgres, number) => (BASE + 1..=number).rev().collect(),
+        _ => Vec::new(),
+    };
+    let found = candidates.into_iter().map(own).find(|file| file.exists());
+    found.unwrap_or_else(|| case.join(format!("{dialect}.plan.toml")))
+}
+
+/// Writes the golden plan of a case anew. A version has a file of its own where its plan differs from what it would share.
+pub fn bless(case: &Path, dialect: Dialect, major: Major, text: &str) {
+    let shared = case.join(format!("{dialect}.plan.toml"));
+    if dialect != Dialect::Postgres || major.number() == BASE {
+        return fs::write(shared, text).unwrap();
+    }
+    let own = case.join(format!("{dialect}{}.plan.toml", major.number()));
+    let _ = fs::remove_file(&own);
+    if fs::read_to_string(plan_file(case, dialect, major)).ok().as_deref() != Some(text) {
+        fs::write(own, text).unwrap();
+    }
+}
+
+/// The version whose plans all others share.
+const BASE: u32 = 15;
 
 /// The case's name.
 pub fn name_of(case: &Path) -> String {

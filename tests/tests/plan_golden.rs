@@ -1,6 +1,6 @@
 //! Golden cases: `tests/golden/<case>/` holds a schema before and after, as SQL for one engine (`before.postgres.sql`) or
 //! for all (`before.sql`), what a user would say beside (`case.toml`), and the plan each engine gets
-//! (`postgres.plan.toml`) or the refusal (`postgres.error.txt`).
+//! (`postgres.plan.toml`, and one of its own for a version that has other statements: `postgres18.plan.toml`) or the refusal (`postgres.error.txt`).
 //!
 //! For every case: the plan is the golden one, to the byte and twice; it is proven on a scratch database; carried out on
 //! a database with the rows of `seed.sql` it ends with an empty diff, and `verify.sql` returns true.
@@ -20,8 +20,8 @@ use schemadiff::{
     plan::{Overlap, Phase, Plan, Strategy},
 };
 use schemadiff_tests::{
-    engine::TestDatabase,
-    golden::{cases, name_of, text_of},
+    engine::{Major, TestDatabase},
+    golden::{bless, cases, name_of, plan_file, text_of},
 };
 
 /// `case.toml`.
@@ -100,9 +100,7 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
     };
     let sizes: BTreeMap<ObjectName, TableSize> =
         told.rows.iter().map(|(t, rows)| (t.parse().unwrap(), TableSize { rows: *rows, bytes: rows * 100 })).collect();
-    // Newer servers have better statements for some steps; the golden plans keep to what all of them know.
-    let version = connection.server().version;
-    let ddl = ddl(dialect, if dialect == Dialect::Postgres { version.min(169_999) } else { version }).unwrap();
+    let ddl = ddl(dialect, connection.server().version).unwrap();
     let id = format!("20260102030405_{}", name_of(case));
     let strategy = match told.views_for.as_slice() {
         [] => Strategy::synced("the case says nothing of the connections"),
@@ -119,7 +117,6 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
         parent: (!told.views_for.is_empty()).then_some(PARENT),
         strategy: &strategy,
     };
-    let plan_file = case.join(format!("{dialect}.plan.toml"));
     let error_file = case.join(format!("{dialect}.error.txt"));
     let planned = match plan(&request) {
         Ok(planned) => planned,
@@ -151,7 +148,12 @@ async fn one(case: &Path, dialect: Dialect, before: &str, after: &str) -> Result
     if !rest.is_empty() {
         return Err(format!("the second diff is not empty: {rest:?}"));
     }
-    golden(&plan_file, &planned.to_toml().unwrap())
+    let text = planned.to_toml().unwrap();
+    if std::env::var_os("SCHEMADIFF_BLESS").is_some() {
+        bless(case, dialect, Major::under_test(), &text);
+        return Ok(());
+    }
+    golden(&plan_file(case, dialect, Major::under_test()), &text)
 }
 
 async fn carry_out(case: &Path, database: &TestDatabase, dialect: Dialect, plan: &Plan) -> Result<(), String> {

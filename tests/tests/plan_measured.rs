@@ -28,8 +28,8 @@ use schemadiff::{
     plan::{Action, Envelope, Plan, Step},
 };
 use schemadiff_tests::{
-    engine::{Postgres, TestDatabase},
-    golden::{cases, name_of, text_of},
+    engine::{Major, Postgres, TestDatabase},
+    golden::{cases, name_of, plan_file, text_of},
 };
 
 const ROWS: u64 = 60;
@@ -54,7 +54,7 @@ fn strength(mode: &str) -> usize {
 async fn what_steps_say_of_themselves_is_what_the_server_does() {
     let (mut failures, mut steps) = (Vec::new(), 0);
     for case in cases() {
-        let Ok(text) = std::fs::read_to_string(case.join("postgres.plan.toml")) else {
+        let Ok(text) = std::fs::read_to_string(plan_file(&case, Dialect::Postgres, Major::under_test())) else {
             continue; // the case is about a refusal, or about something this engine does not have
         };
         let plan = Plan::from_toml(&text).unwrap();
