@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     artifact::TableDecl,
-    model::{Dialect, Object, ObjectKey, ObjectName, Opaque, Schema},
+    model::{Dialect, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema},
 };
 
 use super::{args::IntentArgs, code, context::Context};
@@ -119,7 +119,9 @@ pub async fn compare(
         options.objects_left_alone = matches!(from, Side::Database(_)) && !keeps_objects(migrations);
         desired.objects = diff::objects_of(&current, &hints);
         if options.objects_left_alone {
-            found.opaque.extend(current.objects.values().map(|object| left_alone(object)));
+            found
+                .opaque
+                .extend(current.objects.values().filter(|object| !is_home(object, &desired)).map(|o| left_alone(o)));
         }
     } else if from.is_code() {
         options.objects_left_alone = true;
@@ -240,12 +242,19 @@ fn keeps_objects(migrations: &Migrations) -> bool {
     migrations.lock.as_ref().is_some_and(|lock| !lock.schema.objects.is_empty())
 }
 
+/// Whether it is the database schema of a table that structs declare, and so declared with it.
+fn is_home(object: &Object, desired: &Schema) -> bool {
+    let holds = |table: &ObjectName| table.schema.as_ref() == Some(&object.key.name.name);
+    object.key.kind == ObjectKind::Schema && desired.tables.keys().any(holds)
+}
+
 /// What structs do not declare, as it is listed.
 fn left_alone(object: &Object) -> Opaque {
-    let name = ObjectName {
-        schema: Some(object.key.name.schema.clone().unwrap_or_else(|| "public".to_owned())),
-        ..object.key.name.clone()
+    let schema = match object.key.kind {
+        ObjectKind::Schema | ObjectKind::Extension => None, // in no schema
+        _ => Some(object.key.name.schema.clone().unwrap_or_else(|| "public".to_owned())),
     };
+    let name = ObjectName { schema, ..object.key.name.clone() };
     let key = ObjectKey { name, ..object.key.clone() };
     Opaque {
         kind: object.key.kind.as_str().to_owned(),
@@ -289,5 +298,37 @@ const fn oldest_version(dialect: Dialect) -> u32 {
         Dialect::Postgres => 140_000,
         Dialect::Sqlite => 3_051_003,
         Dialect::Mysql => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(kind: ObjectKind, name: &str) -> Object {
+        let key = ObjectKey { kind, name: name.parse().unwrap(), arguments: None, of: None };
+        Object::new(key, "")
+    }
+
+    #[test]
+    fn what_is_left_alone_is_named_as_a_person_would() {
+        for (kind, name, shown) in [
+            (ObjectKind::Schema, "app", "app"),
+            (ObjectKind::Extension, "citext", "citext"),
+            (ObjectKind::View, "seen", "public.seen"),
+            (ObjectKind::View, "app.seen", "app.seen"),
+        ] {
+            assert_eq!(left_alone(&object(kind, name)).name, shown);
+        }
+    }
+
+    #[test]
+    fn the_schema_of_a_declared_table_is_declared_with_it() {
+        let mut desired = Schema::default();
+        let name: ObjectName = "app.users".parse().unwrap();
+        desired.tables.insert(name.clone(), schemadiff::model::Table::new(name).into());
+        assert!(is_home(&object(ObjectKind::Schema, "app"), &desired));
+        assert!(!is_home(&object(ObjectKind::Schema, "other"), &desired));
+        assert!(!is_home(&object(ObjectKind::View, "app"), &desired));
     }
 }
