@@ -43,6 +43,8 @@ pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
             "CREATE TRIGGER {trigger} BEFORE {} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
             if later { "UPDATE" } else { "INSERT OR UPDATE" }
         ),
+        // Also for sessions in the role of a replica: what a subscription or a bulk load writes has to be in step as well.
+        format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}"),
         comment_on("TRIGGER", &format!("{trigger} ON {table}"), Some(&format!("{MARK}{comment}"))),
     ]
 }
@@ -81,6 +83,9 @@ fn differ(left: &str, right: &str) -> String {
 /// The guard (`written`): a backfill writes the new side too, with exactly what the old side gives. Without the guard that
 /// would look like new code writing, and a lossy `backward` would destroy the old column. What the old side gives is
 /// compared after it has taken the new column's type (`given`), because rounding alone must not look like a change.
+///
+/// A replica that writes both sides passes on what the trigger of its origin has made of them: computing it again could
+/// only lose something.
 fn both_ways(sync: &SyncSpec, old: &str, backward: &str) -> String {
     let (old, new) = (ident(old), ident(&sync.new));
     let forward = over("NEW", &sync.forward, sync);
@@ -92,17 +97,20 @@ fn both_ways(sync: &SyncSpec, old: &str, backward: &str) -> String {
         "#variable_conflict use_column
 DECLARE
   given record;
+  passed_on CONSTANT boolean := current_setting('session_replication_role') = 'replica';
 BEGIN
   IF TG_OP = 'INSERT' THEN
     given := NEW;
     given.{new} := {forward};
     IF NEW.{new} IS NULL THEN
       NEW.{new} := given.{new};
-    ELSIF {written} THEN
+    ELSIF {written} AND NOT (passed_on AND NEW.{old} IS NOT NULL) THEN
       NEW.{old} := {backward};
     END IF;
   ELSIF {old_changed} THEN
-    NEW.{new} := {forward};
+    IF NOT (passed_on AND {new_changed}) THEN
+      NEW.{new} := {forward};
+    END IF;
   ELSIF {new_changed} THEN
     given := NEW;
     given.{new} := {forward};
