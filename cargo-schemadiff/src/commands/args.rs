@@ -43,8 +43,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Write a migration: a reviewed file of phased steps
     New(NewArgs),
-    /// Check that structs, lock file and migrations agree; needs no database
-    Check,
+    /// Check that structs, lock file and migrations agree, without a database; or, of a fleet, that its databases are what they made
+    Check(CheckArgs),
     /// Carry out the migrations, in lockstep with the versions that are running
     Apply(ApplyArgs),
     /// Show who runs what, what waits for whom, and since when
@@ -90,6 +90,14 @@ pub struct FleetArgs {
     /// After a failure go on with the databases that are left, unless a canary failed
     #[arg(long, help_heading = "Fleet")]
     pub keep_going: bool,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which databases, if it is about any.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `failed-rows`.

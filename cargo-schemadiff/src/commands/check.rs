@@ -1,13 +1,15 @@
-//! `cargo schemadiff check`: structs, lock file and migrations agree. No database, so that CI needs none.
+//! `cargo schemadiff check`: structs, lock file and migrations agree. No database, so that CI needs none. Of a
+//! fleet: lock file, migrations and databases agree. No crate, so that whoever looks after databases needs none.
 
 use schemadiff::model::{Fingerprint, between};
 use serde_json::json;
 
 use super::{
     Outcome,
-    args::IntentArgs,
+    args::{CheckArgs, IntentArgs},
     compare::{Spelling, compare},
     context::Context,
+    fleet,
 };
 use crate::{
     Error, Kind, Result,
@@ -16,22 +18,30 @@ use crate::{
     side::Side,
 };
 
-pub(super) async fn run(context: &Context) -> Result<Outcome> {
+pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Outcome> {
     let dir = context.config.dir();
     let (migrations, mut findings) = Migrations::inspect(&dir);
+    let (members, count) = (fleet::members(context, &args.fleet).await?, migrations.plans.len());
+    let mut checked = None;
     // What the lock file says is only worth comparing when it can be trusted.
-    if findings.is_empty() {
-        findings.extend(structs(context, &migrations).await?);
+    match members {
+        _ if !findings.is_empty() => {}
+        Some(members) => checked = Some(fleet::check(context, &args.fleet, members, migrations).await?),
+        None => findings.extend(structs(context, &migrations).await?),
     }
     let report = context.report;
-    report.json(&json!({
+    let mut document = json!({
         "format": JSON_FORMAT,
         "command": "check",
         "dir": dir.display().to_string(),
-        "migrations": migrations.plans.len(),
+        "migrations": count,
         "agree": findings.is_empty(),
         "findings": findings.iter().map(error_json).collect::<Vec<_>>(),
-    }))?;
+    });
+    if let Some(checked) = &checked {
+        document["databases"] = json!(checked.databases);
+    }
+    report.json(&document)?;
     for finding in &findings {
         let text = finding.to_string();
         let (head, rest) = text.split_once(": ").unwrap_or(("error", &text));
@@ -41,11 +51,20 @@ pub(super) async fn run(context: &Context) -> Result<Outcome> {
         return Ok(Outcome::Differences);
     }
     if !report.quiet {
-        let count = migrations.plans.len();
-        let text = format!("structs, lock file and {count} migration{} agree", if count == 1 { "" } else { "s" });
+        let structs = if checked.is_none() { "structs, " } else { "" };
+        let text = format!("{structs}lock file and {count} migration{} agree", if count == 1 { "" } else { "s" });
         report.say(format!("{}\n", paint(style::GOOD, text)))?;
     }
-    Ok(Outcome::Done)
+    let Some(checked) = checked else { return Ok(Outcome::Done) };
+    let (other, all) = (checked.lines.len(), checked.count);
+    report.say(
+        checked.lines.concat() + &format!("{} of {all} databases are what their migrations made them\n", all - other),
+    )?;
+    match checked.unreadable {
+        Some(error) => Err(error),
+        None if other > 0 => Ok(Outcome::Differences),
+        None => Ok(Outcome::Done),
+    }
 }
 
 /// What the structs and the lock file say differently.

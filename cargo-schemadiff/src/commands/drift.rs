@@ -12,6 +12,9 @@ use schemadiff::{
 use super::context::Context;
 use crate::{Error, Kind, Result, dialect::Connection, migrations::Migrations, report::describe::first_differences};
 
+/// The code of what [`refuse`] finds.
+pub const DRIFTED: &str = "SD0745";
+
 /// Refuses to go on when somebody else changed what the project manages.
 ///
 /// # Errors
@@ -32,7 +35,7 @@ pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations:
         }
         first.get_or_insert_with(|| between(&state, &found));
     }
-    Err(Error::new(Kind::Apply, "SD0745", "the database is not what its migrations made it")
+    Err(Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
         .cause(first_differences(&first.unwrap_or_default(), "in the database"))
         .help("take the change back in the database")
         .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`"))

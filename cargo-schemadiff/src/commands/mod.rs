@@ -79,7 +79,7 @@ async fn run(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Command::Diff(args) => until_interrupted(diff::run(&context, args)).await,
         Command::New(args) => until_interrupted(new::run(&context, args)).await,
-        Command::Check => until_interrupted(check::run(&context)).await,
+        Command::Check(args) => until_interrupted(check::run(&context, args)).await,
         Command::Snapshot(args) => until_interrupted(snapshot::run(&context, args)).await,
         // Looking on is ended by an interruption, and has then done what it was asked for.
         Command::Status(args) if args.watch => status::run(&context, args).await,

@@ -119,6 +119,30 @@ async fn a_query_names_the_databases_and_a_migration_is_taken_back_on_all() {
     }
 }
 
+#[tokio::test]
+async fn a_check_names_the_databases_that_somebody_has_changed() {
+    let project = shards(5);
+    let check = ["check", "--fleet", "fleet.txt"];
+    project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
+    let run = project.run(&check).expect(0);
+    assert!(run.out.contains("5 of 5 databases are what their migrations made them"), "{run:#?}");
+
+    let url = format!("sqlite:{}", project.path().join("3.db").display());
+    let mut changed = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    sqlx::Executor::execute(&mut changed, "ALTER TABLE users ADD COLUMN by_hand text").await.unwrap();
+    sqlx::Connection::close(changed).await.unwrap();
+    let run = project.run(&[&check[..], &["--json"]].concat()).expect(1);
+    let document = run.json();
+    assert_eq!(states(&document), ["agrees", "agrees", "agrees", "drifted", "agrees"], "{document:#}");
+    assert!(document["databases"][3].to_string().contains("by_hand"), "{document:#}");
+    let run = project.run(&check).expect(1);
+    assert!(run.out.contains("tenant-003") && run.out.contains("4 of 5 databases"), "{run:#?}");
+
+    project.write("1.db", "this is no database, and long enough for SQLite to look at what its header says it is");
+    let run = project.run(&check).expect_error("SD0513");
+    assert!(run.out.contains("tenant-001") && run.out.contains("tenant-003"), "{run:#?}");
+}
+
 #[test]
 fn a_list_with_a_mistake_is_refused_as_a_whole_and_shows_no_password() {
     let project = shards(1);

@@ -4,6 +4,7 @@
 //! database is begun, unless the caller wants to know of all; what runs comes to its end. A second run finds out from each
 //! ledger what is left.
 
+mod check;
 mod members;
 mod status;
 
@@ -30,6 +31,7 @@ use crate::{
     migrations::Migrations,
     report::{JSON_FORMAT, Report, duration, error_json, paint, progress::Lines, style},
 };
+pub(super) use check::check;
 pub use members::Member;
 pub(super) use status::run as status;
 
