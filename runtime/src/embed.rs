@@ -245,18 +245,13 @@ impl History {
         self.entries.last().map(|e| e.head.id.as_str())
     }
 
-    /// The name of the code version that carries this chain: the id of its newest migration.
-    pub fn version(&self) -> String {
-        self.newest().unwrap_or(INITIAL).to_owned()
-    }
-
     /// The migration of that id.
     pub fn entry(&self, id: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.head.id == id)
     }
 }
 
-/// The version of code that carries no migration.
+/// Stands for the newest migration in the version of code that carries none.
 pub const INITIAL: &str = "initial";
 
 fn head_of(name: &str, text: &str) -> Result<Head> {

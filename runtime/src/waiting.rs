@@ -79,6 +79,8 @@ pub enum Evidence {
     Lock,
     /// A heartbeat by the server's clock, and a grace time.
     Heartbeat,
+    /// A heartbeat as well: connections to standbys have their locks where the primary does not see them.
+    Standby,
     /// The process on the same machine, else the heartbeat.
     Process,
 }
@@ -89,6 +91,7 @@ impl Evidence {
         match self {
             Self::Lock => "lock",
             Self::Heartbeat => "heartbeat",
+            Self::Standby => "standby",
             Self::Process => "process",
         }
     }

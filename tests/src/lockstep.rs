@@ -9,7 +9,9 @@ use cargo_schemadiff::dialect::{Ddl, ddl};
 use schemadiff::{
     embed::Migrations,
     lockstep::{Event, Progress},
-    model::{Column, Dialect, Fingerprint, Index, IndexPart, ObjectName, PrimaryKey, Schema, Table, between},
+    model::{
+        Column, Dialect, Fingerprint, Index, IndexPart, ObjectName, PrimaryKey, Schema, Table, between, version_name,
+    },
     plan::{Action, Assignment, Envelope, KeyColumn, PLAN_FORMAT, Phase, Plan, SNAPSHOT_FORMAT, Snapshot, Step},
 };
 
@@ -60,6 +62,11 @@ pub fn old_code(dialect: Dialect) -> Schema {
 /// What the version with the second migration uses.
 pub fn new_code(dialect: Dialect) -> Schema {
     users_with(dialect, &["email_key"])
+}
+
+/// The name of the version with this newest migration and these structs.
+pub fn version(migration: &str, code: &Schema) -> String {
+    version_name(migration, &Fingerprint::of(code))
 }
 
 /// A step with nothing in it but its place.

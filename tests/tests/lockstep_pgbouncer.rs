@@ -18,7 +18,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::{PgBouncer, Postgres, TestDatabase},
-    lockstep::{FIRST, Recorder, SECOND, first, migrations, old_code, second, write},
+    lockstep::{FIRST, Recorder, SECOND, first, migrations, old_code, second, version, write},
 };
 use sqlx::{
     Connection as _,
@@ -83,7 +83,8 @@ async fn the_gate_goes_by_heartbeats_and_says_so() {
     let error = apply(&url, &all, &options(Phase::Contract, 4), Arc::new(NoProgress)).await.unwrap_err();
     let Error::GateClosed { step, holders, .. } = &error else { panic!("{error}") };
     assert_eq!(step, "04-drop-column-users-fullname");
-    assert_eq!((holders.len(), holders[0].evidence, holders[0].version.as_str()), (1, Evidence::Heartbeat, FIRST));
+    assert_eq!((holders.len(), holders[0].evidence), (1, Evidence::Heartbeat));
+    assert_eq!(holders[0].version, version(FIRST, &old_code(DIALECT)));
     assert_eq!(db.text("SELECT count(*) || '' FROM users WHERE email_key IS NOT NULL").await.as_deref(), Some("3000"));
 
     old.kill().unwrap();
@@ -131,7 +132,8 @@ async fn a_pool_behind_the_pooler_makes_heartbeats_the_evidence_of_its_version()
     let closed = apply(&url, &all, &options(Phase::Contract, 0), Arc::new(NoProgress)).await.unwrap_err();
     assert!(matches!(closed, Error::GateClosed { .. }), "the guard's own connection is still there: {closed}");
     db.execute(&format!(
-        "INSERT INTO schemadiff.retired VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'forward', 'gone', clock_timestamp())"
+        "INSERT INTO schemadiff.retired VALUES ('shop', '{}', '{SECOND}', '04', 'forward', 'gone', clock_timestamp())",
+        old.version()
     ))
     .await;
     let since = Instant::now();

@@ -77,7 +77,7 @@ async fn probes_are_answered_from_before_the_start_until_after_the_shutdown() {
         serving.shutdown().await;
         assert_eq!(probe.ready().await, Ready::Stopping);
         assert!(
-            status(&db.url, None).await.unwrap().versions.iter().all(|v| v.version == FIRST),
+            status(&db.url, None).await.unwrap().versions.iter().all(|v| v.version == before.version()),
             "the lease is given back"
         );
 
@@ -86,7 +86,8 @@ async fn probes_are_answered_from_before_the_start_until_after_the_shutdown() {
         let retired = if dialect == Dialect::Sqlite { "_schemadiff_retired" } else { "schemadiff.retired" };
         let at = "'2026-01-01 00:00:00'";
         db.execute(&format!(
-            "INSERT INTO {retired} VALUES ('shop', '{FIRST}', '{SECOND}', '04', 'forward', 'gone', {at})"
+            "INSERT INTO {retired} VALUES ('shop', '{}', '{SECOND}', '04', 'forward', 'gone', {at})",
+            before.version()
         ))
         .await;
         let refused = until(&old_probe, |r| matches!(r, Ready::Refused { .. })).await;

@@ -12,7 +12,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::{Major, Postgres, TestDatabase},
-    lockstep::{FIRST, Recorder, first, migrations, new_code, old_code, second},
+    lockstep::{Recorder, first, migrations, new_code, old_code, second},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgPoolOptions};
 
@@ -94,7 +94,7 @@ async fn an_instance_that_died_without_a_word_is_retired_by_name() {
         let seen = status(&db.url, None).await.unwrap();
         let by_hand = &seen.retired_by_hand[0];
         assert_eq!((by_hand.instance.as_str(), by_hand.reason.as_str()), (target.instance.as_str(), "host burnt down"));
-        assert_eq!(seen.retired[0].version, FIRST, "{:?}", seen.retired);
+        assert_eq!(seen.retired[0].version, silent.version(), "{:?}", seen.retired);
         if let Some(pool) = pool {
             pool.close().await;
         }
@@ -141,6 +141,26 @@ async fn a_soak_time_keeps_what_a_version_needs_after_it_is_gone() {
         // It can be deployed again without a change of the database.
         old_version(&db, NEVER).await.shutdown().await;
         all(&db, &ApplyOptions::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_was_given_up_by_hand_has_no_soak_time() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let silent = old_version(&db, NEVER).await;
+        if dialect == Dialect::Sqlite {
+            db.execute("UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')")
+                .await;
+        }
+        let target = instances(&db).await.pop().unwrap();
+        retire_when_silent(&db, &target, Duration::from_millis(10)).await;
+        let wait = Some(Duration::from_secs(60));
+        // A session that is told to end does so in its own time; of the soak time nothing is waited for.
+        let began = std::time::Instant::now();
+        all(&db, &ApplyOptions { soak: NEVER, wait, ..ApplyOptions::default() }).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
+        silent.shutdown().await;
     }
 }
 

@@ -168,6 +168,7 @@ fn version(v: &VersionStatus, now_ms: i64) -> String {
     let evidence = match v.evidence {
         Evidence::Lock => format!("{} connections", v.connections),
         Evidence::Heartbeat => "known by heartbeats alone: a pooler stands before the database".to_owned(),
+        Evidence::Standby => "known by heartbeats: it also reads from standbys".to_owned(),
         Evidence::Process => "known by its process".to_owned(),
     };
     let name = paint(style::ACCENT, format!("{} {}", v.app, v.version));

@@ -22,6 +22,7 @@ pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
         ErrorClass::Forbidden => {
             Error::Forbidden { action: doing.to_owned(), cause: error.message, grant: B::SQL.rights.to_owned() }
         }
+        ErrorClass::ReadOnly => Error::ReadOnly { doing: doing.to_owned(), cause: error.message },
         ErrorClass::Connection => {
             Error::ConnectionLost { doing: doing.to_owned(), code: error.code, cause: error.message }
         }
@@ -37,24 +38,18 @@ pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledge
     let known = serde_json::to_string(known).unwrap_or_else(|_| "[]".to_owned());
     let sql = read_sql::<B>(&B::literal(&known));
     let mut found = db.rows(&sql, &[]).await;
-    // Somebody may have created it since.
-    if found.as_ref().is_err_and(|e| e.class == ErrorClass::Missing) && format_of(db).await == Some(LEDGER_FORMAT) {
-        found = db.rows(&sql, &[]).await;
-    }
-    let rows = match found {
-        Ok(rows) => rows,
-        Err(e) if e.class == ErrorClass::Missing => {
-            // Of a newer format, a column or table of ours may be missing: say so, do not take it for an empty database.
-            return match format_of(db).await {
-                Some(format) if format > LEDGER_FORMAT => {
-                    Err(Error::LedgerTooNew { found: format, newest: LEDGER_FORMAT })
-                }
-                Some(_) => Err(explain::<B>("read the ledger", e)),
-                None => Ok(None),
-            };
+    if found.as_ref().is_err_and(|e| e.class == ErrorClass::Missing) {
+        // Of a newer format, a column or table of ours may be missing: say so, do not take it for an empty database.
+        match format_of(db).await {
+            None => return Ok(None),
+            Some(format) if format > LEDGER_FORMAT => {
+                return Err(Error::LedgerTooNew { found: format, newest: LEDGER_FORMAT });
+            }
+            // Somebody has created it since.
+            Some(_) => found = db.rows(&sql, &[]).await,
         }
-        Err(e) => return Err(explain::<B>("read the ledger", e)),
-    };
+    }
+    let rows = found.map_err(|e| explain::<B>("read the ledger", e))?;
     let Some(text) = rows.into_iter().next().and_then(|mut row| row.pop().flatten()) else {
         return Ok(None);
     };
@@ -425,9 +420,9 @@ pub async fn retire_instance<B: Backend>(db: &mut B, lease: &Lease, reason: &str
     );
     let (app, version) = (lease.identity.app.as_str(), lease.identity.version.as_str());
     db.run(&sql, &[lease.instance.as_str(), app, version, reason, by].map(Some)).await?;
-    // No soak time for one that a person has given up: it counts as gone since it started.
+    // No soak time for one that a person has given up: it counts as gone for ever.
     let sql = format!(
-        "UPDATE {} SET ended_at = coalesce(ended_at, {now}), heartbeat_at = started_at WHERE instance = $1",
+        "UPDATE {} SET ended_at = coalesce(ended_at, {now}), heartbeat_at = '1970-01-01 00:00:00' WHERE instance = $1",
         B::SQL.table("lease")
     );
     db.run(&sql, &[Some(&lease.instance)]).await.map(drop)

@@ -50,6 +50,8 @@ pub enum ErrorClass {
     Forbidden,
     /// A table or schema of the ledger is not there.
     Missing,
+    /// The database takes no writes: it is a standby.
+    ReadOnly,
     /// The connection is gone.
     Connection,
     /// A value that cannot be computed or stored: a constraint, a division by zero, an exception that a trigger raised.
@@ -128,6 +130,21 @@ pub enum Registered {
     Changed,
     /// The version is retired.
     Retired(Retired),
+    /// The connection goes to a standby that has not replayed the lease of its instance yet: try again.
+    Behind,
+    /// The connection goes to a standby, and the instance has not said that it uses such.
+    OnStandby,
+}
+
+/// Who opens a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Entering<'e> {
+    /// Application.
+    pub app: &'e str,
+    /// Version.
+    pub version: &'e str,
+    /// Its instance, where it has said that some of its connections go to standbys.
+    pub on_standbys: Option<&'e str>,
 }
 
 /// What a ledger says in which these migrations are done and nothing else is: the format, then a line for each row in

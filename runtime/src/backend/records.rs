@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Process;
 use crate::{
     compat::view_schema,
-    model::{Fingerprint, Schema},
+    model::{Fingerprint, Schema, migration_of},
     plan::{Phase, Way},
     waiting::Evidence,
 };
@@ -193,7 +193,8 @@ pub struct RetiredByHand {
 pub struct Identity {
     /// Application.
     pub app: String,
-    /// Id of the newest migration it embeds.
+    /// Name of its version, made of the newest migration it embeds and the fingerprint of `schema`: see
+    /// [`version_name`](crate::model::version_name).
     pub version: String,
     /// How many migrations it embeds.
     pub ordinal: i64,
@@ -202,6 +203,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Id of the newest migration it embeds.
+    pub fn migration(&self) -> &str {
+        migration_of(&self.version)
+    }
+
     /// The database schema that this code's connections look into first, where they have a session of their own.
     pub fn views(&self) -> String {
         view_schema(&self.app, &self.version)
@@ -266,6 +272,13 @@ pub struct KeptRow {
 }
 
 impl KeptRow {
+    /// For messages: what it is, which step has set it aside, and how long it stays.
+    pub fn left(&self) -> String {
+        let hours = (self.until_ms - self.now_ms).max(0) / 3_600_000;
+        let left = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
+        format!("{} (step {}, for {left} more)", self.what, self.step)
+    }
+
     /// Whether its time is over.
     pub const fn is_over(&self) -> bool {
         self.now_ms >= self.until_ms
@@ -308,9 +321,13 @@ pub struct Worker {
 
 impl Lease {
     /// The database schema that this code's connections look into first. None behind a pooler: its sessions are lent to one
-    /// client after the other, so that no client can have a `search_path` of its own.
+    /// client after the other, so that no client can have a `search_path` of its own. None where some go to a standby: whether
+    /// they look there cannot be seen from the primary.
     pub fn views(&self) -> Option<String> {
-        (self.evidence != Evidence::Heartbeat).then(|| self.identity.views())
+        match self.evidence {
+            Evidence::Lock | Evidence::Process => Some(self.identity.views()),
+            Evidence::Heartbeat | Evidence::Standby => None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{CompatView, ObjectName, Schema, hex};
+use crate::model::{CompatView, ObjectName, Schema, hex, migration_of};
 
 /// The longest identifier of PostgreSQL, in bytes.
 const MAX_IDENTIFIER: usize = 63;
@@ -16,9 +16,13 @@ const MAX_IDENTIFIER: usize = 63;
 /// What the name of a database schema with a version's compatibility views begins with.
 pub const VIEW_SCHEMA: &str = "schemadiff_";
 
-/// Name of the database schema with the compatibility views of a version: `schemadiff_<app>_v<version>`, cut to 63 bytes
+/// Name of the database schema with the compatibility views of a version: `schemadiff_<app>_v<migration>`, cut to 63 bytes
 /// with a hash in the end where it would be longer, or could be that of another application.
+///
+/// All builds with one newest migration share it: its views show the tables as that migration left them, whatever part of
+/// them a build declares, and the plan that makes them knows no build.
 pub fn view_schema(app: &str, version: &str) -> String {
+    let version = migration_of(version);
     let name = format!("{VIEW_SCHEMA}{app}_v{version}");
     if name.len() <= MAX_IDENTIFIER && !app.contains("_v") {
         return name;
@@ -64,5 +68,6 @@ mod tests {
         assert!(a.len() <= 63 && b.len() <= 63, "{a} {b}");
         assert!(view_schema(&"ü".repeat(60), long).len() <= 63);
         assert_ne!(view_schema("a", "1_v2"), view_schema("a_v1", "2"));
+        assert_eq!(view_schema("shop", "1_users+0123456789ab"), view_schema("shop", "1_users"));
     }
 }

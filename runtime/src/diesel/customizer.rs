@@ -13,11 +13,11 @@ use ::diesel::{
 };
 
 use crate::{
-    backend::Registered,
+    backend::{Entering, Registered},
     error::{Error, Result},
     lockstep::{
         Lockstep, Probe, admin,
-        hook::{ATTEMPTS, PAUSE, refused, still_busy},
+        hook::{ATTEMPTS, PAUSE, refused, still_behind, still_busy},
     },
     model::Dialect,
 };
@@ -28,6 +28,8 @@ use crate::{
 pub struct Customizer {
     app: String,
     version: String,
+    /// The instance, where it has said that it uses standbys.
+    on_standbys: Option<String>,
     dialect: Dialect,
     /// Whether the pool's connections have sessions of their own.
     direct: bool,
@@ -61,6 +63,7 @@ pub(super) fn find_out(
     let (app, url, _) = lockstep.carries();
     let (dialect, pool_url) = (admin::dialect_of(url), pool_url.to_owned());
     let (app, version, probe) = (app.to_owned(), lockstep.version().to_owned(), lockstep.probe());
+    let on_standbys = lockstep.on_standbys().map(ToOwned::to_owned);
     async move {
         let dialect = dialect?;
         let direct = match dialect {
@@ -69,11 +72,16 @@ pub(super) fn find_out(
             _ => true,
         };
         drop(pool_url);
-        Ok(Customizer { app, version, dialect, direct, probe })
+        Ok(Customizer { app, version, on_standbys, dialect, direct, probe })
     }
 }
 
 impl Customizer {
+    #[cfg(feature = "postgres")]
+    fn who(&self) -> Entering<'_> {
+        Entering { app: &self.app, version: &self.version, on_standbys: self.on_standbys.as_deref() }
+    }
+
     fn ask<C>(&self, connection: &mut C) -> QueryResult<Registered>
     where
         C: LoadConnection,
@@ -83,7 +91,7 @@ impl Customizer {
             #[cfg(feature = "postgres")]
             Dialect::Postgres => {
                 use crate::backend::postgres::diesel::{enter_sql, refusal};
-                let asked = connection.batch_execute(&enter_sql(&self.app, &self.version, self.direct));
+                let asked = connection.batch_execute(&enter_sql(self.who(), self.direct));
                 match asked {
                     Ok(()) => Ok(Registered::Yes),
                     Err(DieselError::DatabaseError(kind, said)) => match refusal(said.message()) {
@@ -114,13 +122,17 @@ where
 {
     fn on_acquire(&self, connection: &mut C) -> std::result::Result<(), R2d2Error> {
         let no = |error: Error| R2d2Error::ConnectionError(ConnectionError::BadConnection(error.to_string()));
+        let mut last = still_busy();
         for _ in 0..ATTEMPTS {
             match self.ask(connection).map_err(R2d2Error::QueryError)? {
                 Registered::Yes => return Ok(()),
-                Registered::Busy | Registered::Changed => thread::sleep(PAUSE),
+                Registered::Busy | Registered::Changed => last = still_busy(),
+                Registered::Behind => last = still_behind(&self.app),
+                Registered::OnStandby => return Err(no(Error::OnStandby { app: self.app.clone() })),
                 Registered::Retired(retired) => return Err(no(refused(&retired, &self.probe))),
             }
+            thread::sleep(PAUSE);
         }
-        Err(no(still_busy()))
+        Err(no(last))
     }
 }

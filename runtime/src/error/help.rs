@@ -59,12 +59,20 @@ impl Error {
             ],
             Self::NothingKept => one("set `undo-window` in schemadiff.toml before a migration is written: its contract phase then keeps what it drops for so long"),
             Self::NotPurged { .. } => one("remove what depends on it, then `cargo schemadiff purge`; until then it stays"),
+            Self::NotUndoable { kept, .. } if !kept.is_empty() => vec![
+                "what is kept can be read and copied where it stands until then (docs/lockstep.md, \"The way back\")".to_owned(),
+                "go forward: write a new migration that leads where you want; next time, drop what shall be able to come back in a migration of its own"
+                    .to_owned(),
+            ],
             Self::NotUndoable { .. } | Self::Purged { .. } => one("go forward: write a new migration that leads where you want"),
             Self::NotBehindViews { .. } => vec![
                 "open these connections through the hook (docs/lockstep.md), or end them, and apply again".to_owned(),
                 "or take the migration back with `cargo schemadiff abort` if it has begun, remove it, and write it again with `cargo schemadiff new NAME --strategy synced`"
                     .to_owned(),
             ],
+            Self::ReadOnly { .. } => one("give the address of the primary; pools may go to standbys (`Builder::reads_from_standbys`)"),
+            Self::OnStandby { .. } => one("say `Lockstep::builder(..).reads_from_standbys()`: the instance then counts by its heartbeats"),
+            Self::StandbyBehind { .. } => one("look how far behind the standby is (`pg_stat_replication` on the primary); a pool tries again by itself"),
             Self::NothingToAbort { .. } => one("see `cargo schemadiff status` for what can be taken back"),
             Self::NothingToPace => one("check the address; `cargo schemadiff apply` makes the ledger"),
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),

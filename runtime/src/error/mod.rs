@@ -155,6 +155,13 @@ pub enum Error {
         /// What gives the right: the GRANT statements, or what to change about the file.
         grant: String,
     },
+    /// The address leads to a standby.
+    #[error("the database takes no writes, it is a standby: it was to {doing}: {cause}")]
+    ReadOnly {
+        /// What it was to do; an infinitive.
+        doing: String,
+        cause: String,
+    },
     /// The connection broke, and did not come back in time.
     #[error("the connection to the database broke: it was to {doing}: {cause}")]
     ConnectionLost {
@@ -198,6 +205,16 @@ pub enum Error {
         /// Who has none, in words.
         against: Vec<String>,
     },
+    /// The hook was asked for a connection to a standby, and nobody had said that there would be such.
+    #[error(
+        "a connection of {app} goes to a standby, where the gate on the primary cannot see it: it was not let in, because its version could be left behind while it lives"
+    )]
+    OnStandby { app: String },
+    /// A standby does not know the instance yet.
+    #[error(
+        "a connection of {app} was not let in: the standby that it goes to has not replayed the registration of this instance yet"
+    )]
+    StandbyBehind { app: String },
     /// Abort after contract has begun.
     #[error("migration {id} cannot be taken back: its contract phase has begun with step {step}")]
     AbortAfterContract {
@@ -206,8 +223,14 @@ pub enum Error {
         step: String,
     },
     /// A step that loses data when it is taken back.
-    #[error("migration {id} cannot be taken back: step {step} has no way back")]
-    NotUndoable { id: String, step: String },
+    #[error("migration {id} cannot be taken back: no way back has {}{}", steps.join(", "), still_kept(kept))]
+    NotUndoable {
+        id: String,
+        /// The ids of all steps that have none.
+        steps: Vec<String>,
+        /// What its other steps have set aside, in words.
+        kept: Vec<String>,
+    },
     /// What would come back has been dropped for good.
     #[error(
         "the contract phase of migration {id} cannot be taken back: what step {step} had set aside is gone for good"
@@ -445,6 +468,7 @@ impl Error {
             Self::Database { .. } => "SD0553",
             Self::ConnectionLost { .. } => "SD0555",
             Self::ServerTooOld { .. } => "SD0554",
+            Self::ReadOnly { .. } => "SD0556",
             Self::Address => "SD0250",
             Self::EngineMissing { .. } => "SD0251",
             Self::InMemory => "SD0258",
@@ -452,6 +476,8 @@ impl Error {
             Self::Thread { .. } => "SD0769",
             Self::Retired { .. } => "SD0650",
             Self::NotServed { .. } => "SD0651",
+            Self::OnStandby { .. } => "SD0659",
+            Self::StandbyBehind { .. } => "SD0853",
             Self::AbortAfterContract { .. } => "SD0652",
             Self::NotUndoable { .. } => "SD0653",
             Self::NothingToAbort { .. } => "SD0654",
@@ -515,6 +541,10 @@ fn listed(rows: &[BadRows]) -> String {
 /// Below what the server said.
 fn found(rows: &[BadRows]) -> String {
     if rows.is_empty() { String::new() } else { format!("\n{}", listed(rows)) }
+}
+
+fn still_kept(kept: &[String]) -> String {
+    if kept.is_empty() { String::new() } else { format!("; nothing was undone, and still kept is {}", kept.join(", ")) }
 }
 
 const fn done_or_undone(taken_back: bool) -> &'static str {

@@ -146,13 +146,13 @@ pub async fn status(url: &str, migrations: Option<&Migrations>) -> Result<Status
     by_engine!(url, status_on(migrations))
 }
 
-/// Whether the connections of a code version that runs now see its compatibility views. Nothing is known of a database
+/// Whether the connections of the code that runs now, and whose newest migration this is, see its compatibility views. Nothing is known of a database
 /// without a ledger.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn connections_of(url: &str, version: &str) -> Result<Connections> {
-    by_engine!(url, connections_on(version))
+pub async fn connections_of(url: &str, migration: &str) -> Result<Connections> {
+    by_engine!(url, connections_on(migration))
 }
 
 /// Takes a migration back whose contract phase has not begun.

@@ -27,9 +27,9 @@ use super::{
 use crate::{
     backend::{Backend, Identity, Lease, Ledger, StepState, settled},
     compat::Reason,
-    embed::{History, Migrations},
+    embed::{History, INITIAL, Migrations},
     error::{Error, Result},
-    model::{Dialect, Schema},
+    model::{Dialect, Fingerprint, Schema, version_name},
     plan::{Phase, Plan},
 };
 
@@ -64,6 +64,7 @@ pub struct Builder {
     pub(super) role: Role,
     pub(super) wait: Duration,
     revision: Option<String>,
+    on_standbys: bool,
     grace: Duration,
     soak: Duration,
     heartbeat: Duration,
@@ -87,6 +88,7 @@ impl Builder {
             role: Role::default(),
             wait: Duration::from_secs(10 * 60),
             revision: None,
+            on_standbys: false,
             grace: GRACE,
             soak: Duration::ZERO,
             heartbeat: HEARTBEAT,
@@ -139,6 +141,17 @@ impl Builder {
     #[must_use]
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = Some(revision.into());
+        self
+    }
+
+    /// Says that pools with [`Lockstep::hook`] also connect to standbys of the database (PostgreSQL).
+    ///
+    /// The gate is on the primary and sees no connection to a standby, so this instance counts by its heartbeats, for the grace
+    /// time after the last one. A standby lets its connections in as soon as it has replayed this instance's registration, so
+    /// that what the registration relied on is there too. Without this, the hook refuses connections to a standby.
+    #[must_use]
+    pub fn reads_from_standbys(mut self) -> Self {
+        self.on_standbys = true;
         self
     }
 
@@ -309,17 +322,21 @@ impl Builder {
         }
     }
 
-    fn identity(&self, history: &History, dialect: Dialect) -> Result<Identity> {
+    /// What this code is, and the fingerprint of what it declares.
+    fn identity(&self, history: &History, dialect: Dialect) -> Result<(Identity, Fingerprint)> {
         let declared = match &self.schema {
             Some(schema) => schema.clone(),
             None => own::declared(dialect)?,
         };
-        Ok(Identity {
+        let schema = own::spelled(declared, history.snapshot());
+        let fingerprint = Fingerprint::of(&schema);
+        let identity = Identity {
             app: self.app.clone(),
-            version: history.version(),
+            version: version_name(history.newest().unwrap_or(INITIAL), &fingerprint),
             ordinal: i64::try_from(history.entries().len()).unwrap_or(i64::MAX),
-            schema: own::spelled(declared, history.snapshot()),
-        })
+            schema,
+        };
+        Ok((identity, fingerprint))
     }
 
     async fn start_on<B: Backend>(self, url: String) -> Result<Lockstep> {
@@ -338,14 +355,14 @@ impl Builder {
             return Err(Error::OtherDialect { plans, database: B::DIALECT });
         }
         let keeper = connected?;
-        let identity = self.identity(&history, B::DIALECT)?;
+        let (identity, fingerprint) = self.identity(&history, B::DIALECT)?;
         if history.entries().is_empty() && !identity.schema.tables.is_empty() {
             let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
             return Err(Error::NoMigrations { app: self.app, tables: tables.join(", ") });
         }
         let (stop, stopped) = watch::channel(false);
         let ctx = self.context(history, stopped.clone());
-        let lease = lease::mine::<B>(identity, self.revision.clone());
+        let lease = lease::mine::<B>(identity, fingerprint, self.revision.clone(), self.on_standbys);
         let mut boot = Booting {
             target: &target,
             ctx: ctx.clone(),
@@ -358,13 +375,16 @@ impl Builder {
         let (keeper, unfinished) = boot.until_registered(keeper, Instant::now() + self.wait).await?;
 
         let version = lease.identity.version.clone();
+        let instance: Arc<str> = lease.instance.as_str().into();
         let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, self.probe.clone());
         let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(keep)];
         if self.role == Role::Apply && unfinished {
             let until = if self.contract == Contract::Automatic { Phase::Contract } else { Phase::Backfill };
             tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
         }
-        Ok(Lockstep { app: self.app, version, url, migrations: self.migrations, stop, probe: self.probe, tasks })
+        let on_standbys = self.on_standbys.then_some(instance);
+        let (app, migrations, probe) = (self.app, self.migrations, self.probe);
+        Ok(Lockstep { app, version, on_standbys, url, migrations, stop, probe, tasks })
     }
 }
 

@@ -80,8 +80,8 @@ async fn everybody_has_views<B: Backend>(
     world: &decide::World<'_>,
 ) -> Result<bool> {
     let Some(strategy) = hooked::counts_on_views(plan, step) else { return Ok(true) };
-    let version = plan.parent.as_deref().unwrap_or(INITIAL);
-    let found = hooked::look(db, &strategy.apps, version, world.leases, world.grace_ms).await;
+    let retiring = plan.parent.as_deref().unwrap_or(INITIAL);
+    let found = hooked::look(db, &strategy.apps, retiring, world.leases, world.grace_ms).await;
     match found.map_err(|e| ledger::explain::<B>("look at the sessions of the old version", e))? {
         Hooked::All => Ok(true),
         Hooked::NotYet => Ok(false),

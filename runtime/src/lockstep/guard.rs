@@ -10,7 +10,7 @@ use super::{
     hook::{Enter, enter},
     probe::{Probe, Ready, Standing},
 };
-use crate::{embed::Migrations, error::Result};
+use crate::{backend::Entering, embed::Migrations, error::Result, model::migration_of};
 
 /// What a pool's `after_connect` returns.
 pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'c>>;
@@ -20,6 +20,8 @@ pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> +
 pub struct Lockstep {
     pub(super) app: String,
     pub(super) version: String,
+    /// The instance, where some of its connections go to standbys.
+    pub(super) on_standbys: Option<Arc<str>>,
     pub(super) url: String,
     pub(super) migrations: Migrations,
     pub(super) stop: watch::Sender<bool>,
@@ -39,23 +41,34 @@ impl Lockstep {
         Builder::new(app.into(), migrations)
     }
 
-    /// The name of this code version: the id of the newest migration it embeds.
+    /// The name of this code version: the newest migration it embeds, and the fingerprint of the schema it declares.
     pub fn version(&self) -> &str {
         &self.version
     }
 
+    /// The id of the newest migration that this code embeds.
+    pub fn migration(&self) -> &str {
+        migration_of(&self.version)
+    }
+
     /// For `after_connect` of `PgPoolOptions` and `SqlitePoolOptions`: registers each connection as one of this version in
     /// one round trip, and refuses it when the version is retired.
+    ///
+    /// A connection to a standby is let in when [`Builder::reads_from_standbys`] has said that there are such.
     ///
     /// A pool answers a refused connection with its own time-out and logs the reason; [`Lockstep::ready`] has it too.
     pub fn hook<C: Enter>(
         &self,
     ) -> impl for<'c> Fn(&'c mut C, PoolConnectionMetadata) -> HookFuture<'c> + Clone + Send + Sync + 'static {
         let (app, version): (Arc<str>, Arc<str>) = (self.app.as_str().into(), self.version.as_str().into());
-        let probe = self.probe.clone();
+        let (on_standbys, probe) = (self.on_standbys.clone(), self.probe.clone());
         move |connection: &mut C, _: PoolConnectionMetadata| {
-            let (app, version, probe) = (Arc::clone(&app), Arc::clone(&version), probe.clone());
-            Box::pin(async move { enter(connection, &app, &version, &probe).await })
+            let (app, version) = (Arc::clone(&app), Arc::clone(&version));
+            let (on_standbys, probe) = (on_standbys.clone(), probe.clone());
+            Box::pin(async move {
+                let who = Entering { app: &app, version: &version, on_standbys: on_standbys.as_deref() };
+                enter(connection, who, &probe).await
+            })
         }
     }
 
@@ -94,6 +107,12 @@ impl Lockstep {
                 }
             }
         }
+    }
+
+    /// The instance, where some of its connections go to standbys.
+    #[cfg(feature = "diesel-r2d2")]
+    pub(crate) fn on_standbys(&self) -> Option<&str> {
+        self.on_standbys.as_deref()
     }
 
     /// Where it is connected to, and what it carries.

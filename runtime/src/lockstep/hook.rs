@@ -8,27 +8,27 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Registered, Retired},
+    backend::{Entering, Registered, Retired},
     error::Error,
 };
 
 /// A connection that can be registered as one of a version.
 pub trait Enter: sqlx::Connection + Send + 'static {
     /// Asks once.
-    fn enter(&mut self, app: &str, version: &str) -> impl Future<Output = Result<Registered, sqlx::Error>> + Send;
+    fn enter(&mut self, who: Entering<'_>) -> impl Future<Output = Result<Registered, sqlx::Error>> + Send;
 }
 
 #[cfg(feature = "postgres")]
 impl Enter for sqlx::PgConnection {
-    async fn enter(&mut self, app: &str, version: &str) -> Result<Registered, sqlx::Error> {
-        crate::backend::postgres::enter(self, app, version).await
+    async fn enter(&mut self, who: Entering<'_>) -> Result<Registered, sqlx::Error> {
+        crate::backend::postgres::enter(self, who).await
     }
 }
 
 #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
 impl Enter for sqlx::SqliteConnection {
-    async fn enter(&mut self, app: &str, version: &str) -> Result<Registered, sqlx::Error> {
-        crate::backend::sqlite::enter(self, app, version).await
+    async fn enter(&mut self, who: Entering<'_>) -> Result<Registered, sqlx::Error> {
+        crate::backend::sqlite::enter(self, who).await
     }
 }
 
@@ -37,24 +37,20 @@ pub(crate) const ATTEMPTS: u32 = 100;
 /// About how long it waits in between.
 pub(crate) const PAUSE: Duration = Duration::from_millis(60);
 
-pub(super) async fn enter<C: Enter>(
-    connection: &mut C,
-    app: &str,
-    version: &str,
-    probe: &Probe,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn enter<C: Enter>(connection: &mut C, who: Entering<'_>, probe: &Probe) -> Result<(), sqlx::Error> {
+    let no = |error: Error| Err(sqlx::Error::Configuration(Box::new(error)));
+    let mut last = still_busy();
     for _ in 0..ATTEMPTS {
-        match connection.enter(app, version).await? {
+        match connection.enter(who).await? {
             Registered::Yes => return Ok(()),
-            Registered::Busy | Registered::Changed => {
-                tokio::time::sleep(jittered(PAUSE)).await;
-            }
-            Registered::Retired(retired) => {
-                return Err(sqlx::Error::Configuration(Box::new(refused(&retired, probe))));
-            }
+            Registered::Busy | Registered::Changed => last = still_busy(),
+            Registered::Behind => last = still_behind(who.app),
+            Registered::OnStandby => return no(Error::OnStandby { app: who.app.to_owned() }),
+            Registered::Retired(retired) => return no(refused(&retired, probe)),
         }
+        tokio::time::sleep(jittered(PAUSE)).await;
     }
-    Err(sqlx::Error::Configuration(Box::new(still_busy())))
+    no(last)
 }
 
 /// The version is retired: that is final, and the probe says so.
@@ -62,6 +58,11 @@ pub(crate) fn refused(retired: &Retired, probe: &Probe) -> Error {
     let error = decide::refusal(retired);
     probe.set(Standing::Final(error.to_string()));
     error
+}
+
+/// The standby did not come to know this instance.
+pub(crate) fn still_behind(app: &str) -> Error {
+    Error::StandbyBehind { app: app.to_owned() }
 }
 
 /// The gate did not come to an end with this version.

@@ -28,18 +28,21 @@ pub(super) fn counts_on_views<'p>(plan: &'p Plan, step: &Step) -> Option<&'p Str
     plan.strategy.as_ref().filter(|strategy| strategy.way == Overlap::Views && step.phase != Phase::Contract)
 }
 
-/// Looks at the leases of `version` and at the sessions of `apps`.
+/// Looks at the leases of the versions whose newest migration is `migration`, and at the sessions of `apps`.
 pub(super) async fn look<B: Backend>(
     db: &mut B,
     apps: &[String],
-    version: &str,
+    migration: &str,
     leases: &[Lease],
     grace_ms: i64,
 ) -> DbResult<Hooked> {
     let mut against = Vec::new();
-    for lease in leases.iter().filter(|l| l.identity.version == version && decide::is_alive(l, grace_ms)) {
-        let (app, instance) = (&lease.identity.app, &lease.instance);
-        if lease.evidence != Evidence::Lock {
+    for lease in leases.iter().filter(|l| l.identity.migration() == migration && decide::is_alive(l, grace_ms)) {
+        let (app, version, instance) = (&lease.identity.app, &lease.identity.version, &lease.instance);
+        if lease.evidence == Evidence::Standby {
+            against
+                .push(format!("{app} {version} ({instance}) reads from standbys, whose sessions cannot be seen here"));
+        } else if lease.evidence != Evidence::Lock {
             against.push(format!(
                 "{app} {version} ({instance}) is behind a pooler, whose sessions have no views of its own"
             ));
@@ -70,24 +73,24 @@ pub struct Connections {
 /// See [`super::admin::connections_of`].
 pub(super) async fn connections<B: Backend>(
     db: &mut B,
-    version: &str,
+    migration: &str,
     leases: &[Lease],
     grace_ms: i64,
 ) -> DbResult<Connections> {
     let alive: Vec<&Lease> = leases.iter().filter(|l| decide::is_alive(l, grace_ms)).collect();
     let mut apps: Vec<String> =
-        alive.iter().filter(|l| l.identity.version == version).map(|l| l.identity.app.clone()).collect();
+        alive.iter().filter(|l| l.identity.migration() == migration).map(|l| l.identity.app.clone()).collect();
     apps.sort();
     apps.dedup();
     let mut against: Vec<String> = alive
         .iter()
-        .filter(|l| l.identity.version != version)
+        .filter(|l| l.identity.migration() != migration)
         .map(|l| format!("{} {} runs too, and would see no views", l.identity.app, l.identity.version))
         .collect();
     against.sort();
     against.dedup();
     // Who connects at this very moment is looked at again before each step.
-    if let Hooked::NotAll(found) = look(db, &apps, version, leases, grace_ms).await? {
+    if let Hooked::NotAll(found) = look(db, &apps, migration, leases, grace_ms).await? {
         against.extend(found);
     }
     Ok(Connections { apps, against })

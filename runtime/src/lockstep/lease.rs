@@ -1,6 +1,6 @@
 //! The lease of this process, and the connection that keeps it.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use tokio::sync::watch;
 
@@ -20,19 +20,30 @@ use crate::{
 
 /// How long a heartbeat counts where it is the evidence.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
+/// How long a shutdown waits for the database to take the lease back.
+const GOOD_BYE: Duration = Duration::from_secs(5);
 /// How often a heartbeat is sent.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The lease that this process asks for.
-pub(super) fn mine<B: Backend>(identity: Identity, revision: Option<String>) -> Lease {
+pub(super) fn mine<B: Backend>(
+    identity: Identity,
+    fingerprint: Fingerprint,
+    revision: Option<String>,
+    on_standbys: bool,
+) -> Lease {
     let process = Process::current();
     Lease {
         instance: format!("{}-{}-{}", process.host, process.pid, random_name()),
-        fingerprint: Fingerprint::of(&identity.schema),
+        fingerprint,
         identity,
         process,
         revision,
-        evidence: if B::SESSION_LOCKS { Evidence::Lock } else { Evidence::Process },
+        evidence: match (B::SESSION_LOCKS, on_standbys) {
+            (true, true) => Evidence::Standby,
+            (true, false) => Evidence::Lock,
+            (false, _) => Evidence::Process,
+        },
         started_ms: 0,
         heartbeat_age_ms: 0,
         ended: false,
@@ -55,7 +66,8 @@ pub(super) async fn register_settled<B: Backend>(db: &mut B, lease: &Lease, said
 pub(super) async fn register<B: Backend>(db: &mut B, lease: &Lease, epoch: i64) -> Result<bool> {
     match db.register(lease, epoch).await.map_err(|e| ledger::explain::<B>("register this instance", e))? {
         Registered::Yes => Ok(true),
-        Registered::Changed => Ok(false),
+        // No registration is asked of a standby: it cannot be written to, and says so.
+        Registered::Changed | Registered::Behind | Registered::OnStandby => Ok(false),
         Registered::Busy => {
             tokio::time::sleep(jittered(Duration::from_millis(60))).await;
             Ok(false)
@@ -66,52 +78,86 @@ pub(super) async fn register<B: Backend>(db: &mut B, lease: &Lease, epoch: i64) 
 
 /// Keeps the lease alive until it is told to stop, then gives it back.
 pub(super) async fn keep<B: Backend>(
-    mut db: B,
+    db: B,
     ctx: Context,
     lease: Lease,
     every: Duration,
     mut stop: watch::Receiver<bool>,
     probe: Probe,
 ) {
-    let mut swept = false;
+    let (mut swept, target) = (false, db.connected_to().clone());
+    // None after its answers have stopped coming: whatever it is asked next would wait, too.
+    let mut db = Some(db);
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(every) => {}
+        let round = async {
+            tokio::time::sleep(every).await;
+            let kept = match db.as_mut() {
+                Some(db) => answered(&ctx, sign_of_life(db, &lease, &mut swept)).await,
+                None => Ok(false),
+            };
+            match kept {
+                Ok(true) => return Ok(false),
+                Ok(false) => {}
+                Err(_) => db = None,
+            }
+            db = Some(answered(&ctx, again::<B>(target.clone(), &ctx, &lease)).await?);
+            Ok(true)
+        };
+        let round: Result<bool> = tokio::select! {
+            round = round => round,
             told = stop.wait_for(|stop| *stop) => {
                 drop(told);
                 break;
             }
-        }
-        // Not at the start, which has better things to do.
-        if !swept {
-            swept = ledger::sweep(&mut db, &lease).await.is_ok();
-        }
-        match ledger::heartbeat(&mut db, &lease.instance).await {
-            Ok(true) => {
-                ctx.tell(&Event::SignOfLife { renewed: false });
+        };
+        match round {
+            Ok(renewed) => {
+                ctx.tell(&Event::SignOfLife { renewed });
                 probe.set(Standing::Serving);
             }
-            Ok(false) | Err(_) => match again::<B>(db.connected_to().clone(), &ctx, &lease).await {
-                Ok(new) => {
-                    db = new;
-                    ctx.tell(&Event::SignOfLife { renewed: true });
-                    probe.set(Standing::Serving);
-                }
-                Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {
-                    tracing::error!(target: "schemadiff", %error, "this instance must not go on");
-                    probe.set(Standing::Final(error.to_string()));
-                }
-                Err(error) => {
-                    tracing::warn!(target: "schemadiff", %error, "the lease could not be renewed");
-                    probe.set(Standing::Unreachable(error.to_string()));
-                }
-            },
+            Err(error) if matches!(error, Error::Retired { .. } | Error::NotServed { .. }) => {
+                tracing::error!(target: "schemadiff", %error, "this instance must not go on");
+                probe.set(Standing::Final(error.to_string()));
+            }
+            Err(error) => {
+                tracing::warn!(target: "schemadiff", %error, "the lease could not be renewed");
+                probe.set(Standing::Unreachable(error.to_string()));
+            }
         }
     }
-    if let Err(error) = db.leave(&lease).await {
-        tracing::debug!(%error, "the lease could not be given back, its end shows by itself");
+    let Some(mut db) = db else { return };
+    let good_bye = async {
+        let left = db.leave(&lease).await;
+        db.close().await;
+        left
+    };
+    match tokio::time::timeout(GOOD_BYE, good_bye).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the lease could not be given back, its end shows by itself"),
+        Err(_) => tracing::debug!("the lease could not be given back, the database does not answer"),
     }
-    db.close().await;
+}
+
+/// True when the lease is as it shall be.
+async fn sign_of_life<B: Backend>(db: &mut B, lease: &Lease, swept: &mut bool) -> Result<bool> {
+    // Not at the start, which has better things to do.
+    if !*swept {
+        *swept = ledger::sweep(db, lease).await.is_ok();
+    }
+    Ok(ledger::heartbeat(db, &lease.instance).await.unwrap_or(false))
+}
+
+/// A network can die without a word, and whoever waits would wait for hours. After the grace time nobody counts on this
+/// instance any more, so that it has to know.
+async fn answered<T>(ctx: &Context, question: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(ctx.grace, question).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::ConnectionLost {
+            doing: "renew the lease".to_owned(),
+            code: String::new(),
+            cause: format!("the database has not answered for {} s", ctx.grace.as_secs()),
+        }),
+    }
 }
 
 /// After a lost connection: the version may have been retired meanwhile, so everything is asked again.

@@ -105,6 +105,8 @@ pub struct VersionStatus {
     pub app: String,
     /// Version.
     pub version: String,
+    /// The newest migration it embeds.
+    pub migration: String,
     /// How many migrations it embeds.
     pub ordinal: i64,
     /// Fingerprint of its schema.
@@ -317,6 +319,7 @@ fn versions(dialect: Dialect, leases: &[Lease], state: Option<&Schema>, grace_ms
             versions.push(VersionStatus {
                 app: identity.app.clone(),
                 version: identity.version.clone(),
+                migration: identity.migration().to_owned(),
                 ordinal: identity.ordinal,
                 fingerprint: lease.fingerprint.clone(),
                 evidence: lease.evidence,
@@ -330,6 +333,9 @@ fn versions(dialect: Dialect, leases: &[Lease], state: Option<&Schema>, grace_ms
             versions.len() - 1
         });
         if decide::instance_is_alive(lease, grace_ms) {
+            // Not that of one that is gone and whose version others keep alive; the weakest of those that are there.
+            let others = versions[at].instances.is_empty().then_some(lease.evidence);
+            versions[at].evidence = others.unwrap_or(versions[at].evidence).max(lease.evidence);
             versions[at].instances.push(InstanceStatus {
                 instance: lease.instance.clone(),
                 host: lease.process.host.clone(),

@@ -14,6 +14,7 @@ mod object;
 mod partition;
 mod shared;
 mod table;
+mod version;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -31,6 +32,7 @@ pub use table::{
     Check, Column, Deferrable, Exclusion, FkAction, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart,
     NullsOrder, PrimaryKey, SortOrder, Sync, Table, TableOptions, Unique,
 };
+pub use version::{migration_of, version_name};
 
 /// The database engines that schemadiff speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

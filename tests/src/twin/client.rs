@@ -1,6 +1,10 @@
 //! One connection with cached prepared statements, whichever engine it is on.
 
-use schemadiff::{backend::Registered, lockstep::Enter as _, model::Dialect};
+use schemadiff::{
+    backend::{Entering, Registered},
+    lockstep::Enter as _,
+    model::Dialect,
+};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _};
 
 use super::{
@@ -61,9 +65,10 @@ impl Client {
 
     /// What a pool's hook asks for a new connection of this version of [`APP`].
     pub async fn enter(&mut self, version: &str) -> Result<(), sqlx::Error> {
+        let who = Entering { app: APP, version, on_standbys: None };
         let registered = match self {
-            Self::Postgres(c) => c.enter(APP, version).await?,
-            Self::Sqlite(c) => c.enter(APP, version).await?,
+            Self::Postgres(c) => c.enter(who).await?,
+            Self::Sqlite(c) => c.enter(who).await?,
         };
         assert_eq!(registered, Registered::Yes, "{version} cannot enter");
         Ok(())

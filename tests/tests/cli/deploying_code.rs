@@ -43,6 +43,15 @@ async fn pooled(MIGRATIONS: &Migrations, direct_url: String, pooled_url: String)
     Ok(())
 }
 
+async fn beside_standbys(MIGRATIONS: &Migrations, primary_url: String, standby_url: String) -> Result<()> {
+    let lockstep =
+        Lockstep::builder("shop", MIGRATIONS.clone()).database_url(&primary_url).reads_from_standbys().start().await?;
+    let writes = PgPoolOptions::new().after_connect(lockstep.hook()).connect(&primary_url).await?;
+    let reads = PgPoolOptions::new().after_connect(lockstep.hook()).connect(&standby_url).await?;
+    drop((writes, reads));
+    Ok(())
+}
+
 #[test]
 fn every_block_of_rust_is_compiled() {
     let document = workspace().join("docs/deploying.md");

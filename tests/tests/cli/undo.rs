@@ -53,3 +53,32 @@ async fn what_was_dropped_comes_back_within_its_window() {
         project.run(&["diff", "--to", "file:two.toml", "--exit-code"]).expect(0);
     }
 }
+
+#[tokio::test]
+async fn a_phase_that_cannot_come_back_as_a_whole_says_of_each_step_why_and_what_is_kept() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let (project, database) = (Project::empty(), TestDatabase::new(dialect));
+        let engine = dialect.as_str();
+        project.write("one.toml", &snapshot(engine, &[("users", &["email", "nick"]), ("notes", &["body"])]));
+        project.write("two.toml", &snapshot(engine, &[("users", &["email"]), ("notes", &["text"])]));
+        let settings = format!("database-url = \"{}\"\nundo-window = \"7d\"\n", database.url);
+        project.write("schemadiff.toml", &settings);
+        project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+        project.run(&["apply"]).expect(0);
+        database.execute("INSERT INTO users (email, nick) VALUES ('a@x', 'ann')").await;
+        let hints = ["--allow-drop", "users.nick", "--rename", "notes.body=notes.text"];
+        let run = project.run(&[&["new", "both", "--to", "file:two.toml"][..], &hints].concat()).expect(0);
+        assert!(run.out.contains("has no way back, so `undo` does not begin"), "{run:#?}");
+        project.run(&["apply"]).expect(0);
+        let before = project.run(&["status", "--json"]).expect(0).json();
+
+        let run = project.run(&["undo"]).expect_error("SD0653");
+        println!("{}", run.err);
+        for words in ["notes", "column `users.nick`", "for 6 days more", "drop what shall be able to come back"] {
+            assert!(run.err.contains(words), "{words}: {run:#?}");
+        }
+        let after = project.run(&["status", "--json"]).expect(0).json();
+        assert_eq!(before["status"]["migrations"], after["status"]["migrations"], "nothing was undone");
+        assert_eq!(after["status"]["kept"].as_array().unwrap().len(), 1);
+    }
+}

@@ -94,7 +94,10 @@ pub struct Deployment {
 
 impl Deployment {
     pub fn new(evidence: Evidence, versions: &[usize], migrators: &[usize], aborts: u8) -> Self {
-        let story = Story::of(versions.iter().max().unwrap() + 1);
+        Self::over(Story::of(versions.iter().max().unwrap() + 1), evidence, versions, migrators, aborts)
+    }
+
+    pub fn over(story: Story, evidence: Evidence, versions: &[usize], migrators: &[usize], aborts: u8) -> Self {
         Self {
             story,
             rules: ALL,
@@ -127,7 +130,7 @@ impl Deployment {
     }
 
     fn number(&self, version: &str) -> usize {
-        self.story.plans.iter().position(|plan| plan.id == version).unwrap()
+        (0..self.story.codes.len()).position(|v| self.story.name(v) == version).unwrap()
     }
 
     fn position(&self, plan: &str, step: &str) -> usize {
@@ -142,7 +145,7 @@ impl Deployment {
         instances: &[Instance],
         ask: impl FnOnce(&decide::World<'_>) -> A,
     ) -> A {
-        let history = &self.story.histories[known - 1];
+        let history = self.story.history(known);
         let ledger = world::ledger(&self.story, records, known);
         decide::same_history(history, &ledger, world::APP).unwrap();
         let plans = decide::pending(history, &ledger).unwrap();
@@ -154,7 +157,7 @@ impl Deployment {
     /// Whether the version registers by what it reads: at once, or beside steps that wait.
     pub fn boots(&self, version: usize, records: &Records) -> bool {
         self.boots.of((version, records.clone()), |_| {
-            self.asked(version + 1, records, &[], |world| {
+            self.asked(self.story.embeds[version], records, &[], |world| {
                 match decide::boot(world, &world::identity(&self.story, version)).unwrap() {
                     Boot::Start => true,
                     Boot::Work { reasons, .. } => reasons.is_empty(),
@@ -250,7 +253,8 @@ impl Deployment {
         }
         match self.gate(self.migrators[m], world, way, step) {
             Ok(retire) if self.rules.fence => {
-                retire.iter().for_each(|&v| world.records.retired[v] = Some((way, step)));
+                let left = |v: &usize| retire.iter().any(|r| self.story.name(*r) == self.story.name(*v));
+                (0..self.story.codes.len()).filter(left).for_each(|v| world.records.retired[v] = Some((way, step)));
             }
             Err(_) if self.rules.gate => return None,
             _ => {}
@@ -304,7 +308,7 @@ impl Deployment {
             self.returns(self.migrators[m], &world.records)
         } else {
             let turned = |gone: &Option<(Way, usize)>| gone.is_some_and(|(gone, _)| gone != way);
-            (0..self.story.plans.len()).filter(|v| turned(&world.records.retired[*v])).collect()
+            (0..self.story.codes.len()).filter(|v| turned(&world.records.retired[*v])).collect()
         };
         returns.into_iter().for_each(|version| world.records.retired[version] = None);
         if self.rules.epoch {

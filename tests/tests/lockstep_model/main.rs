@@ -9,14 +9,17 @@ mod world;
 use std::{collections::HashMap, time::Instant};
 
 use acts::{ALL, Deployment, Rules};
-use properties::{FENCED, ONCE, SERVED, UNROBBED};
+use properties::{FENCED, NAMED, ONCE, SERVED, UNROBBED};
 use schemadiff::lockstep::Evidence;
 use stateright::{Checker, HasDiscoveries, Model};
+use story::Story;
 use world::{Row, World};
 
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 const THIRD: usize = 2;
+/// In a story of two versions: a build of the first one that came without a migration and needs less.
+const LEAN: usize = 2;
 /// A migrator that knows the plans of the first two versions, and one that knows them all.
 const TWO: usize = 2;
 const THREE: usize = 3;
@@ -153,6 +156,25 @@ fn three_versions_and_two_migrations_under_way() {
     holds("three versions", three_versions(), 5_500);
     let model = three_versions();
     always_possible("three versions, the newest runs at the end", &model, |w| newest_runs(&model, w));
+}
+
+fn two_builds(builds_apart: bool) -> Deployment {
+    let story = Story { builds_apart, ..Story::with_a_lean_build(2) };
+    Deployment::over(story, Evidence::Lock, &[FIRST, SECOND, LEAN], &[TWO, TWO], 0)
+}
+
+#[test]
+fn two_builds_with_one_newest_migration() {
+    holds("two builds with one newest migration", two_builds(true), 10_000);
+    let model = two_builds(true);
+    // Deployed forward or rolled back among builds of one migration: a build that needs nothing of what goes is never
+    // refused, whatever became of the other.
+    let runs = |world: &World, version| {
+        model.versions.iter().zip(&world.instances).any(|(v, i)| *v == version && i.connected())
+    };
+    always_possible("two builds, the lean one can run", &model, |w| runs(w, LEAN));
+    always_possible("two builds, the second version runs at the end", &model, |w| w.all_done() && runs(w, SECOND));
+    breaks(NAMED, two_builds(false));
 }
 
 #[test]

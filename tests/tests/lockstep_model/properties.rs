@@ -16,7 +16,7 @@ pub const UNROBBED: &str = "no step begins that takes something away from a vers
 pub const ONCE: &str = "no step is done twice";
 const TRUE: &str = "the ledger is true";
 const IN_ORDER: &str = "a later migration begins only beside an earlier one that it does not touch";
-const NAMED: &str = "a closed gate names living versions, an open end has nothing left";
+pub const NAMED: &str = "a closed gate names living versions, an open end has nothing left";
 
 pub fn all() -> Vec<Property<Deployment>> {
     vec![

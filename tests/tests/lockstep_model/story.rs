@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use schemadiff::{
     embed::History,
-    model::{Column, Dialect, Index, IndexPart, ObjectName, Schema, Sync, Table},
+    model::{Column, Dialect, Fingerprint, Index, IndexPart, ObjectName, Schema, Sync, Table, version_name},
     plan::{Envelope, Phase, Plan, Step},
 };
 use schemadiff_tests::lockstep::{migrations, plan, second, step};
@@ -27,6 +27,10 @@ pub struct Story {
     pub histories: Vec<Arc<History>>,
     /// The schema that each version's structs declare.
     pub codes: Vec<Schema>,
+    /// How many plans each version embeds.
+    pub embeds: Vec<usize>,
+    /// Whether two builds with one newest plan and other structs have names of their own.
+    pub builds_apart: bool,
 }
 
 impl Story {
@@ -38,7 +42,29 @@ impl Story {
             (1..=versions).map(|known| migrations(DIALECT, &plans[..known]).history().unwrap()).collect();
         let codes = histories.iter().map(|history| history.snapshot().schema.clone()).collect();
         let texts = plans.iter().map(|plan| plan.to_toml().unwrap()).collect();
-        Self { plans, texts, histories, codes }
+        Self { plans, texts, histories, codes, embeds: (1..=versions).collect(), builds_apart: true }
+    }
+
+    /// The first so many versions, and after them a build of the first one that came without a migration: it does not use
+    /// `users` any more.
+    pub fn with_a_lean_build(versions: usize) -> Self {
+        let mut story = Self::of(versions);
+        let mut lean = first_code();
+        lean.tables.remove(&users());
+        story.codes.push(lean);
+        story.embeds.push(1);
+        story
+    }
+
+    /// The name of a version.
+    pub fn name(&self, version: usize) -> String {
+        let newest = &self.plans[self.embeds[version] - 1].id;
+        if self.builds_apart { version_name(newest, &Fingerprint::of(&self.codes[version])) } else { newest.clone() }
+    }
+
+    /// The history that a version embeds.
+    pub fn history(&self, known: usize) -> &Arc<History> {
+        &self.histories[known - 1]
     }
 
     /// Every step in order.

@@ -133,7 +133,7 @@ impl World {
         let records = Records {
             rows: rows.collect(),
             marks: all().map(|at| if old(at) { Mark::Done } else { Mark::Pending }).collect(),
-            retired: vec![None; story.plans.len()],
+            retired: vec![None; story.codes.len()],
         };
         Self {
             records,
@@ -236,7 +236,7 @@ pub fn retired(story: &Story, records: &Records) -> impl Iterator<Item = (usize,
     gone.map(|(version, (way, step))| {
         let (at, step) = story.steps().nth(step).unwrap();
         let (migration, step) = (story.plans[at.plan].id.clone(), step.id.clone());
-        let (app, of) = (APP.to_owned(), story.plans[version].id.clone());
+        let (app, of) = (APP.to_owned(), story.name(version));
         (version, Retired { app, version: of, migration, step, way, reason: String::new(), at_ms: 0 })
     })
 }
@@ -244,8 +244,8 @@ pub fn retired(story: &Story, records: &Records) -> impl Iterator<Item = (usize,
 pub fn identity(story: &Story, version: usize) -> Identity {
     Identity {
         app: APP.to_owned(),
-        version: story.plans[version].id.clone(),
-        ordinal: i64::try_from(version).unwrap() + 1,
+        version: story.name(version),
+        ordinal: i64::try_from(story.embeds[version]).unwrap(),
         schema: story.codes[version].clone(),
     }
 }
@@ -259,8 +259,10 @@ pub fn leases(
     instances: &[Instance],
     skewed: bool,
 ) -> Vec<Lease> {
-    let connections =
-        |version: usize| instances.iter().zip(versions).filter(|(i, v)| **v == version && i.connected()).count();
+    let connections = |version: usize| {
+        let of = |v: usize| v == version || story.name(v) == story.name(version);
+        instances.iter().zip(versions).filter(|(i, v)| i.connected() && of(**v)).count()
+    };
     let rows = instances.iter().zip(versions).enumerate().filter(|(_, (instance, _))| instance.has_lease());
     rows.map(|(at, (instance, version))| Lease {
         instance: format!("instance-{at}"),

@@ -12,7 +12,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::{Postgres, TestDatabase},
-    lockstep::{FIRST, first, migrations, new_code, old_code, second},
+    lockstep::{FIRST, first, migrations, new_code, old_code, second, version},
 };
 use sqlx::{Connection as _, PgConnection, postgres::PgPoolOptions};
 
@@ -35,8 +35,14 @@ async fn one(connection: &mut PgConnection, sql: &'static str) -> Result<String,
     sqlx::query_scalar(sql).fetch_one(connection).await
 }
 
-const RETIRE: &str = "INSERT INTO schemadiff.retired (app, version, migration, step, way, reason, at) \
-    VALUES ('shop', '20260101000000_users', 'm', 's', 'forward', 'a test', clock_timestamp())";
+/// Retires the version that the test starts.
+fn retire() -> String {
+    format!(
+        "INSERT INTO schemadiff.retired (app, version, migration, step, way, reason, at) \
+         VALUES ('shop', '{}', 'm', 's', 'forward', 'a test', clock_timestamp())",
+        version(FIRST, &old_code(DIALECT))
+    )
+}
 
 #[tokio::test]
 async fn a_retirement_is_seen_whatever_the_isolation_level() {
@@ -50,7 +56,7 @@ async fn a_retirement_is_seen_whatever_the_isolation_level() {
         let mut old = PgConnection::connect(&url).await.unwrap();
         let mut begun = old.begin().await.unwrap();
         one(&mut begun, "SELECT 'a snapshot'").await.unwrap();
-        db.execute(RETIRE).await;
+        db.execute(&retire()).await;
         let answer = one(&mut begun, "SELECT schemadiff.enter('shop', '20260101000000_users')").await;
         assert!(answer.as_ref().is_err_and(|e| e.to_string().contains("read committed")), "{level}: {answer:?}");
         begun.rollback().await.unwrap();
@@ -67,7 +73,7 @@ async fn a_retirement_is_seen_whatever_the_isolation_level() {
         while one(&mut retiring, waits).await.unwrap() == "0" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        sqlx::raw_sql(RETIRE).execute(&mut *retiring).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(retire())).execute(&mut *retiring).await.unwrap();
         retiring.commit().await.unwrap();
         let refused = start.await.unwrap().unwrap_err();
         assert_eq!(refused.code(), "SD0650", "{level}: {refused}");
@@ -145,6 +151,7 @@ async fn a_deployment_goes_through_under_any_setting_of_the_role() {
     let beat = "SELECT CAST(heartbeat_at > started_at AND heartbeat_at > now() - interval '1 day' AS text) \
                 FROM schemadiff.lease";
     assert_eq!(db.text(beat).await.as_deref(), Some("true"));
+    let left_behind = old.version().to_owned();
     old.shutdown().await;
 
     apply(&url, &two_plans, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
@@ -153,7 +160,7 @@ async fn a_deployment_goes_through_under_any_setting_of_the_role() {
     let seen = status(&url, Some(&two_plans)).await.unwrap();
     assert!(seen.migrations.iter().all(|m| m.state == "done"), "{:?}", seen.migrations);
     assert_eq!(seen.retired.len(), 1);
-    assert!(seen.retired[0].version == FIRST && seen.retired[0].at_ms > 1_700_000_000_000);
+    assert!(seen.retired[0].version == left_behind && seen.retired[0].at_ms > 1_700_000_000_000);
     let new = Lockstep::builder("shop", two_plans).database_url(&url).schema(new_code(DIALECT)).role(Role::WaitOnly);
     new.start().await.unwrap().shutdown().await;
     drop_role(&db, "hostile").await;

@@ -66,7 +66,7 @@ async fn every_connection_of_the_pool_proves_the_life_of_its_version() {
     let pool = pool::<PgConnection>(&db.url, lockstep.customizer(&db.url).unwrap()).unwrap();
     let seen = status(&db.url, None).await.unwrap();
     assert_eq!((seen.versions[0].evidence, seen.versions[0].connections), (Evidence::Lock, 4), "{seen:#?}");
-    assert_eq!(seen.versions[0].version, SECOND);
+    assert_eq!(seen.versions[0].migration, SECOND);
     assert!(search_path(&pool).starts_with("schemadiff_shop_"), "{}", search_path(&pool));
     assert!(seen.strangers.is_empty(), "{seen:#?}");
 }

@@ -1,6 +1,8 @@
 //! What is said through a connection of Diesel's, or about its table.
 
 use super::session::Postgres;
+#[cfg(feature = "diesel-r2d2")]
+use crate::backend::Entering;
 use crate::backend::{Backend as _, DbResult};
 
 const TABLES: &str = "
@@ -34,14 +36,19 @@ const REFUSAL: &str = "schemadiff: ";
 /// What a new connection asks, in one round trip: Diesel sends a batch as it is, but has no way to read its answer. So what
 /// is not a yes is an error.
 #[cfg(feature = "diesel-r2d2")]
-pub(crate) fn enter_sql(app: &str, version: &str, direct: bool) -> String {
-    let text = Postgres::literal;
+pub(crate) fn enter_sql(who: Entering<'_>, direct: bool) -> String {
+    let (text, Entering { app, version, .. }) = (Postgres::literal, who);
     let direct = if direct { "PERFORM pg_catalog.set_config('schemadiff.direct', 'on', true);" } else { "" };
     let body = format!(
         "DECLARE answer text;
          BEGIN
             {direct}
-            answer := schemadiff.enter({}, {});
+            IF pg_catalog.pg_is_in_recovery() THEN
+                answer := ({});
+                IF answer OPERATOR(pg_catalog.=) 'ok' THEN RETURN; END IF;
+            ELSE
+                answer := schemadiff.enter({}, {});
+            END IF;
             IF answer OPERATOR(pg_catalog.=) 'ok' THEN
                 PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}),
                     nullif(pg_catalog.current_setting('search_path'), '')), false);
@@ -49,6 +56,7 @@ pub(crate) fn enter_sql(app: &str, version: &str, direct: bool) -> String {
                 RAISE EXCEPTION USING MESSAGE = pg_catalog.concat({}, answer);
             END IF;
          END",
+        super::leases::on_standby(who),
         text(app),
         text(version),
         text(&crate::compat::view_schema(app, version)),

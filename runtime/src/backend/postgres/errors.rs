@@ -35,12 +35,18 @@ pub(super) fn classify(error: &sqlx::Error) -> DbError {
     }
 }
 
+/// What a standby says to a transaction that shall write. Nothing else that begins one is not supported.
+pub(super) fn of_begin(error: DbError) -> DbError {
+    if error.code == "0A000" { DbError { class: ErrorClass::ReadOnly, ..error } } else { error }
+}
+
 fn class_of(code: &str) -> ErrorClass {
     match code {
         "55P03" => ErrorClass::LockTimeout,
         "40P01" | "40001" => ErrorClass::Deadlock,
         "57014" => ErrorClass::Cancelled,
         "42501" => ErrorClass::Forbidden,
+        "25006" => ErrorClass::ReadOnly,
         "42P01" | "3F000" | "42703" | "42883" => ErrorClass::Missing,
         "57P01" | "57P02" | "57P03" | "25P03" => ErrorClass::Connection,
         "53100" => ErrorClass::Full,

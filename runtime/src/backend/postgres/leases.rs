@@ -2,9 +2,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{GATE_KEY, session::Postgres, settings};
+use super::{GATE_KEY, errors::of_begin, session::Postgres, settings};
 use crate::{
-    backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Retired},
+    backend::{Backend as _, DbError, DbResult, Entering, ErrorClass, Lease, Registered, Retired},
     model::hex,
     waiting::Evidence,
 };
@@ -45,9 +45,29 @@ pub(super) async fn read(db: &mut Postgres) -> DbResult<Vec<Lease>> {
         .collect()
 }
 
-/// What `schemadiff.enter` and `schemadiff.register` answer.
+/// What a connection to a standby asks, as an expression. Its lock would be one that the gate on the primary cannot see, so it
+/// takes none: its instance counts by its signs of life, which it has said when it registered. What it relies on was committed
+/// before its lease was, and is there once the lease is. The path is the application's, see [`super::enter`].
+pub(crate) fn on_standby(who: Entering<'_>) -> String {
+    let Some(instance) = who.on_standbys else { return "SELECT 'standby'".to_owned() };
+    let (app, version, instance) =
+        (Postgres::literal(who.app), Postgres::literal(who.version), Postgres::literal(instance));
+    format!(
+        "SELECT coalesce((SELECT CAST(pg_catalog.json_build_object('app', r.app, 'version', r.version,
+                'migration', r.migration, 'step', r.step, 'way', r.way, 'reason', r.reason,
+                'at_ms', CAST(extract(epoch FROM r.at) OPERATOR(pg_catalog.*) 1000 AS bigint)) AS text)
+            FROM schemadiff.retired r
+            WHERE r.app OPERATOR(pg_catalog.=) {app} AND r.version OPERATOR(pg_catalog.=) {version}),
+         CASE WHEN EXISTS (SELECT FROM schemadiff.lease l WHERE l.instance OPERATOR(pg_catalog.=) {instance}
+            AND l.evidence OPERATOR(pg_catalog.<>) 'lock' AND l.ended_at IS NULL) THEN 'ok' ELSE 'behind' END)"
+    )
+}
+
+/// What `schemadiff.enter`, `schemadiff.register` and [`on_standby`] answer.
 pub(crate) fn answer(text: &str) -> DbResult<Registered> {
     match text {
+        "behind" => Ok(Registered::Behind),
+        "standby" => Ok(Registered::OnStandby),
         "ok" | "pooled" => Ok(Registered::Yes),
         "busy" => Ok(Registered::Busy),
         "changed" => Ok(Registered::Changed),
@@ -90,7 +110,7 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
         settings::session_expression(db.server()),
         values(lease)?
     );
-    let rows = db.rows(&sql, &[]).await?;
+    let rows = db.rows(&sql, &[]).await.map_err(of_begin)?;
     let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
     db.knows_session(text == "ok");
     answer(&text)
@@ -125,7 +145,7 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &st
         settings::session_expression(db.server()),
     );
     // One row answers the first statement; another one, the second.
-    let registered = db.rows(&sql, &[]).await?.len() == 2;
+    let registered = db.rows(&sql, &[]).await.map_err(of_begin)?.len() == 2;
     if registered {
         db.knows_session(true);
     }

@@ -17,22 +17,19 @@ pub use session::Postgres;
 
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 
-use super::{Backend as _, Registered};
+use super::{Backend as _, Entering, Registered};
 use crate::compat::view_schema;
 
 /// Registers a pool's connection as one of a version, and puts the version's compatibility views in front of its
 /// `search_path`, in one round trip. They are not there unless a migration is under way.
 ///
 /// Behind a pooler that lends its sessions the path is left alone: it would be somebody else's with the next transaction.
+/// On a standby, where no transaction of ours can begin, what can be asked there is asked with a second round trip.
 ///
 /// # Errors
 /// When the server fails.
-pub(crate) async fn enter(
-    connection: &mut sqlx::PgConnection,
-    app: &str,
-    version: &str,
-) -> Result<Registered, sqlx::Error> {
-    let text = Postgres::literal;
+pub(crate) async fn enter(connection: &mut sqlx::PgConnection, who: Entering<'_>) -> Result<Registered, sqlx::Error> {
+    let (text, Entering { app, version, .. }) = (Postgres::literal, who);
     // A function in FROM with OFFSET is called once and before the path is touched, whatever the planner thinks. It has to
     // see what is committed until then, whatever role and database make of a transaction. The path is still the application's,
     // and an operator in it may be called `=` too.
@@ -46,10 +43,27 @@ pub(crate) async fn enter(
         text(app),
         text(version)
     );
+    let entered = match asked(connection, sql).await {
+        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some(NOT_SUPPORTED) => {
+            let sql = format!("SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN ({}) END", leases::on_standby(who));
+            asked(connection, sql).await?.ok_or(error)?
+        }
+        entered => entered?.unwrap_or_default(),
+    };
+    leases::answer(&entered).map_err(|e| sqlx::Error::Protocol(e.to_string()))
+}
+
+/// The SQLSTATE of what a standby cannot do: begin a transaction that writes.
+const NOT_SUPPORTED: &str = "0A000";
+
+/// The first cell of the answer.
+async fn asked(connection: &mut sqlx::PgConnection, sql: String) -> Result<Option<String>, sqlx::Error> {
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
     let cell = row.try_get_raw(0)?;
-    let text = if cell.is_null() { "" } else { cell.as_str().map_err(sqlx::Error::Decode)? };
-    leases::answer(text).map_err(|e| sqlx::Error::Protocol(e.to_string()))
+    if cell.is_null() {
+        return Ok(None);
+    }
+    Ok(Some(cell.as_str().map_err(sqlx::Error::Decode)?.to_owned()))
 }
 
 /// Key of the gate: registrations take it shared, gated steps exclusively, both for one transaction.

@@ -81,7 +81,8 @@ const TABLES: &[&str] = &[
         IF found_reason IS NULL AND own THEN RETURN 'ok'; END IF;
         IF found_reason IS NULL THEN
             UPDATE schemadiff.lease l SET evidence = 'heartbeat'
-            WHERE l.app = enter.app AND l.version = enter.version AND l.evidence = 'lock' AND l.ended_at IS NULL;
+            WHERE l.app = enter.app AND l.version = enter.version AND l.evidence IN ('lock', 'standby')
+                AND l.ended_at IS NULL;
             RETURN 'pooled';
         END IF;
         IF own THEN PERFORM pg_advisory_unlock_shared(schemadiff.version_key(enter.app, enter.version)); END IF;
@@ -160,6 +161,9 @@ async fn create_within(db: &mut Postgres) -> Result<bool, DbError> {
 
 async fn explain(db: &mut Postgres, error: DbError) -> Error {
     let doing = "create the ledger";
+    if error.class == ErrorClass::ReadOnly {
+        return Error::ReadOnly { doing: doing.to_owned(), cause: error.message };
+    }
     if error.class != ErrorClass::Forbidden {
         return Error::Database { doing: doing.to_owned(), code: error.code, cause: error.message };
     }

@@ -10,7 +10,12 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{GATE_KEY, WORK_KEY, errors::classify, leases, schema, settings, strangers, values, watch::Watcher};
+use super::{
+    GATE_KEY, WORK_KEY,
+    errors::{classify, of_begin},
+    leases, schema, settings, strangers, values,
+    watch::{Lost, ServerProcess, Watcher, watched},
+};
 use crate::{
     backend::{
         Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow,
@@ -24,6 +29,13 @@ use crate::{
 /// A statement that takes longer than this may be waiting for a lock: somebody looks.
 const WATCH_AFTER: Duration = Duration::from_millis(40);
 
+/// A query that takes longer than this may be waiting for an answer that is lost.
+const WATCH_QUERIES_AFTER: Duration = Duration::from_secs(5);
+
+/// BEGIN, COMMIT and the like take longer than this only where the network no longer answers. A commit of which that is
+/// wrong is found in the ledger by whoever goes on.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The oldest server that is supported.
 const OLDEST: u32 = 140_000;
 
@@ -32,7 +44,7 @@ pub struct Postgres {
     connection: PgConnection,
     options: PgConnectOptions,
     /// Server process of this connection, asked for when it is first needed.
-    pid: Option<i32>,
+    process: Option<ServerProcess>,
     watcher: Watcher,
     stop: Option<watch::Receiver<bool>>,
     /// Whether the session on the server is this connection's own; none as long as nobody has asked.
@@ -40,6 +52,8 @@ pub struct Postgres {
     /// Whether the session has been told what role and database may have otherwise.
     settled: bool,
     in_transaction: bool,
+    /// An answer has been given up: whatever is asked next would wait for it, too.
+    lost: bool,
 }
 
 fn milliseconds(duration: Duration) -> u128 {
@@ -72,14 +86,14 @@ fn texts(row: &PgRow) -> DbResult<TextRow> {
 }
 
 impl Postgres {
-    async fn pid(&mut self) -> DbResult<i32> {
-        if let Some(pid) = self.pid {
-            return Ok(pid);
+    async fn process(&mut self) -> DbResult<ServerProcess> {
+        if let Some(process) = &self.process {
+            return Ok(process.clone());
         }
-        let row = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(&mut self.connection).await;
-        let pid = row.and_then(|row| row.try_get(0)).map_err(|e| classify(&e))?;
-        self.pid = Some(pid);
-        Ok(pid)
+        self.must_be_whole()?;
+        let row = sqlx::raw_sql(ServerProcess::SQL).fetch_one(&mut self.connection).await;
+        let process = row.and_then(|row| ServerProcess::of(&row)).map_err(|e| classify(&e))?;
+        Ok(self.process.insert(process).clone())
     }
 
     /// The server's version, where it says so.
@@ -108,12 +122,39 @@ impl Postgres {
 
     /// The server process that the next statement runs in, where it can be known before: behind a pooler, one transaction
     /// has one, and the next statement after it any.
-    async fn known_pid(&mut self) -> DbResult<Option<i32>> {
-        if self.own_session == Some(true) || self.in_transaction { self.pid().await.map(Some) } else { Ok(None) }
+    async fn known_process(&mut self) -> DbResult<Option<ServerProcess>> {
+        if self.own_session == Some(true) || self.in_transaction { self.process().await.map(Some) } else { Ok(None) }
+    }
+
+    /// The server process of a session of one's own, where it is known already.
+    fn process_if_own(&self) -> Option<ServerProcess> {
+        self.process.clone().filter(|_| self.own_session == Some(true))
     }
 
     async fn simple(&mut self, sql: &str) -> DbResult<()> {
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await.map_err(|e| classify(&e)).map(drop)
+        self.must_be_whole()?;
+        let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection);
+        match tokio::time::timeout(PATIENCE, running).await {
+            Ok(done) => done.map_err(|e| classify(&e)).map(drop),
+            Err(_) => Err(self.given_up()),
+        }
+    }
+
+    fn must_be_whole(&self) -> DbResult<()> {
+        if self.lost { Err(Lost.into()) } else { Ok(()) }
+    }
+
+    fn given_up(&mut self) -> DbError {
+        self.lost = true;
+        Lost.into()
+    }
+
+    /// What was watched, or that it was given up.
+    fn heard<T>(&mut self, answer: Result<Result<T, sqlx::Error>, Lost>) -> DbResult<T> {
+        match answer {
+            Ok(done) => done.map_err(|e| classify(&e)),
+            Err(Lost) => Err(self.given_up()),
+        }
     }
 
     /// A statement with parameters is more than one message, and a pooler may send the second one to another session, unless
@@ -126,7 +167,8 @@ impl Postgres {
             return Ok(false);
         }
         let local = settings::local(self.server());
-        self.simple(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}")).await.map(|()| true)
+        let begun = self.simple(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}")).await;
+        begun.map(|()| true).map_err(of_begin)
     }
 
     async fn end_for_parameters<T>(&mut self, begun: bool, result: DbResult<T>) -> DbResult<T> {
@@ -150,9 +192,9 @@ impl Postgres {
             settings::AWAKE
         );
         if self.own_session != Some(true) {
-            self.pid = None;
+            self.process = None;
         }
-        self.simple(&sql).await?;
+        self.simple(&sql).await.map_err(of_begin)?;
         self.in_transaction = true;
         Ok(())
     }
@@ -165,30 +207,6 @@ impl Postgres {
             self.settled = false;
         }
         Ok(())
-    }
-}
-
-/// Runs a statement; when it takes long, somebody looks what it waits for, and cancels it when told to stop. What begins after
-/// that clears up, and runs to its end.
-async fn watched<F: Future>(
-    running: F,
-    pid: Option<i32>,
-    watcher: &mut Watcher,
-    stop: Option<&mut watch::Receiver<bool>>,
-) -> F::Output {
-    watcher.seen.clear();
-    let stop = stop.filter(|stop| !*stop.borrow());
-    tokio::pin!(running);
-    let Some(pid) = pid else { return running.await };
-    match tokio::time::timeout(WATCH_AFTER, &mut running).await {
-        Ok(result) => result,
-        Err(_) => tokio::select! {
-            result = &mut running => result,
-            () = watcher.watch_until(pid, stop) => {
-                watcher.cancel(pid).await;
-                running.await
-            }
-        },
     }
 }
 
@@ -241,12 +259,13 @@ impl Backend for Postgres {
         Ok(Self {
             connection,
             options: target.clone(),
-            pid: None,
+            process: None,
             watcher: Watcher::new(target),
             stop: None,
             own_session: None,
             settled: false,
             in_transaction: false,
+            lost: false,
         })
     }
 
@@ -276,6 +295,9 @@ impl Backend for Postgres {
     }
 
     async fn close(self) {
+        if self.lost {
+            return; // a good-bye would wait as well
+        }
         if let Err(error) = self.connection.close().await {
             tracing::debug!(%error, "closing a connection failed");
         }
@@ -303,7 +325,7 @@ impl Backend for Postgres {
 
     async fn rollback(&mut self) {
         self.in_transaction = false;
-        if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await {
+        if let Err(error) = self.simple("ROLLBACK").await {
             tracing::debug!(%error, "rolling back failed");
         }
     }
@@ -326,47 +348,61 @@ impl Backend for Postgres {
         if self.own_session == Some(true) {
             self.settle().await?; // in a message of its own: some statements must stand alone
         }
-        let pid = self.known_pid().await?;
+        let process = self.known_process().await?;
+        self.must_be_whole()?;
         let Self { connection, watcher, stop, .. } = self;
         let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
-        let result = watched(running, pid, watcher, stop.as_mut()).await;
-        result.map(|done| done.rows_affected()).map_err(|e| classify(&e))
+        let result = watched(running, process, watcher, (stop.as_mut(), WATCH_AFTER)).await;
+        self.heard(result).map(|done| done.rows_affected())
     }
 
     async fn run(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<u64> {
         let begun = self.begin_for_parameters().await?;
-        let pid = if self.own_session == Some(true) { Some(self.pid().await?) } else { None };
+        let process = if self.own_session == Some(true) { Some(self.process().await?) } else { None };
+        self.must_be_whole()?;
         let Self { connection, watcher, stop, .. } = self;
-        let done = watched(bound(sql, params, pid.is_some()).execute(connection), pid, watcher, stop.as_mut()).await;
-        let done = done.map(|done| done.rows_affected()).map_err(|e| classify(&e));
+        let running = bound(sql, params, process.is_some()).execute(connection);
+        let done = watched(running, process, watcher, (stop.as_mut(), WATCH_AFTER)).await;
+        let done = self.heard(done).map(|done| done.rows_affected());
         self.end_for_parameters(begun, done).await
     }
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
         if params.is_empty() {
             let sql = self.settle().await? + sql;
-            let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await;
-            return rows.map_err(|e| classify(&e))?.iter().map(plain_texts).collect();
+            let process = self.process_if_own();
+            self.must_be_whole()?;
+            let Self { connection, watcher, .. } = self;
+            let running = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
+            let rows = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
+            return self.heard(rows)?.iter().map(plain_texts).collect();
         }
         let begun = self.begin_for_parameters().await?;
-        let own = self.own_session == Some(true);
-        let rows = bound(sql, params, own).fetch_all(&mut self.connection).await;
-        let rows = rows.map_err(|e| classify(&e)).and_then(|rows| rows.iter().map(texts).collect());
+        let (own, process) = (self.own_session == Some(true), self.process_if_own());
+        self.must_be_whole()?;
+        let Self { connection, watcher, .. } = self;
+        let running = bound(sql, params, own).fetch_all(connection);
+        let rows = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
+        let rows = self.heard(rows).and_then(|rows| rows.iter().map(texts).collect());
         self.end_for_parameters(begun, rows).await
     }
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
         // The simple protocol sends every type as text.
         let sql = self.settle().await? + sql;
-        let row =
-            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(&mut self.connection).await.map_err(|e| classify(&e))?;
+        let process = self.process_if_own();
+        self.must_be_whole()?;
+        let Self { connection, watcher, .. } = self;
+        let running = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(connection);
+        let row = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
+        let row = self.heard(row)?;
         let Some(row) = row else { return Ok(false) };
         let cell = row.try_get_raw(0).map_err(|e| classify(&e))?;
         Ok(!cell.is_null() && matches!(cell.as_str(), Ok("t" | "true" | "1")))
     }
 
     async fn session(&mut self) -> DbResult<Option<i64>> {
-        self.pid().await.map(|pid| Some(pid.into()))
+        self.process().await.map(|process| Some(process.pid.into()))
     }
 
     async fn signals(&mut self, own: &[i64]) -> DbResult<Signals> {
@@ -465,7 +501,7 @@ impl Backend for Postgres {
         self.ask_for_session().await?;
         let function = match self.evidence() {
             Evidence::Lock => "pg_try_advisory_lock",
-            Evidence::Heartbeat | Evidence::Process => "pg_try_advisory_xact_lock",
+            Evidence::Heartbeat | Evidence::Standby | Evidence::Process => "pg_try_advisory_xact_lock",
         };
         self.is_true(&format!("SELECT {function}({WORK_KEY})")).await
     }

@@ -1,12 +1,15 @@
 //! A second connection that sees what the first one waits for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use tokio::sync::watch;
 
-use crate::{backend::Unhooked, waiting::Blocker};
+use crate::{
+    backend::{DbError, ErrorClass, Unhooked},
+    waiting::Blocker,
+};
 
 /// What the second connection calls itself, so that the throttle does not take it for somebody else's.
 pub(super) const WATCHER: &str = "schemadiff watcher";
@@ -80,6 +83,93 @@ pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> R
     Ok(blockers(&rows).into_iter().zip(ages).map(|(session, age_ms)| Unhooked { session, age_ms }).collect())
 }
 
+/// How long the watcher itself waits for an answer.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long after the end of a statement its answer may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
+/// After so long without any word from the server, its network is dead. A server ends the sessions of such a client after two
+/// minutes, see the keep-alives in `settings`.
+const SILENT: Duration = Duration::from_secs(150);
+
+/// One process of one server. The number alone may be somebody else's by now, or on the server that has taken over.
+#[derive(Debug, Clone)]
+pub(super) struct ServerProcess {
+    pub(super) pid: i32,
+    /// When it began, in seconds.
+    began: String,
+}
+
+impl ServerProcess {
+    /// What a session asks for its own.
+    pub(super) const SQL: &str = "SELECT pg_catalog.pg_backend_pid(), (SELECT CAST(extract(epoch FROM a.backend_start) AS text) \
+        FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a)";
+
+    /// Out of the answer.
+    pub(super) fn of(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self { pid: row.try_get(0)?, began: row.try_get::<Option<String>, _>(1)?.unwrap_or_default() })
+    }
+
+    /// A condition on `pg_stat_activity a`.
+    fn is(&self) -> String {
+        format!("a.pid = {} AND CAST(extract(epoch FROM a.backend_start) AS text) = '{}'", self.pid, self.began)
+    }
+
+    /// Calls a function with its number, if it is still there.
+    fn told(&self, function: &str) -> String {
+        format!("SELECT {function}(a.pid) FROM pg_stat_activity a WHERE {}", self.is())
+    }
+}
+
+/// The answer of a statement does not come any more.
+#[derive(Debug)]
+pub(super) struct Lost;
+
+impl From<Lost> for DbError {
+    fn from(_: Lost) -> Self {
+        let message = "the server's answer did not arrive: the network lost the connection without a word".to_owned();
+        Self { class: ErrorClass::Connection, code: String::new(), message }
+    }
+}
+
+/// Runs a statement. When it takes longer than `after`, somebody looks what it waits for, cancels it when told to stop (what
+/// begins after that clears up, and runs to its end), and gives it up when its answer cannot come any more.
+pub(super) async fn watched<F: Future>(
+    running: F,
+    process: Option<ServerProcess>,
+    watcher: &mut Watcher,
+    (stop, after): (Option<&mut watch::Receiver<bool>>, Duration),
+) -> Result<F::Output, Lost> {
+    watcher.seen.clear();
+    let stop = stop.filter(|stop| !*stop.borrow());
+    tokio::pin!(running);
+    let Some(process) = process else { return Ok(running.await) };
+    if let Ok(result) = tokio::time::timeout(after, &mut running).await {
+        return Ok(result);
+    }
+    let told = tokio::select! {
+        result = &mut running => return Ok(result),
+        told = watcher.watch_until(&process, stop) => told,
+    };
+    if told == Told::Stop {
+        watcher.cancel(&process).await;
+        tokio::select! {
+            result = &mut running => return Ok(result),
+            _ = watcher.watch_until(&process, None) => {}
+        }
+    }
+    watcher.end(&process).await;
+    Err(Lost)
+}
+
+/// Why nobody watches any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Somebody said stop.
+    Stop,
+    /// No answer will come.
+    Lost,
+}
+
 /// The watcher of one session.
 pub(super) struct Watcher {
     options: PgConnectOptions,
@@ -93,8 +183,9 @@ impl Watcher {
         Self { options: options.clone().application_name(WATCHER), connection: None, seen: Vec::new() }
     }
 
-    /// Looks again and again at what `pid` waits for, until somebody says stop, or at once when somebody has.
-    pub(super) async fn watch_until(&mut self, pid: i32, stop: Option<&mut watch::Receiver<bool>>) {
+    /// Looks again and again at what `process` waits for, until somebody says stop, or at once when somebody has, or until no
+    /// answer can come any more.
+    async fn watch_until(&mut self, process: &ServerProcess, stop: Option<&mut watch::Receiver<bool>>) -> Told {
         let told = async {
             let heard = match stop {
                 Some(stop) => stop.wait_for(|stop| *stop).await.is_ok(),
@@ -105,21 +196,35 @@ impl Watcher {
             }
         };
         tokio::select! {
-            () = self.watch(pid) => {}
-            () = told => {}
+            () = self.watch(process) => Told::Lost,
+            () = told => Told::Stop,
         }
     }
 
-    /// Ends the statement that `pid` runs.
-    pub(super) async fn cancel(&mut self, pid: i32) {
-        let cancelled = async {
+    /// Ends the session of `process`, whose client has given up: its locks and its transaction must not stay.
+    async fn end(&mut self, process: &ServerProcess) {
+        let ended = async {
             let connection = self.connection().await?;
-            sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_cancel_backend({pid})"))).execute(connection).await
+            sqlx::raw_sql(AssertSqlSafe(process.told("pg_terminate_backend"))).execute(connection).await
         };
-        if let Err(error) = cancelled.await {
-            tracing::debug!(%error, "a statement could not be cancelled, it goes on to its end");
+        if !matches!(tokio::time::timeout(LOOK, ended).await, Ok(Ok(_))) {
+            tracing::debug!("a session could not be ended, the server does it when its keep-alives get no answer");
             self.connection = None;
         }
+    }
+
+    /// Ends the statement that `process` runs.
+    async fn cancel(&mut self, process: &ServerProcess) {
+        let cancelled = async {
+            let connection = self.connection().await?;
+            sqlx::raw_sql(AssertSqlSafe(process.told("pg_cancel_backend"))).execute(connection).await
+        };
+        match tokio::time::timeout(LOOK, cancelled).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => tracing::debug!(%error, "a statement could not be cancelled, it goes on to its end"),
+            Err(_) => tracing::debug!("a statement could not be cancelled, the server does not answer"),
+        }
+        self.connection = None;
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -129,25 +234,55 @@ impl Watcher {
         }
     }
 
-    /// Looks again and again at what `pid` waits for; never returns. Dropping it is the way to end it.
-    async fn watch(&mut self, pid: i32) {
+    /// Looks again and again at what `process` waits for; returns when its answer cannot come any more.
+    async fn watch(&mut self, process: &ServerProcess) {
         let mut pause = Duration::from_millis(50);
+        let (mut heard, mut at_work) = (Instant::now(), Instant::now());
         loop {
-            match self.look(pid).await {
-                Ok(found) if !found.is_empty() => self.seen = found,
-                Ok(_) => {}
+            match tokio::time::timeout(LOOK, self.look(process)).await {
+                Ok(Ok((found, works))) => {
+                    heard = Instant::now();
+                    if works {
+                        at_work = heard;
+                    } else if at_work.elapsed() > ON_ITS_WAY {
+                        return;
+                    }
+                    if !found.is_empty() {
+                        self.seen = found;
+                    }
+                }
                 // Without a second connection the step still runs, only nobody can be named.
-                Err(error) => {
+                Ok(Err(error)) => {
                     tracing::debug!(%error, "cannot look at what blocks a step");
                     self.connection = None;
+                    // Whoever says no is there. What it says of the other session is not known.
+                    if error.as_database_error().is_some() {
+                        (heard, at_work) = (Instant::now(), Instant::now());
+                    }
                 }
+                Err(_) => self.connection = None,
+            }
+            if heard.elapsed() > SILENT {
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(Duration::from_secs(1));
         }
     }
 
-    async fn look(&mut self, pid: i32) -> Result<Vec<Blocker>, sqlx::Error> {
-        blocking(self.connection().await?, pid.into()).await
+    /// Who blocks `process`, and whether it is still at work, as far as that can be seen.
+    async fn look(&mut self, process: &ServerProcess) -> Result<(Vec<Blocker>, bool), sqlx::Error> {
+        let connection = self.connection().await?;
+        let sql = format!(
+            "SELECT {COLUMNS}, {is}, coalesce(a.state NOT LIKE 'idle%', true) FROM pg_stat_activity a \
+             WHERE a.pid = ANY (pg_blocking_pids({})) OR {is} ORDER BY a.xact_start",
+            process.pid,
+            is = process.is()
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+        let (itself, others): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.try_get::<bool, _>(6).unwrap_or(false));
+        let works = itself.iter().any(|row| row.try_get::<bool, _>(7).unwrap_or(true));
+        Ok((blockers(&others), works))
     }
 }

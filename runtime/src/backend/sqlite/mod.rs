@@ -10,7 +10,7 @@ mod values;
 
 pub use session::Sqlite;
 
-use super::{Registered, Retired};
+use super::{Entering, Registered, Retired};
 
 /// Whether and why a version is retired.
 const RETIRED: &str = "SELECT CAST(json_object('app', app, 'version', version, 'migration', migration, 'step', step, \
@@ -23,11 +23,10 @@ const RETIRED: &str = "SELECT CAST(json_object('app', app, 'version', version, '
 /// When the file cannot be read.
 pub(crate) async fn enter(
     connection: &mut sqlx::SqliteConnection,
-    app: &str,
-    version: &str,
+    who: Entering<'_>,
 ) -> Result<Registered, sqlx::Error> {
-    let found: Option<String> =
-        sqlx::query_scalar(RETIRED).bind(app.to_owned()).bind(version.to_owned()).fetch_optional(connection).await?;
+    let (app, version) = (who.app.to_owned(), who.version.to_owned());
+    let found: Option<String> = sqlx::query_scalar(RETIRED).bind(app).bind(version).fetch_optional(connection).await?;
     let Some(text) = found else { return Ok(Registered::Yes) };
     let retired: Retired = serde_json::from_str(&text).map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
     Ok(Registered::Retired(retired))

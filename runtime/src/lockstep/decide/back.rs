@@ -60,8 +60,12 @@ pub fn may_undo(plan: &Plan, ledger: &Ledger, kept: &[KeptRow]) -> Result<()> {
 pub fn next_undo<'p>(plan: &'p Plan, ledger: &Ledger, kept: &[KeptRow]) -> Result<Option<&'p Step>> {
     let begun = |step: &&Step| matches!(ledger.step_state(&plan.id, &step.id), StepState::Done | StepState::Running);
     let oldest_first: Vec<&Step> = plan.phase(Phase::Contract).filter(begun).collect();
-    if let Some(step) = oldest_first.iter().find(|s| !s.undoable) {
-        return Err(Error::NotUndoable { id: plan.id.clone(), step: step.id.clone() });
+    let one_way: Vec<&&Step> = oldest_first.iter().filter(|s| !s.undoable).collect();
+    if !one_way.is_empty() {
+        // Half a contract phase serves no version, and no later migration could go on from there.
+        let steps = one_way.iter().map(|step| step.id.clone()).collect();
+        let kept = kept.iter().filter(|row| row.migration == plan.id).map(KeptRow::left).collect();
+        return Err(Error::NotUndoable { id: plan.id.clone(), steps, kept });
     }
     for step in &oldest_first {
         let there = kept.iter().filter(|row| row.migration == plan.id && row.step == step.id).count();
@@ -82,8 +86,9 @@ pub fn next_back<'p>(plan: &'p Plan, ledger: &Ledger) -> Result<Option<&'p Step>
     if let Some(step) = oldest_first.iter().find(|s| s.phase == Phase::Contract) {
         return Err(Error::AbortAfterContract { id: plan.id.clone(), step: step.id.clone() });
     }
-    if let Some(step) = oldest_first.iter().find(|s| !s.undoable) {
-        return Err(Error::NotUndoable { id: plan.id.clone(), step: step.id.clone() });
+    let one_way: Vec<String> = oldest_first.iter().filter(|s| !s.undoable).map(|s| s.id.clone()).collect();
+    if !one_way.is_empty() {
+        return Err(Error::NotUndoable { id: plan.id.clone(), steps: one_way, kept: Vec::new() });
     }
     Ok(oldest_first.first().copied())
 }

@@ -264,8 +264,8 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
     match lease.evidence {
         // Its locks die with its connections, whatever the clock says.
         Evidence::Lock => lease.version_connected,
-        // Other connections of its version may not go through a pooler: theirs prove life as everybody's.
-        Evidence::Heartbeat => fresh || lease.version_connected,
+        // Other connections of its version may not go through a pooler, or go to the primary: theirs prove life as everybody's.
+        Evidence::Heartbeat | Evidence::Standby => fresh || lease.version_connected,
         Evidence::Process => !lease.ended && lease.process_runs.unwrap_or(fresh),
     }
 }
@@ -284,7 +284,7 @@ fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
 pub fn instance_is_alive(lease: &Lease, grace_ms: i64) -> bool {
     match lease.evidence {
         Evidence::Lock => lease.keeper_connected && !lease.ended,
-        Evidence::Heartbeat => is_fresh(lease, grace_ms),
+        Evidence::Heartbeat | Evidence::Standby => is_fresh(lease, grace_ms),
         Evidence::Process => is_alive(lease, grace_ms),
     }
 }
