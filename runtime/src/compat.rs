@@ -21,6 +21,7 @@
 
 mod members;
 mod objects;
+mod renewed;
 pub mod types;
 mod views;
 
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use self::types::Fit;
 use crate::model::{Column, CompatView, Dialect, IdentityKind, ObjectName, Schema, Table, implies};
 
+pub use renewed::renewed;
 pub use views::{VIEW_SCHEMA, view_schema};
 
 /// Why a schema is not served.
@@ -116,6 +118,13 @@ pub enum Reason {
     /// The view goes through which the code sees the table as it was: what `SELECT *` returns changes under statements that
     /// the server keeps prepared, and they fail.
     LosesView { table: ObjectName },
+    /// A later step makes the type of a column anew, which statements that were prepared before it do not survive.
+    Renewed {
+        /// Table.
+        table: ObjectName,
+        /// Column.
+        column: String,
+    },
 }
 
 impl Reason {
@@ -190,6 +199,12 @@ impl fmt::Display for Reason {
             Self::NoObject { object } => write!(f, "{object} does not exist"),
             Self::OtherObject { object, column } => {
                 write!(f, "{object} does not have the column `{column}` as the code knows it")
+            }
+            Self::Renewed { table, column } => {
+                write!(
+                    f,
+                    "the type of `{table}.{column}` is still to be made anew, which prepared statements do not survive"
+                )
             }
             Self::LosesView { table } => {
                 write!(f, "`{table}` is seen through a view that shows it as it was, which the code's `SELECT *` needs")

@@ -194,7 +194,9 @@ fn phases_keep_their_promise(plan: &Plan, current: &Schema, desired: &Schema) ->
             return Err(format!("{} goes back to an earlier phase", step.id));
         }
         if step.phase == Phase::Contract && phase != Phase::Contract {
-            let served = compat::serves(plan.dialect, &state, desired).is_ok();
+            let contract = plan.phase(Phase::Contract).flat_map(|step| &step.effects);
+            let served = compat::serves(plan.dialect, &state, desired).is_ok()
+                && compat::renewed(plan.dialect, &state, contract, desired).is_empty();
             let admitted = step.hazards.iter().any(|h| h.code == "H002");
             if served == admitted {
                 return Err(format!("new code served: {served}, the plan says otherwise"));

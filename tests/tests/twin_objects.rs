@@ -53,6 +53,14 @@ on_postgres! {
             &format!("CREATE DOMAIN mark AS text CHECK (VALUE <> ''); {}", users("mark mark NOT NULL DEFAULT 'none'")),
         ),
 
+    column_gets_a_domain =>
+        Case::new(
+            &format!("CREATE DOMAIN years AS integer CHECK (VALUE >= 0); {USERS}"),
+            &aged("CHECK (VALUE >= 0)"),
+        )
+        .values_for("age", below_a_hundred)
+        .without_overlap(),
+
     unique_becomes_deferrable =>
         Case::new(
             &users("login text NOT NULL UNIQUE"),
@@ -76,6 +84,14 @@ on_postgres! {
             .rename("state.sent=state.shipped")
             .uncompared("orders.state")
             .without_overlap(),
+
+    remove_enum_label =>
+        Case::new(SHOP, &SHOP.replace(", 'sent'", ""))
+            .allow_drop("state.sent")
+            .values_for("state", |seq| Some(if seq % 2 == 0 { "new" } else { "paid" }.into()))
+            .without_overlap(),
+
+    reorder_enum_labels => Case::new(SHOP, &SHOP.replace("'new', 'paid'", "'paid', 'new'")).without_overlap(),
 
     rename_enum =>
         Case::new(SHOP, &SHOP.replace("TYPE state", "TYPE phase").replace("state state", "state phase"))

@@ -189,5 +189,8 @@ fn overlap_gap(
     if !placed.iter().any(|p| p.phase == Phase::Contract) {
         return Ok(None);
     }
-    Ok(compat::serves(old.dialect, before_contract, desired).err())
+    let contract = placed.iter().filter(|p| p.phase == Phase::Contract).flat_map(|p| &p.deltas);
+    let mut reasons = compat::serves(old.dialect, before_contract, desired).err().unwrap_or_default();
+    reasons.extend(compat::renewed(old.dialect, before_contract, contract, desired));
+    Ok((!reasons.is_empty()).then_some(reasons))
 }

@@ -26,7 +26,7 @@ use std::{
 
 use cargo_schemadiff::dialect::{Connection, Scope};
 use schemadiff::{
-    compat::{Reason, serves, view_schema},
+    compat::{Reason, renewed, serves, view_schema},
     model::{Fingerprint, ObjectName, Schema, Table, between},
     plan::{PLAN_FORMAT, Phase, Plan},
 };
@@ -130,7 +130,11 @@ impl Scenario {
 
     fn serves(&self, version: Version, state: &Schema) -> Result<(), Vec<Reason>> {
         let code = if version == Version::Old { &self.old } else { &self.new };
-        serves(self.plan.dialect, &self.seen_by(version, state), code)
+        serves(self.plan.dialect, &self.seen_by(version, state), code)?;
+        let to_come = self.plan.phase(Phase::Contract).flat_map(|step| &step.effects);
+        let renewed =
+            if version == Version::Old { Vec::new() } else { renewed(self.plan.dialect, state, to_come, code) };
+        if renewed.is_empty() { Ok(()) } else { Err(renewed) }
     }
 }
 

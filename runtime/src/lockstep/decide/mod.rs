@@ -11,7 +11,7 @@ pub use back::{may_abort, may_undo, next_back, next_undo};
 use super::state::{self, contradiction};
 use crate::{
     backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
-    compat::{Reason, breaks, serves, view_schema},
+    compat::{Reason, breaks, renewed, serves, view_schema},
     embed::History,
     error::{Error, Result},
     model::{Delta, Dialect, ObjectName, Schema},
@@ -412,6 +412,11 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
                 .err()
                 .unwrap_or_default(),
         );
+    }
+    for state in state::possible(world.snapshot, world.plans, world.ledger)? {
+        let contract = world.plans.iter().flat_map(|plan| plan.phase(Phase::Contract));
+        let to_come = contract.flat_map(|step| &step.effects);
+        reasons.extend(renewed(world.snapshot.dialect, &state, to_come, &me.schema));
     }
     reasons.sort();
     reasons.dedup();
