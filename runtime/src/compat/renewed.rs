@@ -20,10 +20,10 @@ pub fn renewed<'d>(
     }
     for delta in steps {
         match delta {
-            Delta::Enum { name, before: Some(_), after: Some(after) } => {
-                if state.enums.get(name).is_some_and(|now| is_made_anew(now, after)) {
-                    reasons.extend(columns_over(code, after));
-                }
+            Delta::Enum { name, before: Some(_), after: Some(after) }
+                if state.enums.get(name).is_some_and(|now| is_made_anew(now, after)) =>
+            {
+                reasons.extend(columns_over(code, after));
             }
             Delta::Column { table, name, before: Some(_), after: Some(after) } => {
                 let declared = code.table(table).and_then(|t| t.column(name));
