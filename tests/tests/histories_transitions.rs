@@ -153,10 +153,22 @@ const LISTED: &[(&str, &str)] = &[
     // A new primary key column: every row needs a value of its own, and the tables that refer to it need the same one. The
     // authors wrote that as statements over several tables; a backfill is an expression over one row.
     ("9_add-split-incarnation-id", "rows of `indexes` that are equal in (index_uid)"),
-    // Not planned in the right order yet: a function changes its result while the default that is dropped still calls it.
-    ("2020-07-13-125308_remove_api_token_default", "cannot drop function random_string(integer)"),
-    // Not copied in the right order yet: a generated column calls a function over a type of the project's own.
-    ("2024-06-14-084455_remove-semver-no-prerelease-column", "function to_semver_no_prerelease(text) does not exist"),
+    // The keys by which rows are told apart change with the migration, and the load tells them by the new ones alone: it is its
+    // own expectation that fails, no statement.
+    ("20170318181441_downloads_need_no_id", "nobody wrote a row with the key"),
+    ("2023-09-01-231248_events_v2", "0 rows have the key"),
+    // With old and new code at work, of the same: rows that the old version writes meanwhile have no key of their own either.
+    ("9_add-split-incarnation-id", "splits_index_id_fkey"),
+    // The new version leaves out a column with a unique index and a default that all rows share: one row may have it, and it
+    // writes more.
+    ("2018-12-17-180104_mention_no_ap_url", "mentions_unique_ap_url"),
+    // Rows of these must not refer to one row twice, which the load does not know.
+    ("20210129224854_dependency-types", "valid_dependency"),
+    ("20210611024943_archived-status-notifications-icon-rejection-reasons", "valid_dependency"),
+    // Existing rows get the key of a lookup row that the authors insert in the same migration; without it there is no value.
+    ("20200929034101_add-author-to-versions", "versions_author_id_fkey"),
+    ("20201014165954_create-statuses", "mods_status_not_null_check"),
+    ("20210509010206_project_types", "categories_proje"),
     // The new column's default names a row of a new table, which the authors insert between two statements.
     ("20201122043349_more-mod-data", "violates foreign key constraint"),
 ];
@@ -165,7 +177,7 @@ const LISTED: &[(&str, &str)] = &[
 const FLOOR: f64 = 0.97;
 
 /// One of this many has twin load in the sample.
-const SAMPLED: u64 = 24;
+const SAMPLED: u64 = 12;
 
 fn load_of(project: &str, state: &State) -> Option<Load> {
     let name = format!("{project} {}", state.id);
@@ -192,6 +204,8 @@ async fn transitions() {
     let done = run(load_of).await;
     report(&done);
     println!("{} transitions in {:?}", done.len(), begin.elapsed());
+    let twin = done.iter().filter(|d| load_of(&d.project, &d.state) == Some(Load::Twin)).count();
+    println!("{twin} of them with old and new code at work ({} %)", 100 * twin / done.len().max(1));
     assert!(!done.is_empty(), "no transition has that name");
     let listed = |d: &Done, reason: &str| LISTED.iter().any(|(id, words)| d.state.id == *id && reason.contains(words));
     let failed: Vec<_> = done.iter().filter_map(|d| Some((d, d.outcome.reason.as_ref()?))).collect();

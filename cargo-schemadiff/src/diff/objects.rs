@@ -57,9 +57,24 @@ pub(super) fn changes(
     };
     let dropped: Vec<_> = base.objects.values().filter(gone).collect();
     let added: Vec<_> = desired.objects.values().filter(|object| !base.objects.contains_key(&object.key)).collect();
-    questions.objects(&added, &dropped);
+    let asked: Vec<_> = dropped.iter().filter(|object| !goes_with_column(object, base, desired)).copied().collect();
+    questions.objects(&added, &asked);
     let last = dropped.into_iter().map(|object| Change::Object { before: Some(object.clone()), after: None });
     (first, last.collect())
+}
+
+/// Whether a sequence's column goes, which is asked for itself, or becomes one that the sequence numbers.
+fn goes_with_column(object: &Object, base: &Schema, desired: &Schema) -> bool {
+    let gone = |(table, column): &(ObjectName, String)| desired.column(table, column).is_none();
+    let numbers = || {
+        let mut columns = desired.tables.values().flat_map(|table| table.columns.iter().map(move |c| (&table.name, c)));
+        columns.any(|(table, column)| {
+            let before = base.column(table, &column.name);
+            let default = before.filter(|c| c.identity.is_none()).and_then(|c| c.default.as_ref());
+            column.identity.is_some() && default.is_some_and(|text| text.contains(&object.key.name.name))
+        })
+    };
+    object.key.kind == ObjectKind::Sequence && (object.owned_by.as_ref().is_some_and(gone) || numbers())
 }
 
 /// The table that an object goes with.

@@ -89,8 +89,8 @@ impl<'o> Questions<'o> {
             let can_be = |new: &&&Shared<Object>| new.key.kind == old.key.kind && old.key.kind == ObjectKind::Sequence;
             let candidates: Vec<_> = added.iter().filter(can_be).collect();
             if candidates.is_empty() {
-                // A sequence that nothing uses any more is no loss; what a database schema holds has names of its own.
-                if old.key.kind == ObjectKind::Schema && !self.is_emptied(&old.key.name.name) {
+                // The position of a sequence comes back with no definition. What a database schema holds has names of its own.
+                if old.key.kind != ObjectKind::Schema || !self.is_emptied(&old.key.name.name) {
                     self.drops.push(name);
                 }
                 continue;

@@ -18,6 +18,7 @@ use schemadiff::{
 };
 
 use super::{
+    calls::Moving,
     carried,
     proto::{Proto, Work},
 };
@@ -51,7 +52,7 @@ pub(super) fn schedule(
     old: OldCode<'_>,
     desired: &Schema,
 ) -> Result<Vec<Placed>> {
-    let mut graph = Graph::new(protos, old, desired);
+    let mut graph = Graph::new(protos, old, Moving::new(state, desired), desired);
     let mut placed = Vec::new();
     for phase in [Phase::Expand, Phase::Backfill, Phase::Contract] {
         while let Some(step) = graph.next(phase, state)? {
@@ -105,12 +106,14 @@ struct Graph<'c> {
     deferred: BTreeSet<usize>,
     placed: BTreeSet<usize>,
     old: OldCode<'c>,
+    /// Functions that the plan makes, changes or drops.
+    moving: Moving,
     /// Where the plan leads.
     desired: &'c Schema,
 }
 
 impl<'c> Graph<'c> {
-    fn new(protos: Vec<Proto>, old: OldCode<'c>, desired: &'c Schema) -> Self {
+    fn new(protos: Vec<Proto>, old: OldCode<'c>, moving: Moving, desired: &'c Schema) -> Self {
         let mut bearers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, proto) in protos.iter().enumerate() {
             for tag in &proto.tags {
@@ -132,6 +135,7 @@ impl<'c> Graph<'c> {
             deferred: BTreeSet::new(),
             placed: BTreeSet::new(),
             old,
+            moving,
             desired,
             protos: protos.into_iter().map(Some).collect(),
         }
@@ -152,7 +156,17 @@ impl<'c> Graph<'c> {
             Phase::Expand => others,
             Phase::Backfill | Phase::Contract => fills.into_iter().chain(others).collect(),
         };
-        for at in candidates {
+        if let Some(at) = self.choose(&candidates, phase, state, true) {
+            return self.place(at, phase, state).map(Some);
+        }
+        // What only waits for a better order does not wait for ever.
+        let any = if phase == Phase::Contract { self.choose(&candidates, phase, state, false) } else { None };
+        any.map(|at| self.place(at, phase, state)).transpose()
+    }
+
+    /// The first step that may come now.
+    fn choose(&mut self, candidates: &[usize], phase: Phase, state: &Schema, patient: bool) -> Option<usize> {
+        for at in candidates.iter().copied() {
             if !self.is_ready(at) || (phase != Phase::Contract && self.deferred.contains(&at)) {
                 continue;
             }
@@ -164,9 +178,12 @@ impl<'c> Graph<'c> {
                 self.deferred.insert(at);
                 continue;
             }
-            return self.place(at, phase, state).map(Some);
+            if patient && self.moving.waits(&before, &after, state, self.desired) {
+                continue;
+            }
+            return Some(at);
         }
-        Ok(None)
+        None
     }
 
     fn survives(&self, before: &Schema, after: &Schema) -> bool {

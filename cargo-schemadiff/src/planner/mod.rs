@@ -6,6 +6,7 @@
 
 mod aside;
 mod assemble;
+pub(crate) mod calls;
 mod carried;
 mod context;
 mod graph;

@@ -24,7 +24,9 @@ use crate::{
     Error, Kind, Result,
     dialect::{Connection, Ddl},
     diff::is_type,
+    planner::calls,
 };
+use objects::Part;
 use run::Run;
 
 /// What was shown.
@@ -151,6 +153,15 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
         }
     };
     plan.steps.iter().flat_map(|s| &s.effects).for_each(&mut add_references);
+    // Expressions stand in the way of a function that goes or is made anew.
+    let routines = plan.steps.iter().flat_map(|s| &s.effects).filter_map(|delta| match delta {
+        Delta::Object { key, before: Some(_), .. } => Some(key).filter(|key| key.arguments.is_some()),
+        _ => None,
+    });
+    for routine in routines {
+        let callers = current.tables.values().filter(|table| calls::count(table, &routine.name.name) > 0);
+        tables.extend(callers.map(|table| table.name.clone()));
+    }
     // What the server ties to a key or a column here is part of what a step may do.
     let named = tables.clone();
     let refers = |t: &&Shared<Table>| t.foreign_keys.values().any(|key| named.contains(&key.ref_table));
@@ -197,10 +208,15 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, plan: &
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
     sql.extend(start.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));
     scratch.run(&sql).await.map_err(cannot_copy)?;
-    let (first, last) = objects::before_and_after_tables(start);
-    let mut remarks = objects::make(scratch, ddl, plan, &first).await?;
+    let (parts, last) = objects::in_order_of_making(start);
+    let mut remarks = Vec::new();
+    for part in parts {
+        match part {
+            Part::Object(object) => remarks.extend(objects::make(scratch, ddl, plan, &[object]).await?),
+            Part::Table(table) => scratch.run(&ddl.create_table(table)).await.map_err(cannot_copy)?,
+        }
+    }
     let mut sql = Vec::new();
-    sql.extend(start.parents_first().into_iter().flat_map(|t| ddl.create_table(t)));
     if ddl.capabilities().alter_constraints {
         for table in start.tables.values() {
             for (name, key) in table.foreign_keys.iter().filter(|(_, key)| key.ref_table != table.name) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Use},
+    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Table, Use},
     plan::Plan,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     Result,
     dialect::{Connection, Ddl},
     diff::goes_with,
-    planner::in_order,
+    planner::{calls, in_order},
 };
 
 /// The objects that the plan's steps speak of.
@@ -100,26 +100,56 @@ pub(super) fn out_of_the_way(ddl: &dyn Ddl, start: &Schema, plan: &Plan) -> Vec<
     objects.flat_map(|object| ddl.clear_object(object)).collect()
 }
 
-/// Those that tables may need, and those that may need tables, each in the order of their making.
-pub(super) fn before_and_after_tables(start: &Schema) -> (Vec<Shared<Object>>, Vec<Shared<Object>>) {
+/// A part of the copy.
+pub(super) enum Part<'s> {
+    Object(Shared<Object>),
+    Table(&'s Shared<Table>),
+}
+
+/// Tables and what they may need, each after what it needs itself; and the objects that come after all tables.
+pub(super) fn in_order_of_making(start: &Schema) -> (Vec<Part<'_>>, Vec<Shared<Object>>) {
     let rank = |object: &Shared<Object>| match object.key.kind {
         ObjectKind::Schema => 0,
         ObjectKind::Extension => 1,
-        ObjectKind::Sequence => 2,
-        _ => 3,
+        _ => 2,
     };
-    let mut objects: Vec<_> = start.objects.values().cloned().collect();
-    objects.sort_by_key(rank);
-    let is_first = |object: &Shared<Object>| {
-        let needs_relation = object.uses.iter().any(|used| matches!(used, Use::Column { .. } | Use::Relation { .. }));
-        match object.key.kind {
-            ObjectKind::Schema | ObjectKind::Extension | ObjectKind::Sequence => true,
-            ObjectKind::Function | ObjectKind::Procedure => !needs_relation,
-            _ => false,
+    let is_first = |object: &Shared<Object>| rank(object) < 2 || matches!(object.key.kind, ObjectKind::Sequence);
+    let is_routine = |object: &Shared<Object>| matches!(object.key.kind, ObjectKind::Function | ObjectKind::Procedure);
+    let (mut first, rest): (Vec<_>, Vec<_>) = start.objects.values().cloned().partition(is_first);
+    first.sort_by_key(rank);
+    let (routines, mut last): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_routine);
+    let mut routines = in_order(routines);
+    let mut tables = start.parents_first();
+    let mut parts: Vec<Part<'_>> = first.into_iter().map(Part::Object).collect();
+    while !tables.is_empty() {
+        let free =
+            |object: &Shared<Object>| {
+                let missing = |name: &ObjectName| tables.iter().any(|t| t.name == *name) || is_view(&last, name);
+                let waits = |other: &Shared<Object>| other.key != object.key && object.uses_object(&other.key);
+                !object.uses.iter().any(
+                    |used| matches!(used, Use::Column { table: name, .. } | Use::Relation { name } if missing(name)),
+                ) && !routines.iter().any(waits)
+            };
+        if let Some(at) = routines.iter().position(free) {
+            parts.push(Part::Object(routines.remove(at)));
+            continue;
         }
-    };
-    let (first, last): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_first);
-    (in_order(first), in_order(last))
+        // Where a table and a function need each other, the table comes first, and the server says what it lacks.
+        let needs = |table: &Table| routines.iter().any(|routine| calls::count(table, &routine.key.name.name) > 0);
+        let above = |table: &Table| {
+            let of = table.partition_of.as_ref();
+            of.is_none_or(|of| !tables.iter().any(|other| other.name == of.parent))
+        };
+        let at = tables.iter().position(|table| !needs(table) && above(table)).unwrap_or_default();
+        parts.push(Part::Table(tables.remove(at)));
+    }
+    last.extend(routines);
+    (parts, in_order(last))
+}
+
+fn is_view(objects: &[Shared<Object>], name: &ObjectName) -> bool {
+    let views = [ObjectKind::View, ObjectKind::MaterializedView];
+    objects.iter().any(|object| views.contains(&object.key.kind) && object.key.name == *name)
 }
 
 /// Makes them. Without one that the plan speaks of there is no proof; another one is remarked on.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use cargo_schemadiff::diff::{DiffOptions, Hints, column_name};
-use schemadiff::model::{Column, ObjectName, Schema, Table};
+use schemadiff::model::{Column, ObjectKind, ObjectName, Schema, Table};
 
 use super::State;
 
@@ -78,6 +78,8 @@ fn drops(hints: &Hints, old: &Schema, new: &Schema) -> BTreeSet<String> {
             table.columns.iter().filter(|c| after.column(&c.name).is_none()).map(|c| column_name(now, &c.name)),
         );
     }
+    let sequences = old.objects.keys().filter(|key| key.kind == ObjectKind::Sequence);
+    names.extend(sequences.filter(|key| !new.objects.contains_key(key)).map(|key| key.path()));
     names
 }
 
@@ -112,7 +114,8 @@ fn some_value(ty: &str) -> &'static str {
         "smallint" | "integer" | "bigint" | "numeric" | "double precision" | "real" => "0",
         "boolean" => "false",
         "jsonb" | "json" => "'{}'",
-        "bytea" => "''",
+        // As long as the digests that most of them hold.
+        "bytea" => "decode(repeat('00', 32), 'hex')",
         "date" => "current_date",
         ty if ty.starts_with("timestamp") => "now()",
         "uuid" => "gen_random_uuid()",

@@ -53,8 +53,19 @@ impl Kind {
     }
 }
 
-/// The value of a default that is a plain constant; `None` when it is anything else.
-pub fn constant(default: &str) -> Option<Value> {
+/// The value of a default that is a plain constant, as a column of the type shows it; `None` when it is anything else.
+pub fn constant(default: &str, ty: &str) -> Option<Value> {
+    let value = plain_constant(default)?;
+    let scale = ty.strip_prefix("numeric(").and_then(|rest| rest.strip_suffix(')')?.split_once(','));
+    let scale: usize = scale.and_then(|(_, scale)| scale.trim().parse().ok()).unwrap_or_default();
+    let shown = |text: String| match text.parse::<i64>() {
+        Ok(_) if scale > 0 => format!("{text}.{}", "0".repeat(scale)),
+        _ => text,
+    };
+    Some(value.map(shown))
+}
+
+fn plain_constant(default: &str) -> Option<Value> {
     let expr = default.trim();
     let expr = expr.strip_prefix('(').and_then(|e| e.strip_suffix(')')).unwrap_or(expr);
     let (literal, cast) = match expr.rsplit_once("::") {
@@ -75,10 +86,10 @@ pub fn constant(default: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::constant;
-
     #[test]
     fn constants_are_told_from_expressions() {
+        let constant = |default| super::constant(default, "text");
+        assert_eq!(super::constant("0", "numeric(9,2)"), Some(Some("0.00".into())));
         assert_eq!(constant("7"), Some(Some("7".into())));
         assert_eq!(constant("'it''s'::text"), Some(Some("it's".into())));
         assert_eq!(constant("NULL::character varying"), Some(None));

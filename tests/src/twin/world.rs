@@ -163,7 +163,7 @@ impl View {
                 // One version's default is the other one's as soon as the plan has changed it.
                 None if self.default_differs(&shared, column) => Cell::Unknown,
                 None => match &column.default {
-                    Some(default) => constant(default).map_or(Cell::Unknown, Cell::Known),
+                    Some(default) => constant(default, &column.ty).map_or(Cell::Unknown, Cell::Known),
                     None => Cell::Known(None),
                 },
             };
@@ -213,7 +213,7 @@ impl View {
             let cell = match (self.version, self.derived(shared, &name, row)) {
                 (Version::Old, Some(value)) => Cell::Known(value),
                 (Version::Old, None) => match &column.default {
-                    Some(default) => constant(default).map_or(Cell::Unknown, Cell::Known),
+                    Some(default) => constant(default, &column.ty).map_or(Cell::Unknown, Cell::Known),
                     None if column.nullable && column.generated.is_none() => Cell::Known(None),
                     None => Cell::Unknown,
                 },

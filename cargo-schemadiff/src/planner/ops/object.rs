@@ -13,6 +13,7 @@ use crate::{
     diff::Change,
     hazard,
     planner::{
+        calls,
         carried::Disturbed,
         context::{Context, slug},
         proto::{Proto, rank, tag},
@@ -129,8 +130,10 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         sql.extend(before.rights.clone());
         sql
     };
-    let sql = in_place.unwrap_or_else(|| again(before, after));
-    let undo = back.unwrap_or_else(|| again(after, before));
+    let callers = defaults_that_call(cx, key);
+    let anew_sql = |from: &Object, to: &Object| around_defaults(cx, &callers, again(from, to));
+    let sql = in_place.unwrap_or_else(|| anew_sql(before, after));
+    let undo = back.unwrap_or_else(|| anew_sql(after, before));
     let result = Object { rights: before.rights.clone(), ..after.clone() };
     let shape = before.columns != after.columns && after.columns.starts_with(&before.columns);
     let over = if key.kind == ObjectKind::MaterializedView && anew { after.key.name.clone() } else { key.name.clone() };
@@ -150,6 +153,11 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
     if anew {
         proto = proto.disturbs([Disturbed::Object(key.clone())]);
     }
+    if anew || back_anew {
+        for (table, ..) in &callers {
+            proto = proto.touching([table]).locks(cx.ddl.locks("alter_default", table, &[]));
+        }
+    }
     if back_anew {
         proto = proto.undo_disturbs(Disturbed::Object(key.clone()));
     }
@@ -158,6 +166,36 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         proto = proto.after(tag::ADDED);
     }
     cx.push(proto);
+}
+
+/// Defaults that call the function and stay as they are: table, column, expression.
+fn defaults_that_call(cx: &Context<'_>, key: &ObjectKey) -> Vec<(ObjectName, String, String)> {
+    let mut found = Vec::new();
+    if key.kind != ObjectKind::Function {
+        return found;
+    }
+    for table in cx.base.tables.values() {
+        for column in &table.columns {
+            let shall = cx.after(&table.name).and_then(|after| after.column(&column.name));
+            if let Some(default) = column.default.as_ref().filter(|default| calls::calls(default, &key.name.name))
+                && shall.is_some_and(|shall| shall.default.as_ref() == Some(default))
+            {
+                found.push((table.name.clone(), column.name.clone(), default.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// The defaults would stop a function from being made anew. They are gone for nobody: all of it is one transaction.
+fn around_defaults(cx: &Context<'_>, defaults: &[(ObjectName, String, String)], sql: Vec<String>) -> Vec<String> {
+    let all = |keep: bool| {
+        let each = defaults.iter().flat_map(move |(table, column, default)| {
+            cx.ddl.alter_default(table, column, keep.then_some(default.as_str()))
+        });
+        each.collect::<Vec<_>>()
+    };
+    [all(false), sql, all(true)].concat()
 }
 
 /// A sequence is altered while others take numbers from it; everything else is replaced.

@@ -1,0 +1,2 @@
+INSERT INTO kept VALUES (1);
+INSERT INTO freed VALUES (1);
