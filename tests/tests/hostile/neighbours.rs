@@ -188,23 +188,6 @@ pub fn keeps_a_snapshot(visit: Visit) -> Doing {
     })
 }
 
-/// Autovacuum is the server's own; this one counts how often it is seen at work on the tables.
-pub fn watches_autovacuum(visit: Visit) -> Doing {
-    Box::pin(async move {
-        let mut c = connect(&visit.url, "the watcher of autovacuum").await;
-        while visit.stays() {
-            let sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' \
-                       AND datname = current_database() AND query ~ 'public'";
-            let seen = sqlx::raw_sql(sql).fetch_one(&mut c).await.and_then(|row| row.try_get::<i64, _>(0));
-            if seen.map_err(|e| e.to_string())? > 0 {
-                visit.did_it();
-            }
-            visit.sit(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    })
-}
-
 /// Writes its own rows in one table after the other, in no particular order and with pauses: whoever takes locks on the way
 /// and waits for the next meets it in a circle. The server ends one of the two; it must never be this one.
 fn in_no_order(visit: Visit, order: fn(&mut Vec<String>)) -> Doing {
@@ -259,11 +242,11 @@ fn interleave(own: &mut Vec<String>) {
     *own = std::mem::take(own).into_iter().zip(back).flat_map(|(a, b)| [a, b]).collect();
 }
 
-/// Left an index behind that it could not finish, under the name that the plan is about to use.
+/// Left behind, unfinished, the index that the plan is about to build.
 pub fn left_invalid_indexes(visit: Visit) -> Doing {
     Box::pin(async move {
         let mut c = connect(&visit.url, "the one that gave up").await;
-        let sql = "CREATE INDEX users_email ON users (age); \
+        let sql = "CREATE INDEX users_email ON users (email, age); \
                    UPDATE pg_index SET indisvalid = false \
                    WHERE indexrelid = 'users_email'::regclass";
         run(&mut c, sql).await.map_err(|e| e.to_string())?;
