@@ -24,7 +24,7 @@ pub(super) fn plan(
     after: Option<&Check>,
 ) {
     if !cx.caps.alter_constraints {
-        return rebuilt(cx, table, name, before, after);
+        return by_rebuild(cx, table, name, before, after);
     }
     if after.is_some_and(|c| index::shadowed(cx, table, &columns_of(cx, table, &c.expr))) {
         return; // the operation that changes the column's type makes it
@@ -228,7 +228,7 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
 }
 
 /// Part of the table's definition: it changes with a rebuild.
-fn rebuilt(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Check>, after: Option<&Check>) {
+fn by_rebuild(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Check>, after: Option<&Check>) {
     let (Some(old), Some(new)) = (before, after) else { return rebuild(cx, table, name, before, after) };
     match either(cx, table, old, new) {
         Some(either) => {
