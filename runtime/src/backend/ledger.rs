@@ -3,8 +3,8 @@
 //! Parameters are text and are cast where the column is no text; times are the server's.
 
 use super::{
-    Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Ledger, Process, Retired, RetiredByHand, StepState,
-    Worker,
+    Backend, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Ledger, Process, Recorded, Retired, RetiredByHand,
+    StepState, Worker, digest,
 };
 use crate::{
     error::{Error, Result},
@@ -157,7 +157,21 @@ pub async fn begin_migration<B: Backend>(
         let position = position.to_string();
         db.run(&sql, &[Some(&plan.id), Some(&step.id), Some(&position), Some(step.phase.as_str())]).await?;
     }
-    Ok(())
+    note_digest(db).await
+}
+
+/// Whoever changes a row of a migration says in the same transaction what the rows are now, see [`digest`].
+async fn note_digest<B: Backend>(db: &mut B) -> DbResult<()> {
+    let sql = format!("SELECT id, parent, checksum, after_fingerprint, state FROM {}", B::SQL.table("migration"));
+    let rows = db.rows(&sql, &[]).await?;
+    let recorded = rows.iter().filter_map(|row| match row.as_slice() {
+        [Some(id), parent, Some(checksum), Some(after), Some(state)] => {
+            Some(Recorded { id, parent: parent.as_deref(), checksum, after, state })
+        }
+        _ => None, // only the parent can be NULL
+    });
+    let sql = format!("UPDATE {} SET digest = $1", B::SQL.table("meta"));
+    db.run(&sql, &[Some(&digest(recorded))]).await.map(drop)
 }
 
 /// A step's begin outside its own transaction. From here on the database is in one of two states, so whoever read the
@@ -231,7 +245,8 @@ pub async fn settle_migration<B: Backend>(db: &mut B, migration: &str) -> DbResu
         "UPDATE {table} SET state = 'done', finished_at = {now} WHERE id = $1 AND state <> 'done' \
          AND NOT EXISTS (SELECT 1 FROM {steps} s WHERE s.migration = $1 AND s.state <> 'done')"
     );
-    db.run(&sql, &[Some(migration)]).await.map(drop)
+    db.run(&sql, &[Some(migration)]).await?;
+    note_digest(db).await
 }
 
 /// A migration of which a step is taken back is not done any more.
@@ -241,7 +256,8 @@ pub async fn settle_migration<B: Backend>(db: &mut B, migration: &str) -> DbResu
 pub async fn reopen_migration<B: Backend>(db: &mut B, migration: &str) -> DbResult<()> {
     let table = B::SQL.table("migration");
     let sql = format!("UPDATE {table} SET state = 'running', finished_at = NULL WHERE id = $1 AND state = 'done'");
-    db.run(&sql, &[Some(migration)]).await.map(drop)
+    db.run(&sql, &[Some(migration)]).await?;
+    note_digest(db).await
 }
 
 /// Lets contract steps that `undo` took back be carried out again; how many there were.
@@ -267,7 +283,8 @@ pub async fn migration_aborted<B: Backend>(db: &mut B, migration: &str) -> DbRes
         B::SQL.table("migration"),
         B::SQL.now
     );
-    db.run(&sql, &[Some(migration)]).await.map(drop)
+    db.run(&sql, &[Some(migration)]).await?;
+    note_digest(db).await
 }
 
 /// Puts versions on record that must not run any more.

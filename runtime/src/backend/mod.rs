@@ -21,18 +21,19 @@ use std::{fmt, future::Future, time::Duration};
 
 pub use aside::Aside;
 pub use cell::Cell;
-pub use process::Process;
+pub use process::{Process, random_name};
 pub use records::{
     Identity, KeptRow, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand,
     StepRow, StepState, Worker,
 };
 pub use signals::{Limits, Reading, Signals};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::{
     error::Result,
-    model::{Dialect, ObjectName},
+    model::{Dialect, ObjectName, hex},
     plan::{Lock, Way},
     waiting::{Blocker, Evidence, Strangers},
 };
@@ -147,15 +148,43 @@ pub struct Entering<'e> {
     pub on_standbys: Option<&'e str>,
 }
 
-/// What a ledger says in which these migrations are done and nothing else is: the format, then a line for each row in
-/// the order of the ids' bytes. Each engine makes the same of its rows.
-pub fn settled(rows: &[MigrationRow]) -> String {
+/// What stands in the ledger for the migrations on record, so that one look tells whether they are the ones that a reader
+/// knows, however many: the SHA-256 of the format and a line for each row, in the order of the ids' bytes.
+pub fn digest<'r>(rows: impl Iterator<Item = Recorded<'r>>) -> String {
     let mut lines: Vec<String> = rows
-        .iter()
-        .map(|m| format!("{} {} {} {} done", m.id, m.parent.as_deref().unwrap_or("-"), m.checksum, m.after))
+        .map(|Recorded { id, parent, checksum, after, state }| {
+            format!("{id} {} {checksum} {after} {state}", parent.unwrap_or("-"))
+        })
         .collect();
     lines.sort_unstable();
-    format!("{LEDGER_FORMAT}\n{}", lines.join("\n"))
+    hex(&Sha256::digest(format!("{LEDGER_FORMAT}\n{}", lines.join("\n"))))
+}
+
+/// What of a migration's row goes into the [`digest`].
+#[derive(Debug, Clone, Copy)]
+pub struct Recorded<'r> {
+    /// Id.
+    pub id: &'r str,
+    /// The migration before it.
+    pub parent: Option<&'r str>,
+    /// Checksum of its plan.
+    pub checksum: &'r str,
+    /// Fingerprint of the schema after it.
+    pub after: &'r str,
+    /// State, as the ledger spells it.
+    pub state: &'r str,
+}
+
+impl<'r> From<&'r MigrationRow> for Recorded<'r> {
+    fn from(row: &'r MigrationRow) -> Self {
+        Self {
+            id: &row.id,
+            parent: row.parent.as_deref(),
+            checksum: &row.checksum,
+            after: row.after.as_str(),
+            state: row.state.as_str(),
+        }
+    }
 }
 
 /// A text literal of the engine.
@@ -369,9 +398,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// All leases with what the server knows of their lives.
     fn leases(&mut self) -> impl Future<Output = DbResult<Vec<Lease>>> + Send;
     /// Registers a lease on this connection, in one act against the gate and in one round trip, where the ledger says just
-    /// this (see [`settled`]), the version is not retired and the session is the client's own. Otherwise nothing happens,
+    /// this (see [`digest`]), the version is not retired and the session is the client's own. Otherwise nothing happens,
     /// and [`Backend::register`] is the way.
-    fn register_settled(&mut self, lease: &Lease, said: &str) -> impl Future<Output = DbResult<bool>> + Send;
+    fn register_settled(&mut self, lease: &Lease, known: &str) -> impl Future<Output = DbResult<bool>> + Send;
     /// Registers a lease on this connection, in one act against the gate, unless the ledger's epoch is another one.
     fn register(&mut self, lease: &Lease, epoch: i64) -> impl Future<Output = DbResult<Registered>> + Send;
     /// Ends a lease that was registered on this connection and gives back what was locked for it, in one round trip.

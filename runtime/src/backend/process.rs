@@ -61,6 +61,15 @@ fn start_time(pid: i64) -> Option<String> {
     after_command.nth(18).map(ToOwned::to_owned)
 }
 
+/// A random name: 16 hexadecimal digits.
+pub fn random_name() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::from(std::process::id()) << 32 ^ u64::from(since.subsec_nanos())
+    });
+    format!("{random:016x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::Process;

@@ -40,6 +40,17 @@ pub enum MigrationState {
     Aborted,
 }
 
+impl MigrationState {
+    /// As the ledger spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
 /// A migration in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationRow {

@@ -14,14 +14,14 @@ use super::{
     backfill::Rounds,
     context::{Context, Stop},
     decide, hooked, retire,
-    retry::{jittered, random_name},
+    retry::jittered,
     run::{Advance, Work},
     status,
     throttle::Pace,
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Aside, Backend, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace},
+    backend::{Aside, Backend, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace, random_name},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,

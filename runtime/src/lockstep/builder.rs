@@ -21,11 +21,11 @@ use super::{
     metrics::Measured,
     own,
     probe::{Probe, Standing},
-    retry::{jittered, random_name},
+    retry::jittered,
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Identity, Lease, Ledger, StepState, settled},
+    backend::{Backend, Identity, Lease, Ledger, StepState, digest, random_name},
     compat::Reason,
     embed::{History, INITIAL, Migrations},
     error::{Error, Result},
@@ -459,7 +459,10 @@ impl<B: Backend> Booting<'_, B> {
     async fn registered_unread(&self, db: &mut B) -> Result<bool> {
         let ledger = self.ctx.all_done();
         match decide::boot(&self.ctx.world(&[], &ledger, &[]), &self.lease.identity)? {
-            Boot::Start => lease::register_settled(db, self.lease, &settled(&ledger.migrations)).await,
+            Boot::Start => {
+                let known = digest(ledger.migrations.iter().map(Into::into));
+                lease::register_settled(db, self.lease, &known).await
+            }
             Boot::Work { .. } | Boot::Refused(_) => Ok(false),
         }
     }

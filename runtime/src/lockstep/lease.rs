@@ -9,10 +9,10 @@ use super::{
     context::Context,
     decide::{self, Boot},
     probe::{Probe, Standing},
-    retry::{jittered, random_name},
+    retry::jittered,
 };
 use crate::{
-    backend::{Backend, ErrorClass, Identity, Lease, Process, Registered, ledger},
+    backend::{Backend, ErrorClass, Identity, Lease, Process, Registered, ledger, random_name},
     error::{Error, Result},
     model::Fingerprint,
     waiting::Evidence,
@@ -55,8 +55,8 @@ pub(super) fn mine<B: Backend>(
 }
 
 /// Registers without having read the ledger, which has to say just this; false when it does not, or is not there.
-pub(super) async fn register_settled<B: Backend>(db: &mut B, lease: &Lease, said: &str) -> Result<bool> {
-    match db.register_settled(lease, said).await {
+pub(super) async fn register_settled<B: Backend>(db: &mut B, lease: &Lease, known: &str) -> Result<bool> {
+    match db.register_settled(lease, known).await {
         Err(e) if e.class == ErrorClass::Missing => Ok(false),
         answer => answer.map_err(|e| ledger::explain::<B>("register this instance", e)),
     }

@@ -72,15 +72,6 @@ pub(super) fn jittered(most: Duration) -> Duration {
     most.mul_f64(0.5 + share / 2.0)
 }
 
-/// A random name: 16 hexadecimal digits.
-pub(super) fn random_name() -> String {
-    let random = getrandom::u64().unwrap_or_else(|_| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        u64::from(std::process::id()) << 32 ^ u64::from(since.subsec_nanos())
-    });
-    format!("{random:016x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,8 @@
 //! Leases and what the server knows of the sessions behind them.
 
-use sha2::{Digest as _, Sha256};
-
-use super::{GATE_KEY, errors::of_begin, session::Postgres, settings};
+use super::{GATE_KEY, errors::of_begin, session::Postgres};
 use crate::{
-    backend::{Backend as _, DbError, DbResult, Entering, ErrorClass, Lease, Registered, Retired},
-    model::hex,
+    backend::{Backend as _, DbError, DbResult, Entering, ErrorClass, LEDGER_FORMAT, Lease, Registered, Retired},
     waiting::Evidence,
 };
 
@@ -79,11 +76,6 @@ pub(crate) fn answer(text: &str) -> DbResult<Registered> {
     }
 }
 
-/// As the server's `encode(sha256(…), 'hex')`: a long history need not be sent.
-fn digest(text: &str) -> String {
-    hex(&Sha256::digest(text))
-}
-
 /// The values of a lease that a client sends, as literals: a statement with parameters costs a second round trip.
 fn values(lease: &Lease) -> DbResult<String> {
     let text = Postgres::literal;
@@ -107,7 +99,7 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
     let sql = format!(
         "{WRITES}SELECT r.answer, CASE WHEN r.answer = 'ok' THEN {} END \
          FROM (SELECT schemadiff.register({epoch}, {}) AS answer OFFSET 0) r",
-        settings::session_expression(db.server()),
+        db.session_expression(),
         values(lease)?
     );
     let rows = db.rows(&sql, &[]).await.map_err(of_begin)?;
@@ -121,7 +113,7 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
 /// Both statements are one message, so one transaction, in which each statement has a snapshot of its own. The first one shares the gate, which nobody who retires a version
 /// can then have; the second one looks at what others have committed until then. The version's lock is the last condition,
 /// so that it is not taken in vain.
-pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &str) -> DbResult<bool> {
+pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &str) -> DbResult<bool> {
     let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
     let sql = format!(
         "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
@@ -131,18 +123,15 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, said: &st
              (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a)
          FROM schemadiff.meta m
          WHERE CASE
-             WHEN current_setting('schemadiff.gate') = 'true' AND schemadiff.session_is_own()
+             WHEN current_setting('schemadiff.gate') = 'true' AND m.digest = {} AND m.format = {LEDGER_FORMAT} AND {}
                  AND NOT EXISTS (SELECT FROM schemadiff.retired r WHERE r.app = {app} AND r.version = {version})
-                 AND {} = (SELECT encode(sha256(convert_to(m.format || chr(10) ||
-                     coalesce(string_agg(x.line, chr(10) ORDER BY x.line COLLATE \"C\"), ''), 'UTF8')), 'hex')
-                     FROM (SELECT concat_ws(' ', g.id, coalesce(g.parent, '-'), g.checksum, g.after_fingerprint, g.state)
-                         AS line FROM schemadiff.migration g) x)
              THEN pg_try_advisory_lock_shared(schemadiff.version_key({app}, {version}))
              ELSE false END
          RETURNING {}",
         values(lease)?,
-        Postgres::literal(&digest(said)),
-        settings::session_expression(db.server()),
+        Postgres::literal(known),
+        db.own_expression(),
+        db.session_expression(),
     );
     // One row answers the first statement; another one, the second.
     let registered = db.rows(&sql, &[]).await.map_err(of_begin)?.len() == 2;

@@ -2,13 +2,13 @@
 
 use super::{GATE_KEY, session::Postgres};
 use crate::{
-    backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts},
+    backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts, digest},
     error::{Error, Result},
 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schemadiff.meta (
-        one int PRIMARY KEY CHECK (one = 1), format bigint NOT NULL, epoch bigint NOT NULL,
+        one int PRIMARY KEY CHECK (one = 1), format bigint NOT NULL, epoch bigint NOT NULL, digest text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp())",
     "CREATE TABLE IF NOT EXISTS schemadiff.migration (
         id text PRIMARY KEY, parent text, app text NOT NULL, ordinal int NOT NULL, checksum text NOT NULL,
@@ -153,7 +153,9 @@ async fn create_within(db: &mut Postgres) -> Result<bool, DbError> {
     }
     db.execute(&register_function()).await?;
     let row = format!(
-        "INSERT INTO schemadiff.meta (one, format, epoch) VALUES (1, {LEDGER_FORMAT}, 0) ON CONFLICT (one) DO NOTHING"
+        "INSERT INTO schemadiff.meta (one, format, epoch, digest) VALUES (1, {LEDGER_FORMAT}, 0, {}) \
+         ON CONFLICT (one) DO NOTHING",
+        Postgres::literal(&digest(std::iter::empty()))
     );
     db.execute(&row).await?;
     Ok(true)

@@ -101,6 +101,16 @@ impl Postgres {
         self.connection.server_version_num()
     }
 
+    /// Whether the session on the server is this client's own, as an expression.
+    pub(super) fn own_expression(&self) -> String {
+        settings::own_expression(&self.options)
+    }
+
+    /// What a session of one's own is told, as an expression: for a statement that finds out whether it is one.
+    pub(super) fn session_expression(&self) -> String {
+        settings::session_expression(&self.options, self.server())
+    }
+
     /// After a registration, which tells a session of its own its settings.
     pub(super) fn knows_session(&mut self, own: bool) {
         self.own_session = Some(own);
@@ -115,7 +125,7 @@ impl Postgres {
         if self.own_session != Some(true) {
             return Ok(settings::message(self.server()));
         }
-        self.simple(&settings::session(self.server())).await?;
+        self.simple(&settings::session(&self.options, self.server())).await?;
         self.settled = true;
         Ok(String::new())
     }
@@ -202,7 +212,7 @@ impl Postgres {
     /// Whether the server lets this client keep its session. A pooler's sessions are none of a client's own.
     async fn ask_for_session(&mut self) -> DbResult<()> {
         if self.own_session.is_none() {
-            let own = self.is_true("SELECT schemadiff.session_is_own()").await?;
+            let own = self.is_true(&format!("SELECT {}", self.own_expression())).await?;
             self.own_session = Some(own);
             self.settled = false;
         }
@@ -241,8 +251,8 @@ impl Backend for Postgres {
         let options: PgConnectOptions = url.parse().map_err(|_| Error::Address)?;
         // One more parameter that PgBouncer refuses unless it is told to ignore it; nothing here reads a float.
         let options = options.extra_float_digits(None);
-        let named = options.get_application_name().is_some();
-        Ok(if named { options } else { options.application_name("schemadiff") })
+        let named = options.get_application_name().is_some_and(|name| settings::code(name).is_none());
+        Ok(if named { options } else { options.application_name(&settings::name_with_code()) })
     }
 
     async fn connect(target: &PgConnectOptions) -> Result<Self> {
@@ -529,8 +539,8 @@ impl Backend for Postgres {
         leases::read(self).await
     }
 
-    async fn register_settled(&mut self, lease: &Lease, said: &str) -> DbResult<bool> {
-        leases::register_settled(self, lease, said).await
+    async fn register_settled(&mut self, lease: &Lease, known: &str) -> DbResult<bool> {
+        leases::register_settled(self, lease, known).await
     }
 
     async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {

@@ -13,7 +13,7 @@ const SESSIONS: &str = "
         (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint::text, left(coalesce(a.query, ''), 200)::text
     FROM pg_stat_activity a
     WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
-        AND a.application_name NOT IN ('schemadiff', 'schemadiff watcher')
+        AND split_part(a.application_name, ' ', 1) <> 'schemadiff'
         AND NOT EXISTS (
             SELECT 1 FROM pg_locks l
             WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted

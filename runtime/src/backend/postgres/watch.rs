@@ -67,7 +67,7 @@ pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> R
                  AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())),
          alike AS MATERIALIZED (
              SELECT DISTINCT s.usesysid, s.application_name FROM hooked h JOIN pg_stat_activity s ON s.pid = h.pid
-             WHERE h.ours AND s.application_name <> 'schemadiff')
+             WHERE h.ours AND split_part(s.application_name, ' ', 1) <> 'schemadiff')
          SELECT {COLUMNS}, (extract(epoch FROM clock_timestamp() - a.backend_start) * 1000)::bigint
          FROM pg_stat_activity a
          WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()

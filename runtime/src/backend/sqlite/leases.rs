@@ -1,7 +1,7 @@
 //! Leases and the processes behind them.
 
 use super::session::Sqlite;
-use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, Lease, Registered, Timeouts};
+use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Registered, Timeouts};
 
 const LEASES: &str = "SELECT CAST(json_object(
         'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', json(l.schema),
@@ -35,13 +35,9 @@ pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbRe
     register_where(db, lease, &format!("SELECT epoch = {epoch} FROM _schemadiff_meta")).await
 }
 
-pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, said: &str) -> DbResult<bool> {
-    let unchanged = format!(
-        "SELECT m.format || char(10) || coalesce((SELECT group_concat(x.line, char(10)) FROM (
-            SELECT g.id || ' ' || coalesce(g.parent, '-') || ' ' || g.checksum || ' ' || g.after_fingerprint || ' ' ||
-                g.state AS line FROM _schemadiff_migration g ORDER BY line) x), '') = {} FROM _schemadiff_meta m",
-        Sqlite::literal(said)
-    );
+pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, known: &str) -> DbResult<bool> {
+    let unchanged =
+        format!("SELECT m.digest = {} AND m.format = {LEDGER_FORMAT} FROM _schemadiff_meta m", Sqlite::literal(known));
     Ok(register_where(db, lease, &unchanged).await? == Registered::Yes)
 }
 

@@ -2,14 +2,14 @@
 
 use super::session::Sqlite;
 use crate::{
-    backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts},
+    backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts, digest},
     error::{Error, Result},
 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS _schemadiff_meta (
         one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, epoch INTEGER NOT NULL,
-        created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')))",
+        digest TEXT NOT NULL, created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')))",
     "CREATE TABLE IF NOT EXISTS _schemadiff_migration (
         id TEXT PRIMARY KEY NOT NULL, parent TEXT, app TEXT NOT NULL, ordinal INTEGER NOT NULL, checksum TEXT NOT NULL,
         \"plan\" TEXT NOT NULL, before_fingerprint TEXT NOT NULL, after_fingerprint TEXT NOT NULL,
@@ -64,7 +64,8 @@ async fn create_once(db: &mut Sqlite) -> Result<(), DbError> {
             db.execute(sql).await?;
         }
         db.execute(&format!(
-            "INSERT OR IGNORE INTO _schemadiff_meta (one, format, epoch) VALUES (1, {LEDGER_FORMAT}, 0)"
+            "INSERT OR IGNORE INTO _schemadiff_meta (one, format, epoch, digest) VALUES (1, {LEDGER_FORMAT}, 0, {})",
+            Sqlite::literal(&digest(std::iter::empty()))
         ))
         .await
     }

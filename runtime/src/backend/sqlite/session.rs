@@ -339,8 +339,8 @@ impl Backend for Sqlite {
         leases::read(self).await
     }
 
-    async fn register_settled(&mut self, lease: &Lease, said: &str) -> DbResult<bool> {
-        leases::register_settled(self, lease, said).await
+    async fn register_settled(&mut self, lease: &Lease, known: &str) -> DbResult<bool> {
+        leases::register_settled(self, lease, known).await
     }
 
     async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {
