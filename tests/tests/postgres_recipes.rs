@@ -54,6 +54,7 @@ fn renamed(old: &str, new: &str, forward: &str, backward: &str, columns: &[&str]
         key: vec!["id".into()],
         columns: columns.iter().map(ToString::to_string).collect(),
         later: Vec::new(),
+        restores: Vec::new(),
     }
 }
 

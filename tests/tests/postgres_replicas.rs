@@ -20,6 +20,7 @@ fn sync(old: &str, new: &str, forward: &str, backward: &str) -> SyncSpec {
         key: vec!["id".into()],
         columns: ["id", "name", "label", "qty", "big"].map(Into::into).to_vec(),
         later: Vec::new(),
+        restores: Vec::new(),
     }
 }
 

@@ -45,7 +45,12 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
 
 /// As the file says.
 pub(super) fn options(context: &Context, stop: watch::Receiver<bool>) -> ApplyOptions {
-    ApplyOptions { app: app(context), pace: context.config.pace(None), stop: Some(stop), ..ApplyOptions::default() }
+    ApplyOptions {
+        app: app(context),
+        pace: context.config.pace(None, None),
+        stop: Some(stop),
+        ..ApplyOptions::default()
+    }
 }
 
 /// The newest migration that has begun and not ended.

@@ -71,7 +71,7 @@ pub(super) fn options(context: &Context, args: &ApplyArgs, stop: watch::Receiver
         app: app(context),
         wait: Some(args.wait),
         soak: args.soak,
-        pace: context.config.pace(args.max_stall),
+        pace: context.config.pace(args.max_stall, args.compare),
         stop: Some(stop),
         ..ApplyOptions::default()
     }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemadiff::{lockstep::admin::Target, plan::Phase};
 
 use crate::{
-    config::{GlobalArgs, StrategyArg, parse_duration, parse_stall},
+    config::{GlobalArgs, How, StrategyArg, parse_duration, parse_stall},
     side::Side,
 };
 
@@ -174,6 +174,10 @@ pub struct ApplyArgs {
     /// size of batches follow from it [default: schemadiff.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
     pub max_stall: Option<Duration>,
+    /// How much of what a backfill has stored is compared with what it should be, when it has ended [default: schemadiff.toml,
+    /// or sample]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub compare: Option<How>,
     /// The databases.
     #[command(flatten)]
     pub fleet: FleetArgs,

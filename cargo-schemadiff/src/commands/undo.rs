@@ -21,7 +21,7 @@ use crate::{
 fn options(context: &Context) -> ApplyOptions {
     ApplyOptions {
         app: app(context),
-        pace: context.config.pace(None),
+        pace: context.config.pace(None, None),
         stop: Some(stop_on_interruption()),
         ..ApplyOptions::default()
     }

@@ -14,7 +14,7 @@ mod pace;
 use crate::{Error, Kind, Result};
 
 pub use options::{Color, Format, GlobalArgs, ProjectArgs, StrategyArg};
-pub use pace::{parse_duration, parse_stall};
+pub use pace::{How, parse_duration, parse_stall};
 
 const FILE: &str = "schemadiff.toml";
 
@@ -99,9 +99,9 @@ impl Config {
         Ok(Self { args, file, base })
     }
 
-    /// How gentle migrations are; `max_stall` is what the command line says.
-    pub fn pace(&self, max_stall: Option<Duration>) -> Pace {
-        pace::pace(max_stall, &self.file)
+    /// How gentle and how careful migrations are; the arguments are what the command line says.
+    pub fn pace(&self, max_stall: Option<Duration>, compare: Option<How>) -> Pace {
+        pace::pace(max_stall, compare, &self.file)
     }
 
     /// The migrations directory.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemadiff::lockstep::{Limits, Pace};
+use schemadiff::lockstep::{Compare, Limits, Pace};
 use serde::{Deserialize, Deserializer, de};
 
 /// `[backfill]`.
@@ -14,6 +14,30 @@ pub struct Backfill {
     pub parallel: Option<u32>,
     /// Rows without a value from the application that are kept aside before a backfill stops.
     pub max_failed_rows: Option<u64>,
+    /// How much of what is stored is compared in the end: `"off"`, `"sample"` or `"full"`.
+    pub compare: Option<How>,
+}
+
+/// See [`Compare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Nothing.
+    Off,
+    /// Some ranges, chosen by chance.
+    Sample,
+    /// Every row: the table is read once more.
+    Full,
+}
+
+impl From<How> for Compare {
+    fn from(how: How) -> Self {
+        match how {
+            How::Off => Self::Off,
+            How::Sample => Self::Sample,
+            How::Full => Self::Full,
+        }
+    }
 }
 
 /// `[throttle]`: above what a backfill waits.
@@ -66,12 +90,13 @@ impl Throttle {
     }
 }
 
-/// All of it as the runtime takes it; the option counts before the file.
-pub(super) fn pace(option: Option<Duration>, file: &super::File) -> Pace {
+/// All of it as the runtime takes it; options count before the file.
+pub(super) fn pace(max_stall: Option<Duration>, compare: Option<How>, file: &super::File) -> Pace {
     Pace {
-        max_stall: option.or(file.max_stall),
+        max_stall: max_stall.or(file.max_stall),
         parallel: file.backfill.parallel.unwrap_or(1),
         failed_rows: file.backfill.max_failed_rows.unwrap_or(Pace::default().failed_rows),
+        compare: compare.or(file.backfill.compare).map(Compare::from).unwrap_or_default(),
         limits: file.throttle.limits(),
         ..Pace::default()
     }
@@ -181,16 +206,23 @@ mod tests {
 
     #[test]
     fn the_file_says_how_gentle_it_is() -> Result<(), toml::de::Error> {
-        let text = "max-stall = \"100ms\"\n[backfill]\nparallel = 4\n\
+        let text = "max-stall = \"100ms\"\n[backfill]\nparallel = 4\ncompare = \"full\"\n\
                     [throttle]\nreplica-lag = \"1s\"\nwal-rate = \"32 MiB\"\nprobe = \"SELECT 1\"\nlock-waits = 5\n";
         let file: super::super::File = toml::from_str(text)?;
-        let pace = pace(None, &file);
+        let pace = pace(None, None, &file);
         assert_eq!((pace.max_stall, pace.parallel), (Some(Duration::from_millis(100)), 4));
+        assert_eq!(pace.compare, Compare::Full);
         let limits = pace.limits;
         assert_eq!((limits.replica_lag, limits.lock_waits), (Some(Duration::from_secs(1)), Some(5)));
         assert_eq!((limits.wal_rate, limits.probe_ratio), (Some(32 << 20), Some(3.0)));
-        assert_eq!(super::pace(Some(Duration::from_millis(50)), &file).max_stall, Some(Duration::from_millis(50)));
-        for wrong in ["[throttle]\nreplica-lag = 1", "[backfill]\nparallel = 0", "[throttle]\nlag = \"1s\""] {
+        let said = super::pace(Some(Duration::from_millis(50)), Some(How::Off), &file);
+        assert_eq!((said.max_stall, said.compare), (Some(Duration::from_millis(50)), Compare::Off));
+        for wrong in [
+            "[throttle]\nreplica-lag = 1",
+            "[backfill]\nparallel = 0",
+            "[backfill]\ncompare = \"some\"",
+            "[throttle]\nlag = \"1s\"",
+        ] {
             assert!(toml::from_str::<super::super::File>(wrong).is_err(), "{wrong}");
         }
         Ok(())

@@ -14,7 +14,7 @@ use schemadiff::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
         ObjectName, Opaque, PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
-    plan::{Assignment, Backfill, Generated, KeyColumn, Lock},
+    plan::{Assignment, Backfill, Comparison, Generated, KeyColumn, Lock},
 };
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
@@ -95,6 +95,23 @@ pub struct SyncSpec {
     /// The columns from which a function of the application computes the new one; then there is no `forward`. The trigger
     /// takes the value away when one of them changes and the value does not.
     pub later: Vec<String>,
+    /// The columns that no backfill of the plan writes: where the engine's triggers run one after the other on the row that
+    /// is to be written, this one puts back what others have made of them while rows are filled.
+    pub restores: Vec<String>,
+}
+
+/// A column whose stored values can be compared with what they should be.
+#[derive(Debug, Clone)]
+pub struct CompareSpec {
+    /// The column.
+    pub column: String,
+    /// Its type.
+    pub ty: String,
+    /// What it should hold, over bare column names.
+    pub forward: String,
+    /// The column it is kept in step with, that one's type, and what it should hold. A conversion may lose something: then
+    /// only one of the two says what the other should be.
+    pub back: Option<(String, String, String)>,
 }
 
 /// A backfill whose values a function of the application gives.
@@ -461,6 +478,16 @@ pub trait Ddl: Send + Sync {
     /// The statements of a backfill. An empty key walks along the engine's row identifier, where there is one (SQLite's
     /// rowid); pass it when the primary key may hold NULL.
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;
+    /// Which of these triggers of one table puts back what triggers of the user's make of a row that is filled, see
+    /// [`Backfill::restored_by`]; none where none can.
+    fn restores<'n>(&self, syncs: &mut dyn Iterator<Item = &'n str>) -> Option<String> {
+        let _ = syncs;
+        None
+    }
+    /// Whether an expression gives the same for a row whenever it is asked: not where it depends on chance or the time.
+    fn is_lasting(&self, expr: &str) -> bool;
+    /// How the rows between two keys are compared with what they should be, see [`Comparison`]. The key is the backfill's.
+    fn comparison(&self, table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison;
     /// The statements of a backfill whose values a function of the application gives: `by`, from the columns `reads`, for
     /// those in `set`, whose types are in `gives`.
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill;

@@ -166,7 +166,12 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let key = context.key(first.table())?;
             let (set, pending) = merged(context, fills);
             let name = &first.touches[0];
-            let backfill = context.ddl.backfill(name, &key, &set, &pending);
+            let compared: Vec<_> = fills.iter().filter_map(|fill| fill.compared.clone()).collect();
+            let backfill = Backfill {
+                restored_by: context.ddl.restores(&mut fills.iter().filter_map(|fill| fill.sync.as_deref())),
+                comparison: (!compared.is_empty()).then(|| context.ddl.comparison(name, &key, &compared)),
+                ..context.ddl.backfill(name, &key, &set, &pending)
+            };
             Ok((Action::Backfill(backfill), Some(Vec::new())))
         }
         Work::Given(fills) => {
@@ -211,7 +216,8 @@ fn given(context: &Context<'_>, table: &ObjectName, name: &ObjectName, fills: &[
     let set: Vec<_> = fills.iter().map(|fill| fill.assignment.clone()).collect();
     let pending: Vec<_> = gives.iter().map(|c| format!("{} IS NULL", context.ddl.ident(&c.name))).collect();
     let spec = GivenSpec { by: &by, reads: &reads, gives: &gives, set: &set };
-    Ok(context.ddl.backfill_with(name, &key, &spec, &pending.join(" OR ")))
+    let restored_by = context.ddl.restores(&mut fills.iter().map(|fill| fill.sync.as_str()));
+    Ok(Backfill { restored_by, ..context.ddl.backfill_with(name, &key, &spec, &pending.join(" OR ")) })
 }
 
 /// Several fills in one pass. A row that waits for one value keeps the others it has.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Kind, Result,
-    dialect::{Capabilities, Ddl, SyncSpec},
+    dialect::{Capabilities, CompareSpec, Ddl, SyncSpec},
     diff::Change,
     hazard,
 };
@@ -27,8 +27,6 @@ pub(super) const SMALL: u64 = 10_000;
 struct PendingFill {
     fill: Fill,
     cause: String,
-    sync: Option<String>,
-    needs: Vec<String>,
 }
 
 /// A column whose values a function of the application gives.
@@ -163,14 +161,15 @@ impl<'a> Context<'a> {
         proto.rebuild(copy, Vec::new())
     }
 
-    /// Says how rows that exist get a value. `sync` is the trigger that fills the column for writers.
+    /// Says how rows that exist get a value. `sync` is the trigger that fills the column for writers, `compared` what the
+    /// column should hold in every row.
     pub fn fill(
         &mut self,
         table: &ObjectName,
         column: &Column,
         expr: &str,
         sync: Option<String>,
-        needs: impl IntoIterator<Item = String>,
+        compared: Option<CompareSpec>,
     ) {
         let ident = self.ddl.ident(&column.name);
         let pending = match column.nullable {
@@ -178,10 +177,17 @@ impl<'a> Context<'a> {
             false => format!("{ident} IS NULL"),
         };
         let assignment = Assignment { column: column.name.clone(), expr: expr.to_owned(), not_null: !column.nullable };
-        let fill = Fill { assignment, pending };
-        let needs = needs.into_iter().collect();
-        let pending = PendingFill { fill, cause: self.cause.clone(), sync, needs };
+        let fill = Fill { assignment, pending, sync, compared };
+        let pending = PendingFill { fill, cause: self.cause.clone() };
         self.fills.entry(table.clone()).or_default().push(pending);
+    }
+
+    /// The columns that no backfill of this migration writes, and that can be assigned.
+    pub fn restored(&self, table: &ObjectName) -> Vec<String> {
+        let (before, after) = (self.before(table), self.after(table));
+        let filled = |c: &Column| c.nullable && after.and_then(|t| t.column(&c.name)).is_some_and(|c| !c.nullable);
+        let columns = before.iter().flat_map(|t| &t.columns);
+        columns.filter(|c| c.generated.is_none() && !filled(c)).map(|c| c.name.clone()).collect()
     }
 
     /// Says that a function of the application gives rows their value.
@@ -242,7 +248,7 @@ impl<'a> Context<'a> {
             causes.dedup();
             self.cause = causes.join("; ");
             let filled: Vec<_> =
-                fills.iter().filter_map(|f| Some((f.sync.clone()?, f.fill.assignment.column.clone()))).collect();
+                fills.iter().filter_map(|f| Some((f.fill.sync.clone()?, f.fill.assignment.column.clone()))).collect();
             let mut proto = Proto::new(rank::BACKFILL, slug, format!("fill {list} for the rows that exist"), &table)
                 .envelope(Envelope::Batches)
                 .locks(self.ddl.locks("backfill", &table, &[]))
@@ -259,7 +265,6 @@ impl<'a> Context<'a> {
                 let tags = [tag::backfilled(&table, column), tag::filled(&table, column)];
                 proto = proto.tags(tags).after(tag::column(&table, column));
             }
-            proto.after.extend(fills.iter().flat_map(|f| f.needs.clone()));
             proto.work = Work::Backfill(fills.into_iter().map(|f| f.fill).collect());
             self.push(proto);
         }

@@ -6,6 +6,7 @@ use schemadiff::{
 };
 
 use super::carried::Disturbed;
+use crate::dialect::CompareSpec;
 
 /// What a step does to the schema. It sees only the tables the step touches.
 pub(super) type Effect = Box<dyn Fn(&mut Schema)>;
@@ -17,6 +18,10 @@ pub(super) struct Fill {
     pub assignment: Assignment,
     /// Which rows wait for it.
     pub pending: String,
+    /// The trigger that fills the column for writers.
+    pub sync: Option<String>,
+    /// What it should hold in every row, where that can be said.
+    pub compared: Option<CompareSpec>,
 }
 
 /// What is sent.

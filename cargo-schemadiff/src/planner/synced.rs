@@ -10,7 +10,11 @@ use super::{
     context::{Context, on, slug},
     proto::{Proto, rank, tag},
 };
-use crate::{Error, Kind, Result, dialect::SyncSpec, hazard};
+use crate::{
+    Error, Kind, Result,
+    dialect::{CompareSpec, SyncSpec},
+    hazard,
+};
 
 /// What a synced column is made of.
 pub(super) struct Synced<'c> {
@@ -45,15 +49,24 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         key,
         columns,
         later: Vec::new(),
+        restores: cx.restored(table),
     };
     let step = create(cx, synced, &spec);
     cx.push(step);
     cx.syncs.insert(name.clone(), spec);
-    cx.fill(table, column, forward, Some(name.clone()), []);
+    cx.fill(table, column, forward, Some(name.clone()), compared(cx, synced));
     if !column.nullable && cx.caps.alter_column {
         tighten(cx, table, column);
     }
     Ok(name)
+}
+
+/// Every row should hold what the trigger makes of it.
+fn compared(cx: &Context<'_>, synced: &Synced<'_>) -> Option<CompareSpec> {
+    let Synced { column, old, forward, backward, .. } = synced;
+    let back = old.zip(backward.as_ref()).map(|(old, expr)| (old.name.clone(), old.ty.clone(), expr.clone()));
+    let spec = CompareSpec { column: column.name.clone(), ty: column.ty.clone(), forward: forward.clone(), back };
+    cx.ddl.is_lasting(forward).then_some(spec)
 }
 
 /// A value for an existing row, and for a row of old code, comes from the columns that are there before this plan: those

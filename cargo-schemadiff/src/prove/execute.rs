@@ -136,7 +136,24 @@ async fn fill(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {
         }
     }
     scratch.query_row(&backfill.left_sql, &[]).await?;
-    nothing_remains(scratch, backfill).await
+    nothing_remains(scratch, backfill).await?;
+    in_step(scratch, backfill, &upper).await
+}
+
+/// What triggers keep in step is in step, and the comparison can be made.
+async fn in_step(scratch: &mut Connection, backfill: &Backfill, upper: &[Option<String>]) -> Result<()> {
+    let Some(comparison) = &backfill.comparison else { return Ok(()) };
+    let params: Vec<_> = vec![None; upper.len()].into_iter().chain(upper.iter().cloned()).collect();
+    let cells = scratch.query_row(&comparison.sql, &params).await?.unwrap_or_default();
+    for (compared, differ) in comparison.columns.iter().zip(cells.iter().skip(1).step_by(2)) {
+        let differ = differ.as_deref().unwrap_or("unknown");
+        if compared.in_step && differ != "0" {
+            return Err(Error::new(Kind::Internal, "SD0906", "the backfill has ended and rows are not in step")
+                .cause(format!("`{}` holds another value in {differ} rows", compared.column))
+                .about_rows(true));
+        }
+    }
+    Ok(())
 }
 
 async fn nothing_remains(scratch: &mut Connection, backfill: &Backfill) -> Result<()> {

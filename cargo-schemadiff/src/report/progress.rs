@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemadiff::{
-    lockstep::{Event, Progress},
+    lockstep::{Difference, Event, Progress},
     plan::Phase,
 };
 
@@ -209,10 +209,22 @@ impl Progress for Terminal {
             Event::Reconnecting { attempt, cause, .. } => {
                 self.line(now, &warn(format!("{cause}; connecting again, attempt {attempt}")));
             }
-            Event::FiresTriggers { table, triggers, .. } => {
+            Event::FiresTriggers { table, triggers, restored, .. } => {
                 let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let text = format!("filling runs triggers of {table} for rows that exist: {names}");
+                let back = if *restored { "; what they change in these rows is put back" } else { "" };
+                let text = format!("filling runs triggers of {table} for rows that exist: {names}{back}");
                 self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
+            }
+            Event::Compared { differ: [], .. } => {}
+            Event::Compared { table, rows, differ, .. } => {
+                for Difference { column, rows: others, keys } in *differ {
+                    let text = format!(
+                        "{others} of {rows} rows of {table} that were compared hold another `{column}` than its expression \
+                         gives, such as {}",
+                        keys.join("; ")
+                    );
+                    self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
+                }
             }
             Event::KeptAside { key, reason, .. } => {
                 self.line(now, &format!("  {} kept aside: {key} ({reason})", paint(style::WARN, "note")));

@@ -296,8 +296,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Begins a transaction that will write.
     fn begin(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send;
     /// Begins the transaction of one batch of a backfill. It is read by its key whatever the statistics say, and where a
-    /// commit can be quick and be lost in a crash, it is: the cursor is lost with it.
-    fn begin_batch(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send {
+    /// commit can be quick and be lost in a crash, it is: the cursor is lost with it. `restored_by` is the trigger that puts
+    /// back what other triggers make of the rows.
+    fn begin_batch(
+        &mut self,
+        timeouts: Timeouts,
+        restored_by: Option<&str>,
+    ) -> impl Future<Output = DbResult<()>> + Send {
+        let _ = restored_by;
         self.begin(timeouts)
     }
     /// Takes the locks of a step, in the transaction that was begun for it with these timeouts: all of them before the first

@@ -116,6 +116,12 @@ impl Error {
                 "or take the migration back with `cargo schemadiff abort` and write it with another expression, such as coalesce(.., ..)"
                     .to_owned(),
             ],
+            Self::NotInStep { .. } => vec![
+                "find out what wrote these rows past the trigger (ALTER TABLE .. DISABLE TRIGGER, a restore, another tool), give both \
+                 columns of each row the value that is right, and apply again; all versions work meanwhile"
+                    .to_owned(),
+                "if what is stored is right, apply again with `--compare off`".to_owned(),
+            ],
             Self::BackfillTarget { .. } => vec![
                 "see `cargo schemadiff diff` for what was changed by hand, and take it back; then apply again".to_owned(),
                 "or take the migration back with `cargo schemadiff abort`".to_owned(),

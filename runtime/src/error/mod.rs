@@ -335,6 +335,26 @@ pub enum Error {
         /// The keys of some of them.
         keys: Vec<String>,
     },
+    /// Two columns that triggers keep in step hold values of which neither is what the other says.
+    #[error(
+        "{column} of {table} is not in step with the column it replaces in {differ} of {rows} rows that step {step} of \
+         migration {migration} compared{}",
+        such_as(keys)
+    )]
+    NotInStep {
+        migration: String,
+        step: String,
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Rows that differ.
+        differ: u64,
+        /// Rows that were looked at.
+        rows: u64,
+        /// The keys of some that differ.
+        keys: Vec<String>,
+    },
     /// Only the application can give the values.
     #[error(
         "step {step} of migration {migration} waits for the application: its function `{function}` gives the values of {table}"
@@ -495,6 +515,7 @@ impl Error {
             Self::BackfillIncomplete { .. } => "SD0752",
             Self::NotDone { .. } => "SD0753",
             Self::NameTaken { .. } => "SD0764",
+            Self::NotInStep { .. } => "SD0765",
             Self::ForeignKeys { .. } => "SD0754",
             Self::LostWork => "SD0755",
             Self::BackfillRow { .. } => "SD0756",

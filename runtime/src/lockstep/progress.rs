@@ -8,6 +8,17 @@ use crate::{
     waiting::{Blocker, Holder, Strangers},
 };
 
+/// A column in which rows hold another value than its expression gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The column.
+    pub column: String,
+    /// How many rows, of those that were looked at.
+    pub rows: u64,
+    /// The keys of some of them.
+    pub keys: Vec<String>,
+}
+
 /// Something happened.
 ///
 /// `migration` is the id of a migration, `step` the id of a step within it. Names that end in `_ms` are milliseconds.
@@ -176,6 +187,19 @@ pub enum Event<'a> {
         table: &'a str,
         /// Their names; never empty.
         triggers: &'a [String],
+        /// What they make of the rows themselves is put back.
+        restored: bool,
+    },
+    /// What a backfill has left behind was compared with what the expressions give.
+    Compared {
+        migration: &'a str,
+        step: &'a str,
+        /// The table.
+        table: &'a str,
+        /// How many rows were looked at.
+        rows: u64,
+        /// Columns in which some hold another value: somebody else has chosen it.
+        differ: &'a [Difference],
     },
     /// A backfill has to stop for a while, or for another reason than before.
     Throttled {
@@ -273,8 +297,14 @@ impl Progress for TracingProgress {
                     sessions.chain(strangers.statements.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ");
                 tracing::warn!(target: "schemadiff", migration, clients, "clients without a lease are not waited for");
             }
-            Event::FiresTriggers { step, table, triggers, .. } => {
-                tracing::warn!(target: "schemadiff", step, table, ?triggers, "the backfill runs triggers");
+            Event::FiresTriggers { step, table, triggers, restored, .. } => {
+                tracing::warn!(target: "schemadiff", step, table, ?triggers, restored, "the backfill runs triggers");
+            }
+            Event::Compared { step, table, rows, differ: [], .. } => {
+                tracing::info!(target: "schemadiff", step, table, rows, "what is stored was compared");
+            }
+            Event::Compared { step, table, rows, differ, .. } => {
+                tracing::warn!(target: "schemadiff", step, table, rows, ?differ, "some rows hold other values");
             }
             Event::KeptAside { step, key, reason, .. } => {
                 tracing::warn!(target: "schemadiff", step, key, reason, "a row could not be filled and is kept aside");

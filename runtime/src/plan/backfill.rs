@@ -68,9 +68,38 @@ pub struct Backfill {
     /// Up to five rows that still wait: their keys for people, and `true` (`1` on SQLite) when an expression gives NULL for
     /// a column that is to become NOT NULL. Those come first.
     pub left_sql: String,
+    /// The trigger that puts back what triggers of the user's make of other columns while rows are filled, where the session
+    /// has the trigger's name in `schemadiff.filling`. None where triggers cannot do that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_by: Option<String>,
+    /// How stored values are compared with what they should be; none where nobody can say that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     /// How the application gives the values, where SQL cannot say them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Given>,
+}
+
+/// Whether what is stored is what the expressions give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// The columns that are compared.
+    pub columns: Vec<Compared>,
+    /// Looks at the rows between two keys, which are its parameters as in [`Backfill::update_sql`]. One row of texts: how
+    /// many rows there are; then for each column how many of them hold another value, and the name of one of these.
+    pub sql: String,
+}
+
+/// A column that is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compared {
+    /// Its name.
+    pub column: String,
+    /// Triggers keep it in step with another column, in both directions: another value is a fault. Where it only is filled,
+    /// another value may be one that somebody has chosen.
+    pub in_step: bool,
 }
 
 /// Values that a function of the application gives.

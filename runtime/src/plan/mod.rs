@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema};
 
-pub use backfill::{Assignment, Backfill, Given, KeyColumn};
+pub use backfill::{Assignment, Backfill, Compared, Comparison, Given, KeyColumn};
 pub use file::{PLAN_FORMAT, PlanFileError};
 pub use snapshot::{SNAPSHOT_FORMAT, Snapshot};
 

@@ -1,4 +1,5 @@
 //! Backfills on real databases.
 
+mod compared;
 mod given;
 mod rows;

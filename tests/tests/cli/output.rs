@@ -51,6 +51,8 @@ fn plan() -> Plan {
         skip_locked_sql: None,
         remaining_sql: String::new(),
         left_sql: String::new(),
+        restored_by: None,
+        comparison: None,
         given: None,
     };
     let sql = Action::Sql(vec!["ALTER TABLE users\n  ADD COLUMN display_name text".into()]);

@@ -482,6 +482,7 @@ fn statements_are_as_reviewed() {
         key: vec!["id".into()],
         columns: after.columns.iter().map(|c| c.name.clone()).collect(),
         later: Vec::new(),
+        restores: Vec::new(),
     };
     after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), ..Default::default() });
     let trigger = Opaque {

@@ -20,6 +20,7 @@ fn spec(forward: &str, backward: Option<&str>, key: &[&str]) -> SyncSpec {
         key: key.iter().map(|k| (*k).into()).collect(),
         columns: ["id", "old", "other", "new"].map(Into::into).into(),
         later: Vec::new(),
+        restores: Vec::new(),
     }
 }
 
@@ -236,6 +237,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
         key: vec!["id".into()],
         columns: ["id", "a*/'\"b", "new '*/"].map(Into::into).into(),
         later: Vec::new(),
+        restores: Vec::new(),
     };
     base.connection.run(&sqlite().create_sync(&spec)).await.unwrap();
     assert_eq!(base.table("o\"d").await.syncs[&spec.name].fills, ["a*/'\"b", "new '*/"]);

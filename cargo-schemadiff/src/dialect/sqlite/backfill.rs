@@ -7,15 +7,15 @@
 
 use schemadiff::{
     model::ObjectName,
-    plan::{Assignment, Backfill, Given, KeyColumn},
+    plan::{Assignment, Backfill, Compared, Comparison, Given, KeyColumn},
 };
 
 use super::{
     create::name,
-    lexer::ident,
+    lexer::{ident, literal},
     types::{Affinity, affinity},
 };
-use crate::dialect::GivenSpec;
+use crate::dialect::{CompareSpec, GivenSpec};
 
 /// Rows in the first batch: about 50 ms of write lock on small rows.
 const BATCH_SIZE: u32 = 1_000;
@@ -81,9 +81,13 @@ impl Key {
     }
 }
 
+fn rowid() -> [KeyColumn; 1] {
+    [KeyColumn { name: "rowid".to_owned(), ty: "INTEGER".to_owned() }]
+}
+
 /// See [`crate::dialect::Ddl::backfill`].
 pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
-    let rowid = [KeyColumn { name: "rowid".to_owned(), ty: "INTEGER".to_owned() }];
+    let rowid = rowid();
     let key = if key.is_empty() { rowid.as_slice() } else { key };
     let keys: Vec<Key> = key.iter().map(Key::of).collect();
     let assignments: Vec<_> = set.iter().map(|a| format!("{} = ({})", ident(&a.column), a.expr)).collect();
@@ -118,7 +122,36 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
             list(&keys, |key| format!("quote({})", key.column)),
             null_for_not_null(set)
         ),
+        restored_by: None,
+        comparison: None,
         given: None,
+    }
+}
+
+/// See [`crate::dialect::Ddl::comparison`]. A comparison with a column converts as storing in it does.
+pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison {
+    let rowid = rowid();
+    let key = if key.is_empty() { rowid.as_slice() } else { key };
+    let keys: Vec<Key> = key.iter().map(Key::of).collect();
+    let row = key.iter().map(|k| format!("{} || quote({})", literal(&format!("{} = ", k.name)), ident(&k.name)));
+    let row = row.collect::<Vec<_>>().join(&format!(" || {} || ", literal(", ")));
+    let cells = columns.iter().map(|c| {
+        let other = |column: &str, expr: &str| format!("{} COLLATE BINARY IS NOT ({expr})", ident(column));
+        let mut differs = other(&c.column, &c.forward);
+        if let Some((old, _, backward)) = &c.back {
+            differs = format!("{differs} AND {}", other(old, backward));
+        }
+        format!("CAST(count(CASE WHEN {differs} THEN 1 END) AS TEXT), min(CASE WHEN {differs} THEN {row} END)")
+    });
+    Comparison {
+        columns: columns.iter().map(|c| Compared { column: c.column.clone(), in_step: c.back.is_some() }).collect(),
+        sql: format!(
+            "SELECT CAST(count(*) AS TEXT), {} FROM {} WHERE {} AND {}",
+            cells.collect::<Vec<_>>().join(", "),
+            name(table),
+            above_or_all(&keys),
+            range(&keys, "<=", keys.len() + 1)
+        ),
     }
 }
 

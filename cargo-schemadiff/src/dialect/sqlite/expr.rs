@@ -212,6 +212,18 @@ pub(super) fn functions(expr: &str) -> Vec<String> {
     calls.filter_map(|pair| pair[0].name()).map(|name| name.to_ascii_lowercase()).collect()
 }
 
+/// Whether it gives the same for a row whenever it is asked. Functions of the time are not said to, whatever they are given;
+/// a function that is not known is.
+pub(super) fn is_lasting(expr: &str) -> bool {
+    const CHANCE: [&str; 5] = ["random", "randomblob", "changes", "total_changes", "last_insert_rowid"];
+    const TIMES: [&str; 6] = ["date", "time", "datetime", "julianday", "unixepoch", "strftime"];
+    let words = ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "SELECT"];
+    let (called, found) = (functions(expr), tokens(expr).unwrap_or_default());
+    let one_of = |names: &[&str]| called.iter().any(|name| names.contains(&name.as_str()));
+    let is_said = found.iter().any(|token| words.iter().any(|word| token.is(word)));
+    !one_of(&CHANCE) && !one_of(&TIMES) && !is_said
+}
+
 fn is_keyword(word: &str) -> bool {
     KEYWORDS.iter().any(|k| k.eq_ignore_ascii_case(word))
 }

@@ -6,12 +6,14 @@ use schemadiff::{
     model::{
         Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique, hex,
     },
-    plan::{Assignment, Backfill, KeyColumn, Lock},
+    plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
 use sha2::{Digest, Sha256};
 
 use super::{aside, backfill, create, expr, lexer, probe, rebuild, sync, types};
-use crate::dialect::{Capabilities, Ddl, Dependents, GivenSpec, SetAside, SyncSpec, TypeChange, Volatility};
+use crate::dialect::{
+    Capabilities, CompareSpec, Ddl, Dependents, GivenSpec, SetAside, SyncSpec, TypeChange, Volatility,
+};
 
 /// What the names of all objects of schemadiff's own begin with.
 pub(super) const OWN_PREFIX: &str = "_schemadiff_";
@@ -366,6 +368,14 @@ impl Ddl for Sqlite {
 
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::backfill(table, key, set, pending)
+    }
+
+    fn is_lasting(&self, expr: &str) -> bool {
+        expr::is_lasting(expr)
+    }
+
+    fn comparison(&self, table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison {
+        backfill::comparison(table, key, columns)
     }
 
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {

@@ -142,7 +142,7 @@ fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: 
     cx.push(step);
     cx.key(table)?;
     // A row that is NULL because new code said so is filled too; nobody can tell it from an old one.
-    cx.fill(table, column, default, None, []);
+    cx.fill(table, column, default, None, None);
     if !column.nullable {
         super::column_alter::prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
     }

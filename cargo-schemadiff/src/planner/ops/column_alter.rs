@@ -125,6 +125,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         key: cx.key(table)?.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: Vec::new(),
+        restores: cx.restored(table),
     };
     let sync = Sync { fills: spec.fills(), there_before: spec.fills(), ..Sync::default() };
     let id = slug(&["fill-nulls", &table.to_string(), &column.name]);
@@ -140,7 +141,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         .tag(tag::column(table, &column.name));
     cx.push(step);
     cx.syncs.insert(name.clone(), spec);
-    cx.fill(table, column, expr, Some(name.clone()), []);
+    cx.fill(table, column, expr, Some(name.clone()), None);
     Ok(name)
 }
 

@@ -359,6 +359,7 @@ fn switch(
         forward: ddl.cast(&old, &after.ty),
         backward: Some(ddl.cast(&new, &before.ty)),
         columns: first.columns.iter().map(renamed).collect(),
+        restores: first.restores.iter().map(renamed).collect(),
         ..first.clone()
     };
     let mut sql = ddl.drop_sync(table, &first.name);

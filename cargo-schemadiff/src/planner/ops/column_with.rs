@@ -38,6 +38,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ca
         key: key.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: reads.iter().map(|c| c.name.clone()).collect(),
+        restores: cx.restored(table),
     };
     let step = create(cx, column, &spec);
     cx.push(step);

@@ -317,11 +317,12 @@ impl Backend for Postgres {
         self.begin_with(timeouts, "").await
     }
 
-    async fn begin_batch(&mut self, timeouts: Timeouts) -> DbResult<()> {
+    async fn begin_batch(&mut self, timeouts: Timeouts, restored_by: Option<&str>) -> DbResult<()> {
         // A plan that does not know the bounds of its range would read everything up to the upper one.
         let settings = "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                         SET LOCAL jit = off; SET LOCAL synchronous_commit = off";
-        self.begin_with(timeouts, settings).await
+        let filling = restored_by.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
+        self.begin_with(timeouts, &format!("{settings}{}", filling.unwrap_or_default())).await
     }
 
     async fn approach(&mut self, approach: &Approach<'_>, timeouts: Timeouts) -> DbResult<()> {

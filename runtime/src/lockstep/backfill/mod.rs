@@ -1,6 +1,7 @@
 //! Fills existing rows: passes over the table, several workers in one pass where that is asked for, and the count at the
-//! end. `walk` knows how far it is, `worker` carries the batches out.
+//! end. `walk` knows how far it is, `worker` carries the batches out, `compare` looks at what is stored when all is filled.
 
+mod compare;
 mod late;
 mod rate;
 mod values;
@@ -8,13 +9,14 @@ mod walk;
 mod worker;
 
 use std::sync::{
-    Arc,
+    Arc, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
 
 use self::{
+    compare::Sample,
     rate::Rate,
     values::Values,
     walk::{Cursor, Walk},
@@ -52,6 +54,10 @@ struct Job {
     failed: AtomicBool,
     /// Where a function of the application gives the values.
     values: Option<Values>,
+    /// The trigger that puts back what triggers of the user's make of the rows; none where there are no such.
+    restored_by: Option<String>,
+    /// Ranges to compare in the end.
+    sample: std::sync::Mutex<Sample>,
 }
 
 impl Job {
@@ -70,7 +76,13 @@ impl Job {
             rate: Rate::new(),
             failed: AtomicBool::new(false),
             values,
+            restored_by: None,
+            sample: std::sync::Mutex::default(),
         })
+    }
+
+    fn sample(&self) -> MutexGuard<'_, Sample> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn explain<B: Backend>(&self, failed: Failed) -> Error {
@@ -105,7 +117,9 @@ pub(super) async fn run<B: Backend>(
     backfill: &Backfill,
 ) -> Result<u64> {
     let (mut cursor, earlier) = stored(db, ctx, plan, step).await?;
-    let job = Arc::new(Job::new(ctx, plan, step, backfill, earlier)?);
+    let mut job = Job::new(ctx, plan, step, backfill, earlier)?;
+    job.restored_by = name_triggers(db, ctx, &job).await?;
+    let job = Arc::new(job);
     if job.values.is_some() {
         aside::prepare(db).await?;
         let forgotten = aside::forget(db, Some((&plan.id, &step.id))).await;
@@ -117,7 +131,6 @@ pub(super) async fn run<B: Backend>(
     let mut throttle = Throttle::start(db, ctx);
     throttle.knows(db).await;
     throttle.ready(&mut ctx.stop).await?;
-    name_triggers(db, ctx, &job).await?;
     loop {
         if cursor.upper.is_empty() {
             let Some(next) = next_pass(db, &job, &cursor).await? else { break };
@@ -151,19 +164,24 @@ pub(super) async fn run<B: Backend>(
         ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
         cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
     }
+    compare::run(db, ctx, &job, throttle).await?;
     Ok(job.rows.load(Ordering::Relaxed))
 }
 
-/// They may stamp or copy each row that is filled; whoever looks should know before it is done.
-async fn name_triggers<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<()> {
+/// They may stamp or copy each row that is filled; whoever looks should know before it is done. The trigger that puts back
+/// what they make of the rows is asked for only where there are such: it takes time.
+async fn name_triggers<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<Option<String>> {
     let columns: Vec<&str> = job.backfill.set.iter().map(|a| a.column.as_str()).collect();
     let found = db.update_triggers(&job.backfill.table, &columns).await;
     let triggers = found.map_err(|e| job.explain::<B>(e.into()))?;
-    if !triggers.is_empty() {
-        let (migration, step, table) = (&job.plan.id, &job.step.id, job.backfill.table.to_string());
-        ctx.tell(&Event::FiresTriggers { migration, step, table: &table, triggers: &triggers });
+    if triggers.is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    let restored_by = job.backfill.restored_by.clone();
+    let (migration, step, table) = (&job.plan.id, &job.step.id, job.backfill.table.to_string());
+    let restored = restored_by.is_some();
+    ctx.tell(&Event::FiresTriggers { migration, step, table: &table, triggers: &triggers, restored });
+    Ok(restored_by)
 }
 
 /// One way along the key, by as many workers as were asked for. Every one of them takes the next range when it has done

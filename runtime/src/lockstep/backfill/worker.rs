@@ -132,7 +132,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         if let Some(values) = &self.job.values {
             return self.attempt_with(values).await;
         }
-        self.db.begin_batch(self.timeouts()).await?;
+        self.db.begin_batch(self.timeouts(), self.job.restored_by.as_deref()).await?;
         match self.within().await {
             Ok(Some(total)) => Ok(Some(total)),
             other => {
@@ -195,6 +195,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         let total = walk.cursor().total;
         drop(walk);
         self.job.rows.fetch_add(changed, Ordering::Relaxed);
+        self.job.sample().saw(claim.at.as_ref(), &to);
         let claim = claim.done_to(to);
         self.claim = if claim.is_done() { None } else { Some((claim, size)) };
         Ok(total)
@@ -318,7 +319,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     /// Waits as long as the throttle says: not at all, in proportion to what the batch took, or until it may go on.
-    async fn pass(&mut self, took: Duration) -> Result<()> {
+    pub(super) async fn pass(&mut self, took: Duration) -> Result<()> {
         let mut verdict = self.throttle.now();
         let mut told = None::<String>;
         while verdict.is_stop() {
@@ -353,7 +354,7 @@ pub(super) fn between(width: usize, at: Option<&Key>, to: &Key) -> Vec<Option<St
 }
 
 /// The last key of a batch of so many rows; the bound itself when fewer are left.
-async fn end_of_batch<B: Backend>(
+pub(super) async fn end_of_batch<B: Backend>(
     db: &mut B,
     job: &Job,
     at: Option<&Key>,

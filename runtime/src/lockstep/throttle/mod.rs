@@ -38,13 +38,34 @@ pub struct Pace {
     pub pause: f64,
     /// Rows that a backfill keeps aside because the application gives them no value, before it stops.
     pub failed_rows: u64,
+    /// How much of what a backfill leaves behind is compared with what it should be.
+    pub compare: Compare,
     /// Above what a backfill waits.
     pub limits: Limits,
 }
 
+/// How much is compared when a backfill has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compare {
+    /// Nothing: what is stored is right whatever the expressions give.
+    Off,
+    /// Some ranges of the key, chosen by chance among those that were filled since the process began.
+    #[default]
+    Sample,
+    /// Every row of the table. It is read once more.
+    Full,
+}
+
 impl Default for Pace {
     fn default() -> Self {
-        Self { max_stall: None, parallel: 1, pause: 1.0, failed_rows: 100, limits: Limits::default() }
+        Self {
+            max_stall: None,
+            parallel: 1,
+            pause: 1.0,
+            failed_rows: 100,
+            compare: Compare::default(),
+            limits: Limits::default(),
+        }
     }
 }
 

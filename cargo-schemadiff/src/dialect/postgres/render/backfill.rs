@@ -2,10 +2,11 @@
 
 use schemadiff::{
     model::ObjectName,
-    plan::{Assignment, Backfill, KeyColumn},
+    plan::{Assignment, Backfill, Compared, Comparison, KeyColumn},
 };
 
-use super::names::{ident, qualified};
+use super::names::{ident, literal, qualified};
+use crate::dialect::CompareSpec;
 
 /// Rows in the first batch; the executor adapts it.
 const FIRST_BATCH: u32 = 1_000;
@@ -15,10 +16,10 @@ const ROWS_PER_PAGE: u32 = 64;
 
 /// The statements, see [`Backfill`]. An empty key walks along `ctid`.
 pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
-    let by_place = [KeyColumn { name: "ctid".to_owned(), ty: "tid".to_owned() }];
+    let by_place = by_place();
     let key = if key.is_empty() { by_place.as_slice() } else { key };
     let walk = Walk { table: qualified(table), key };
-    let (upper_sql, batch_sql) = match key[0].ty == "tid" && key.len() == 1 && key[0].name == "ctid" {
+    let (upper_sql, batch_sql) = match key == by_place {
         true => (last_page(&walk.table), pages(&walk.table)),
         false => (walk.upper(), walk.batch()),
     };
@@ -41,7 +42,39 @@ pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignmen
             null_for_not_null(set),
             if key[0].name == "ctid" { ", ctid" } else { "" },
         ),
+        restored_by: None,
+        comparison: None,
         given: None,
+    }
+}
+
+fn by_place() -> [KeyColumn; 1] {
+    [KeyColumn { name: "ctid".to_owned(), ty: "tid".to_owned() }]
+}
+
+/// See [`crate::dialect::Ddl::comparison`]. What an expression gives is compared after it has taken the column's type, byte for
+/// byte: that works for every type, NULLs included.
+pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison {
+    let by_place = by_place();
+    let walk = Walk { table: qualified(table), key: if key.is_empty() { by_place.as_slice() } else { key } };
+    let row = walk.list(
+        |i, column| format!("{} || {column}::text", literal(&format!("{} = ", walk.key[i].name))),
+        &format!(" || {} || ", literal(", ")),
+    );
+    let cells = columns.iter().map(|c| {
+        let other = |column: &str, ty: &str, expr: &str| {
+            format!("(ROW({})::record *<> ROW(({expr})::{ty})::record)", ident(column))
+        };
+        let mut differs = other(&c.column, &c.ty, &c.forward);
+        if let Some((old, ty, backward)) = &c.back {
+            differs = format!("{differs} AND {}", other(old, ty, backward));
+        }
+        format!("count(*) FILTER (WHERE {differs})::text, min(CASE WHEN {differs} THEN {row} END)")
+    });
+    let cells = cells.collect::<Vec<_>>().join(", ");
+    Comparison {
+        columns: columns.iter().map(|c| Compared { column: c.column.clone(), in_step: c.back.is_some() }).collect(),
+        sql: format!("SELECT count(*)::text, {cells} FROM {} WHERE {}", walk.table, walk.range()),
     }
 }
 

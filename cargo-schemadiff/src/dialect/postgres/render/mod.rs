@@ -24,13 +24,14 @@ use schemadiff::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
         ObjectName, PrimaryKey, Table, Unique,
     },
-    plan::{Assignment, Backfill, KeyColumn, Lock},
+    plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
 
 use self::names::{ident, qualified};
 use super::capabilities::capabilities;
 use crate::dialect::{
-    Capabilities, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange, Volatility,
+    Capabilities, CompareSpec, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange,
+    Volatility,
 };
 
 /// The renderer.
@@ -377,6 +378,19 @@ impl Ddl for Postgres {
 
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill {
         backfill::statements(table, key, set, pending)
+    }
+
+    fn restores<'n>(&self, syncs: &mut dyn Iterator<Item = &'n str>) -> Option<String> {
+        // The one that comes first: the others then see the row as it was.
+        syncs.min().map(str::to_owned)
+    }
+
+    fn is_lasting(&self, expr: &str) -> bool {
+        volatility::is_lasting(expr)
+    }
+
+    fn comparison(&self, table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison {
+        backfill::comparison(table, key, columns)
     }
 
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {

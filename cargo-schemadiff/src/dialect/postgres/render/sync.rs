@@ -78,6 +78,19 @@ fn differ(left: &str, right: &str) -> String {
     format!("(ROW({left})::record *<> ROW({right})::record)")
 }
 
+/// Filling a row is no change of the row: what triggers of the user's have made of its other columns, `updated_at` for one, is
+/// put back. This trigger comes after them, in the order of the names. No part of the function while nobody asks for it.
+fn restored(sync: &SyncSpec) -> String {
+    if sync.restores.is_empty() {
+        return String::new();
+    }
+    let back = |column: &String| format!("NEW.{0} := OLD.{0};", ident(column));
+    format!(
+        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) = TG_NAME THEN\n    {}\n  END IF;\n",
+        sync.restores.iter().map(back).collect::<Vec<_>>().join(" ")
+    )
+}
+
 /// Which side was written is told from values alone. Writing both sides at once is taken as writing the old one.
 ///
 /// The guard (`written`): a backfill writes the new side too, with exactly what the old side gives. Without the guard that
@@ -93,13 +106,14 @@ fn both_ways(sync: &SyncSpec, old: &str, backward: &str) -> String {
     let written = differ(&format!("NEW.{new}"), &format!("given.{new}"));
     let old_changed = differ(&format!("NEW.{old}"), &format!("OLD.{old}"));
     let new_changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
+    let restored = restored(sync);
     format!(
         "#variable_conflict use_column
 DECLARE
   given record;
   passed_on CONSTANT boolean := current_setting('session_replication_role') = 'replica';
 BEGIN
-  IF TG_OP = 'INSERT' THEN
+{restored}  IF TG_OP = 'INSERT' THEN
     given := NEW;
     given.{new} := {forward};
     IF NEW.{new} IS NULL THEN
@@ -132,9 +146,10 @@ fn taking_away(sync: &SyncSpec) -> String {
     let kept = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
     let changed = |column: &String| differ(&format!("NEW.{}", ident(column)), &format!("OLD.{}", ident(column)));
     let changed = sync.later.iter().map(changed).collect::<Vec<_>>().join(" OR ");
+    let restored = restored(sync);
     format!(
         "BEGIN
-  IF NEW.{new} IS NOT NULL AND NOT {kept} AND ({changed}) THEN
+{restored}  IF NEW.{new} IS NOT NULL AND NOT {kept} AND ({changed}) THEN
     NEW.{new} := NULL;
   END IF;
   RETURN NEW;
@@ -148,9 +163,10 @@ END
 fn one_way(sync: &SyncSpec) -> String {
     let new = ident(&sync.new);
     let forward = over("NEW", &sync.forward, sync);
+    let restored = restored(sync);
     let fill = format!("  IF NEW.{new} IS NULL THEN\n    NEW.{new} := {forward};\n");
     if volatility::is_chance(&sync.forward) {
-        return format!("#variable_conflict use_column\nBEGIN\n{fill}  END IF;\n  RETURN NEW;\nEND\n");
+        return format!("#variable_conflict use_column\nBEGIN\n{restored}{fill}  END IF;\n  RETURN NEW;\nEND\n");
     }
     let before = over("OLD", &sync.forward, sync);
     let changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
@@ -160,7 +176,7 @@ fn one_way(sync: &SyncSpec) -> String {
 DECLARE
   given record;
 BEGIN
-{fill}  ELSIF TG_OP = 'UPDATE' THEN
+{restored}{fill}  ELSIF TG_OP = 'UPDATE' THEN
     IF NOT {changed} THEN
       given := OLD;
       given.{new} := {before};

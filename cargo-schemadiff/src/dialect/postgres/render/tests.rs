@@ -49,6 +49,7 @@ fn a_sync_trigger() {
         key: vec!["id".into()],
         columns: vec!["id".into(), "amount".into(), "amount_new".into()],
         later: Vec::new(),
+        restores: Vec::new(),
     };
     insta::assert_snapshot!(DDL.create_sync(&spec).join(";\n"));
 }
@@ -65,6 +66,7 @@ fn a_derived_column() {
         key: vec!["id".into()],
         columns: vec!["id".into(), "email".into(), "email_key".into()],
         later: Vec::new(),
+        restores: Vec::new(),
     };
     insta::assert_snapshot!(DDL.create_sync(&spec)[1]);
 }

@@ -108,6 +108,20 @@ const VOLATILE: &[&str] = &[
     "uuidv7",
 ];
 
+/// Functions that go by the clock of the transaction, and texts that do when they become times.
+const TIMES: &[&str] = &[
+    "age",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "now",
+    "statement_timestamp",
+    "transaction_timestamp",
+];
+const TIME_TEXTS: &[&str] = &["'now", "'today", "'tomorrow", "'yesterday"];
+
 /// An expression, if it can be parsed as a whole.
 pub(crate) fn parse(expr: &str) -> Option<Expr> {
     let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(expr).ok()?;
@@ -136,6 +150,17 @@ pub(super) fn is_chance(expr: &str) -> bool {
         }
         None => VOLATILE.iter().any(|name| expr.to_lowercase().contains(name)),
     }
+}
+
+/// Whether it gives the same for a row whenever it is asked. A query is not said to, nor what cannot be parsed; a function that
+/// is not known is: whoever looks must be able to bear that it does not.
+pub(super) fn is_lasting(expr: &str) -> bool {
+    let Some(parsed) = parse(expr) else { return false };
+    let mut facts = Facts::default();
+    let _ = parsed.visit(&mut facts);
+    let lasts = |name: &String| !VOLATILE.contains(&name.as_str()) && !TIMES.contains(&name.as_str());
+    let lower = expr.to_lowercase();
+    !facts.query && facts.functions.iter().all(lasts) && !TIME_TEXTS.iter().any(|text| lower.contains(text))
 }
 
 /// What an expression calls.
