@@ -59,6 +59,24 @@ async fn a_start_with_nothing_to_do_is_one_round_trip() {
     lockstep.shutdown().await;
 }
 
+/// A start takes the key that the server's function gives, whatever the names; and the session bears one name in the end.
+#[tokio::test]
+async fn a_start_takes_the_key_of_its_version() {
+    let db = TestDatabase::new(DIALECT);
+    let all = migrations(DIALECT, &[first(DIALECT), second(DIALECT)]);
+    apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    for app in ["shop", "Łódź 'n' \\ café", "店"] {
+        let lockstep =
+            Lockstep::builder(app, all.clone()).database_url(&db.url).schema(new_code(DIALECT)).start().await.unwrap();
+        let held = "SELECT string_agg(DISTINCT a.application_name, ',') FROM schemadiff.lease e \
+             JOIN pg_locks l ON ((l.classid::bigint << 32) | l.objid::bigint) = schemadiff.version_key(e.app, e.version) \
+             JOIN pg_stat_activity a ON a.pid = l.pid \
+             WHERE l.locktype = 'advisory' AND l.granted AND e.ended_at IS NULL AND e.evidence = 'lock'";
+        assert_eq!(db.text(held).await.as_deref(), Some("schemadiff"), "{app}");
+        lockstep.shutdown().await;
+    }
+}
+
 /// The end of the write-ahead log, and how many transactions have written.
 async fn written(connection: &mut PgConnection) -> (i64, i64) {
     let sql = "SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint), \

@@ -108,6 +108,12 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
     answer(&text)
 }
 
+/// What `schemadiff.version_key` gives, without the time that a session takes to load a function.
+fn version_key(app: &str, version: &str) -> String {
+    let text = format!("schemadiff {} {app} {version}", app.chars().count());
+    format!("pg_catalog.hashtextextended({}, 7)", Postgres::literal(&text))
+}
+
 /// Not a function of the ledger: a start with nothing to do would pay more for loading PL/pgSQL than for all the rest.
 ///
 /// Both statements are one message, so one transaction, in which each statement has a snapshot of its own. The first one shares the gate, which nobody who retires a version
@@ -125,12 +131,13 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &s
          WHERE CASE
              WHEN current_setting('schemadiff.gate') = 'true' AND m.digest = {} AND m.format = {LEDGER_FORMAT} AND {}
                  AND NOT EXISTS (SELECT FROM schemadiff.retired r WHERE r.app = {app} AND r.version = {version})
-             THEN pg_try_advisory_lock_shared(schemadiff.version_key({app}, {version}))
+             THEN pg_try_advisory_lock_shared({})
              ELSE false END
          RETURNING {}",
         values(lease)?,
         Postgres::literal(known),
         db.own_expression(),
+        version_key(&lease.identity.app, &lease.identity.version),
         db.session_expression(),
     );
     // One row answers the first statement; another one, the second.
