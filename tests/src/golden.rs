@@ -1,8 +1,10 @@
 //! The golden cases: `tests/golden/<case>/`, see `tests/tests/plan_golden.rs`.
 
 use std::{
+    collections::VecDeque,
     fs,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use schemadiff::model::Dialect;
@@ -10,7 +12,7 @@ use schemadiff::model::Dialect;
 use crate::engine::Major;
 
 /// The folders of all cases, or of the one that `SCHEMADIFF_CASE` names.
-pub fn cases() -> Vec<PathBuf> {
+fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     cases.sort();
@@ -58,4 +60,28 @@ const BASE: u32 = 15;
 /// The case's name.
 pub fn name_of(case: &Path) -> String {
     case.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// Cases that are worked on at the same time: most of a case is waiting for a server.
+const AT_ONCE: usize = 4;
+
+/// Works on every case, several at a time, and returns what became of each in their order.
+pub fn each_case<R: Send, F: Future<Output = R>>(work: impl Fn(PathBuf) -> F + Sync) -> Vec<R> {
+    let waiting: Mutex<VecDeque<_>> = Mutex::new(cases().into_iter().enumerate().collect());
+    let done = Mutex::new(Vec::new());
+    let next = || waiting.lock().unwrap().pop_front();
+    std::thread::scope(|threads| {
+        for _ in 0..AT_ONCE {
+            threads.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                while let Some((at, case)) = next() {
+                    let result = runtime.block_on(work(case));
+                    done.lock().unwrap().push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -21,7 +21,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::{Major, TestDatabase},
-    golden::{bless, cases, name_of, plan_file, text_of},
+    golden::{bless, each_case, name_of, plan_file, text_of},
 };
 
 /// `case.toml`.
@@ -42,32 +42,28 @@ struct Case {
     rows: BTreeMap<String, u64>,
 }
 
-#[tokio::test]
-async fn golden_cases_on_postgres() {
-    all(Dialect::Postgres).await;
+#[test]
+fn golden_cases_on_postgres() {
+    all(Dialect::Postgres);
 }
 
-#[tokio::test]
-async fn golden_cases_on_sqlite() {
-    all(Dialect::Sqlite).await;
+#[test]
+fn golden_cases_on_sqlite() {
+    all(Dialect::Sqlite);
 }
 
-async fn all(dialect: Dialect) {
-    let mut failures = Vec::new();
-    let mut ran = 0;
-    for case in cases() {
-        let (Some(before), Some(after)) =
-            (text_of(&case, "before", dialect, "sql"), text_of(&case, "after", dialect, "sql"))
-        else {
-            continue; // the case is about something this engine does not have
-        };
-        ran += 1;
-        if let Err(failure) = one(&case, dialect, &before, &after).await {
-            failures.push(format!("== {} on {dialect}\n{failure}", name_of(&case)));
-        }
-    }
-    assert!(ran > 0, "no case for {dialect}");
-    assert!(failures.is_empty(), "{} of {ran} cases failed\n{}", failures.len(), failures.join("\n"));
+fn all(dialect: Dialect) {
+    let ran = each_case(|case| async move {
+        // Without the one or the other the case is about something this engine does not have.
+        let before = text_of(&case, "before", dialect, "sql")?;
+        let after = text_of(&case, "after", dialect, "sql")?;
+        let result = one(&case, dialect, &before, &after).await;
+        Some(result.map_err(|failure| format!("== {} on {dialect}\n{failure}", name_of(&case))))
+    });
+    let ran: Vec<_> = ran.into_iter().flatten().collect();
+    assert!(!ran.is_empty(), "no case for {dialect}");
+    let failures: Vec<_> = ran.iter().filter_map(|result| result.as_ref().err()).map(String::as_str).collect();
+    assert!(failures.is_empty(), "{} of {} cases failed\n{}", failures.len(), ran.len(), failures.join("\n"));
 }
 
 async fn schema_of(url: &str) -> (Connection, Schema) {
