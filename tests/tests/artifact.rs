@@ -155,6 +155,68 @@ fn a_newer_format_and_a_damaged_section_are_told_apart() {
     assert_eq!(changed("fixture-cut", &|record| record[12..16].fill(0xff)).code, "SD0308");
 }
 
+/// What the derive writes, for the programs of systems on which this test does not run.
+fn section_of(tables: &[&str]) -> Vec<u8> {
+    let record = |name: &&str| {
+        let json = format!(r#"{{"format":1,"rust":"app::{name}","name":"{name}","columns":[]}}"#);
+        let len = u32::try_from(json.len()).expect("a short text").to_le_bytes();
+        // Linkers put zeros between the records.
+        [MAGIC.as_slice(), &1_u32.to_le_bytes(), &len, json.as_bytes(), &[0; 5]].concat()
+    };
+    tables.iter().flat_map(record).collect()
+}
+
+fn object_file(
+    format: object::BinaryFormat,
+    machine: object::Architecture,
+    name: [&str; 2],
+    tables: &[&str],
+) -> Vec<u8> {
+    let mut file = object::write::Object::new(format, machine, object::Endianness::Little);
+    let [segment, section] = name.map(|part| part.as_bytes().to_vec());
+    let section = file.add_section(segment, section, object::SectionKind::Data);
+    file.append_section_data(section, &section_of(tables), 1);
+    file.write().expect("an object file")
+}
+
+#[test]
+fn formats_of_other_systems_are_read() {
+    use object::{
+        Architecture::{Aarch64, X86_64},
+        BinaryFormat::{Coff, MachO},
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mac = ["__DATA", "__schemadiff"];
+    let (intel, arm) =
+        (object_file(MachO, X86_64, mac, &["orgs"]), object_file(MachO, Aarch64, mac, &["orgs", "users"]));
+    // A universal file: the head, and where each of the programs is.
+    let (first, second) = (64, 64 + intel.len());
+    let number = |n: usize| u32::try_from(n).expect("a small number").to_be_bytes();
+    let arch = |machine: u32, at: usize, size: usize| {
+        [machine.to_be_bytes(), [0; 4], number(at), number(size), number(0)].concat()
+    };
+    let mut universal = [0xcafe_babe_u32.to_be_bytes(), number(2)].concat();
+    universal.extend(arch(0x0100_000c, second, arm.len()));
+    universal.extend(arch(0x0100_0007, first, intel.len()));
+    universal.resize(first, 0);
+    universal.extend([intel.as_slice(), &arm].concat());
+    let windows = object_file(Coff, X86_64, ["", ".schmd$m"], &["orgs", "users"]);
+    for (name, bytes, tables) in [
+        ("intel", intel, vec!["orgs"]),
+        ("arm", arm, vec!["orgs", "users"]),
+        ("universal", universal, vec!["orgs", "users"]),
+        ("windows", windows, vec!["orgs", "users"]),
+        ("elsewhere", object_file(MachO, X86_64, ["__DATA", "__data"], &["orgs"]), vec![]),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        match read_artifact(&path) {
+            Ok(found) => assert_eq!(names(&found), tables, "{name}"),
+            Err(error) => assert!(tables.is_empty() && error.code == "SD0305", "{name}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn what_is_no_program_is_refused() {
     let text = Fixture::new("shop").manifest();

@@ -1,6 +1,7 @@
 //! The section of the running program.
 //!
-//! ELF was tested. The bounds on Mach-O and PE follow the documentation of their linkers and were not.
+//! ELF is tested by running programs. The bounds on Mach-O and PE follow the documentation of their linkers; only that files of
+//! these formats are read is tested.
 
 use super::{SectionError, TableDecl, parse_section};
 
