@@ -7,6 +7,7 @@ pub mod engine;
 pub mod fixture;
 pub mod golden;
 pub mod histories;
+pub mod judge;
 pub mod lockstep;
 pub mod program;
 pub mod replica;

@@ -92,6 +92,7 @@ pub fn step(id: &str, phase: Phase, envelope: Envelope, statements: Vec<String>,
         stopped_by: None,
         undoable: !undo.is_empty(),
         undo,
+        undo_proof: Vec::new(),
         effects: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cargo_schemadiff::{
@@ -28,6 +28,7 @@ use schemadiff_tests::{
     engine::TestDatabase,
     lockstep::{Recorder, migrations, renderer, users, write},
 };
+use sqlx::Connection as _;
 
 const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
 const HOUR: Duration = Duration::from_secs(3600);
@@ -417,4 +418,82 @@ fn expanded(story: &Story) -> Schema {
         step.apply_to(&mut schema).unwrap();
     }
     schema
+}
+
+const SLOW: &str = "CREATE FUNCTION slow(n int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS \
+    $$ BEGIN PERFORM pg_sleep(0.01); RETURN n > 0; END $$;";
+const CHECKED: &str = "CREATE TABLE users (id int PRIMARY KEY, n int NOT NULL, CONSTRAINT n CHECK (slow(n)))";
+const UNCHECKED: &str = "CREATE TABLE users (id int PRIMARY KEY, n int NOT NULL)";
+
+/// A database in which a check was dropped whose look at all rows takes three seconds, and the migrations that did it.
+async fn unchecked() -> (TestDatabase, Migrations) {
+    let dialect = Dialect::Postgres;
+    let old = schema(dialect, &format!("{SLOW} {CHECKED}")).await;
+    let new = schema(dialect, &format!("{SLOW} {UNCHECKED}")).await;
+    let one = planned(&Schema::default(), &old, dialect, ONE, None, Duration::ZERO);
+    let plans = [one, planned(&old, &new, dialect, TWO, Some(ONE), Duration::ZERO)];
+    let db = TestDatabase::new(dialect);
+    let all = migrations(dialect, &plans);
+    apply(&db.url, &migrations(dialect, &plans[..1]), &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    db.execute("INSERT INTO users SELECT i, i FROM generate_series(1, 300) i").await;
+    apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    (db, all)
+}
+
+/// Whether the check is there and proven.
+async fn proven(db: &TestDatabase) -> Option<String> {
+    db.text("SELECT convalidated::text FROM pg_constraint WHERE conrelid = 'users'::regclass AND conname = 'n'").await
+}
+
+#[tokio::test]
+async fn a_check_comes_back_without_a_lock_that_lasts_as_long_as_the_look_at_all_rows() {
+    let (db, all) = unchecked().await;
+    let (done, watched) = tokio::sync::watch::channel(false);
+    let url = db.url.clone();
+    let writer = tokio::spawn(async move {
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        let mut longest = Duration::ZERO;
+        while !*watched.borrow() {
+            let began = Instant::now();
+            sqlx::query("UPDATE users SET n = n + 1 WHERE id = 7").execute(&mut connection).await.unwrap();
+            longest = longest.max(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        longest
+    });
+    let began = Instant::now();
+    abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    let took = began.elapsed();
+    done.send_replace(true);
+    let longest = writer.await.unwrap();
+    assert_eq!(proven(&db).await.as_deref(), Some("true"));
+    assert!(longest < took / 3, "a writer waited for {longest:?} of the {took:?} that the abort took");
+}
+
+#[tokio::test]
+async fn what_was_taken_back_and_not_proven_goes_on_in_either_direction() {
+    for forward in [false, true] {
+        let (db, all) = unchecked().await;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (url, known) = (db.url.clone(), all.clone());
+        let going = tokio::spawn(async move {
+            let options = ApplyOptions { stop: Some(stopped), ..ApplyOptions::default() };
+            abort(&url, &known, TWO, &options, Arc::new(NoProgress)).await
+        });
+        let mut other = sqlx::PgConnection::connect(&db.url).await.unwrap();
+        let proving = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
+                       AND query LIKE '%VALIDATE CONSTRAINT%' AND pid <> pg_backend_pid()";
+        while sqlx::query_scalar::<_, i64>(proving).fetch_one(&mut other).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.send_replace(true);
+        going.await.unwrap().unwrap_err();
+        assert_eq!(proven(&db).await.as_deref(), Some("false"), "it counts for new writes");
+        if forward {
+            apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+            assert_eq!(proven(&db).await, None);
+        }
+        abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(proven(&db).await.as_deref(), Some("true"), "forward: {forward}");
+    }
 }

@@ -149,6 +149,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         clean_up: None,
         stopped_by: None,
         undo: vec![],
+        undo_proof: vec![],
         undoable: true,
         effects: between(before, after),
     }

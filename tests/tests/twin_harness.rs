@@ -51,6 +51,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         clean_up: None,
         stopped_by: None,
         undo: undo.iter().map(|s| (*s).to_owned()).collect(),
+        undo_proof: Vec::new(),
         undoable: true,
         effects: between(old, new),
     };

@@ -37,6 +37,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         clean_up: None,
         stopped_by: None,
         undo: vec![],
+        undo_proof: vec![],
         undoable: true,
         effects: between(before, after),
     };

@@ -88,6 +88,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         stopped_by: first.stopped_by.clone(),
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
+        undo_proof: if undo.is_some() { first.undo_proof.clone() } else { Vec::new() },
         undo: undo.unwrap_or_default(),
         effects: placed.deltas.iter().filter(|delta| context.speaks_of(delta)).cloned().collect(),
     })

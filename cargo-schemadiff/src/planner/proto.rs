@@ -65,6 +65,8 @@ pub(super) struct Proto {
     pub stopped_by: Option<String>,
     /// `None`: cannot be taken back.
     pub undo: Option<Vec<String>>,
+    /// See [`schemadiff::plan::Step::undo_proof`].
+    pub undo_proof: Vec<String>,
     pub tags: Vec<String>,
     pub after: Vec<String>,
     /// It only clears the way for a step that waits for contract, and waits with it: before that it would cost something
@@ -126,6 +128,7 @@ impl Proto {
             clean_up: None,
             stopped_by: None,
             undo: Some(Vec::new()),
+            undo_proof: Vec::new(),
             tags: Vec::new(),
             after: Vec::new(),
             prepares: false,
@@ -170,6 +173,12 @@ impl Proto {
 
     pub fn undo(mut self, statements: impl IntoIterator<Item = String>) -> Self {
         self.undo = Some(statements.into_iter().collect());
+        self
+    }
+
+    /// What proves what `undo` puts back.
+    pub fn undo_proof(mut self, statements: impl IntoIterator<Item = String>) -> Self {
+        self.undo_proof = statements.into_iter().collect();
         self
     }
 

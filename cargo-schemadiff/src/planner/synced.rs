@@ -206,7 +206,6 @@ pub(super) fn tighten(cx: &mut Context<'_>, table: &ObjectName, column: &Column)
         .after(tag::step(&valid));
     cx.push(step);
 
-    let valid_check = Check { not_valid: false, ..check.clone() };
     let step = Proto::new(rank::TIGHTEN, &forget, format!("drop the check that proved {full}"), table)
         .sql(cx.ddl.drop_constraint(table, &name))
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
@@ -214,7 +213,8 @@ pub(super) fn tighten(cx: &mut Context<'_>, table: &ObjectName, column: &Column)
             let name = name.clone();
             on(table, move |t| drop(t.checks.remove(&name)))
         })
-        .undo(cx.ddl.add_check(table, &name, &valid_check))
+        .undo(cx.ddl.add_check(table, &name, &check))
+        .undo_proof(cx.ddl.validate(table, &name))
         .tag(tag::filled(table, &column.name))
         .after(tag::step(&set));
     cx.push(step);

@@ -67,6 +67,14 @@ pub async fn back(scratch: &mut Connection, step: &Step) -> Result<()> {
     send(scratch, step.envelope, &step.undo).await
 }
 
+/// Proves what that has put back.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn prove_back(scratch: &mut Connection, step: &Step) -> Result<()> {
+    send(scratch, Envelope::Long, &step.undo_proof).await
+}
+
 async fn send(scratch: &mut Connection, envelope: Envelope, statements: &[String]) -> Result<()> {
     match envelope {
         Envelope::Transaction | Envelope::Long | Envelope::Batches => transaction(scratch, "BEGIN", statements).await,

@@ -43,6 +43,8 @@ pub(super) struct Run<'r> {
 enum Way {
     Forth,
     Back,
+    /// What taking it back has left to prove.
+    Proof,
 }
 
 impl<'r> Run<'r> {
@@ -157,7 +159,9 @@ impl<'r> Run<'r> {
     }
 
     pub async fn back(&mut self, step: &Step) -> Result<()> {
-        self.carry_out(step, Way::Back).await.map_err(|error| refused(step, "cannot be taken back", error))?;
+        for way in [Way::Back, Way::Proof] {
+            self.carry_out(step, way).await.map_err(|error| refused(step, "cannot be taken back", error))?;
+        }
         step.revert_on(&mut self.state).map_err(|error| misfit(step, error))?;
         self.proof.undone += 1;
         self.compare(&format!("undoing step {}", step.id)).await
@@ -169,7 +173,7 @@ impl<'r> Run<'r> {
             Err(error) if error.about_rows && self.seeded => {
                 let what = match way {
                     Way::Forth => "fails",
-                    Way::Back => "cannot be taken back",
+                    Way::Back | Way::Proof => "cannot be taken back",
                 };
                 self.remark(format!(
                     "step {} {what} on a made-up row, and would on a real one like it; the proof went on without rows: {}",
@@ -189,6 +193,7 @@ impl<'r> Run<'r> {
         match way {
             Way::Forth => execute::forth(self.scratch, step, &self.state).await,
             Way::Back => execute::back(self.scratch, step).await,
+            Way::Proof => execute::prove_back(self.scratch, step).await,
         }
     }
 

@@ -190,6 +190,32 @@ pub async fn step_running<B: Backend>(db: &mut B, migration: &str, step: &Step) 
     new_epoch(db).await
 }
 
+/// Marks a step whose `undo` has been carried out and whose `undo_proof` has not.
+const UNPROVEN: &str = "taken back, not proven";
+
+/// A step is taken back but for the proof: within the transaction that did it.
+///
+/// # Errors
+/// When the server fails.
+pub async fn step_unproven<B: Backend>(db: &mut B, migration: &str, step: &Step) -> DbResult<()> {
+    let sql = format!("UPDATE {} SET cursor = $3 WHERE migration = $1 AND id = $2", B::SQL.table("step"));
+    db.run(&sql, &[Some(migration), Some(&step.id), Some(UNPROVEN)]).await?;
+    step_running(db, migration, step).await
+}
+
+/// Whether a step is taken back but for the proof.
+///
+/// # Errors
+/// When the server fails.
+pub async fn is_unproven<B: Backend>(db: &mut B, migration: &str, step: &str) -> DbResult<bool> {
+    let sql = format!(
+        "SELECT CAST(count(*) AS text) FROM {} WHERE migration = $1 AND id = $2 AND state = 'running' AND cursor = $3",
+        B::SQL.table("step")
+    );
+    let rows = db.rows(&sql, &[Some(migration), Some(step), Some(UNPROVEN)]).await?;
+    Ok(rows.into_iter().flatten().flatten().any(|count| count == "1"))
+}
+
 async fn new_epoch<B: Backend>(db: &mut B) -> DbResult<()> {
     let sql = format!("UPDATE {} SET epoch = epoch + 1", B::SQL.table("meta"));
     db.run(&sql, &[]).await.map(drop)
@@ -203,7 +229,7 @@ pub async fn step_ended<B: Backend>(db: &mut B, migration: &str, step: &str, how
     let (table, now) = (B::SQL.table("step"), B::SQL.now);
     let sql = format!(
         "UPDATE {table} SET state = $3, started_at = coalesce(started_at, {now}), finished_at = {now}, \
-         attempts = attempts + 1, last_error = NULL, cursor = CASE WHEN $3 = 'undone' THEN NULL ELSE cursor END, \
+         attempts = attempts + 1, last_error = NULL, cursor = CASE WHEN $3 = 'undone' OR cursor = '{UNPROVEN}' THEN NULL ELSE cursor END, \
          rows_done = CASE WHEN $3 = 'undone' THEN 0 ELSE rows_done END \
          WHERE migration = $1 AND id = $2",
     );

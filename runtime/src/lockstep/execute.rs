@@ -40,6 +40,8 @@ enum Part {
     Whole,
     /// Gate, and the record that it has begun.
     Begin,
+    /// Gate, what takes the step back, and the record that the proof is left to do.
+    TakeBack,
     /// Statements and record, the gate has been asked before.
     Work,
     /// The record that it is done.
@@ -72,6 +74,9 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
             closed => Ok(closed),
         };
     }
+    if way == Way::Back && !step.undo_proof.is_empty() {
+        return back_and_proven(db, ctx, plan, step).await;
+    }
     match step.envelope {
         Envelope::Rebuild => {
             let target = db.connected_to().clone();
@@ -101,6 +106,21 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
             closed => Ok(closed),
         },
         _ => transaction(db, ctx, plan, step, way, Part::Whole).await,
+    }
+}
+
+/// Takes a step back in a short transaction, and proves in a long one what that has put back unproven. Between the two the step
+/// is on record as running: whoever goes on, in whatever direction, finds what is there.
+async fn back_and_proven<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &Step) -> Result<Outcome> {
+    let unproven = ledger::is_unproven(db, &plan.id, &step.id).await;
+    let unproven = unproven.map_err(|e| ledger::explain::<B>("read how far a step is taken back", e))?;
+    let part = if unproven { Part::Begin } else { Part::TakeBack };
+    match transaction(db, ctx, plan, step, Way::Back, part).await? {
+        Outcome::Done { .. } => {
+            let _onlooker = Onlooker::start(db, ctx, plan, step).await;
+            transaction(db, ctx, plan, step, Way::Back, Part::Work).await
+        }
+        closed => Ok(closed),
     }
 }
 
@@ -168,7 +188,7 @@ async fn transaction<B: Backend>(
     loop {
         ctx.stop.check()?;
         let timeouts = match part {
-            Part::Whole => {
+            Part::Whole | Part::TakeBack => {
                 let (lock, statement) = short_timeouts(step);
                 Timeouts { lock: ctx.retry.lock_timeout(lock, attempt), statement }
             }
@@ -298,7 +318,7 @@ async fn within<B: Backend>(
     part: Part,
     (timeouts, patient): (Timeouts, bool),
 ) -> Result<Attempt, Problem> {
-    if matches!(part, Part::Whole | Part::Begin) {
+    if matches!(part, Part::Whole | Part::Begin | Part::TakeBack) {
         match gate::pass(db, ctx, plan, step, way).await.map_err(Problem::Other)? {
             Pass::Open => {}
             Pass::Busy => return Ok(Attempt::Busy),
@@ -313,11 +333,11 @@ async fn within<B: Backend>(
         ledger::step_running(db, &plan.id, step).await.map_err(Failed::from)?;
         return Ok(Attempt::Done);
     }
-    if part == Part::Whole {
+    if matches!(part, Part::Whole | Part::TakeBack) {
         db.approach(&Approach { locks: &step.locks, way, patient }, timeouts).await.map_err(Failed::from)?;
     }
     if part != Part::End {
-        for sql in statements(step, way) {
+        for sql in statements(step, way, part) {
             // What begins after a stop is not cancelled by it.
             ctx.stop.check().map_err(Problem::Other)?;
             db.execute(sql).await.map_err(Failed::at(sql))?;
@@ -328,6 +348,10 @@ async fn within<B: Backend>(
     }
     if way == Way::Back {
         ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
+    }
+    if part == Part::TakeBack {
+        ledger::step_unproven(db, &plan.id, step).await.map_err(Failed::from)?;
+        return Ok(Attempt::Done);
     }
     if !step.keeps.is_empty() {
         let recorded = match way {
@@ -344,8 +368,9 @@ async fn within<B: Backend>(
     Ok(Attempt::Done)
 }
 
-fn statements(step: &Step, way: Way) -> &[String] {
+fn statements(step: &Step, way: Way, part: Part) -> &[String] {
     match (way, &step.action) {
+        (Way::Back, _) if part == Part::Work => &step.undo_proof,
         (Way::Back, _) => &step.undo,
         (Way::Forward, Action::Sql(statements)) => statements,
         (Way::Forward, Action::Backfill(_) | Action::Generated(_)) => &[],
@@ -448,7 +473,7 @@ async fn run_outside<B: Backend>(
         ctx.tell(&Event::OldTransactions { migration: &plan.id, step: &step.id, transactions: &transactions });
     }
     let _onlooker = Onlooker::start(db, ctx, plan, step).await;
-    for sql in statements(step, way) {
+    for sql in statements(step, way, Part::Whole) {
         if ctx.stop.check().is_err() {
             return Ok(Ran::NotWhole);
         }

@@ -292,6 +292,10 @@ pub struct Step {
     /// Statements that take the step back, in order, in the step's envelope. Empty with `undoable = false` when data is lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,
+    /// What proves again what `undo` puts back unproven: sent after it in a transaction of its own, which may take long and
+    /// blocks no reader and no writer, as in [`Envelope::Long`]. Only in [`Envelope::Transaction`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_proof: Vec<String>,
     /// Whether `abort`, or `undo` for a step of the contract phase, can take the step back.
     pub undoable: bool,
     /// What it sets aside instead of dropping it.

@@ -121,7 +121,7 @@ pub(super) fn cache_folder() -> PathBuf {
 }
 
 /// Where downloaded servers are kept: in the workspace, unless the server's user could not get in there.
-pub(super) fn engines_folder() -> PathBuf {
+pub(crate) fn engines_folder() -> PathBuf {
     let workspace = workspace();
     let open = |folder: &Path| fs::metadata(folder).is_ok_and(|m| m.permissions().mode() & 0o001 != 0);
     if server_user().is_some() && !workspace.ancestors().all(open) {
@@ -130,7 +130,7 @@ pub(super) fn engines_folder() -> PathBuf {
     workspace.join(".engines")
 }
 
-pub(super) fn run(command: &mut Command) -> Result<String, String> {
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let what = format!("{command:?}");
     let output = command.output().map_err(|e| format!("{what}: {e}"))?;
     if output.status.success() {

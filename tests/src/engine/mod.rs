@@ -14,6 +14,7 @@ use std::future::Future;
 
 use schemadiff::model::Dialect;
 
+pub(crate) use binaries::{engines_folder, run};
 pub use counting::counting_proxy;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Major, Postgres};

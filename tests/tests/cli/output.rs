@@ -32,6 +32,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         clean_up: None,
         stopped_by: None,
         undo: vec![],
+        undo_proof: vec![],
         undoable: true,
         effects: vec![],
     }

@@ -86,16 +86,26 @@ fn loosen(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check, 
     let mut sql = cx.ddl.drop_constraint(table, name);
     sql.extend(cx.ddl.add_check(table, name, either));
     let mut undo = cx.ddl.drop_constraint(table, name);
-    undo.extend(cx.ddl.add_check(table, name, before));
+    let (unproven, proof) = back(cx, table, name, before);
+    undo.extend(cx.ddl.add_check(table, name, &unproven));
     for (statements, check) in [(&mut sql, either), (&mut undo, before)] {
         statements.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
     let step = loosening(cx, table, name, either, after)
         .sql(sql)
         .undo(undo)
+        .undo_proof(proof)
         .locks(cx.ddl.locks("add_check", table, &[]))
         .locks(cx.ddl.locks("drop_constraint", table, &[]));
     cx.push(step);
+}
+
+/// How a check that a step removes comes back: for new writes first, and then proven, because looking at all rows must not
+/// lock anybody out.
+fn back(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Check) -> (Check, Vec<String>) {
+    let unproven = Check { not_valid: before.not_valid || cx.caps.not_valid, ..before.clone() };
+    let proof = if unproven.not_valid == before.not_valid { Vec::new() } else { cx.ddl.validate(table, name) };
+    (unproven, proof)
 }
 
 fn loosening(cx: &Context<'_>, table: &ObjectName, name: &str, either: &Check, after: &Check) -> Proto {
@@ -185,13 +195,15 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check,
     sql.extend(cx.ddl.rename_constraint(table, &interim, name));
     sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let mut undo = cx.ddl.rename_constraint(table, name, &interim);
-    undo.extend(cx.ddl.add_check(table, name, before));
+    let (unproven, proof) = back(cx, table, name, before);
+    undo.extend(cx.ddl.add_check(table, name, &unproven));
     let id = slug(&["replace-check", name]);
     let covered = columns_of(cx, table, &before.expr);
     let ready = ["add-check", "validate"].map(|what| tag::step(&slug(&[what, &interim])));
     let step = Proto::new(rank::REMOVE, id, format!("let the new check take the name `{name}`"), table)
         .sql(sql)
         .undo(undo)
+        .undo_proof(proof)
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
         .effect({
             let (name, after) = (name.to_owned(), after.clone());
@@ -213,9 +225,13 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
     let covered = columns_of(cx, table, &before.expr);
     let first = first || index::retyped(cx, table, &covered);
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
+    let (unproven, proof) = back(cx, table, name, before);
+    let mut undo = cx.ddl.add_check(table, name, &unproven);
+    undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let step = Proto::new(rank::REMOVE, id, format!("drop check `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_constraint(table, name))
-        .undo(cx.ddl.add_check(table, name, before))
+        .undo(undo)
+        .undo_proof(proof)
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
         .effect({
             let name = name.to_owned();

@@ -190,7 +190,8 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
     sql.extend(cx.ddl.rename_constraint(table, &interim, name));
     sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let mut undo = cx.ddl.rename_constraint(table, name, &interim);
-    undo.extend(cx.ddl.add_foreign_key(table, name, before));
+    let (unproven, proof) = back(cx, table, name, before);
+    undo.extend(cx.ddl.add_foreign_key(table, name, &unproven));
     let id = slug(&["replace-foreign-key", name]);
     // One that keeps its target is carried over when the key there changes, and need not be gone before.
     let moves = !rekey::same_target(before, after);
@@ -199,6 +200,7 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
         .touching([&before.ref_table])
         .sql(sql)
         .undo(undo)
+        .undo_proof(proof)
         .locks(cx.ddl.locks("drop_constraint", table, &[&before.ref_table]))
         .effect({
             let (name, after) = (name.to_owned(), after.clone());
@@ -212,6 +214,15 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
         .prepares(clears_the_way(cx, table, before))
         .after_all(ready(&interim));
     cx.push(step);
+}
+
+/// How a foreign key that a step removes comes back: for new writes first, and then proven. Where the engine has no such key
+/// on a partitioned table, it is proven at once.
+fn back(cx: &Context<'_>, table: &ObjectName, name: &str, before: &ForeignKey) -> (ForeignKey, Vec<String>) {
+    let can = cx.caps.not_valid && (!partition::is_partitioned(cx, table) || cx.caps.partitioned_not_valid);
+    let unproven = ForeignKey { not_valid: before.not_valid || can, ..before.clone() };
+    let proof = if unproven.not_valid == before.not_valid { Vec::new() } else { cx.ddl.validate(table, name) };
+    (unproven, proof)
 }
 
 /// The foreign key of that name is there, and valid if it is to be.
@@ -239,10 +250,14 @@ fn clears_the_way(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> boo
 pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey, with_table: bool) {
     let id = slug(&["drop-foreign-key", name]);
     let clears_the_way = with_table || clears_the_way(cx, table, key);
+    let (unproven, proof) = back(cx, table, name, key);
+    let mut undo = cx.ddl.add_foreign_key(table, name, &unproven);
+    undo.extend(key.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let step = Proto::new(rank::REMOVE, id, format!("drop foreign key `{name}` on `{table}`"), table)
         .touching([&key.ref_table])
         .sql(cx.ddl.drop_constraint(table, name))
-        .undo(cx.ddl.add_foreign_key(table, name, key))
+        .undo(undo)
+        .undo_proof(proof)
         .locks(cx.ddl.locks("drop_constraint", table, &[&key.ref_table]))
         .effect({
             let name = name.to_owned();
