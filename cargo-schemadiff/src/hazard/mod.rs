@@ -4,11 +4,13 @@
 
 pub mod ambiguous_null;
 pub mod builds_index;
+pub mod changes_result;
 pub mod conflict_target;
 pub mod drops_data;
 pub mod enum_value_stays;
 pub mod fails_on_null;
 pub mod fails_on_rows;
+pub mod key_stays;
 pub mod late_deferral;
 pub mod made_again;
 pub mod made_up_value;
@@ -31,7 +33,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 25] = [
+pub const CODES: [&str; 27] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -55,6 +57,8 @@ pub const CODES: [&str; 25] = [
     late_deferral::CODE,
     needs_application::CODE,
     unknown_values::CODE,
+    key_stays::CODE,
+    changes_result::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

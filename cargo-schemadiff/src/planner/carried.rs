@@ -28,6 +28,14 @@ pub(super) enum Disturbed {
 /// # Errors
 /// [`Kind::Refused`] when an object needs what goes for good.
 pub(super) fn with(disturbed: &[&Disturbed], before: &Schema) -> Result<Vec<Shared<Object>>> {
+    // What a step makes anew is its own matter.
+    let own: Vec<&ObjectKey> = disturbed
+        .iter()
+        .filter_map(|disturbed| match disturbed {
+            Disturbed::Object(key) => Some(key),
+            _ => None,
+        })
+        .collect();
     let mut found: Vec<Shared<Object>> = Vec::new();
     for disturbed in disturbed {
         let depends = |object: &Object| match disturbed {
@@ -51,7 +59,9 @@ pub(super) fn with(disturbed: &[&Disturbed], before: &Schema) -> Result<Vec<Shar
             }
         }
     }
-    Ok(in_order(with_dependents(found, before)))
+    let mut all = with_dependents(found, before);
+    all.retain(|object| !own.contains(&&object.key));
+    Ok(in_order(all))
 }
 
 /// Settings of a column stay with it, and a sequence is none of those that read it.

@@ -3,7 +3,7 @@
 
 use schemadiff::{
     model::{Index, ObjectName, Table, Unique, expr},
-    plan::Envelope,
+    plan::{Envelope, Hazard},
 };
 
 use super::{comment, partition, rekey};
@@ -156,7 +156,7 @@ fn replace_at_once(cx: &mut Context<'_>, table: &ObjectName, name: &str, before:
     cx.push(step);
 }
 
-fn build_hazard(cx: &Context<'_>, table: &ObjectName) -> Option<schemadiff::plan::Hazard> {
+fn build_hazard(cx: &Context<'_>, table: &ObjectName) -> Option<Hazard> {
     (!cx.caps.concurrent_indexes && !cx.is_small(table)).then(|| hazard::builds_index::hazard(table, cx.rows(table)))
 }
 
@@ -238,7 +238,7 @@ pub(super) fn drop_index(
         step = step.after(tag::adds(table));
     }
     if index.unique {
-        step = step.after(tag::unreferenced(table));
+        step = step.after(tag::unreferenced(table)).in_contract(stays(cx, table, name, index));
     }
     step = if concurrent {
         step.envelope(Envelope::Concurrent)
@@ -253,6 +253,29 @@ pub(super) fn drop_index(
     }
     rekey::carry(cx, step, standing);
     Ok(())
+}
+
+/// What is to be said where new code has no such key any more.
+pub(super) fn stays(cx: &Context<'_>, table: &ObjectName, name: &str, key: &Index) -> Option<Hazard> {
+    let after = cx.after(table)?;
+    let same = |other: &Index| {
+        other.unique
+            && other.parts.len() == key.parts.len()
+            && key
+                .parts
+                .iter()
+                .all(|part| other.parts.iter().any(|other| (&other.column, &other.expr) == (&part.column, &part.expr)))
+            && other.predicate == key.predicate
+    };
+    let keys = after.uniques.values().map(behind_unique);
+    let remains = after.indexes.values().cloned().chain(keys).any(|other| same(&other));
+    let primary = after.primary_key.as_ref().is_some_and(|primary| {
+        let columns = plain_columns(key);
+        columns.len() == key.parts.len()
+            && columns.len() == primary.columns.len()
+            && columns.iter().all(|column| primary.columns.contains(column))
+    });
+    (!remains && !primary).then(|| hazard::key_stays::hazard(table, name))
 }
 
 /// The columns that an index is over, without expressions.

@@ -15,6 +15,7 @@ mod foreign_key;
 mod index;
 mod leftover;
 mod object;
+mod object_chain;
 mod options;
 mod partition;
 mod primary_key;

@@ -8,7 +8,7 @@ use schemadiff::{
     plan::Lock,
 };
 
-use super::column_alter;
+use super::{column_alter, object_chain};
 use crate::{
     diff::Change,
     hazard,
@@ -24,7 +24,12 @@ pub(super) fn plan(cx: &mut Context<'_>, before: Option<&Object>, after: Option<
     match (before, after) {
         (None, Some(after)) => create(cx, after),
         (Some(before), None) => drop(cx, before),
-        (Some(before), Some(after)) => change(cx, before, after),
+        (Some(before), Some(after)) => match object_chain::of(cx, &after.key) {
+            None => change(cx, before, after),
+            // The first of them is all of them.
+            Some(chain) if chain[0].before.key == before.key => object_chain::change(cx, &chain),
+            Some(_) => {}
+        },
         (None, None) => {}
     }
 }
@@ -150,6 +155,9 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
     if key.kind == ObjectKind::MaterializedView && anew {
         proto = proto.scans().hazard([hazard::rewrites_table::hazard(&over, None)]);
     }
+    if key.kind == ObjectKind::Function && anew {
+        proto = proto.hazard([hazard::changes_result::hazard(&key.to_string())]);
+    }
     if anew {
         proto = proto.disturbs([Disturbed::Object(key.clone())]);
     }
@@ -199,7 +207,7 @@ fn around_defaults(cx: &Context<'_>, defaults: &[(ObjectName, String, String)], 
 }
 
 /// A sequence is altered while others take numbers from it; everything else is replaced.
-fn change_locks(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<Lock> {
+pub(super) fn change_locks(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<Lock> {
     if after.key.kind == ObjectKind::Sequence {
         return cx.ddl.locks("alter_sequence", &after.key.name, &[]);
     }
@@ -235,7 +243,7 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectKey, to: &ObjectKey) {
     cx.push(proto);
 }
 
-fn put(schema: &mut Schema, object: &Object) {
+pub(super) fn put(schema: &mut Schema, object: &Object) {
     schema.objects.insert(object.key.clone(), object.clone().into());
 }
 
@@ -244,7 +252,7 @@ fn renamed(to: &ObjectKey) -> String {
 }
 
 /// What must be there before it.
-fn needs(object: &Object) -> Vec<String> {
+pub(super) fn needs(object: &Object) -> Vec<String> {
     let mut tags = vec![renamed(&object.key)];
     for used in &object.uses {
         match used {
@@ -268,7 +276,7 @@ fn needs(object: &Object) -> Vec<String> {
 }
 
 /// What is no longer needed once it is gone, or is what `after` says.
-fn released(before: &Object, after: Option<&Object>) -> Vec<String> {
+pub(super) fn released(before: &Object, after: Option<&Object>) -> Vec<String> {
     let mut tags = Vec::new();
     if after.is_none_or(|after| after.owned_by != before.owned_by) {
         tags.extend(before.owned_by.iter().map(|(table, column)| tag::unused(table, column)));

@@ -222,6 +222,7 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
         .tag(tag::freed(table, name))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
         .after(tag::unreferenced(table))
+        .in_contract(index::stays(cx, table, name, &index::behind_unique(before)))
         .prepares(clears_the_way);
     let step = if index::retyped(cx, table, &covered) { step } else { step.after(tag::adds(table)) };
     let standing = rekey::standing(cx, table, name, &before.columns)?;
