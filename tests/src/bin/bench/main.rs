@@ -1,12 +1,13 @@
 //! Benchmarks: whole commands, interleaved in one run, reported as ratios. `docs/benchmarks.md` says how to read them.
 //!
-//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill|fleet`
+//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill|operations|fleet`
 
 mod backfill;
 mod derive;
 mod diff;
 mod fleet;
 mod measure;
+mod operations;
 mod start;
 
 fn main() -> std::process::ExitCode {
@@ -18,6 +19,11 @@ fn main() -> std::process::ExitCode {
             let rows = std::env::args().nth(2).map_or(Ok(5_000_000), |rows| rows.parse());
             let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
             backfill::run(rows);
+        }
+        Some("operations") => {
+            let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
+            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
+            operations::run(rows);
         }
         Some("fleet") => {
             let databases = std::env::args().nth(2).map_or(Ok(500), |databases| databases.parse());
@@ -48,7 +54,8 @@ fn main() -> std::process::ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: bench diff | bench derive | bench start | bench backfill [ROWS] | bench fleet [DATABASES]"
+                "usage: bench diff | bench derive | bench start | bench backfill [ROWS] | bench operations [ROWS] | \
+                 bench fleet [DATABASES]"
             );
             return std::process::ExitCode::from(2);
         }
