@@ -480,7 +480,7 @@ pub trait Ddl: Send + Sync {
     fn backfill(&self, table: &ObjectName, key: &[KeyColumn], set: &[Assignment], pending: &str) -> Backfill;
     /// Which of these triggers of one table puts back what triggers of the user's make of a row that is filled, see
     /// [`Backfill::restored_by`]; none where none can.
-    fn restores<'n>(&self, syncs: &mut dyn Iterator<Item = &'n str>) -> Option<String> {
+    fn restores(&self, syncs: &mut dyn Iterator<Item = &str>) -> Option<String> {
         let _ = syncs;
         None
     }

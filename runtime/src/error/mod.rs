@@ -337,16 +337,14 @@ pub enum Error {
     },
     /// Two columns that triggers keep in step hold values of which neither is what the other says.
     #[error(
-        "{column} of {table} is not in step with the column it replaces in {differ} of {rows} rows that step {step} of \
+        "{column} is not in step with the column it replaces in {differ} of {rows} rows that step {step} of \
          migration {migration} compared{}",
         such_as(keys)
     )]
     NotInStep {
         migration: String,
         step: String,
-        /// The table.
-        table: String,
-        /// The column.
+        /// Table and column.
         column: String,
         /// Rows that differ.
         differ: u64,

@@ -145,7 +145,7 @@ async fn a_row_that_is_not_in_step_stops_the_step_and_is_named() {
             .await;
             let error = run(&db, &plans, Phase::Backfill, compare).await.0.unwrap_err();
             let Error::NotInStep { column, differ, rows, keys, .. } = &error else { panic!("{error}") };
-            assert_eq!((column.as_str(), *differ, *rows), ("display_name", 1, u64::from(ROWS)), "{compare:?}");
+            assert_eq!((column.as_str(), *differ, *rows), ("users.display_name", 1, u64::from(ROWS)), "{compare:?}");
             assert_eq!(keys, &["id = 17"]);
             assert_eq!(
                 (error.code(), db.text("SELECT fullname FROM users WHERE id = 17").await.as_deref()),

@@ -9,7 +9,7 @@ use super::{
     worker::{Worker, between, end_of_batch},
 };
 use crate::{
-    backend::{Backend, TextRow},
+    backend::{Backend, TextRow, Timeouts},
     error::{Error, Result},
     lockstep::{
         Compare, Event,
@@ -25,6 +25,9 @@ const RANGES: usize = 32;
 
 /// Rows that are read at a time when all are compared.
 const ROWS: u32 = 5_000;
+
+/// How long one range may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Names of rows that are kept for each column.
 const KEYS: usize = 5;
@@ -124,21 +127,26 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
                     self.worker.ctx.stop.sleep(pause).await?;
                     attempt += 1;
                 }
-                Err(failed) => return Err(self.worker.job.explain::<B>(failed)),
+                Err(failed) => {
+                    // A statement that was cancelled because somebody said so has not failed.
+                    self.worker.ctx.stop.check()?;
+                    return Err(self.worker.job.explain::<B>(failed));
+                }
             }
         };
         self.note(row);
         self.worker.pass(began.elapsed()).await
     }
 
-    /// With the settings of a batch, under which a range is read by its key. Where there is one writer at a time a reader does
-    /// not become one.
+    /// With the settings of a batch, under which a range is read by its key, but for the time that it may take: nobody waits
+    /// for a reader. Where there is one writer at a time a reader does not become one.
     async fn ask(&mut self, at: Option<&Key>, to: &Key) -> Result<TextRow, Failed> {
         let sql = &self.comparison.sql;
         let params = between(self.worker.job.backfill.key.len(), at, to);
         let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
         if B::SESSION_LOCKS {
-            self.worker.db.begin_batch(self.worker.timeouts(), None).await?;
+            let timeouts = Timeouts { statement: PATIENCE, ..self.worker.timeouts() };
+            self.worker.db.begin_batch(timeouts, None).await?;
         }
         let rows = self.worker.db.rows(sql, &params).await.map_err(Failed::at(sql));
         if B::SESSION_LOCKS {
@@ -167,8 +175,7 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
             return Err(Error::NotInStep {
                 migration: job.plan.id.clone(),
                 step: job.step.id.clone(),
-                table: job.backfill.table.to_string(),
-                column: fault.column.clone(),
+                column: format!("{}.{}", job.backfill.table, fault.column),
                 differ: fault.rows,
                 rows,
                 keys: fault.keys.clone(),

@@ -380,7 +380,7 @@ impl Ddl for Postgres {
         backfill::statements(table, key, set, pending)
     }
 
-    fn restores<'n>(&self, syncs: &mut dyn Iterator<Item = &'n str>) -> Option<String> {
+    fn restores(&self, syncs: &mut dyn Iterator<Item = &str>) -> Option<String> {
         // The one that comes first: the others then see the row as it was.
         syncs.min().map(str::to_owned)
     }
