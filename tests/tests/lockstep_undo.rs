@@ -484,6 +484,7 @@ async fn what_was_taken_back_and_not_proven_goes_on_in_either_direction() {
         let proving = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
                        AND query LIKE '%VALIDATE CONSTRAINT%' AND pid <> pg_backend_pid()";
         while sqlx::query_scalar::<_, i64>(proving).fetch_one(&mut other).await.unwrap() == 0 {
+            assert!(!going.is_finished(), "it did not come to the proof");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         stop.send_replace(true);
@@ -496,4 +497,16 @@ async fn what_was_taken_back_and_not_proven_goes_on_in_either_direction() {
         abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
         assert_eq!(proven(&db).await.as_deref(), Some("true"), "forward: {forward}");
     }
+}
+
+#[tokio::test]
+async fn rows_that_the_old_check_forbids_are_named_before_anything_is_taken_back() {
+    let (db, all) = unchecked().await;
+    db.execute("INSERT INTO users VALUES (-1, -1)").await;
+    let error = abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+    assert!(error.to_string().contains("id = -1"), "{error}");
+    assert_eq!(proven(&db).await, None, "as it was");
+    db.execute("UPDATE users SET n = 1 WHERE id = -1").await;
+    abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    assert_eq!(proven(&db).await.as_deref(), Some("true"));
 }

@@ -88,6 +88,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         stopped_by: first.stopped_by.clone(),
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
+        undo_probes: if undo.is_some() { first.undo_probes.clone() } else { Vec::new() },
         undo_proof: if undo.is_some() { first.undo_proof.clone() } else { Vec::new() },
         undo: undo.unwrap_or_default(),
         effects: placed.deltas.iter().filter(|delta| context.speaks_of(delta)).cloned().collect(),
@@ -169,14 +170,21 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let name = &first.touches[0];
             let compared: Vec<_> = fills.iter().filter_map(|fill| fill.compared.clone()).collect();
             let backfill = Backfill {
-                restored_by: context.ddl.restores(&mut fills.iter().filter_map(|fill| fill.sync.as_deref())),
+                restored_by: restored_by(
+                    context,
+                    placed,
+                    &fills.iter().filter_map(|fill| fill.sync.as_deref()).collect::<Vec<_>>(),
+                ),
                 comparison: (!compared.is_empty()).then(|| context.ddl.comparison(name, &key, &compared)),
                 ..context.ddl.backfill(name, &key, &set, &pending)
             };
             Ok((Action::Backfill(backfill), Some(Vec::new())))
         }
         Work::Given(fills) => {
-            Ok((Action::Backfill(given(context, first.table(), &first.touches[0], fills)?), Some(Vec::new())))
+            let restored_by =
+                restored_by(context, placed, &fills.iter().map(|fill| fill.sync.as_str()).collect::<Vec<_>>());
+            let given = given(context, first.table(), &first.touches[0], fills)?;
+            Ok((Action::Backfill(Backfill { restored_by, ..given }), Some(Vec::new())))
         }
         Work::Rebuild { .. } => {
             let copies = |back: bool| -> Vec<(String, String)> {
@@ -217,8 +225,15 @@ fn given(context: &Context<'_>, table: &ObjectName, name: &ObjectName, fills: &[
     let set: Vec<_> = fills.iter().map(|fill| fill.assignment.clone()).collect();
     let pending: Vec<_> = gives.iter().map(|c| format!("{} IS NULL", context.ddl.ident(&c.name))).collect();
     let spec = GivenSpec { by: &by, reads: &reads, gives: &gives, set: &set };
-    let restored_by = context.ddl.restores(&mut fills.iter().map(|fill| fill.sync.as_str()));
-    Ok(Backfill { restored_by, ..context.ddl.backfill_with(name, &key, &spec, &pending.join(" OR ")) })
+    Ok(context.ddl.backfill_with(name, &key, &spec, &pending.join(" OR ")))
+}
+
+/// The trigger that puts back what others make of the rows. Only where every trigger of the migration on the table belongs to
+/// the step: one that does not may have seen what is put back. In contract it is gone.
+fn restored_by(context: &Context<'_>, placed: &Placed, own: &[&str]) -> Option<String> {
+    let table = placed.protos[0].table();
+    let others = context.syncs.values().any(|sync| sync.table == *table && !own.contains(&sync.name.as_str()));
+    if others || placed.phase == Phase::Contract { None } else { context.ddl.restores(&mut own.iter().copied()) }
 }
 
 /// Several fills in one pass. A row that waits for one value keeps the others it has.

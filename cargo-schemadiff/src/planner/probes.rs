@@ -158,7 +158,7 @@ fn rows(cx: &Context<'_>, table: &ObjectName, columns: &[String]) -> Option<Stri
     Some(format!("(SELECT {} FROM {}) AS schemadiff_rows", list.join(", "), cx.ddl.name(&there.name)))
 }
 
-fn row_name(cx: &Context<'_>, table: &Table) -> String {
+pub(super) fn row_name(cx: &Context<'_>, table: &Table) -> String {
     let label = |name: &str, expr: &str| format!("{} || CAST({expr} AS text)", cx.ddl.literal(&format!("{name} = ")));
     match &table.primary_key {
         Some(key) => {

@@ -2,7 +2,7 @@
 
 use schemadiff::{
     model::{ObjectName, Schema},
-    plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock},
+    plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock, Probe},
 };
 
 use super::carried::Disturbed;
@@ -67,6 +67,8 @@ pub(super) struct Proto {
     pub undo: Option<Vec<String>>,
     /// See [`schemadiff::plan::Step::undo_proof`].
     pub undo_proof: Vec<String>,
+    /// See [`schemadiff::plan::Step::undo_probes`].
+    pub undo_probes: Vec<Probe>,
     pub tags: Vec<String>,
     pub after: Vec<String>,
     /// It only clears the way for a step that waits for contract, and waits with it: before that it would cost something
@@ -129,6 +131,7 @@ impl Proto {
             stopped_by: None,
             undo: Some(Vec::new()),
             undo_proof: Vec::new(),
+            undo_probes: Vec::new(),
             tags: Vec::new(),
             after: Vec::new(),
             prepares: false,
@@ -179,6 +182,12 @@ impl Proto {
     /// What proves what `undo` puts back.
     pub fn undo_proof(mut self, statements: impl IntoIterator<Item = String>) -> Self {
         self.undo_proof = statements.into_iter().collect();
+        self
+    }
+
+    /// What must not be there for that.
+    pub fn undo_probes(mut self, probes: impl IntoIterator<Item = Probe>) -> Self {
+        self.undo_probes = probes.into_iter().collect();
         self
     }
 

@@ -66,7 +66,8 @@ fn compared(cx: &Context<'_>, synced: &Synced<'_>) -> Option<CompareSpec> {
     let Synced { column, old, forward, backward, .. } = synced;
     let back = old.zip(backward.as_ref()).map(|(old, expr)| (old.name.clone(), old.ty.clone(), expr.clone()));
     let spec = CompareSpec { column: column.name.clone(), ty: column.ty.clone(), forward: forward.clone(), back };
-    cx.ddl.is_lasting(forward).then_some(spec)
+    let lasts = cx.ddl.is_lasting(forward) && backward.as_ref().is_none_or(|expr| cx.ddl.is_lasting(expr));
+    lasts.then_some(spec)
 }
 
 /// A value for an existing row, and for a row of old code, comes from the columns that are there before this plan: those

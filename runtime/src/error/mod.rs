@@ -276,7 +276,7 @@ pub enum Error {
     },
 
     /// Rows are there that a step would fail on.
-    #[error("migration {id} has not begun, because a step would fail on what is there: {}", listed(rows))]
+    #[error("migration {id} stays as it is, because a step would fail on what is there: {}", listed(rows))]
     BadRows { id: String, rows: Box<[BadRows]> },
     /// A statement failed.
     #[error("step {step} of migration {migration} failed: {cause}{}", found(rows))]

@@ -114,6 +114,9 @@ async fn carry_out<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step:
 async fn back_and_proven<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &Step) -> Result<Outcome> {
     let unproven = ledger::is_unproven(db, &plan.id, &step.id).await;
     let unproven = unproven.map_err(|e| ledger::explain::<B>("read how far a step is taken back", e))?;
+    if !unproven {
+        look::before_back(db, ctx, plan, step).await?;
+    }
     let part = if unproven { Part::Begin } else { Part::TakeBack };
     match transaction(db, ctx, plan, step, Way::Back, part).await? {
         Outcome::Done { .. } => {
@@ -329,6 +332,10 @@ async fn within<B: Backend>(
     } else if !ledger::still_working(db, &ctx.token).await.map_err(Failed::from)? {
         return Err(Problem::Other(Error::LostWork));
     }
+    if way == Way::Back {
+        // From here on it is not what the ledger says of a migration that is done.
+        ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
+    }
     if part == Part::Begin {
         ledger::step_running(db, &plan.id, step).await.map_err(Failed::from)?;
         return Ok(Attempt::Done);
@@ -345,9 +352,6 @@ async fn within<B: Backend>(
         if step.envelope == Envelope::Rebuild {
             no_orphans(db, plan, step).await?;
         }
-    }
-    if way == Way::Back {
-        ledger::reopen_migration(db, &plan.id).await.map_err(Failed::from)?;
     }
     if part == Part::TakeBack {
         ledger::step_unproven(db, &plan.id, step).await.map_err(Failed::from)?;

@@ -50,6 +50,19 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
     if bad.is_empty() { Ok(()) } else { Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() }) }
 }
 
+/// Looks for rows that keep a step from being taken back, before anything of it is.
+pub(super) async fn before_back<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
+    for probe in &step.undo_probes {
+        ctx.stop.check()?;
+        let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))?;
+        if let Answer::Found(rows) = answer {
+            let bad = vec![BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows }];
+            return Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() });
+        }
+    }
+    Ok(())
+}
+
 /// Adds the rows that the step has failed on, as far as they can be found.
 pub(super) async fn explain<B: Backend>(db: &mut B, step: &Step, error: Error) -> Error {
     let mut error = error;

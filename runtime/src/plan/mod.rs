@@ -296,6 +296,10 @@ pub struct Step {
     /// blocks no reader and no writer, as in [`Envelope::Long`]. Only in [`Envelope::Transaction`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_proof: Vec<String>,
+    /// Rows that `undo_proof` would fail on. They are looked for before anything is taken back, and it is not where there are
+    /// such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_probes: Vec<Probe>,
     /// Whether `abort`, or `undo` for a step of the contract phase, can take the step back.
     pub undoable: bool,
     /// What it sets aside instead of dropping it.

@@ -4,7 +4,7 @@
 
 use schemadiff::{
     model::{self, Check, ObjectName, Table, expr, implies},
-    plan::Envelope,
+    plan::{Envelope, Probe},
 };
 
 use super::{comment, index};
@@ -12,6 +12,7 @@ use crate::{
     hazard,
     planner::{
         context::{Context, on, slug, temporary},
+        probes,
         proto::{Proto, rank, tag},
     },
 };
@@ -95,6 +96,7 @@ fn loosen(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check, 
         .sql(sql)
         .undo(undo)
         .undo_proof(proof)
+        .undo_probes(violating(cx, table, before))
         .locks(cx.ddl.locks("add_check", table, &[]))
         .locks(cx.ddl.locks("drop_constraint", table, &[]));
     cx.push(step);
@@ -106,6 +108,20 @@ fn back(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Check) -> (Ch
     let unproven = Check { not_valid: before.not_valid || cx.caps.not_valid, ..before.clone() };
     let proof = if unproven.not_valid == before.not_valid { Vec::new() } else { cx.ddl.validate(table, name) };
     (unproven, proof)
+}
+
+/// Rows that new code has written meanwhile.
+fn violating(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Probe> {
+    let there = cx.before(table).filter(|_| cx.caps.not_valid && !check.not_valid)?;
+    Some(Probe {
+        finds: format!("rows of `{table}` that violate `{}`", check.expr),
+        sql: format!(
+            "SELECT {} FROM {} WHERE NOT ({}) LIMIT 5",
+            probes::row_name(cx, there),
+            cx.ddl.name(table),
+            check.expr
+        ),
+    })
 }
 
 fn loosening(cx: &Context<'_>, table: &ObjectName, name: &str, either: &Check, after: &Check) -> Proto {
@@ -204,6 +220,7 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Check,
         .sql(sql)
         .undo(undo)
         .undo_proof(proof)
+        .undo_probes(violating(cx, table, before))
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
         .effect({
             let (name, after) = (name.to_owned(), after.clone());
@@ -232,6 +249,7 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
         .sql(cx.ddl.drop_constraint(table, name))
         .undo(undo)
         .undo_proof(proof)
+        .undo_probes(violating(cx, table, before))
         .locks(cx.ddl.locks("drop_constraint", table, &[]))
         .effect({
             let name = name.to_owned();

@@ -9,7 +9,7 @@ use super::{
     worker::{Worker, between, end_of_batch},
 };
 use crate::{
-    backend::{Backend, TextRow, Timeouts},
+    backend::{Backend, ErrorClass, TextRow, Timeouts},
     error::{Error, Result},
     lockstep::{
         Compare, Event,
@@ -28,6 +28,9 @@ const ROWS: u32 = 5_000;
 
 /// How long one range may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The type of a key that is the place of a row, which changes with each update.
+const BY_PLACE: &str = "tid";
 
 /// Names of rows that are kept for each column.
 const KEYS: usize = 5;
@@ -68,16 +71,26 @@ pub(super) async fn run<B: Backend>(db: &mut B, ctx: &mut Context, job: &Job, th
     }
     let ranges = std::mem::take(&mut job.sample().kept);
     let mut looker = Looker::new(Worker::new(db, ctx, job, throttle, false), comparison);
-    match how {
-        Compare::Off => {}
-        Compare::Sample => {
-            for (at, to) in ranges {
-                looker.look(at.as_ref(), &to).await?;
-            }
+    // Where this run has filled nothing, one before it has ended before it compared, or because of what it found. And a row
+    // that is known by its place is in another one when it is filled.
+    let nothing_sampled = ranges.is_empty() || job.backfill.key.iter().all(|key| key.ty == BY_PLACE);
+    if how == Compare::Full || nothing_sampled {
+        looker.look_everywhere().await?;
+    } else {
+        for (at, to) in ranges {
+            looker.look(at.as_ref(), Bound::At(&to)).await?;
         }
-        Compare::Full => looker.look_everywhere().await?,
     }
-    looker.end()
+    looker.end().await
+}
+
+/// Where a range ends.
+#[derive(Clone, Copy)]
+enum Bound<'k> {
+    /// There.
+    At(&'k Key),
+    /// After some rows, and there at the latest.
+    Within(&'k Key),
 }
 
 /// One comparison under way.
@@ -97,14 +110,12 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
 
     async fn look_everywhere(&mut self) -> Result<()> {
         let job = self.worker.job;
-        let explain = |failed: Failed| job.explain::<B>(failed);
         let sql = &job.backfill.upper_sql;
-        let upper = self.worker.db.rows(sql, &[]).await.map_err(Failed::at(sql)).map_err(explain)?;
+        let upper = self.worker.db.rows(sql, &[]).await.map_err(Failed::at(sql)).map_err(|e| job.explain::<B>(e))?;
         let Some(upper) = upper.into_iter().next().filter(|key| key.iter().all(Option::is_some)) else { return Ok(()) };
         let mut at: Option<Key> = None;
         loop {
-            let to = end_of_batch(self.worker.db, job, at.as_ref(), &upper, ROWS).await.map_err(explain)?;
-            self.look(at.as_ref(), &to).await?;
+            let to = self.look(at.as_ref(), Bound::Within(&upper)).await?;
             job.tell(self.worker.ctx, None, &format!("{} rows compared", self.rows));
             if to == upper {
                 return Ok(());
@@ -113,13 +124,14 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
         }
     }
 
-    async fn look(&mut self, at: Option<&Key>, to: &Key) -> Result<()> {
+    /// Compares one range, and says where it ends.
+    async fn look(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<Key> {
         let (began, mut attempt) = (Instant::now(), 1);
         self.worker.pass(Duration::ZERO).await?;
-        let row = loop {
+        let (to, row) = loop {
             self.worker.ctx.stop.check()?;
-            match self.ask(at, to).await {
-                Ok(row) => break row,
+            match self.ask(at, bound).await {
+                Ok(seen) => break seen,
                 Err(failed)
                     if failed.error.class.is_transient() && self.worker.ctx.retry.allows(attempt, began.elapsed()) =>
                 {
@@ -135,24 +147,41 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
             }
         };
         self.note(row);
-        self.worker.pass(began.elapsed()).await
+        self.worker.pass(began.elapsed()).await?;
+        Ok(to)
     }
 
     /// With the settings of a batch, under which a range is read by its key, but for the time that it may take: nobody waits
     /// for a reader. Where there is one writer at a time a reader does not become one.
-    async fn ask(&mut self, at: Option<&Key>, to: &Key) -> Result<TextRow, Failed> {
-        let sql = &self.comparison.sql;
-        let params = between(self.worker.job.backfill.key.len(), at, to);
-        let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+    async fn ask(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
         if B::SESSION_LOCKS {
             let timeouts = Timeouts { statement: PATIENCE, ..self.worker.timeouts() };
             self.worker.db.begin_batch(timeouts, None).await?;
         }
-        let rows = self.worker.db.rows(sql, &params).await.map_err(Failed::at(sql));
+        let seen = self.ask_within(at, bound).await;
         if B::SESSION_LOCKS {
             self.worker.db.rollback().await;
         }
-        Ok(rows?.into_iter().next().unwrap_or_default())
+        seen
+    }
+
+    async fn ask_within(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
+        let to = match bound {
+            Bound::At(to) => to.clone(),
+            Bound::Within(upper) => end_of_batch(self.worker.db, self.worker.job, at, upper, ROWS).await?,
+        };
+        let sql = &self.comparison.sql;
+        let params = between(self.worker.job.backfill.key.len(), at, &to);
+        let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
+        match self.worker.db.rows(sql, &params).await {
+            Ok(rows) => Ok((to, rows.into_iter().next().unwrap_or_default())),
+            // A row that somebody else has given its value need not be one for which the expression has one.
+            Err(error) if error.class == ErrorClass::Data && !self.comparison.columns.iter().any(|c| c.in_step) => {
+                tracing::debug!(%error, "a range could not be compared");
+                Ok((to, TextRow::new()))
+            }
+            Err(error) => Err(Failed::at(sql)(error)),
+        }
     }
 
     fn note(&mut self, row: TextRow) {
@@ -167,19 +196,22 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
         }
     }
 
-    fn end(self) -> Result<()> {
+    async fn end(mut self) -> Result<()> {
         let (job, rows) = (self.worker.job, self.rows);
-        let differ: Vec<_> = self.found.into_iter().filter(|column| column.rows > 0).collect();
+        let found = std::mem::take(&mut self.found);
+        let differ: Vec<_> = found.into_iter().filter(|column| column.rows > 0).collect();
         let in_step = |column: &str| self.comparison.columns.iter().any(|c| c.in_step && c.column == column);
         if let Some(fault) = differ.iter().find(|column| in_step(&column.column)) {
-            return Err(Error::NotInStep {
+            let error = Error::NotInStep {
                 migration: job.plan.id.clone(),
                 step: job.step.id.clone(),
                 column: format!("{}.{}", job.backfill.table, fault.column),
                 differ: fault.rows,
                 rows,
                 keys: fault.keys.clone(),
-            });
+            };
+            self.worker.note(&error).await;
+            return Err(error);
         }
         let (migration, step, table) = (&job.plan.id, &job.step.id, job.backfill.table.to_string());
         self.worker.ctx.tell(&Event::Compared { migration, step, table: &table, rows, differ: &differ });

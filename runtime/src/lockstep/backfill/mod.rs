@@ -76,7 +76,7 @@ impl Job {
             rate: Rate::new(),
             failed: AtomicBool::new(false),
             values,
-            restored_by: None,
+            restored_by: backfill.restored_by.clone(),
             sample: std::sync::Mutex::default(),
         })
     }

@@ -293,7 +293,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     /// For `status`; that it cannot be put on record is no further failure.
-    async fn note(&mut self, error: &Error) {
+    pub(super) async fn note(&mut self, error: &Error) {
         let text = error.to_string();
         if let Err(cause) = ledger::step_failed(self.db, &self.job.plan.id, &self.job.step.id, &text).await {
             tracing::debug!(%cause, "a failed batch could not be put on record");

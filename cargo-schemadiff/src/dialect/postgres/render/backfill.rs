@@ -69,7 +69,7 @@ pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[Compa
         if let Some((old, ty, backward)) = &c.back {
             differs = format!("{differs} AND {}", other(old, ty, backward));
         }
-        format!("count(*) FILTER (WHERE {differs})::text, min(CASE WHEN {differs} THEN {row} END)")
+        format!("count(*) FILTER (WHERE {differs})::text, min((CASE WHEN {differs} THEN {row} END) COLLATE \"C\")")
     });
     let cells = cells.collect::<Vec<_>>().join(", ");
     Comparison {

@@ -79,14 +79,17 @@ fn differ(left: &str, right: &str) -> String {
 }
 
 /// Filling a row is no change of the row: what triggers of the user's have made of its other columns, `updated_at` for one, is
-/// put back. This trigger comes after them, in the order of the names. No part of the function while nobody asks for it.
+/// put back. This trigger comes after them, in the order of the names. Only of a row that gets its value: another one is changed
+/// by a trigger of the user's that the filling has fired.
 fn restored(sync: &SyncSpec) -> String {
     if sync.restores.is_empty() {
         return String::new();
     }
+    let new = ident(&sync.new);
     let back = |column: &String| format!("NEW.{0} := OLD.{0};", ident(column));
     format!(
-        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) = TG_NAME THEN\n    {}\n  END IF;\n",
+        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) = TG_NAME AND OLD.{new} IS NULL AND NEW.{new} \
+         IS NOT NULL THEN\n    {}\n  END IF;\n",
         sync.restores.iter().map(back).collect::<Vec<_>>().join(" ")
     )
 }
