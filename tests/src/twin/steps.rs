@@ -144,8 +144,9 @@ async fn work(
     progress: Arc<Pauses>,
 ) -> Result<(), String> {
     let migrations = Migrations::from_plans(lock, std::slice::from_ref(plan)).map_err(|e| e.to_string())?;
+    // Two writers that hold rows of two tables most of the time leave few moments: waiting for one is no failure.
     let pause = Duration::from_millis(20);
-    let retry = Retry { first_pause: pause, longest_pause: pause * 10, attempts: 200, max_stall, ..Retry::default() };
+    let retry = Retry { first_pause: pause, longest_pause: pause * 10, attempts: 1_000, max_stall, ..Retry::default() };
     let pace = Pace { max_stall, ..Pace::default() };
     let options =
         ApplyOptions { retry, pace, stop: Some(stop), wait: Some(Duration::from_secs(20)), ..Default::default() };
