@@ -275,7 +275,7 @@ pub enum Error {
         found: String,
     },
 
-    /// Rows are there that a step would fail on.
+    /// Rows are there that a step would fail on, or taking one back.
     #[error("migration {id} stays as it is, because a step would fail on what is there: {}", listed(rows))]
     BadRows { id: String, rows: Box<[BadRows]> },
     /// A statement failed.
