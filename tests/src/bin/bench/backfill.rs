@@ -1,7 +1,7 @@
 //! A backfill against the best loop that a person writes by hand, alone and beside an application.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -25,13 +25,13 @@ use schemadiff_tests::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::measure::{Contender, print, rounds};
+use super::measure::{Contender, installed, print, reshape, rounds};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const ROUNDS: usize = 3;
 
 /// As a server in use has it, not as the tests want it.
-const SETTINGS: [&str; 6] = [
+pub const SETTINGS: [&str; 6] = [
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
@@ -53,6 +53,21 @@ const BY_HAND: &str = "CREATE PROCEDURE by_hand() LANGUAGE plpgsql AS $$
         END LOOP;
     END $$";
 
+/// reshape has to have made the table. Its `start` adds the column and fills it.
+const RESHAPE: [(&str, &str); 2] = [
+    (
+        "1_users.toml",
+        "[[actions]]\ntype = \"create_table\"\nname = \"users\"\nprimary_key = [\"id\"]\n\
+         [[actions.columns]]\nname = \"id\"\ntype = \"bigint\"\n\
+         [[actions.columns]]\nname = \"fullname\"\ntype = \"text\"\n",
+    ),
+    (
+        "2_key.toml",
+        "[[actions]]\ntype = \"add_column\"\ntable = \"users\"\nup = \"lower(fullname)\"\n\
+         [actions.column]\nname = \"email_key\"\ntype = \"text\"\n",
+    ),
+];
+
 struct Bench {
     server: Postgres,
     folder: tempfile::TempDir,
@@ -68,15 +83,26 @@ pub fn run(rows: u64) {
     bench.prepare(rows);
     let contender = |name, what: &'static str| {
         let bench = Arc::clone(&bench);
-        let command = move || bench.fresh("filled", |url| ours_or_hand(what, url, bench.folder.path()));
+        let command = move || bench.fresh("base", "filled", |url| ours_or_hand(what, url, bench.folder.path()));
         Contender { name, command: Box::new(command), success: &[0] }
     };
-    let contenders =
-        [contender("loop in PL/pgSQL, by hand", "backfill-by-hand"), contender("schemadiff", "backfill-once")];
+    let mut contenders =
+        vec![contender("loop in PL/pgSQL, by hand", "backfill-by-hand"), contender("schemadiff", "backfill-once")];
+    if installed("reshape") {
+        let dir = bench.prepare_reshape(rows);
+        let bench = Arc::clone(&bench);
+        let command = move || bench.fresh("base_reshape", "filled", |url| reshape(url, &["start"], Some(&dir)));
+        contenders.push(Contender { name: "reshape", command: Box::new(command), success: &[0] });
+    } else {
+        println!("reshape is not installed (`cargo install reshape`), and is left out");
+    }
     let seen = rounds(&contenders, ROUNDS);
     print(&format!("filling a column of {rows} rows, nobody else there"), &seen);
     let rate = |at: usize| rows as f64 / seen[at].median();
     println!("  rows/s: by hand {:.0}, schemadiff {:.0}, ratio {:.2}", rate(0), rate(1), rate(1) / rate(0));
+    if seen.len() > 2 {
+        println!("  rows/s: reshape {:.0}, schemadiff {:.1} times as fast", rate(2), rate(1) / rate(2));
+    }
     bench.beside_an_application(rows, rate(1));
 }
 
@@ -105,18 +131,38 @@ impl Bench {
         let all = migrations(DIALECT, &plans());
         let expand = ApplyOptions { until: Phase::Expand, ..ApplyOptions::default() };
         self.runtime.block_on(apply(&url, &all, &expand, Arc::new(NoProgress))).expect("expand");
+        self.fill("base", rows);
+        self.run_on("base", BY_HAND);
+    }
+
+    /// The same rows in reshape's database. Returns the folder of its migrations.
+    fn prepare_reshape(&self, rows: u64) -> PathBuf {
+        self.run_on("postgres", "CREATE DATABASE base_reshape TEMPLATE template0");
+        let dir = self.folder.path().join("reshape");
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let [first, second] = RESHAPE;
+        std::fs::write(dir.join(first.0), first.1).expect("a file");
+        let made = reshape(&self.server.url("base_reshape"), &["start", "--complete"], Some(&dir)).output();
+        let made = made.expect("reshape");
+        assert!(made.status.success(), "reshape: {}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(dir.join(second.0), second.1).expect("a file");
+        self.fill("base_reshape", rows);
+        dir
+    }
+
+    fn fill(&self, database: &str, rows: u64) {
         let rows = format!(
             "INSERT INTO users (id, fullname) SELECT i, 'User ' || i || repeat(' x', 40) FROM generate_series(1, {rows}) i"
         );
-        for sql in [rows.as_str(), BY_HAND, "VACUUM ANALYZE users", "CHECKPOINT"] {
-            self.run_on("base", sql);
+        for sql in [rows.as_str(), "VACUUM ANALYZE users", "CHECKPOINT"] {
+            self.run_on(database, sql);
         }
     }
 
     /// A copy of the prepared database, the same to the byte for whoever comes.
-    fn fresh<T>(&self, name: &str, then: impl FnOnce(&str) -> T) -> T {
+    fn fresh<T>(&self, base: &str, name: &str, then: impl FnOnce(&str) -> T) -> T {
         self.run_on("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-        self.run_on("postgres", &format!("CREATE DATABASE {name} TEMPLATE base"));
+        self.run_on("postgres", &format!("CREATE DATABASE {name} TEMPLATE {base}"));
         self.run_on("postgres", "CHECKPOINT");
         then(&self.server.url(name))
     }
@@ -124,7 +170,7 @@ impl Bench {
     /// An application that keeps one connection busy: half of a machine with two cores.
     fn beside_an_application(&self, rows: u64, idle_rate: f64) {
         println!("beside an application that keeps one connection busy (4 reads and 1 write by key in turn)");
-        let alone = self.fresh("alone", |url| {
+        let alone = self.fresh("base", "alone", |url| {
             self.runtime.block_on(async {
                 let stop = Arc::new(AtomicBool::new(false));
                 let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
@@ -135,7 +181,7 @@ impl Bench {
         });
         println!("  {:<26} p99 {:>7.2} ms, {:>6.0} statements/s", "nobody fills", alone.p99_ms, alone.per_second);
         for (name, what) in [("loop by hand", "backfill-by-hand"), ("schemadiff", "backfill-once")] {
-            let (load, took) = self.fresh("beside", |url| {
+            let (load, took) = self.fresh("base", "beside", |url| {
                 self.runtime.block_on(async {
                     let stop = Arc::new(AtomicBool::new(false));
                     let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path, process::Command};
 
 use super::measure::{Contender, print, rounds};
 
-fn structs(derive: &str, attribute: &str, key: &str) -> String {
+pub fn structs(derive: &str, attribute: &str, key: &str) -> String {
     let mut code = String::from("#![allow(dead_code)]\n");
     for s in 0..200 {
         let _ = writeln!(code, "#[derive({derive})]\n{}pub struct S{s} {{", attribute.replace("{}", &format!("s{s}")));
@@ -18,7 +18,7 @@ fn structs(derive: &str, attribute: &str, key: &str) -> String {
     code
 }
 
-fn package(folder: &Path, name: &str, dependencies: &str, code: &str) {
+pub fn package(folder: &Path, name: &str, dependencies: &str, code: &str) {
     let folder = folder.join(name);
     std::fs::create_dir_all(folder.join("src")).expect("a folder");
     let manifest = format!(
@@ -28,10 +28,23 @@ fn package(folder: &Path, name: &str, dependencies: &str, code: &str) {
     std::fs::write(folder.join("src/lib.rs"), code).expect("a source file");
 }
 
+/// The dependency on the runtime crate of this repository.
+pub fn schemadiff() -> String {
+    let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime").canonicalize().expect("the runtime crate");
+    format!("schemadiff = {{ path = {:?} }}", runtime.display().to_string())
+}
+
+/// A workspace of these packages, with this repository's lock file.
+pub fn workspace(folder: &Path, members: &[&str]) {
+    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n");
+    std::fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    std::fs::copy(lock, folder.join("Cargo.lock")).expect("the lock file");
+}
+
 pub fn run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime").canonicalize().expect("the runtime crate");
-    let schemadiff = format!("schemadiff = {{ path = {:?} }}", runtime.display().to_string());
+    let schemadiff = schemadiff();
     let sqlx = "sqlx = { version = \"0.9\", default-features = false, features = [\"derive\"] }";
     // All three link the same dependencies, so that only the expansion differs.
     let both = format!("{schemadiff}\n{sqlx}");
@@ -43,13 +56,7 @@ pub fn run() {
         &both,
         &structs("schemadiff::Table", "#[table(name = \"{}\")]\n", "#[column(primary_key)]"),
     );
-    std::fs::write(
-        folder.path().join("Cargo.toml"),
-        "[workspace]\nresolver = \"3\"\nmembers = [\"plain\", \"from_row\", \"table\"]\n",
-    )
-    .expect("a manifest");
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
-    std::fs::copy(lock, folder.path().join("Cargo.lock")).expect("the lock file");
+    workspace(folder.path(), &["plain", "from_row", "table"]);
 
     let contender = |name: &'static str, package: &'static str| {
         let folder = folder.path().to_owned();

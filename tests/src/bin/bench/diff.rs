@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf, process::Command};
 
 use schemadiff_tests::engine::Postgres;
 
-use super::measure::{Contender, installed, print, rounds};
+use super::measure::{Contender, installed, print, rounds, tool};
 
 const TABLES: usize = 1000;
 
@@ -63,13 +63,6 @@ fn edits() -> String {
         let _ = write!(sql, "CREATE TABLE extra{t} (id bigint PRIMARY KEY);");
     }
     sql
-}
-
-fn tool() -> PathBuf {
-    let mut path = std::env::current_exe().expect("our own path");
-    path.set_file_name("cargo-schemadiff");
-    assert!(path.exists(), "build the tool first: cargo build --release --bin cargo-schemadiff");
-    path
 }
 
 fn command(program: impl Into<PathBuf>, args: &[&str]) -> Box<dyn Fn() -> Command> {

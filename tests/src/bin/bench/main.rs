@@ -1,6 +1,6 @@
 //! Benchmarks: whole commands, interleaved in one run, reported as ratios. `docs/benchmarks.md` says how to read them.
 //!
-//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill|operations|fleet`
+//! `cargo run --release -p schemadiff-tests --bin bench -- diff|derive|start|backfill|standby|operations|warm|fleet`
 
 mod backfill;
 mod derive;
@@ -8,7 +8,9 @@ mod diff;
 mod fleet;
 mod measure;
 mod operations;
+mod standby;
 mod start;
+mod warm;
 
 fn main() -> std::process::ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -20,6 +22,12 @@ fn main() -> std::process::ExitCode {
             let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
             backfill::run(rows);
         }
+        Some("standby") => {
+            let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
+            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
+            standby::run(rows);
+        }
+        Some("warm") => warm::run(),
         Some("operations") => {
             let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
             let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
@@ -54,8 +62,8 @@ fn main() -> std::process::ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: bench diff | bench derive | bench start | bench backfill [ROWS] | bench operations [ROWS] | \
-                 bench fleet [DATABASES]"
+                "usage: bench diff | bench derive | bench start | bench backfill [ROWS] | bench standby [ROWS] | \
+                 bench operations [ROWS] | bench warm | bench fleet [DATABASES]"
             );
             return std::process::ExitCode::from(2);
         }

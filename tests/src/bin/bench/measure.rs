@@ -1,6 +1,7 @@
 //! Running commands in turns and comparing them.
 
 use std::{
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -91,4 +92,22 @@ pub fn print(title: &str, seen: &[Seen]) {
 /// Whether a program is there.
 pub fn installed(program: &str) -> bool {
     Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// `reshape migration start ..`, without what it says.
+pub fn reshape(url: &str, what: &[&str], migrations: Option<&Path>) -> Command {
+    let mut command = Command::new("reshape");
+    command.arg("migration").args(what).args(["--url", url]);
+    if let Some(migrations) = migrations {
+        command.arg("--dirs").arg(migrations);
+    }
+    command
+}
+
+/// The tool, as it was built beside this program.
+pub fn tool() -> PathBuf {
+    let mut path = std::env::current_exe().expect("our own path");
+    path.set_file_name("cargo-schemadiff");
+    assert!(path.exists(), "build the tool first: cargo build --release --bin cargo-schemadiff");
+    path
 }

@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::Path,
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -34,7 +33,7 @@ use schemadiff_tests::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::measure::installed;
+use super::measure::{installed, reshape};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const ONE: &str = "20260101000000_start";
@@ -392,11 +391,7 @@ impl Bench {
     }
 
     fn reshape(&self, url: &str, what: &[&str], migrations: &Path) -> Result<(), String> {
-        let mut command = Command::new("reshape");
-        command.arg("migration").args(what).args(["--url", url]);
-        if what[0] == "start" {
-            command.arg("--dirs").arg(migrations);
-        }
+        let mut command = reshape(url, what, (what[0] == "start").then_some(migrations));
         let output = command.output().map_err(|e| e.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
