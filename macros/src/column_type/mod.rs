@@ -1,6 +1,7 @@
 //! `#[derive(ColumnType)]`: newtypes and enums without fields.
 
 mod attrs;
+mod names;
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -109,23 +110,39 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
     let sqlx = neighbours::sqlx_container(&input.attrs);
     if let (None, None, Some(repr)) = (&attrs.name, &sqlx.type_name, neighbours::repr(&input.attrs)) {
         let span = repr.span();
+        if let (Some((at, _)), true) = (&attrs.rename_all, errors.is_empty()) {
+            errors.at(*at, "an enum with `repr` is stored as numbers, which have no names: remove one of the two");
+        }
+        let signed = match repr.to_string().as_str() {
+            "i16" | "i32" | "i64" => None,
+            "i8" | "u8" => Some("i16"),
+            "u16" => Some("i32"),
+            _ => Some("i64"),
+        };
+        if let Some(signed) = signed {
+            errors.at(span, format!("no engine has numbers of type `{repr}` in columns: write `#[repr({signed})]`"));
+            return None;
+        }
         return Some(Body { ty: quote_spanned!(span=> <#repr as ColumnType>::TYPE), bound: None });
     }
-    let name = match (&attrs.name, &sqlx.type_name) {
-        (Some(ours), Some(theirs)) if ours.value() != theirs.value() => {
+    let theirs = sqlx.type_name.as_ref().map(|name| (names::by_sqlx(&name.value()), name.span()));
+    let (name, span) = match (&attrs.name, theirs) {
+        (Some(ours), Some((theirs, _))) if ours.value() != theirs => {
             let message = format!(
-                "the type is \"{}\" here and \"{}\" in `#[sqlx(type_name)]`: give it one name",
-                ours.value(),
-                theirs.value()
+                "the type is \"{}\" here and \"{theirs}\" in `#[sqlx(type_name)]`: give it one name",
+                ours.value()
             );
             errors.at(ours.span(), message);
-            ours.value()
+            (ours.value(), ours.span())
         }
-        (Some(name), _) | (None, Some(name)) => name.value(),
+        (Some(name), _) => (name.value(), name.span()),
+        (None, Some(theirs)) => theirs,
         (None, None) => {
-            let message =
-                "the enum has no type name: write `#[column_type(name = \"..\")]`, or `#[repr(i32)]` to store numbers";
-            errors.at(input.ident.span(), message);
+            // Whoever made another mistake may have tried to name it.
+            if errors.is_empty() {
+                let message = "the enum has no type name: write `#[column_type(name = \"..\")]`, or `#[repr(i32)]` to store numbers";
+                errors.at(input.ident.span(), message);
+            }
             return None;
         }
     };
@@ -133,6 +150,13 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
         (Some((schema, name)), None) => (Some(schema.to_owned()), name.to_owned()),
         (_, schema) => (schema.as_ref().map(|it| it.value()), name),
     };
+    if schema.is_none() && names::is_built_in(&name.to_lowercase()) {
+        let message = format!(
+            "`{name}` is a type of PostgreSQL's own, which columns would get in place of the enum: give it another name; where the \
+             labels are stored as texts, write `#[column(ty = \"text\")]` on the fields instead"
+        );
+        errors.at(span, message);
+    }
     let labels = labels(data, attrs, sqlx.rename_all, errors);
     let mut json = Json::default();
     json.raw("{\"name\":").string(&name).word_field("schema", schema.as_deref());
@@ -141,15 +165,8 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
     });
     json.raw("}");
     let text = json.into_text();
-    let spelled = schema.iter().chain([&name]).map(|part| quoted(part)).collect::<Vec<_>>().join(".");
+    let spelled = schema.iter().chain([&name]).map(|part| names::quoted(part)).collect::<Vec<_>>().join(".");
     Some(Body { ty: quote!(TypeDesc::enumeration(#spelled, #text)), bound: None })
-}
-
-/// A name as PostgreSQL writes it in a type.
-fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn labels(
