@@ -3,6 +3,7 @@
 use schemadiff_tests::twin::case::Case;
 
 /// An operation with its name.
+#[derive(Clone)]
 pub struct Operation {
     /// Name.
     pub name: &'static str,
