@@ -193,6 +193,8 @@ impl History {
         let mut by_parent: BTreeMap<Option<String>, Entry> = BTreeMap::new();
         let total = plans.len();
         for (name, text) in plans {
+            // Git may have written it so. The ledger holds it as it was planned.
+            let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { text };
             let head = head_of(&name, &text)?;
             if head.id != name {
                 return Err(Error::OtherDirectory { id: head.id, directory: name.into_owned() });

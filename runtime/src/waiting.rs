@@ -118,6 +118,10 @@ pub struct Holder {
     pub evidence: Evidence,
     /// Connections of its version.
     pub connections: i64,
+    /// Nothing was heard of it for the grace time, or it was connected to a server that has been started anew since. It counts
+    /// as dead when whoever looks has seen for the grace time that nothing comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspected: bool,
     /// Since when it is gone, in milliseconds: it is waited for because the soak time is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_ms: Option<i64>,
@@ -135,7 +139,8 @@ impl fmt::Display for Holder {
             write!(f, " ({} open connections)", self.connections)
         } else {
             let seconds = self.for_ms / 1000;
-            write!(f, " (instance {}, pid {} on {}, for {seconds} s)", self.instance, self.pid, self.host)
+            write!(f, " (instance {}, pid {} on {}, for {seconds} s", self.instance, self.pid, self.host)?;
+            f.write_str(if self.suspected { "; nothing is heard of it, which is being watched)" } else { ")" })
         }
     }
 }

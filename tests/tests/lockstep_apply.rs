@@ -144,6 +144,33 @@ async fn an_abort_that_waited_for_the_work_sees_what_was_applied_meanwhile() {
 }
 
 #[tokio::test]
+async fn on_sqlite_nothing_is_left_behind_that_fails_when_it_is_used() {
+    let db = TestDatabase::new(Dialect::Sqlite);
+    let plans = [first(db.dialect), second(db.dialect)];
+    run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+    // One of each kind is broken from the beginning: that is nobody's doing here.
+    db.execute(
+        "CREATE TABLE log (what TEXT); \
+         CREATE VIEW names AS SELECT fullname FROM users; CREATE VIEW broken AS SELECT x FROM nowhere; \
+         CREATE TRIGGER marked AFTER INSERT ON log BEGIN UPDATE users SET fullname = NEW.what; END; \
+         CREATE TRIGGER kept AFTER UPDATE OF what ON log BEGIN DELETE FROM log WHERE what IS NULL; END; \
+         CREATE TRIGGER lost AFTER DELETE ON log BEGIN DELETE FROM nowhere; END",
+    )
+    .await;
+    let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("SD0767", 7), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("view `names`") && text.contains("a trigger of `log` (INSERT)"), "{text}");
+    assert!(!text.contains("broken") && !text.contains("DELETE") && !text.contains("UPDATE"), "{text}");
+    db.execute(
+        "SELECT fullname FROM names; INSERT INTO log VALUES ('still there'); DROP VIEW names; DROP TRIGGER marked",
+    )
+    .await;
+    run(&db, &plans, ApplyOptions::default()).await.unwrap();
+    db.execute("INSERT INTO log VALUES ('as before')").await;
+}
+
+#[tokio::test]
 async fn a_migration_that_was_taken_back_may_be_written_anew() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);
@@ -176,41 +203,51 @@ async fn a_worker_that_gives_no_sign_of_life_is_dead_though_its_process_runs() {
             "INSERT OR REPLACE INTO _schemadiff_worker VALUES (1, 'another', 'shop', '{process}', 'process', {then}, {then})"
         )
     };
-    db.execute(&left(5)).await;
-    let error = run(&db, &plans, ApplyOptions::default()).await.unwrap_err();
+    db.execute(&left(0)).await;
+    let options = || ApplyOptions { grace: Duration::from_secs(2), ..ApplyOptions::default() };
+    let error = run(&db, &plans, options()).await.unwrap_err();
     assert_eq!(error.code(), "SD1050", "{error}");
-    db.execute(&left(31)).await;
-    run(&db, &plans, ApplyOptions::default()).await.unwrap();
+    db.execute(&left(3)).await;
+    // Its silence is watched before it counts, also by whoever waits for nobody.
+    let began = std::time::Instant::now();
+    run(&db, &plans, options()).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn a_worker_gives_signs_of_life_while_it_waits() {
-    let dialect = Dialect::Sqlite;
-    let db = TestDatabase::new(dialect);
-    let plans = [first(dialect), second(dialect)];
-    let all = migrations(dialect, &plans);
-    run(&db, &plans, until(Phase::Backfill)).await.unwrap();
-    let old = schemadiff::Lockstep::builder("shop", migrations(dialect, &plans[..1]))
-        .database_url(&db.url)
-        .schema(old_code(dialect))
-        .start()
-        .await
-        .unwrap();
-    let grace = Duration::from_millis(600);
-    let recorder = Recorder::default();
-    let (url, progress) = (db.url.clone(), recorder.shared());
-    let waiting = tokio::spawn(async move {
-        let options = ApplyOptions { wait: Some(Duration::from_secs(60)), grace, ..ApplyOptions::default() };
-        apply(&url, &all, &options, progress).await
-    });
-    while recorder.of("gate_closed").is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+async fn whoever_waits_at_the_gate_keeps_nobody_from_working() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let all = migrations(dialect, &plans);
+        run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+        let old = schemadiff::Lockstep::builder("shop", migrations(dialect, &plans[..1]))
+            .database_url(&db.url)
+            .schema(old_code(dialect))
+            .start()
+            .await
+            .unwrap();
+        let recorder = Recorder::default();
+        let (url, progress) = (db.url.clone(), recorder.shared());
+        let waiting = tokio::spawn(async move {
+            let options = ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+            apply(&url, &all, &options, progress).await
+        });
+        while recorder.of("gate_closed").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // What would change nothing, because there is nothing to do, needs the work as well; and so does an abort.
+        let patience = || Some(Duration::from_secs(10));
+        let nothing = ApplyOptions { until: Phase::Backfill, wait: patience(), ..ApplyOptions::default() };
+        run(&db, &plans, nothing).await.unwrap();
+        let aborting = ApplyOptions { wait: patience(), ..ApplyOptions::default() };
+        abort(&db.url, &migrations(dialect, &plans), SECOND, &aborting, Arc::new(NoProgress)).await.unwrap();
+        old.shutdown().await;
+        // It does not begin anew what somebody has just taken back.
+        let error = waiting.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), "SD0766", "{error}");
+        assert_eq!(count(&db, "fullname IS NULL").await, "0");
     }
-    tokio::time::sleep(grace * 3).await;
-    let error = run(&db, &plans, ApplyOptions { grace, ..ApplyOptions::default() }).await.unwrap_err();
-    assert_eq!(error.code(), "SD1050", "{error}");
-    old.shutdown().await;
-    waiting.await.unwrap().unwrap();
 }
 
 #[tokio::test]

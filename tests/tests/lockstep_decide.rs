@@ -66,6 +66,10 @@ fn lease(app: &str, version: &str, schema: Schema) -> Lease {
         evidence: Evidence::Lock,
         started_ms: 400_000,
         heartbeat_age_ms: 0,
+        beat: String::new(),
+        silent_ms: 0,
+        grace_ms: 0,
+        same_server: true,
         ended: false,
         version_connected: true,
         keeper_connected: true,
@@ -109,9 +113,18 @@ fn who_lives_decides_whether_contract_begins() {
     let at_contract = ledger(&[(&plans[0], 1), (&plans[1], 3)]);
     let mut gone = old();
     gone.version_connected = false;
-    let beat = |age, ended| Lease { evidence: Evidence::Heartbeat, heartbeat_age_ms: age, ended, ..gone.clone() };
-    let direct = Lease { evidence: Evidence::Heartbeat, heartbeat_age_ms: GRACE * 9, ..old() };
-    let process = |runs, age| Lease { evidence: Evidence::Process, process_runs: runs, heartbeat_age_ms: age, ..old() };
+    // However old it is by the database's clock.
+    let beat = |silent_ms, ended| Lease {
+        evidence: Evidence::Heartbeat,
+        silent_ms,
+        heartbeat_age_ms: GRACE * 9,
+        ended,
+        ..gone.clone()
+    };
+    let direct = Lease { evidence: Evidence::Heartbeat, silent_ms: GRACE * 9, ..old() };
+    let process = |runs, silent_ms| Lease { evidence: Evidence::Process, process_runs: runs, silent_ms, ..old() };
+    let patient = Lease { grace_ms: GRACE * 4, ..beat(GRACE * 3, false) };
+    let cut = |silent_ms, ended| Lease { same_server: false, silent_ms, ended, ..gone.clone() };
     let waits = format!("{CONTRACT} waits for shop {FIRST}");
     let without = format!("run {CONTRACT} without shop {FIRST}");
     let run = format!("run {CONTRACT}");
@@ -125,6 +138,10 @@ fn who_lives_decides_whether_contract_begins() {
         ("its locks died with it, whatever the heartbeat says", vec![gone.clone()], &without),
         ("one instance of it is gone, another has a connection", vec![gone.clone(), old()], &waits),
         ("the new version does not mind", vec![new()], &run),
+        ("its locks died with the server, and it has had no time to connect again", vec![cut(GRACE, false)], &waits),
+        ("its locks died with the server, and it does not come back", vec![cut(GRACE + 1, false)], &without),
+        ("its locks died with the server, after it had said good-bye", vec![cut(0, true)], &without),
+        ("a grace time of its own", vec![patient], &waits),
         ("a heartbeat within the grace time", vec![beat(GRACE, false)], &waits),
         ("a heartbeat after it", vec![beat(GRACE + 1, false)], &without),
         ("a heartbeat after it, but a connection that needs no pooler", vec![direct], &waits),

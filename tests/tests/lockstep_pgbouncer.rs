@@ -50,6 +50,7 @@ fn service(url: &str) -> (Child, tempfile::TempDir) {
     std::fs::write(&schema, serde_json::to_string(&old_code(DIALECT)).unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
     command.args(["serve", url]).arg(files.path()).arg("shop").arg(&schema).env("LOCKSTEP_HEARTBEAT_MS", "300");
+    command.env("LOCKSTEP_GRACE_MS", GRACE.as_millis().to_string());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.is_ok_and(|line| line == "ready")), "it does not start");
@@ -175,4 +176,55 @@ async fn migrators_through_the_pooler_and_direct_ones_do_no_step_twice() {
             Some("2000")
         );
     }
+}
+
+/// A process that stands still, as under SIGSTOP, for longer than anybody counts on it, and whose pool has a connection open all
+/// the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_given_up_gets_no_connection_that_is_open_still() {
+    let (db, url) = prepared(2).await;
+    db.execute("INSERT INTO users (id, fullname, email_key) VALUES (1, 'Ada', 'ada')").await;
+    let (stands_still, waits) = std::sync::mpsc::channel::<()>();
+    let (goes_on, paused) = std::sync::mpsc::channel::<()>();
+    let direct = db.url.clone();
+    let process = std::thread::spawn(move || {
+        // One thread, so that a wait of the thread is a wait of the heartbeats.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let old = Lockstep::builder("shop", migrations(DIALECT, &[first(DIALECT)]))
+                .database_url(&direct)
+                .schema(old_code(DIALECT))
+                .heartbeat(Duration::from_millis(300))
+                .grace(GRACE)
+                .contract(Contract::Manual)
+                .start()
+                .await
+                .unwrap();
+            let through = url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None);
+            let options = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(2));
+            let pool = old.guarded(options).connect_with(through).await.unwrap();
+            let asks = || sqlx::raw_sql("SELECT fullname FROM users").fetch_one(&pool);
+            asks().await.unwrap();
+            tokio::time::sleep(GRACE * 2).await;
+            asks().await.unwrap();
+            // Its own session ends while it stands still, as behind a pooler or after a cut.
+            stands_still.send(()).unwrap();
+            paused.recv().unwrap();
+            let refused = asks().await.map(drop);
+            let ready = old.ready().await;
+            pool.close().await;
+            old.shutdown().await;
+            (refused, ready)
+        })
+    });
+    tokio::task::spawn_blocking(move || waits.recv().unwrap()).await.unwrap();
+    db.execute("SELECT pg_terminate_backend(session_pid) FROM schemadiff.lease").await;
+    let all = migrations(DIALECT, &[first(DIALECT), second(DIALECT)]);
+    apply(&db.url, &all, &options(Phase::Contract, 30), Arc::new(NoProgress)).await.unwrap();
+    // The same name with another meaning: what it reads would be wrong, not an error.
+    db.execute("ALTER TABLE users ADD COLUMN fullname text DEFAULT 'wrong'").await;
+    goes_on.send(()).unwrap();
+    let (refused, ready) = tokio::task::spawn_blocking(move || process.join().unwrap()).await.unwrap();
+    assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{refused:?}");
+    assert!(matches!(ready, Ready::Refused { .. }), "{ready:?}");
 }

@@ -187,6 +187,11 @@ async fn clients_without_a_lease_are_shown_before_contract() {
     let statements: Vec<_> = seen.statements.iter().map(|s| (s.user.as_str(), s.calls)).collect();
     assert_eq!(statements, [("reporter", 1)], "{seen:?}");
 
+    // A user who may see little of others still hears that they are there.
+    db.execute("CREATE ROLE deployer LOGIN; GRANT USAGE ON SCHEMA schemadiff TO deployer; GRANT SELECT ON ALL TABLES IN SCHEMA schemadiff TO deployer").await;
+    let little = status(&server.url_as("deployer", &db.name), None).await.unwrap().strangers;
+    assert_eq!(little.sessions.iter().map(|s| s.user.as_str()).collect::<Vec<_>>(), ["reporter"], "{little:?}");
+
     // Gone from the sessions, the report is still known by its statements.
     report.close().await.unwrap();
     let recorder = Recorder::default();
@@ -198,4 +203,55 @@ async fn clients_without_a_lease_are_shown_before_contract() {
     assert_eq!(told[0]["strangers"]["statements"][0]["user"], "reporter", "{told:?}");
     pool.close().await;
     new.shutdown().await;
+}
+
+/// A file that somebody writes to for longer than the grace time: no heartbeat gets through, and nobody has died.
+#[tokio::test]
+async fn silence_while_nobody_could_speak_is_no_death() {
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let old = old_version(&db, Duration::from_millis(100)).await;
+    // As seen from another container, where its process cannot be looked at; and a clock that is an hour ahead there.
+    let far = "UPDATE _schemadiff_lease SET process = json_set(process, '$.machine', 'far')";
+    db.execute(far).await;
+    let mut writer = sqlx::SqliteConnection::connect(&db.url).await.unwrap();
+    let grace = Duration::from_secs(1);
+    for what in [
+        "UPDATE users SET fullname = fullname",
+        "UPDATE _schemadiff_lease SET heartbeat_at = '2001-01-01 00:00:00.000'",
+    ] {
+        writer.execute(sqlx::AssertSqlSafe(format!("BEGIN IMMEDIATE; {what}"))).await.unwrap_or_else(|e| panic!("{e}"));
+        tokio::time::sleep(grace * 2).await;
+        writer.execute("COMMIT").await.unwrap();
+        let error = all(&db, &ApplyOptions { grace, ..ApplyOptions::default() }).await.unwrap_err();
+        assert!(matches!(error, Error::GateClosed { .. }), "{error}");
+    }
+    writer.close().await.unwrap();
+    old.shutdown().await;
+    all(&db, &ApplyOptions::default()).await.unwrap();
+}
+
+/// The sessions of a version end with the server, and its processes come back a moment later than somebody who applies.
+#[tokio::test]
+async fn a_server_that_is_started_anew_leaves_live_versions_time_to_connect_again() {
+    let server = Postgres::start(Major::V15);
+    let db = server.database();
+    let until = ApplyOptions { until: schemadiff::plan::Phase::Backfill, ..ApplyOptions::default() };
+    all(&db, &until).await.unwrap();
+    let old = old_version(&db, Duration::from_millis(900)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A backend that is killed takes the whole server down, and through recovery.
+    let pid = db.text("SELECT session_pid::text FROM schemadiff.lease").await.unwrap();
+    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    while sqlx::PgConnection::connect(&db.url).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let error = all(&db, &ApplyOptions::default()).await.unwrap_err();
+    assert!(matches!(error, Error::GateClosed { .. }), "{error}");
+    while instances(&db).await.is_empty() || old.ready().await != schemadiff::lockstep::Ready::Yes {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    old.shutdown().await;
+    // And one that does not come back is not waited for longer than the grace time.
+    all(&db, &ApplyOptions::default()).await.unwrap();
 }

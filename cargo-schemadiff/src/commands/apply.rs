@@ -122,7 +122,7 @@ fn summary(report: &ApplyReport) -> String {
 
 /// Who applies, for the record.
 pub(super) fn app(context: &Context) -> String {
-    context.config.file.app.clone().unwrap_or_else(|| "cargo-schemadiff".to_owned())
+    context.config.app().unwrap_or_else(|| admin::ANONYMOUS.to_owned())
 }
 
 /// Bars and lines for people, a line of JSON for each event for programs.

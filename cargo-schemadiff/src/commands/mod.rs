@@ -131,7 +131,13 @@ fn start_tracing(report: &Report) {
         1 => "info",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_env("SCHEMADIFF_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let mut filter = EnvFilter::try_from_env("SCHEMADIFF_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // It tells the values of parameters that it does not know, and a misspelled one may be a password.
+    if let Ok(off) = "sqlx_postgres::options::parse=off".parse() {
+        filter = filter.add_directive(off);
+    }
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     // A second subscriber in one process can only be a test's, and it then has the say.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+    let _ = lines.with_writer(std::io::stderr).without_time().try_init();
 }

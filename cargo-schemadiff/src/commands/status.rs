@@ -37,7 +37,8 @@ pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome>
 
 /// What a deploy script branches on.
 fn outcome(status: &Status) -> Outcome {
-    let left = status.migrations.iter().any(|m| m.known && m.state != "done");
+    // Without the files, what has been begun is known by the ledger alone.
+    let left = status.migrations.iter().any(|m| m.state == "running" || (m.known && m.state != "done"));
     match (status.worker.is_some(), status.waiting.is_empty(), left) {
         (true, ..) => Outcome::Busy,
         (false, false, _) => Outcome::Waiting,
@@ -92,12 +93,13 @@ fn without_clock(status: &Status) -> Status {
         waiting.holders.iter_mut().for_each(|h| h.for_ms = 0);
     }
     if let Some(worker) = &mut facts.worker {
-        worker.heartbeat_age_ms = 0;
+        (worker.heartbeat_age_ms, worker.silent_ms) = (0, 0);
+        worker.beat.clear();
     }
     if let Some(pace) = &mut facts.pace {
         pace.reason_age_ms = None;
     }
-    for session in &mut facts.strangers.sessions {
+    for session in facts.strangers.sessions.iter_mut().chain(&mut facts.held_up_by) {
         session.transaction_ms = None;
     }
     facts

@@ -99,6 +99,24 @@ impl Config {
         Ok(Self { args, file, base })
     }
 
+    /// The application's name in the ledger: what `schemadiff.toml` says, or the name of the package; none where there is no
+    /// package, as in a production image.
+    pub fn app(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Manifest {
+            package: Named,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let package = || {
+            let text = std::fs::read_to_string(self.base.join("Cargo.toml")).ok()?;
+            Some(toml::from_str::<Manifest>(&text).ok()?.package.name)
+        };
+        self.file.app.clone().or_else(|| self.args.project.package.clone()).or_else(package)
+    }
+
     /// How gentle and how careful migrations are; the arguments are what the command line says.
     pub fn pace(&self, max_stall: Option<Duration>, compare: Option<How>) -> Pace {
         pace::pace(max_stall, compare, &self.file)

@@ -295,9 +295,21 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A hazard when things outside of the model hang on the table.
+    /// A hazard when things outside of the model hang on the table, or name it and what changes of it. `what` is for people:
+    /// the last of its words is the column.
     pub fn opaque_hazard(&self, table: &ObjectName, what: &str) -> Option<Hazard> {
-        let hangs = |o: &&schemadiff::model::Opaque| o.table.as_ref() == Some(table);
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let last = what.trim_end_matches('`').rsplit(['.', '`']).next().unwrap_or(what);
+        let names_both = |sql: &str| {
+            let words: Vec<&str> = sql.split(|c| !is_word(c)).collect();
+            let names = |name: &str| {
+                words.iter().any(|w| w.eq_ignore_ascii_case(name)) || (!name.chars().all(is_word) && sql.contains(name))
+            };
+            names(&table.name) && (names(last) || sql.contains('*'))
+        };
+        let hangs = |o: &&schemadiff::model::Opaque| {
+            o.table.as_ref() == Some(table) || o.definition.as_deref().is_some_and(names_both)
+        };
         let names: Vec<_> =
             self.request.current.opaque.iter().filter(hangs).map(|o| format!("{} `{}`", o.kind, o.name)).collect();
         (!names.is_empty()).then(|| hazard::opaque_dependents::hazard(what, &names.join(", ")))

@@ -56,7 +56,9 @@ pub fn render(status: &Status, rate: &Rate) -> String {
     section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
     section(&mut out, "behind another migration", status.queued.iter().map(|q| format!("  {q}\n")));
     let worker = status.worker.iter().map(|w| format!("  {} for {}\n", w.describe(), ago(w.since_ms, status.now_ms)));
-    section(&mut out, "migrating now", worker);
+    let server = status.server.iter().map(|s| format!("    {}: {} of {}\n", s.phase, count(s.done), count(s.total)));
+    let blockers = status.held_up_by.iter().map(|blocker| format!("    waits for {blocker}\n"));
+    section(&mut out, "migrating now", worker.chain(server).chain(blockers));
     section(&mut out, "speed of backfills", status.pace.iter().map(|p| pace(p, status)));
     let retired = status
         .retired

@@ -49,9 +49,9 @@ async fn connect(url: &str, lockstep: &Lockstep) -> Result<Database> {
     let patience = Duration::from_secs(60);
     Ok(if url.starts_with("sqlite:") {
         let options = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(patience);
-        Database::Sqlite(options.after_connect(lockstep.hook()).connect_with(sqlite_options(url)?).await?)
+        Database::Sqlite(lockstep.guarded(options).connect_with(sqlite_options(url)?).await?)
     } else {
         let options = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(patience);
-        Database::Postgres(options.after_connect(lockstep.hook()).connect(url).await?)
+        Database::Postgres(lockstep.guarded(options).connect(url).await?)
     })
 }

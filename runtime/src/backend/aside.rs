@@ -49,19 +49,6 @@ pub async fn read<B: Backend>(db: &mut B, of: Option<(&str, &str)>) -> DbResult<
         .collect())
 }
 
-/// Makes the table in a ledger that was made before there was one.
-///
-/// # Errors
-/// When the server fails, or a right is missing.
-pub async fn prepare<B: Backend>(db: &mut B) -> crate::error::Result<()> {
-    let sql = format!("SELECT a.key FROM {} a LIMIT 1", B::SQL.table("aside"));
-    match db.rows(&sql, &[]).await {
-        Err(e) if e.class == ErrorClass::Missing => db.create_ledger().await,
-        Err(e) => Err(super::ledger::explain::<B>("read the rows that are kept aside", e)),
-        Ok(_) => Ok(()),
-    }
-}
-
 /// Keeps rows of a step aside: keys and reasons. In the batch's own transaction.
 ///
 /// # Errors

@@ -61,6 +61,19 @@ pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledge
     Ok(Some(ledger))
 }
 
+/// Makes a table in a ledger that was made before there was one. The right to make tables is not asked for where it is there.
+///
+/// # Errors
+/// When the server fails, or a right is missing.
+pub async fn prepare<B: Backend>(db: &mut B, table: &str) -> Result<()> {
+    let sql = format!("SELECT 1 FROM {} LIMIT 1", B::SQL.table(table));
+    match db.is_true(&sql).await {
+        Err(e) if e.class == ErrorClass::Missing => db.create_ledger().await,
+        Err(e) => Err(explain::<B>("read the ledger", e)),
+        Ok(_) => Ok(()),
+    }
+}
+
 async fn format_of<B: Backend>(db: &mut B) -> Option<i64> {
     let sql = format!("SELECT CAST(format AS text) FROM {}", B::SQL.table("meta"));
     let rows = db.rows(&sql, &[]).await.ok()?;
@@ -357,7 +370,7 @@ pub async fn worker<B: Backend>(db: &mut B) -> DbResult<Option<Worker>> {
     let q = B::SQL;
     let sql = format!(
         "SELECT CAST({object}('token', w.token, 'app', w.app, 'since_ms', {since}, 'heartbeat_age_ms', {now} - {beat}, \
-         'process', {process}, 'evidence', w.evidence) AS text) FROM {table} w",
+         'beat', CAST(w.heartbeat_at AS text), 'process', {process}, 'evidence', w.evidence) AS text) FROM {table} w",
         object = q.object,
         since = q.ms("w.since"),
         now = q.ms(q.now),
@@ -367,7 +380,9 @@ pub async fn worker<B: Backend>(db: &mut B) -> DbResult<Option<Worker>> {
     );
     let rows = db.rows(&sql, &[]).await?;
     let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
-    text.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the worker's row", e))).transpose()
+    let worker: Option<Worker> =
+        text.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the worker's row", e))).transpose()?;
+    Ok(worker.map(|worker| Worker { silent_ms: worker.heartbeat_age_ms, ..worker }))
 }
 
 /// Writes this process down as the one that works.
@@ -425,11 +440,25 @@ pub async fn clear_worker<B: Backend>(db: &mut B, token: &str) -> DbResult<()> {
 /// When the server fails.
 pub async fn heartbeat<B: Backend>(db: &mut B, instance: &str) -> DbResult<bool> {
     let (lease, now, retired) = (B::SQL.table("lease"), B::SQL.now, B::SQL.table("retired"));
+    let server = B::SQL.server.map(|server| format!(", server = {server}")).unwrap_or_default();
     let sql = format!(
-        "UPDATE {lease} SET heartbeat_at = {now} WHERE instance = $1 AND ended_at IS NULL AND NOT EXISTS \
+        "UPDATE {lease} SET heartbeat_at = {now}{server} WHERE instance = $1 AND ended_at IS NULL AND NOT EXISTS \
          (SELECT 1 FROM {retired} r WHERE r.app = {lease}.app AND r.version = {lease}.version)"
     );
     Ok(db.run(&sql, &[Some(instance)]).await? == 1)
+}
+
+/// Ends the lease of an instance of a version that is retired; false when it has shown life since `lease` was read. What it
+/// sends afterwards waits for this transaction, and then finds that its lease has ended.
+///
+/// # Errors
+/// When the server fails.
+pub async fn end_silent<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<bool> {
+    let (table, now) = (B::SQL.table("lease"), B::SQL.now);
+    let sql = format!(
+        "UPDATE {table} SET ended_at = {now} WHERE instance = $1 AND CAST(heartbeat_at AS text) = $2 AND ended_at IS NULL"
+    );
+    Ok(db.run(&sql, &[Some(&lease.instance), Some(&lease.beat)]).await? == 1)
 }
 
 /// Sweeps away what earlier instances of the same code left: leases that ended, or were silent for a day. What such a

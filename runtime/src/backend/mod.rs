@@ -17,7 +17,7 @@ mod process;
 mod records;
 mod signals;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
 pub use aside::Aside;
 pub use cell::Cell;
@@ -219,6 +219,8 @@ pub struct LedgerSql {
     pub empty: &'static str,
     /// A subquery of the texts in a JSON array.
     pub texts: &'static str,
+    /// What tells one life of a server from the next one, where a server's end ends the sessions of its clients.
+    pub server: Option<&'static str>,
     /// The name of the connected user.
     pub user: &'static str,
     /// What to do about a missing right on the ledger.
@@ -240,6 +242,15 @@ impl LedgerSql {
     pub fn json(&self, expr: &str) -> String {
         self.json.replace("{}", expr)
     }
+}
+
+/// What becomes of the user's triggers while rows are filled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UserTriggers<'a> {
+    /// Some have a say. Where there are none, and a session can do without triggers, none fires.
+    pub fire: bool,
+    /// The trigger that puts back what they make of the rows.
+    pub restored_by: Option<&'a str>,
 }
 
 /// A session that was not opened through the hook.
@@ -296,14 +307,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Begins a transaction that will write.
     fn begin(&mut self, timeouts: Timeouts) -> impl Future<Output = DbResult<()>> + Send;
     /// Begins the transaction of one batch of a backfill. It is read by its key whatever the statistics say, and where a
-    /// commit can be quick and be lost in a crash, it is: the cursor is lost with it. `restored_by` is the trigger that puts
-    /// back what other triggers make of the rows.
+    /// commit can be quick and be lost in a crash, it is: the cursor is lost with it.
     fn begin_batch(
         &mut self,
         timeouts: Timeouts,
-        restored_by: Option<&str>,
+        triggers: UserTriggers<'_>,
     ) -> impl Future<Output = DbResult<()>> + Send {
-        let _ = restored_by;
+        let _ = triggers;
         self.begin(timeouts)
     }
     /// Takes the locks of a step, in the transaction that was begun for it with these timeouts: all of them before the first
@@ -349,18 +359,27 @@ pub trait Backend: Sized + Send + Sync + 'static {
             Ok(size.unwrap_or_default())
         }
     }
+    /// The session that holds the work, where that is a lock that others can see.
+    fn working_session(&mut self) -> impl Future<Output = DbResult<Option<i64>>> + Send {
+        async { Ok(None) }
+    }
     /// How far the server says that a long statement of another session is: its phase, how much of it is done, and of how
     /// much. None when it says nothing.
     fn server_progress(&mut self, session: i64) -> impl Future<Output = DbResult<Option<(String, u64, u64)>>> + Send {
         let _ = session;
         async { Ok(None) }
     }
-    /// The user's triggers that run when an UPDATE changes these columns of the table, by name.
+    /// The user's triggers that run when a batch changes these columns of the table, by name; where a batch can do without
+    /// triggers, those that have something to say of these columns.
     fn update_triggers(
         &mut self,
         table: &ObjectName,
         columns: &[&str],
     ) -> impl Future<Output = DbResult<Vec<String>>> + Send;
+    /// Views and triggers that cannot be used as they are, in words, where the engine does not keep them from becoming so.
+    fn broken(&mut self) -> impl Future<Output = DbResult<BTreeSet<String>>> + Send {
+        async { Ok(BTreeSet::new()) }
+    }
     /// The sessions that the last lock timeout waited for, seen while it waited.
     fn take_blockers(&mut self) -> Vec<Blocker>;
     /// The sessions that another session waits for at this moment.

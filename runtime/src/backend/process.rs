@@ -19,7 +19,11 @@ impl Process {
     /// This process.
     pub fn current() -> Self {
         let pid = i64::from(std::process::id());
-        Self { host: host_name(), pid, machine: machine(), started: start_time(pid).unwrap_or_default() }
+        let started = match start_time(pid) {
+            Seen::Since(started) => started,
+            Seen::Gone | Seen::Hidden => String::new(),
+        };
+        Self { host: host_name(), pid, machine: machine(), started }
     }
 
     /// Whether it runs; `None` when it is of another machine or nothing can be known.
@@ -27,7 +31,11 @@ impl Process {
         if self.machine.is_empty() || self.started.is_empty() || self.machine != machine() {
             return None;
         }
-        Some(start_time(self.pid).as_deref() == Some(&self.started))
+        match start_time(self.pid) {
+            Seen::Since(started) => Some(started == self.started),
+            Seen::Gone => Some(false),
+            Seen::Hidden => None,
+        }
     }
 }
 
@@ -50,15 +58,57 @@ fn machine() -> String {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`; none when there is no such process or it is a zombie.
-fn start_time(pid: i64) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What the kernel shows of a process.
+enum Seen {
+    /// It runs, since this time in the kernel's words.
+    Since(String),
+    /// There is none, or it has ended and waits to be reaped.
+    Gone,
+    /// It cannot be told: `/proc` is not that of our own processes, or hides those of other users.
+    Hidden,
+}
+
+/// No such process, on every Unix.
+const ESRCH: i32 = 3;
+
+/// Field 22 of `/proc/<pid>/stat`.
+fn start_time(pid: i64) -> Seen {
+    let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && shows_everybody() => return Seen::Gone,
+        // One that ends while it is read.
+        Err(error) if error.raw_os_error() == Some(ESRCH) => return Seen::Gone,
+        Err(_) => return Seen::Hidden,
+    };
     // The second field is the command in parentheses and may hold anything, also spaces and parentheses.
-    let mut after_command = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
-    if matches!(after_command.next()?, "Z" | "X") {
-        return None;
+    let fields = stat.rfind(')').and_then(|end| stat.get(end + 1..)).unwrap_or_default();
+    let mut fields = fields.split_whitespace();
+    match fields.next() {
+        None => Seen::Hidden,
+        Some("Z" | "X") => Seen::Gone,
+        Some(_) => fields.nth(18).map_or(Seen::Hidden, |started| Seen::Since(started.to_owned())),
     }
-    after_command.nth(18).map(ToOwned::to_owned)
+}
+
+/// Whether `/proc` is that of this process's own pid namespace and hides nobody (`hidepid`, `ProtectProc` of systemd).
+fn shows_everybody() -> bool {
+    let own = std::fs::read_link("/proc/self").ok();
+    let is_own = own.as_deref().and_then(std::path::Path::to_str) == Some(&std::process::id().to_string());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    is_own && hides_nobody(&mounts)
+}
+
+/// Reads `/proc/self/mounts`: device, place, type, options.
+fn hides_nobody(mounts: &str) -> bool {
+    let mut options = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        (fields.nth(1) == Some("/proc") && fields.next() == Some("proc")).then(|| fields.next()).flatten()
+    });
+    // The last one mounted lies on top.
+    options.next_back().is_some_and(|options| {
+        let hides = |option: &str| option.strip_prefix("hidepid=").is_some_and(|how| !matches!(how, "0" | "off"));
+        !options.split(',').any(hides)
+    })
 }
 
 /// A random name: 16 hexadecimal digits.
@@ -81,5 +131,17 @@ mod tests {
         assert_eq!(me.runs(), Some(true));
         assert_eq!(Process { started: "1".to_owned(), ..me.clone() }.runs(), Some(false));
         assert_eq!(Process { machine: "elsewhere".to_owned(), ..me }.runs(), None);
+    }
+
+    #[test]
+    fn who_is_hidden_is_not_gone() {
+        let proc = |options: &str| format!("/dev/vda / ext4 rw 0 0\nproc /proc proc {options} 0 0\n");
+        assert!(super::hides_nobody(&proc("rw,nosuid,relatime")));
+        assert!(super::hides_nobody(&proc("rw,hidepid=0")));
+        for hidden in ["rw,hidepid=2", "rw,gid=5,hidepid=invisible", "hidepid=ptraceable"] {
+            assert!(!super::hides_nobody(&proc(hidden)), "{hidden}");
+            assert!(!super::hides_nobody(&format!("{}{}", proc("rw"), proc(hidden))), "the one on top counts");
+        }
+        assert!(!super::hides_nobody(""), "nothing is known");
     }
 }

@@ -245,6 +245,17 @@ pub struct Lease {
     pub started_ms: i64,
     /// Age of the last heartbeat by the server's clock.
     pub heartbeat_age_ms: i64,
+    /// The last heartbeat, as the ledger writes it: another one is another text.
+    pub beat: String,
+    /// For how long no heartbeat has come, as far as the reader knows: what the database says, and where death follows from
+    /// it, what the reader itself has seen.
+    #[serde(skip)]
+    pub silent_ms: i64,
+    /// How long its heartbeat counts, as it says itself.
+    pub grace_ms: i64,
+    /// The server that it registered with has not been started anew since, and it is the same one: its sessions could not
+    /// end without it.
+    pub same_server: bool,
     /// It said good-bye.
     pub ended: bool,
     /// A connection of its version is open ([`Evidence::Lock`]).
@@ -328,6 +339,12 @@ pub struct Worker {
     pub since_ms: i64,
     /// Age of its last sign of life.
     pub heartbeat_age_ms: i64,
+    /// The last sign of life, as the ledger writes it.
+    #[serde(default, skip_serializing)]
+    pub beat: String,
+    /// As [`Lease::silent_ms`].
+    #[serde(skip)]
+    pub silent_ms: i64,
 }
 
 impl Lease {

@@ -7,16 +7,18 @@ use ::diesel::{
     connection::LoadConnection,
     query_builder::SqlQuery,
     query_dsl::LoadQuery,
-    r2d2::{CustomizeConnection, Error as R2d2Error},
+    r2d2::{CustomizeConnection, Error as R2d2Error, ManageConnection},
     result::{ConnectionError, Error as DieselError},
     sql_types::Text,
 };
 
 use crate::{
-    backend::{Entering, Registered},
+    backend::Registered,
     error::{Error, Result},
     lockstep::{
         Lockstep, Probe, admin,
+        fence::{Fence, Moment},
+        guard::Me,
         hook::{ATTEMPTS, PAUSE, refused, still_behind, still_busy},
     },
     model::Dialect,
@@ -26,14 +28,12 @@ use crate::{
 /// when the version is retired. Made by [`Lockstep::customizer`].
 #[derive(Debug, Clone)]
 pub struct Customizer {
-    app: String,
-    version: String,
-    /// The instance, where it has said that it uses standbys.
-    on_standbys: Option<String>,
+    me: Me,
     dialect: Dialect,
     /// Whether the pool's connections have sessions of their own.
     direct: bool,
     probe: Probe,
+    fence: Fence,
 }
 
 /// A row of the answer.
@@ -60,10 +60,9 @@ pub(super) fn find_out(
     lockstep: &Lockstep,
     pool_url: &str,
 ) -> impl Future<Output = Result<Customizer>> + Send + 'static {
-    let (app, url, _) = lockstep.carries();
+    let (_, url, _) = lockstep.carries();
     let (dialect, pool_url) = (admin::dialect_of(url), pool_url.to_owned());
-    let (app, version, probe) = (app.to_owned(), lockstep.version().to_owned(), lockstep.probe());
-    let on_standbys = lockstep.on_standbys().map(ToOwned::to_owned);
+    let (me, probe, fence) = (lockstep.me(), lockstep.probe(), lockstep.its_fence());
     async move {
         let dialect = dialect?;
         let direct = match dialect {
@@ -72,14 +71,38 @@ pub(super) fn find_out(
             _ => true,
         };
         drop(pool_url);
-        Ok(Customizer { app, version, on_standbys, dialect, direct, probe })
+        Ok(Customizer { me, dialect, direct, probe, fence })
     }
 }
 
 impl Customizer {
-    #[cfg(feature = "postgres")]
-    fn who(&self) -> Entering<'_> {
-        Entering { app: &self.app, version: &self.version, on_standbys: self.on_standbys.as_deref() }
+    /// A manager for the pool that hands no connection out when this process was stopped or cut off for so long that its
+    /// version was retired meanwhile, see [`Lockstep::fence`]. It asks when the pool asks whether a connection is valid, so leave
+    /// `test_on_check_out` as it is.
+    pub fn guarding<M>(&self, manager: M) -> Guarding<M> {
+        Guarding { manager, customizer: self.clone() }
+    }
+
+    /// Whether a connection that is open already may still be used.
+    fn still<C>(&self, connection: &mut C) -> std::result::Result<(), R2d2Error>
+    where
+        C: LoadConnection + 'static,
+        for<'query> SqlQuery: LoadQuery<'query, C, Answer>,
+    {
+        if self.fence.holds() {
+            return Ok(());
+        }
+        #[cfg(feature = "postgres")]
+        if self.dialect == Dialect::Postgres {
+            let sent = Moment::now();
+            let sql = crate::backend::postgres::diesel::sign_of_life_sql(&self.me.instance);
+            // What cannot be written, because the lease has ended or on a standby, is asked for below.
+            if connection.batch_execute(&sql).is_ok() {
+                self.fence.heard(sent);
+                return Ok(());
+            }
+        }
+        self.on_acquire(connection)
     }
 
     fn ask<C>(&self, connection: &mut C) -> QueryResult<Registered>
@@ -91,19 +114,26 @@ impl Customizer {
             #[cfg(feature = "postgres")]
             Dialect::Postgres => {
                 use crate::backend::postgres::diesel::{enter_sql, refusal};
-                let asked = connection.batch_execute(&enter_sql(self.who(), self.direct));
-                match asked {
-                    Ok(()) => Ok(Registered::Yes),
-                    Err(DieselError::DatabaseError(kind, said)) => match refusal(said.message()) {
-                        Some(answer) => answer.map_err(|e| DieselError::DeserializationError(e.message.into())),
-                        None => Err(DieselError::DatabaseError(kind, said)),
-                    },
-                    Err(other) => Err(other),
+                let mut ask = |writes| {
+                    let asked = connection.batch_execute(&enter_sql(self.me.who(), self.direct, writes));
+                    match asked {
+                        Ok(()) => Ok(Registered::Yes),
+                        Err(DieselError::DatabaseError(kind, said)) => match refusal(said.message()) {
+                            Some(answer) => answer.map_err(|e| DieselError::DeserializationError(e.message.into())),
+                            None => Err(DieselError::DatabaseError(kind, said)),
+                        },
+                        Err(other) => Err(other),
+                    }
+                };
+                // The code that tells a standby is not to be had from Diesel. Where it is another error, it comes again.
+                match ask(true) {
+                    Err(DieselError::DatabaseError(..)) => ask(false),
+                    answer => answer,
                 }
             }
             #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
             Dialect::Sqlite => {
-                let asked = ::diesel::sql_query(crate::backend::sqlite::diesel::enter_sql(&self.app, &self.version));
+                let asked = ::diesel::sql_query(crate::backend::sqlite::diesel::enter_sql(self.me.who()));
                 let answers: Vec<Answer> = asked.load(connection)?;
                 let Some(Answer { answer }) = answers.into_iter().next() else { return Ok(Registered::Yes) };
                 let retired = serde_json::from_str(&answer);
@@ -127,12 +157,42 @@ where
             match self.ask(connection).map_err(R2d2Error::QueryError)? {
                 Registered::Yes => return Ok(()),
                 Registered::Busy | Registered::Changed => last = still_busy(),
-                Registered::Behind => last = still_behind(&self.app),
-                Registered::OnStandby => return Err(no(Error::OnStandby { app: self.app.clone() })),
+                Registered::Behind => last = still_behind(self.me.who().app),
+                Registered::OnStandby => return Err(no(Error::OnStandby { app: self.me.who().app.to_owned() })),
                 Registered::Retired(retired) => return Err(no(refused(&retired, &self.probe))),
             }
             thread::sleep(PAUSE);
         }
         Err(no(last))
+    }
+}
+
+/// A manager of connections that asks whether they may still be used. Made by [`Customizer::guarding`].
+#[derive(Debug, Clone)]
+pub struct Guarding<M> {
+    manager: M,
+    customizer: Customizer,
+}
+
+impl<M> ManageConnection for Guarding<M>
+where
+    M: ManageConnection<Error = R2d2Error>,
+    M::Connection: LoadConnection + 'static,
+    for<'query> SqlQuery: LoadQuery<'query, M::Connection, Answer>,
+{
+    type Connection = M::Connection;
+    type Error = R2d2Error;
+
+    fn connect(&self) -> std::result::Result<M::Connection, R2d2Error> {
+        self.manager.connect()
+    }
+
+    fn is_valid(&self, connection: &mut M::Connection) -> std::result::Result<(), R2d2Error> {
+        self.manager.is_valid(connection)?;
+        self.customizer.still(connection)
+    }
+
+    fn has_broken(&self, connection: &mut M::Connection) -> bool {
+        self.manager.has_broken(connection)
     }
 }

@@ -28,7 +28,7 @@ mod source;
 
 pub use blocking::Blocking;
 #[cfg(feature = "diesel-r2d2")]
-pub use customizer::{Answer, Customizer};
+pub use customizer::{Answer, Customizer, Guarding};
 pub use source::Source;
 
 use crate::{error::Result, lockstep::Builder};

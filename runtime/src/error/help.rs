@@ -122,6 +122,13 @@ impl Error {
                     .to_owned(),
                 "if what is stored is right, apply again with `--compare off`".to_owned(),
             ],
+            Self::WouldBreak { .. } => one(
+                "drop these views and triggers, or make them anew without what goes (what replaces it is there already), then apply again; \
+                 all versions work meanwhile",
+            ),
+            Self::AbortedMeanwhile { .. } => {
+                one("ask whoever did it; `cargo schemadiff apply` carries the migration out from its beginning")
+            }
             Self::BackfillTarget { .. } => vec![
                 "see `cargo schemadiff diff` for what was changed by hand, and take it back; then apply again".to_owned(),
                 "or take the migration back with `cargo schemadiff abort`".to_owned(),

@@ -2,12 +2,14 @@
 //! exit code, two digits of its own, from 50 upwards) and says what to do.
 
 mod help;
+mod words;
 
 use crate::{
     compat::Reason,
     model::Dialect,
     waiting::{Blocker, Holder},
 };
+use words::{by, done_or_undone, found, holders_text, kept_aside, list, listed, still_kept, such_as};
 
 /// Result of everything that talks to a database.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -335,6 +337,15 @@ pub enum Error {
         /// The keys of some of them.
         keys: Vec<String>,
     },
+    /// What the engine does not look into would fail from now on; the step was taken back.
+    #[error(
+        "step {step} of migration {migration} would break what uses the table, so nothing of it was done: {}",
+        objects.join("; ")
+    )]
+    WouldBreak { migration: String, step: String, objects: Vec<String> },
+    /// Somebody has taken a migration back while this process waited at its gate.
+    #[error("migration {migration} was taken back with `abort` while this process waited for its contract phase")]
+    AbortedMeanwhile { migration: String },
     /// Two columns that triggers keep in step hold values of which neither is what the other says.
     #[error(
         "{column} is not in step with the column it replaces in {differ} of {rows} rows that step {step} of \
@@ -462,6 +473,16 @@ impl Error {
         matches!(self, Self::ConnectionLost { .. } | Self::Connect { .. })
     }
 
+    /// Whether waiting may mend it: another connection, or another moment. The codes are those of PostgreSQL for a lock that is
+    /// not had, a statement that was cancelled for it and a server that starts or stops, and SQLite's for a file in use.
+    pub(crate) fn may_pass(&self) -> bool {
+        let passing = |code: &str| {
+            matches!(code, "55P03" | "40P01" | "40001" | "57P01" | "57P02" | "57P03" | "53300")
+                || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)))
+        };
+        self.is_connection() || matches!(self, Self::Database { code, .. } if passing(code))
+    }
+
     /// Stable code, listed in `docs/errors.md`.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -514,6 +535,8 @@ impl Error {
             Self::NotDone { .. } => "SD0753",
             Self::NameTaken { .. } => "SD0764",
             Self::NotInStep { .. } => "SD0765",
+            Self::AbortedMeanwhile { .. } => "SD0766",
+            Self::WouldBreak { .. } => "SD0767",
             Self::ForeignKeys { .. } => "SD0754",
             Self::LostWork => "SD0755",
             Self::BackfillRow { .. } => "SD0756",
@@ -550,46 +573,4 @@ pub struct BadRows {
     pub finds: String,
     /// Some of them, each told by its key; or what the server said of a value.
     pub rows: Vec<String>,
-}
-
-fn listed(rows: &[BadRows]) -> String {
-    let each = rows.iter().map(|bad| format!("{}: {} (step {})", bad.finds, bad.rows.join(", "), bad.step));
-    each.collect::<Vec<_>>().join("\n")
-}
-
-/// Below what the server said.
-fn found(rows: &[BadRows]) -> String {
-    if rows.is_empty() { String::new() } else { format!("\n{}", listed(rows)) }
-}
-
-fn still_kept(kept: &[String]) -> String {
-    if kept.is_empty() { String::new() } else { format!("; nothing was undone, and still kept is {}", kept.join(", ")) }
-}
-
-const fn done_or_undone(taken_back: bool) -> &'static str {
-    if taken_back { "taken back" } else { "carried out" }
-}
-
-fn list(reasons: &[Reason]) -> String {
-    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn such_as(keys: &[String]) -> String {
-    if keys.is_empty() { String::new() } else { format!(", such as those with {}", keys.join("; ")) }
-}
-
-fn kept_aside(rows: &[(String, String)]) -> String {
-    let rows: Vec<_> = rows.iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
-    if rows.is_empty() { String::new() } else { format!(", such as those with {}", rows.join("; ")) }
-}
-
-fn by(blockers: &[Blocker]) -> String {
-    if blockers.is_empty() {
-        return String::new();
-    }
-    format!(", blocked by {}", blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-}
-
-fn holders_text(holders: &[Holder]) -> String {
-    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

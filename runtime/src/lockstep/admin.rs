@@ -18,6 +18,7 @@ use super::{
     run::{Advance, Work},
     status,
     throttle::Pace,
+    witness::Witness,
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
@@ -27,6 +28,9 @@ use crate::{
     model::Dialect,
     plan::Phase,
 };
+
+/// Who applies where nobody has given a name. It is nobody's: two services may both have been applied under it.
+pub const ANONYMOUS: &str = "cargo-schemadiff";
 
 /// How [`apply`] works.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ impl Default for ApplyOptions {
     fn default() -> Self {
         Self {
             until: Phase::Contract,
-            app: "cargo-schemadiff".to_owned(),
+            app: ANONYMOUS.to_owned(),
             wait: Some(Duration::ZERO),
             retry: Retry::default(),
             grace: super::lease::GRACE,
@@ -282,8 +286,7 @@ async fn write_wish<B: Backend>(db: &mut B, wish: Wish, by: &str) -> Result<Paci
     if ledger::read(db, &[]).await?.is_none() {
         return Err(Error::NothingToPace);
     }
-    // Makes the table in a ledger that was made before there was one.
-    db.create_ledger().await?;
+    ledger::prepare(db, "pace").await?;
     let now = pace::read(db).await.map_err(failed)?;
     let (paused, speed) = match wish {
         Wish::Pause => (true, now.speed),
@@ -339,6 +342,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         retry: Retry { max_stall: options.pace.max_stall.or(options.retry.max_stall), ..options.retry },
         grace: options.grace,
         soak: options.soak,
+        witness: Witness::default(),
         pace: options.pace.clone(),
         backfills: options.backfills.clone(),
         rounds: Rounds::default(),
@@ -381,48 +385,72 @@ async fn apply_on<B: Backend>(
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
     let db = open::<B>(url, &ctx).await?;
     let mut work = Work::take(db, &mut ctx, deadline).await?;
-    let mut report = ApplyReport::default();
-    let result = async {
-        // Somebody who asks for the contract phase wants also what was undone before.
-        if options.until == Phase::Contract {
-            work.redo().await?;
-        }
-        to_the_end(&mut work, &mut ctx, options.until, deadline, &mut report).await
+    // Somebody who asks for the contract phase wants also what was undone before.
+    let redone = if options.until == Phase::Contract { work.redo().await } else { Ok(()) };
+    if let Err(error) = redone {
+        work.give_back().await;
+        return Err(error);
     }
-    .await;
-    work.give_back().await;
-    result.map(|()| report)
+    to_the_end(work, &mut ctx, options.until, deadline).await
 }
 
 async fn to_the_end<B: Backend>(
-    work: &mut Work<B>,
+    mut work: Work<B>,
     ctx: &mut Context,
     until: Phase,
     deadline: Option<Instant>,
-    report: &mut ApplyReport,
-) -> Result<()> {
-    let mut told = Vec::new();
+) -> Result<ApplyReport> {
+    let (mut report, mut told, mut suspected) = (ApplyReport::default(), Vec::new(), None);
     loop {
-        match work.advance(until, &mut report.steps).await? {
-            Advance::Finished | Advance::Reached => {
-                report.left = work.left().await?;
-                return Ok(());
-            }
-            Advance::Closed { migration, step, holders } => {
-                if names(&holders) != told {
-                    ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
-                    told = names(&holders);
-                }
-                if deadline.is_some_and(|at| Instant::now() >= at) {
-                    return Err(Error::GateClosed { migration, step, holders });
-                }
-                let span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
-                ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await?;
-            }
+        let (migration, step, holders) = match work.advance(until, &mut report.steps).await {
+            Ok(Advance::Closed { migration, step, holders }) => (migration, step, holders),
             // Whoever has the function needs the work, which is held here.
-            elsewhere @ Advance::Elsewhere { .. } => return elsewhere.into_error().map_or(Ok(()), Err),
+            other => {
+                let left = if other.is_ok() { work.left().await } else { Ok(Vec::new()) };
+                work.give_back().await;
+                report.left = left?;
+                return other?.into_error().map_or(Ok(report), Err);
+            }
+        };
+        if names(&holders) != told {
+            ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+            told = names(&holders);
+        }
+        // The work is not held meanwhile: what it waits for may be a deploy that has steps to carry out.
+        let (db, so_far) = work.lay_down().await;
+        let watched = watched_until(&holders, ctx, &mut suspected);
+        if deadline.is_some_and(|at| Instant::now() >= watched.map_or(at, |until| at.max(until))) {
+            db.close().await;
+            return Err(Error::GateClosed { migration, step, holders });
+        }
+        let span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
+        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await {
+            db.close().await;
+            return Err(stopped);
+        }
+        let patience = deadline.map(|at| at.max(Instant::now() + AGAIN));
+        work = Work::take(db, ctx, patience).await?.taken_up(so_far);
+        let is_aborted = work.is_aborted(&migration).await;
+        if !matches!(is_aborted, Ok(false)) {
+            work.give_back().await;
+            is_aborted?;
+            return Err(Error::AbortedMeanwhile { migration });
         }
     }
+}
+
+/// How long whoever does not wait at all still waits for the work that it has laid down.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Until when those who are waited for are watched whether they are dead, if there is nobody else: it is no waiting for somebody
+/// who lives.
+fn watched_until(holders: &[Holder], ctx: &Context, since: &mut Option<Instant>) -> Option<Instant> {
+    if !holders.iter().all(|holder| holder.suspected) {
+        *since = None;
+        return None;
+    }
+    // An instance may ask for more patience than this process has; then it is the operator who has to wait.
+    Some(*since.get_or_insert_with(Instant::now) + ctx.grace + ctx.grace / 2)
 }
 
 /// Who they are, without what changes from look to look.

@@ -9,28 +9,27 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, task::JoinHandle};
-use tracing::Instrument as _;
 
 use super::{
-    Backfills, Event, Lockstep, Metrics, Pace, Progress, Retry, TracingProgress,
-    admin::{dialect_of, names},
+    Backfills, Lockstep, Metrics, Pace, Progress, Retry, TracingProgress,
+    admin::dialect_of,
     backfill::Rounds,
+    background::in_background,
+    booting::Booting,
     context::{Context, Stop},
-    decide::{self, Boot, Queued},
+    fence::Fence,
     lease::{self, GRACE, HEARTBEAT},
     metrics::Measured,
     own,
     probe::{Probe, Standing},
-    retry::jittered,
-    run::{Advance, Work},
+    witness::Witness,
 };
 use crate::{
-    backend::{Backend, Identity, Lease, Ledger, StepState, digest, random_name},
-    compat::Reason,
+    backend::{Backend, Identity, random_name},
     embed::{History, INITIAL, Migrations},
     error::{Error, Result},
     model::{Dialect, Fingerprint, Schema, version_name},
-    plan::{Phase, Plan},
+    plan::Phase,
 };
 
 /// Who carries out the contract phase.
@@ -75,6 +74,7 @@ pub struct Builder {
     pub(super) progress: Arc<dyn Progress>,
     metrics: Option<Arc<dyn Metrics>>,
     probe: Probe,
+    witness: Witness,
 }
 
 impl Builder {
@@ -99,6 +99,7 @@ impl Builder {
             progress: Arc::new(TracingProgress),
             metrics: None,
             probe: Probe::default(),
+            witness: Witness::default(),
         }
     }
 
@@ -316,6 +317,7 @@ impl Builder {
             retry: self.retry,
             grace: self.grace,
             soak: self.soak,
+            witness: self.witness.clone(),
             pace: self.pace.clone(),
             backfills: self.backfills.clone(),
             rounds: Rounds::default(),
@@ -362,7 +364,7 @@ impl Builder {
         }
         let (stop, stopped) = watch::channel(false);
         let ctx = self.context(history, stopped.clone());
-        let lease = lease::mine::<B>(identity, fingerprint, self.revision.clone(), self.on_standbys);
+        let lease = lease::mine::<B>(identity, fingerprint, self.revision.clone(), self.on_standbys, self.grace);
         let mut boot = Booting {
             target: &target,
             ctx: ctx.clone(),
@@ -376,214 +378,21 @@ impl Builder {
 
         let version = lease.identity.version.clone();
         let instance: Arc<str> = lease.instance.as_str().into();
-        let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, self.probe.clone());
+        if self.heartbeat > self.grace / 2 {
+            tracing::warn!(
+                target: "schemadiff", heartbeat = ?self.heartbeat, grace = ?self.grace,
+                "one heartbeat that is lost is enough for this instance to be given up: send them more often"
+            );
+        }
+        let fence = Fence::new(self.grace);
+        let known = (self.probe.clone(), fence.clone());
+        let keep = lease::keep(keeper, ctx.clone(), lease, self.heartbeat, stopped, known);
         let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(keep)];
         if self.role == Role::Apply && unfinished {
             let until = if self.contract == Contract::Automatic { Phase::Contract } else { Phase::Backfill };
             tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
         }
-        let on_standbys = self.on_standbys.then_some(instance);
-        let (app, migrations, probe) = (self.app, self.migrations, self.probe);
-        Ok(Lockstep { app, version, on_standbys, url, migrations, stop, probe, tasks })
-    }
-}
-
-/// A start under way.
-struct Booting<'b, B: Backend> {
-    target: &'b B::Target,
-    ctx: Context,
-    role: Role,
-    contract: Contract,
-    lease: &'b Lease,
-    told: Vec<(String, String, String)>,
-    probe: &'b Probe,
-}
-
-impl<B: Backend> Booting<'_, B> {
-    /// One round trip when there is nothing to do. The second result says whether steps are left.
-    async fn until_registered(&mut self, mut db: B, deadline: Instant) -> Result<(B, bool)> {
-        if self.registered_unread(&mut db).await? {
-            return Ok((db, false));
-        }
-        let identity = &self.lease.identity;
-        loop {
-            let Some(ledger) = self.ledger(&mut db, deadline).await? else { continue };
-            decide::same_history(&self.ctx.history, &ledger, &self.ctx.app)?;
-            let plans = decide::pending(&self.ctx.history, &ledger)?;
-            let boot = decide::boot(&self.ctx.world(&plans, &ledger, &[]), identity)?;
-            let reasons = match boot {
-                Boot::Refused(error) => return Err(error),
-                Boot::Start => {
-                    if lease::register(&mut db, self.lease, ledger.epoch).await? {
-                        return Ok((db, !plans.is_empty()));
-                    }
-                    continue;
-                }
-                Boot::Work { until, reasons } => {
-                    let until = until.max(self.behind_contract(&plans));
-                    if self.role == Role::Apply && self.work(until).await? {
-                        continue;
-                    }
-                    reasons
-                }
-            };
-            // Somebody else works, or the gate is closed. Where the database serves this version already, that can go on
-            // beside it.
-            if reasons.is_empty() && lease::register(&mut db, self.lease, ledger.epoch).await? {
-                return Ok((db, true));
-            }
-            self.tell_of_others(&plans, &ledger);
-            let queued = decide::queued(&self.ctx.world(&plans, &ledger, &[]));
-            self.wait(reasons, queued, deadline).await?;
-        }
-    }
-
-    /// How far whoever works has come.
-    fn tell_of_others(&self, plans: &[Plan], ledger: &Ledger) {
-        for plan in plans {
-            let Some(row) = ledger.migration(&plan.id) else { continue };
-            let Some(step) = row.steps.iter().find(|s| s.state == StepState::Running) else { continue };
-            self.ctx.tell(&Event::UnderWay {
-                migration: &plan.id,
-                step: &step.id,
-                position: plan.steps.iter().position(|s| s.id == step.id).unwrap_or_default() + 1,
-                of: plan.steps.len(),
-                rows: u64::try_from(step.rows_done).unwrap_or(0),
-                total: step.cursor.as_deref().and_then(super::backfill::total_of),
-            });
-        }
-    }
-
-    /// Most starts find every migration done. So that is decided first, and the registration holds if the ledger says just
-    /// that; if not, nothing has happened, and the ledger is read.
-    async fn registered_unread(&self, db: &mut B) -> Result<bool> {
-        let ledger = self.ctx.all_done();
-        match decide::boot(&self.ctx.world(&[], &ledger, &[]), &self.lease.identity)? {
-            Boot::Start => {
-                let known = digest(ledger.migrations.iter().map(Into::into));
-                lease::register_settled(db, self.lease, &known).await
-            }
-            Boot::Work { .. } | Boot::Refused(_) => Ok(false),
-        }
-    }
-
-    /// Reads the ledger; creates it, or waits for somebody who does.
-    async fn ledger(&mut self, db: &mut B, deadline: Instant) -> Result<Option<Ledger>> {
-        if let Some(ledger) = self.ctx.ledger(db).await? {
-            return Ok(Some(ledger));
-        }
-        match self.role {
-            Role::Apply => {
-                db.create_ledger().await?;
-                self.ctx.tell(&Event::LedgerCreated);
-            }
-            Role::WaitOnly => self.wait(Vec::new(), Vec::new(), deadline).await?,
-        }
-        Ok(None)
-    }
-
-    /// A migration whose expand waits behind the contract of an earlier one needs that contract first.
-    fn behind_contract(&self, plans: &[Plan]) -> Phase {
-        let waits = |plan: &Plan| plan.steps.iter().any(|step| step.phase == Phase::Contract);
-        match plans {
-            [earlier @ .., _] if self.contract == Contract::Automatic && earlier.iter().any(waits) => Phase::Contract,
-            _ => Phase::Expand,
-        }
-    }
-
-    /// Works as far as possible; false when somebody else does or live versions hold the next step.
-    async fn work(&mut self, until: Phase) -> Result<bool> {
-        let db = B::connect(self.target).await?;
-        let mut work = match Work::try_take(db, &self.ctx).await? {
-            Ok(work) => work,
-            Err((db, holder)) => {
-                self.ctx.tell(&Event::WorkerBusy { holder: &holder });
-                db.close().await;
-                return Ok(false);
-            }
-        };
-        let mut done = Vec::new();
-        let advance = work.advance(until, &mut done).await;
-        work.give_back().await;
-        match advance? {
-            // Nothing to do although steps are left: they wait for a phase that is not this process's to begin.
-            Advance::Finished | Advance::Reached => Ok(!done.is_empty()),
-            Advance::Closed { migration, step, holders } => {
-                if names(&holders) != self.told {
-                    self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
-                    self.told = names(&holders);
-                }
-                Ok(false)
-            }
-            Advance::Elsewhere { migration, step, function, .. } => {
-                self.ctx.tell(&Event::NeedsApplication { migration: &migration, step: &step, function: &function });
-                Ok(false)
-            }
-        }
-    }
-
-    async fn wait(&mut self, reasons: Vec<Reason>, queued: Vec<Queued>, deadline: Instant) -> Result<()> {
-        if Instant::now() >= deadline {
-            let (app, version) = (self.lease.identity.app.clone(), self.lease.identity.version.clone());
-            return Err(Error::NotServedInTime { app, version, reasons });
-        }
-        let reasons = reasons.iter().map(ToString::to_string);
-        let texts: Vec<String> = reasons.chain(queued.iter().map(ToString::to_string)).collect();
-        self.probe.set(Standing::Waiting(texts.clone()));
-        self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
-        let span = tracing::info_span!(target: "schemadiff", "wait_to_be_served", app = self.ctx.app);
-        self.ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await
-    }
-}
-
-/// Carries out what is left when the gate opens, until nothing is left.
-async fn in_background<B: Backend>(target: B::Target, mut ctx: Context, until: Phase, every: Duration) {
-    let (mut told, mut trouble) = (Vec::new(), 0_u32);
-    loop {
-        let mut span = tracing::Span::none();
-        match once::<B>(&target, &ctx, until).await {
-            Ok(None) => return,
-            Ok(Some((migration, step, holders))) => {
-                trouble = 0;
-                span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
-                if names(&holders) != told {
-                    told = names(&holders);
-                    ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
-                }
-            }
-            Err(Error::WorkerBusy { .. } | Error::NeedsApplication { .. }) => trouble = 0,
-            Err(Error::Interrupted) => return,
-            Err(error) => {
-                trouble = (trouble + 1).min(5);
-                tracing::error!(target: "schemadiff", %error, code = error.code(), "the contract phase does not go on");
-            }
-        }
-        // What fails again and again is asked ever more rarely.
-        if ctx.stop.sleep(jittered(every * (1 << trouble))).instrument(span).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// None when nothing is left; else what waits for whom.
-async fn once<B: Backend>(
-    target: &B::Target,
-    ctx: &Context,
-    until: Phase,
-) -> Result<Option<(String, String, Vec<crate::waiting::Holder>)>> {
-    let db = B::connect(target).await?;
-    let mut work = match Work::try_take(db, ctx).await? {
-        Ok(work) => work,
-        Err((db, holder)) => {
-            db.close().await;
-            return Err(Error::WorkerBusy { holder });
-        }
-    };
-    let advance = work.advance(until, &mut Vec::new()).await;
-    work.give_back().await;
-    match advance? {
-        Advance::Finished | Advance::Reached => Ok(None),
-        Advance::Closed { migration, step, holders } => Ok(Some((migration, step, holders))),
-        elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error().map_or(Ok(None), Err),
+        let (app, on_standbys, migrations, probe) = (self.app, self.on_standbys, self.migrations, self.probe);
+        Ok(Lockstep { app, version, instance, on_standbys, url, migrations, stop, probe, fence, tasks })
     }
 }

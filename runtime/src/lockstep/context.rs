@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Backfills, Event, Progress, Retry, backfill::Rounds, decide::World, throttle::Pace};
+use super::{Backfills, Event, Progress, Retry, backfill::Rounds, decide::World, throttle::Pace, witness::Witness};
 use crate::{
     backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
     embed::{Entry, History},
@@ -64,6 +64,8 @@ pub(super) struct Context {
     pub(super) retry: Retry,
     pub(super) grace: Duration,
     pub(super) soak: Duration,
+    /// What was seen of the heartbeats of others.
+    pub(super) witness: Witness,
     /// How gentle backfills are.
     pub(super) pace: Pace,
     /// The functions of the application that give values.
@@ -81,6 +83,13 @@ impl Context {
     pub(super) async fn ledger<B: Backend>(&self, db: &mut B) -> Result<Option<Ledger>> {
         let known: Vec<&str> = self.history.entries().iter().map(|e| e.head.id.as_str()).collect();
         ledger::read(db, &known).await
+    }
+
+    /// Who runs, for a decision.
+    pub(super) async fn leases<B: Backend>(&self, db: &mut B) -> Result<Vec<Lease>> {
+        let mut leases = db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
+        self.witness.leases(&mut leases, self.grace);
+        Ok(leases)
     }
 
     /// The ledger as it is when every migration of the history is done and there is no other. Its times are not known.

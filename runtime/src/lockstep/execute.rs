@@ -7,7 +7,7 @@ use tracing::Instrument as _;
 use super::{
     Event, Holder, backfill,
     context::{Context, Failed},
-    gate::{self, Pass},
+    gate::{self, Change, Pass},
     look,
     retry::{Retry, jittered},
 };
@@ -198,8 +198,8 @@ async fn transaction<B: Backend>(
             Part::Work => Timeouts::NONE,
             Part::Begin | Part::End => Timeouts::LEDGER,
         };
-        let patient = Retry::is_patient(attempt);
-        match attempt_once(db, ctx, plan, step, way, part, (timeouts, patient)).await {
+        let attempted = Try { timeouts, patient: Retry::is_patient(attempt), changes: Vec::new() };
+        match attempt_once(db, ctx, plan, step, (way, part), attempted).await {
             Ok(Attempt::Done) => return Ok(Outcome::Done { rows: 0 }),
             Ok(Attempt::Closed(holders)) => return Ok(Outcome::Closed(holders)),
             Ok(Attempt::Busy) if began.elapsed() < ctx.retry.budget => {
@@ -289,20 +289,29 @@ impl From<Failed> for Problem {
     }
 }
 
+/// One attempt at a transaction.
+struct Try {
+    timeouts: Timeouts,
+    /// Whether it waits for a moment in which the locks are free, see [`Approach`].
+    patient: bool,
+    /// What it makes of versions, to be told when it is committed.
+    changes: Vec<Change>,
+}
+
 async fn attempt_once<B: Backend>(
     db: &mut B,
     ctx: &Context,
     plan: &Plan,
     step: &Step,
-    way: Way,
-    part: Part,
-    (timeouts, patient): (Timeouts, bool),
+    (way, part): (Way, Part),
+    mut attempted: Try,
 ) -> Result<Attempt, Problem> {
-    db.begin(timeouts).await.map_err(Failed::from)?;
-    let within = within(db, ctx, plan, step, way, part, (timeouts, patient)).await;
+    db.begin(attempted.timeouts).await.map_err(Failed::from)?;
+    let within = within(db, ctx, plan, step, (way, part), &mut attempted).await;
     match within {
         Ok(Attempt::Done) => {
             db.commit().await.map_err(Failed::from)?;
+            attempted.changes.iter().for_each(|change| change.tell(ctx, plan, step));
             Ok(Attempt::Done)
         }
         other => {
@@ -317,12 +326,12 @@ async fn within<B: Backend>(
     ctx: &Context,
     plan: &Plan,
     step: &Step,
-    way: Way,
-    part: Part,
-    (timeouts, patient): (Timeouts, bool),
+    (way, part): (Way, Part),
+    attempted: &mut Try,
 ) -> Result<Attempt, Problem> {
     if matches!(part, Part::Whole | Part::Begin | Part::TakeBack) {
-        match gate::pass(db, ctx, plan, step, way).await.map_err(Problem::Other)? {
+        let pass = gate::pass(db, ctx, plan, step, way, &mut attempted.changes).await;
+        match pass.map_err(Problem::Other)? {
             Pass::Open => {}
             Pass::Busy => return Ok(Attempt::Busy),
             Pass::Closed(holders) => return Ok(Attempt::Closed(holders)),
@@ -341,9 +350,11 @@ async fn within<B: Backend>(
         return Ok(Attempt::Done);
     }
     if matches!(part, Part::Whole | Part::TakeBack) {
-        db.approach(&Approach { locks: &step.locks, way, patient }, timeouts).await.map_err(Failed::from)?;
+        let approach = Approach { locks: &step.locks, way, patient: attempted.patient };
+        db.approach(&approach, attempted.timeouts).await.map_err(Failed::from)?;
     }
     if part != Part::End {
+        let broken_before = db.broken().await.map_err(Failed::from)?;
         for sql in statements(step, way, part) {
             // What begins after a stop is not cancelled by it.
             ctx.stop.check().map_err(Problem::Other)?;
@@ -351,6 +362,12 @@ async fn within<B: Backend>(
         }
         if step.envelope == Envelope::Rebuild {
             no_orphans(db, plan, step).await?;
+        }
+        let objects: Vec<String> =
+            db.broken().await.map_err(Failed::from)?.difference(&broken_before).cloned().collect();
+        if !objects.is_empty() {
+            let (migration, step) = (plan.id.clone(), step.id.clone());
+            return Err(Problem::Other(Error::WouldBreak { migration, step, objects }));
         }
     }
     if part == Part::TakeBack {
@@ -368,7 +385,7 @@ async fn within<B: Backend>(
     if way == Way::Forward {
         ledger::settle_migration(db, &plan.id).await.map_err(Failed::from)?;
     }
-    gate::readmit(db, ctx).await.map_err(Problem::Other)?;
+    gate::readmit(db, ctx, &mut attempted.changes).await.map_err(Problem::Other)?;
     Ok(Attempt::Done)
 }
 

@@ -8,7 +8,7 @@ use super::{
     state,
 };
 use crate::{
-    backend::{Backend, StepState, ledger},
+    backend::{Backend, Lease, StepState, ledger},
     embed::INITIAL,
     error::{Error, Result},
     plan::{Plan, Step, Way},
@@ -28,8 +28,33 @@ pub(super) enum Pass {
     Lost,
 }
 
+/// What a step makes of a version.
+pub(super) enum Change {
+    /// It is left behind: application and version.
+    Retired(String, String),
+    /// It is refused no longer.
+    Readmitted(String, String),
+}
+
+impl Change {
+    /// Once it is committed.
+    pub(super) fn tell(&self, ctx: &Context, plan: &Plan, step: &Step) {
+        ctx.tell(&match self {
+            Self::Retired(app, version) => Event::VersionRetired { migration: &plan.id, step: &step.id, app, version },
+            Self::Readmitted(app, version) => Event::VersionReadmitted { app, version },
+        });
+    }
+}
+
 /// Asks within an open transaction. Everything is read again: what was decided before may be old.
-pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step, way: Way) -> Result<Pass> {
+pub(super) async fn pass<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    plan: &Plan,
+    step: &Step,
+    way: Way,
+    changes: &mut Vec<Change>,
+) -> Result<Pass> {
     let failed = |e| ledger::explain::<B>("ask the gate", e);
     if !db.try_gate().await.map_err(failed)? {
         return Ok(Pass::Busy);
@@ -46,7 +71,7 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
     {
         begin(db, ctx, plan).await?;
     }
-    let leases = db.leases().await.map_err(failed)?;
+    let leases = ctx.leases(db).await?;
     let plans = decide::pending(&ctx.history, &now)?;
     let world = ctx.world(&plans, &now, &leases);
     let current = state::state(world.snapshot, world.plans, world.ledger)?;
@@ -65,9 +90,14 @@ pub(super) async fn pass<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, ste
         if !db.claim_version(&version.app, &version.version).await.map_err(failed)? {
             return Ok(Pass::Busy);
         }
+        let is_of = |l: &&Lease| l.identity.app == version.app && l.identity.version == version.version && !l.ended;
+        for lease in leases.iter().filter(is_of) {
+            if !ledger::end_silent(db, lease).await.map_err(failed)? {
+                return Ok(Pass::Busy); // it has just shown life
+            }
+        }
         ledger::retire(db, version).await.map_err(failed)?;
-        let (app, version) = (version.app.as_str(), version.version.as_str());
-        ctx.tell(&Event::VersionRetired { migration: &plan.id, step: &step.id, app, version });
+        changes.push(Change::Retired(version.app.clone(), version.version.clone()));
     }
     Ok(Pass::Open)
 }
@@ -94,7 +124,7 @@ async fn everybody_has_views<B: Backend>(
 
 /// Within the transaction that records a step's end: versions that an earlier step left behind and that the database serves
 /// again are not refused any longer. No epoch and no lock is needed: whoever registers asks the database anew.
-pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context) -> Result<()> {
+pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context, changes: &mut Vec<Change>) -> Result<()> {
     let failed = |e| ledger::explain::<B>("look at the retired versions", e);
     let Some(now) = ctx.ledger(db).await? else { return Ok(()) };
     if now.retired.is_empty() {
@@ -105,7 +135,7 @@ pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context) -> Result<()>
         let declared = ledger::schemas_of(db, &retired.app, &retired.version).await.map_err(failed)?;
         if decide::returns(&ctx.world(&plans, &now, &[]), retired, &declared)? {
             ledger::readmit(db, &retired.app, &retired.version).await.map_err(failed)?;
-            ctx.tell(&Event::VersionReadmitted { app: &retired.app, version: &retired.version });
+            changes.push(Change::Readmitted(retired.app.clone(), retired.version.clone()));
         }
     }
     Ok(())

@@ -2,11 +2,12 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use sqlx::pool::PoolConnectionMetadata;
+use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     Builder, Status, admin,
+    fence::{self, Fence},
     hook::{Enter, enter},
     probe::{Probe, Ready, Standing},
 };
@@ -15,18 +16,39 @@ use crate::{backend::Entering, embed::Migrations, error::Result, model::migratio
 /// What a pool's `after_connect` returns.
 pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'c>>;
 
+/// What a pool's `before_acquire` returns.
+pub type FenceFuture<'c> = Pin<Box<dyn Future<Output = Result<bool, sqlx::Error>> + Send + 'c>>;
+
 /// A running instance in lockstep with the database. Keep it for as long as the process uses the database; call
 /// [`Lockstep::shutdown`] at the end.
 pub struct Lockstep {
     pub(super) app: String,
     pub(super) version: String,
-    /// The instance, where some of its connections go to standbys.
-    pub(super) on_standbys: Option<Arc<str>>,
+    pub(super) instance: Arc<str>,
+    /// Some of its connections go to standbys.
+    pub(super) on_standbys: bool,
     pub(super) url: String,
     pub(super) migrations: Migrations,
     pub(super) stop: watch::Sender<bool>,
     pub(super) probe: Probe,
+    pub(super) fence: Fence,
     pub(super) tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the connections of an instance say of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Me {
+    app: Arc<str>,
+    version: Arc<str>,
+    pub(crate) instance: Arc<str>,
+    on_standbys: bool,
+}
+
+impl Me {
+    pub(crate) fn who(&self) -> Entering<'_> {
+        let on_standbys = self.on_standbys.then_some(&*self.instance);
+        Entering { app: &self.app, version: &self.version, on_standbys }
+    }
 }
 
 impl std::fmt::Debug for Lockstep {
@@ -51,6 +73,21 @@ impl Lockstep {
         migration_of(&self.version)
     }
 
+    /// A pool's options with [`Lockstep::hook`] and [`Lockstep::fence`].
+    ///
+    /// ```no_run
+    /// # async fn example(lockstep: schemadiff::Lockstep, url: &str) -> Result<(), sqlx::Error> {
+    /// let pool = lockstep.guarded(sqlx::postgres::PgPoolOptions::new().max_connections(10)).connect(url).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn guarded<DB>(&self, options: PoolOptions<DB>) -> PoolOptions<DB>
+    where
+        DB: sqlx::Database,
+        DB::Connection: Enter,
+    {
+        options.after_connect(self.hook()).before_acquire(self.fence())
+    }
+
     /// For `after_connect` of `PgPoolOptions` and `SqlitePoolOptions`: registers each connection as one of this version in
     /// one round trip, and refuses it when the version is retired.
     ///
@@ -60,16 +97,40 @@ impl Lockstep {
     pub fn hook<C: Enter>(
         &self,
     ) -> impl for<'c> Fn(&'c mut C, PoolConnectionMetadata) -> HookFuture<'c> + Clone + Send + Sync + 'static {
-        let (app, version): (Arc<str>, Arc<str>) = (self.app.as_str().into(), self.version.as_str().into());
-        let (on_standbys, probe) = (self.on_standbys.clone(), self.probe.clone());
+        let (me, probe) = (self.me(), self.probe.clone());
         move |connection: &mut C, _: PoolConnectionMetadata| {
-            let (app, version) = (Arc::clone(&app), Arc::clone(&version));
-            let (on_standbys, probe) = (on_standbys.clone(), probe.clone());
-            Box::pin(async move {
-                let who = Entering { app: &app, version: &version, on_standbys: on_standbys.as_deref() };
-                enter(connection, who, &probe).await
-            })
+            let (me, probe) = (me.clone(), probe.clone());
+            Box::pin(async move { enter(connection, me.who(), &probe).await })
         }
+    }
+
+    /// For `before_acquire` of `PgPoolOptions` and `SqlitePoolOptions`: refuses a connection that is open already, when this
+    /// process was stopped or cut off for so long that its version was retired meanwhile. Needed where heartbeats are what
+    /// proves that an instance lives: behind a pooler, with standbys, and on SQLite between containers. It asks the database
+    /// nothing as long as the heartbeats go through.
+    pub fn fence<C: Enter>(
+        &self,
+    ) -> impl for<'c> Fn(&'c mut C, PoolConnectionMetadata) -> FenceFuture<'c> + Clone + Send + Sync + 'static {
+        let (me, probe, fence) = (self.me(), self.probe.clone(), self.fence.clone());
+        move |connection: &mut C, _: PoolConnectionMetadata| {
+            let (me, probe, fence) = (me.clone(), probe.clone(), fence.clone());
+            Box::pin(async move { fence::pass(connection, &fence, (me.who(), &me.instance), &probe).await })
+        }
+    }
+
+    pub(crate) fn me(&self) -> Me {
+        Me {
+            app: self.app.as_str().into(),
+            version: self.version.as_str().into(),
+            instance: Arc::clone(&self.instance),
+            on_standbys: self.on_standbys,
+        }
+    }
+
+    /// What asks whether connections may still be used.
+    #[cfg(feature = "diesel-r2d2")]
+    pub(crate) fn its_fence(&self) -> Fence {
+        self.fence.clone()
     }
 
     /// Whether this instance should take work.
@@ -107,12 +168,6 @@ impl Lockstep {
                 }
             }
         }
-    }
-
-    /// The instance, where some of its connections go to standbys.
-    #[cfg(feature = "diesel-r2d2")]
-    pub(crate) fn on_standbys(&self) -> Option<&str> {
-        self.on_standbys.as_deref()
     }
 
     /// Where it is connected to, and what it carries.

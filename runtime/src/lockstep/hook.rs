@@ -16,6 +16,9 @@ use crate::{
 pub trait Enter: sqlx::Connection + Send + 'static {
     /// Asks once.
     fn enter(&mut self, who: Entering<'_>) -> impl Future<Output = Result<Registered, sqlx::Error>> + Send;
+    /// Sends a sign of life of the instance; false when its lease has ended, when its version is retired, and where the
+    /// connection cannot write.
+    fn sign_of_life(&mut self, instance: &str) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 }
 
 #[cfg(feature = "postgres")]
@@ -23,12 +26,21 @@ impl Enter for sqlx::PgConnection {
     async fn enter(&mut self, who: Entering<'_>) -> Result<Registered, sqlx::Error> {
         crate::backend::postgres::enter(self, who).await
     }
+
+    async fn sign_of_life(&mut self, instance: &str) -> Result<bool, sqlx::Error> {
+        crate::backend::postgres::sign_of_life(self, instance).await
+    }
 }
 
 #[cfg(any(feature = "sqlite", feature = "sqlite-unbundled"))]
 impl Enter for sqlx::SqliteConnection {
     async fn enter(&mut self, who: Entering<'_>) -> Result<Registered, sqlx::Error> {
         crate::backend::sqlite::enter(self, who).await
+    }
+
+    /// A look whether the version is retired waits for nobody, a sign of life might.
+    async fn sign_of_life(&mut self, _instance: &str) -> Result<bool, sqlx::Error> {
+        Ok(false)
     }
 }
 

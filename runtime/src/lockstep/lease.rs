@@ -8,6 +8,7 @@ use super::{
     Event,
     context::Context,
     decide::{self, Boot},
+    fence::{Fence, Moment},
     probe::{Probe, Standing},
     retry::jittered,
 };
@@ -31,6 +32,7 @@ pub(super) fn mine<B: Backend>(
     fingerprint: Fingerprint,
     revision: Option<String>,
     on_standbys: bool,
+    grace: Duration,
 ) -> Lease {
     let process = Process::current();
     Lease {
@@ -46,6 +48,10 @@ pub(super) fn mine<B: Backend>(
         },
         started_ms: 0,
         heartbeat_age_ms: 0,
+        beat: String::new(),
+        silent_ms: 0,
+        grace_ms: i64::try_from(grace.as_millis()).unwrap_or(i64::MAX),
+        same_server: true,
         ended: false,
         version_connected: false,
         keeper_connected: false,
@@ -83,7 +89,7 @@ pub(super) async fn keep<B: Backend>(
     lease: Lease,
     every: Duration,
     mut stop: watch::Receiver<bool>,
-    probe: Probe,
+    (probe, fence): (Probe, Fence),
 ) {
     let (mut swept, target) = (false, db.connected_to().clone());
     // None after its answers have stopped coming: whatever it is asked next would wait, too.
@@ -91,16 +97,22 @@ pub(super) async fn keep<B: Backend>(
     loop {
         let round = async {
             tokio::time::sleep(every).await;
+            let sent = Moment::now();
             let kept = match db.as_mut() {
                 Some(db) => answered(&ctx, sign_of_life(db, &lease, &mut swept)).await,
                 None => Ok(false),
             };
             match kept {
-                Ok(true) => return Ok(false),
+                Ok(true) => {
+                    fence.heard(sent);
+                    return Ok(false);
+                }
                 Ok(false) => {}
                 Err(_) => db = None,
             }
+            let sent = Moment::now();
             db = Some(answered(&ctx, again::<B>(target.clone(), &ctx, &lease)).await?);
+            fence.heard(sent);
             Ok(true)
         };
         let round: Result<bool> = tokio::select! {

@@ -8,12 +8,15 @@ pub mod decide;
 pub mod state;
 
 mod backfill;
+mod background;
+mod booting;
 mod builder;
 mod context;
 mod execute;
+pub(crate) mod fence;
 mod gate;
 mod given;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod hook;
 mod hooked;
 mod kept;
@@ -30,6 +33,7 @@ mod status;
 #[cfg(feature = "diesel")]
 pub(crate) mod stepwise;
 mod throttle;
+mod witness;
 
 pub use crate::backend::{Limits, Pacing};
 pub use crate::waiting::{Blocker, Evidence, Holder, StrangeStatements, Strangers};
@@ -43,5 +47,5 @@ pub use metrics::{Labels, Metrics, names as metric_names};
 pub use probe::{Probe, Ready};
 pub use progress::{Difference, Event, NoProgress, Progress, TracingProgress};
 pub use retry::Retry;
-pub use status::{MigrationStatus, Status, StepStatus, VersionStatus, Waiting};
+pub use status::{MigrationStatus, ServerProgress, Status, StepStatus, VersionStatus, Waiting};
 pub use throttle::{Compare, Pace};

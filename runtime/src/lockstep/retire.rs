@@ -39,7 +39,12 @@ pub(super) async fn retire<B: Backend>(
 ) -> Result<RetiredInstance> {
     let failed = |e| ledger::explain::<B>("retire the instance", e);
     for _ in 0..ATTEMPTS {
-        db.begin(Timeouts::LEDGER).await.map_err(failed)?;
+        match db.begin(Timeouts::LEDGER).await {
+            Ok(()) => {}
+            // Somebody writes to the file.
+            Err(e) if e.class.is_transient() => continue,
+            Err(e) => return Err(failed(e)),
+        }
         let ended = within(db, target, (reason, by), grace_ms).await;
         match ended {
             Ok(Some(lease)) => {

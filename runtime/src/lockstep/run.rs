@@ -16,7 +16,7 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, DbResult, KeptRow, Ledger, StepState, Timeouts, Worker, ledger},
+    backend::{Backend, DbResult, KeptRow, Ledger, MigrationState, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
     plan::{Action, Backfill, Phase, Plan, Step, Way},
     waiting::Evidence,
@@ -29,16 +29,22 @@ const STEADY: Duration = Duration::from_secs(60);
 pub(super) struct Work<B: Backend> {
     db: B,
     ctx: Context,
-    /// Migrations before whose contract phase clients without a lease have been looked for.
-    seen_strangers: BTreeSet<String>,
-    /// Migrations of which it was said that they wait for an earlier one.
-    told_queued: BTreeSet<String>,
-    /// Whether what was kept for long enough has been looked for.
-    purged: bool,
+    told: Told,
     /// The migration whose step ran last.
     span: Option<(String, Span)>,
     /// Signs of life, where the row is all that others see of this process.
     _beat: Option<Beat>,
+}
+
+/// What need not be said or done again by a process that lays its work down for a while.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Migrations before whose contract phase clients without a lease have been looked for.
+    strangers: BTreeSet<String>,
+    /// Migrations of which it was said that they wait for an earlier one.
+    queued: BTreeSet<String>,
+    /// Whether what was kept for long enough has been looked for.
+    purged: bool,
 }
 
 /// A task that ends when this is dropped.
@@ -119,62 +125,86 @@ pub struct StepReport {
     pub elapsed_ms: u64,
 }
 
-impl<B: Backend> Work<B> {
-    /// Tries to take the work once. `Err` of the inner result is the connection back, and who works.
-    pub(super) async fn try_take(mut db: B, ctx: &Context) -> Result<Result<Self, (B, String)>> {
-        let failed = |e| ledger::explain::<B>("take the work", e);
-        match db.begin(Timeouts::LEDGER).await {
-            Ok(()) => {}
-            Err(e) if e.class.is_transient() => {
-                return Ok(Err((db, "another process writes to the database".to_owned())));
-            }
-            Err(e) => return Err(failed(e)),
-        }
-        if !db.try_work_lock().await.map_err(failed)? {
-            db.rollback().await;
-            let holder = who::<B>(&mut db).await;
-            return Ok(Err((db, holder)));
-        }
+/// Somebody else has the work.
+pub(super) struct Busy {
+    /// Who, for messages.
+    pub(super) holder: String,
+    /// Nothing is heard of it, and whether that stays so is being watched.
+    suspected: bool,
+}
+
+impl From<String> for Busy {
+    fn from(holder: String) -> Self {
+        Self { holder, suspected: false }
+    }
+}
+
+/// Takes the work once; who has it, when somebody has.
+async fn take_lock<B: Backend>(db: &mut B, ctx: &Context) -> DbResult<Option<Busy>> {
+    db.begin(Timeouts::LEDGER).await?;
+    if !db.try_work_lock().await? {
+        db.rollback().await;
+        return Ok(Some(who::<B>(db).await.into()));
+    }
+    let within = async {
         // One whose evidence is a lock does not work any more: the lock was free.
-        if let Some(holder) = ledger::worker(&mut db).await.map_err(failed)?
+        if let Some(mut holder) = ledger::worker(db).await?
             && holder.evidence != Evidence::Lock
             && holder.token != ctx.token
-            && works(&holder, ctx)
+            && works(&mut holder, ctx)
         {
-            db.rollback().await;
-            db.release_work_lock().await;
-            let holder = holder.describe();
-            return Ok(Err((db, holder)));
+            let suspected = Duration::from_millis(u64::try_from(holder.heartbeat_age_ms).unwrap_or(0)) > ctx.grace;
+            return Ok(Some(Busy { holder: holder.describe(), suspected }));
         }
-        ledger::set_worker(&mut db, &ctx.token, &ctx.app).await.map_err(failed)?;
-        db.commit().await.map_err(failed)?;
+        ledger::set_worker(db, &ctx.token, &ctx.app).await?;
+        Ok(None)
+    };
+    let mut taken = within.await;
+    if matches!(taken, Ok(None)) {
+        taken = db.commit().await.map(|()| None);
+    } else {
+        db.rollback().await;
+    }
+    if !matches!(taken, Ok(None)) {
+        db.release_work_lock().await;
+    }
+    taken
+}
+
+impl<B: Backend> Work<B> {
+    /// Tries to take the work once. `Err` of the inner result is the connection back, and who works.
+    pub(super) async fn try_take(mut db: B, ctx: &Context) -> Result<Result<Self, (B, Busy)>> {
+        match take_lock(&mut db, ctx).await {
+            Ok(None) => {}
+            Ok(Some(holder)) => return Ok(Err((db, holder))),
+            // Whoever works holds its row, or the file, in a long transaction.
+            Err(e) if e.class.is_transient() => {
+                return Ok(Err((db, "another process writes to the database".to_owned().into())));
+            }
+            Err(e) => return Err(ledger::explain::<B>("take the work", e)),
+        }
         if let Some(stop) = ctx.stop.receiver() {
             db.stop_when(stop).await;
         }
         let beat = (db.evidence() != Evidence::Lock).then(|| Beat::start(&db, ctx));
-        Ok(Ok(Self {
-            db,
-            ctx: ctx.clone(),
-            seen_strangers: BTreeSet::new(),
-            told_queued: BTreeSet::new(),
-            purged: false,
-            span: None,
-            _beat: beat,
-        }))
+        Ok(Ok(Self { db, ctx: ctx.clone(), told: Told::default(), span: None, _beat: beat }))
     }
 
-    /// Takes the work, waiting for another process until `deadline`.
+    /// Takes the work, waiting for another process until `deadline`, and for one of which nothing is heard until it is sure that
+    /// it works no more.
     pub(super) async fn take(mut db: B, ctx: &mut Context, deadline: Option<Instant>) -> Result<Self> {
+        let mut watched = None;
         loop {
             ctx.stop.check()?;
-            let holder = match Self::try_take(db, ctx).await? {
+            let Busy { holder, suspected } = match Self::try_take(db, ctx).await? {
                 Ok(work) => return Ok(work),
-                Err((back, holder)) => {
+                Err((back, busy)) => {
                     db = back;
-                    holder
+                    busy
                 }
             };
-            if deadline.is_some_and(|at| Instant::now() >= at) {
+            let until = suspected.then(|| *watched.get_or_insert_with(Instant::now) + ctx.grace + ctx.grace / 2);
+            if deadline.is_some_and(|at| Instant::now() >= until.map_or(at, |until| at.max(until))) {
                 db.close().await;
                 return Err(Error::WorkerBusy { holder });
             }
@@ -184,18 +214,28 @@ impl<B: Backend> Work<B> {
     }
 
     /// Gives the work back and closes the connection.
-    pub(super) async fn give_back(mut self) {
+    pub(super) async fn give_back(self) {
+        self.lay_down().await.0.close().await;
+    }
+
+    /// Gives the work back: whoever waits for others must not keep it from somebody who has something to do.
+    pub(super) async fn lay_down(mut self) -> (B, Told) {
         if let Err(error) = ledger::clear_worker(&mut self.db, &self.ctx.token).await {
             tracing::debug!(%error, "the worker's row stays; it counts for nothing without its signs of life");
         }
         self.db.release_work_lock().await;
-        self.db.close().await;
+        (self.db, self.told)
+    }
+
+    /// Takes up what was laid down.
+    pub(super) fn taken_up(self, told: Told) -> Self {
+        Self { told, ..self }
     }
 
     /// Step by step up to and with phase `until`, as far as the gate lets it. When the connection breaks, because the server
     /// restarts or for whatever reason, it goes on with another one, where the ledger says.
     pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
-        if !std::mem::replace(&mut self.purged, true) {
+        if !std::mem::replace(&mut self.told.purged, true) {
             kept::purge_expired(&mut self.db, &mut self.ctx).await?;
         }
         self.advance_to(until, None, done).await
@@ -245,9 +285,9 @@ impl<B: Backend> Work<B> {
                     (self.db, self._beat) = (fresh.db, fresh._beat);
                     return Ok(());
                 }
-                Ok(Err((db, holder))) => {
+                Ok(Err((db, busy))) => {
                     db.close().await;
-                    error = Error::WorkerBusy { holder };
+                    error = Error::WorkerBusy { holder: busy.holder };
                 }
                 Err(again) if again.is_connection() => error = again,
                 Err(other) => return Err(other),
@@ -265,12 +305,12 @@ impl<B: Backend> Work<B> {
                 return Ok(Advance::Reached);
             }
             let plans = decide::pending(&self.ctx.history, &now)?;
-            let leases = self.db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
+            let leases = self.ctx.leases(&mut self.db).await?;
             let world = self.ctx.world(&plans, &now, &leases);
             let next = decide::next(&world, until)?;
             if let Decision::Run { plan, step, .. } | Decision::Closed { plan, step, .. } = &next
                 && step.phase == Phase::Contract
-                && self.seen_strangers.insert(plan.id.clone())
+                && self.told.strangers.insert(plan.id.clone())
             {
                 let (id, tables) = (plan.id.clone(), decide::contract_tables(std::slice::from_ref(plan), &now));
                 strangers(&mut self.db, &self.ctx, &id, &tables).await;
@@ -279,7 +319,7 @@ impl<B: Backend> Work<B> {
                 Decision::Finished => return Ok(Advance::Finished),
                 Decision::Closed { plan, step, holders } => {
                     for queued in decide::queued(&world) {
-                        if self.told_queued.insert(queued.migration.clone()) {
+                        if self.told.queued.insert(queued.migration.clone()) {
                             self.ctx.tell(&Event::Queued { queued: &queued });
                         }
                     }
@@ -350,8 +390,7 @@ impl<B: Backend> Work<B> {
             of: plan.steps.len(),
         });
         if !step.keeps.is_empty() {
-            // Makes the table for what is kept in a ledger that was made before there was one.
-            self.db.create_ledger().await?;
+            ledger::prepare(&mut self.db, "kept").await?;
         }
         let span = self.step_span(plan, step, Way::Forward);
         let outcome = execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Forward).instrument(span).await?;
@@ -366,6 +405,12 @@ impl<B: Backend> Work<B> {
             }
         }
         Ok(outcome)
+    }
+
+    /// Whether a migration has been taken back.
+    pub(super) async fn is_aborted(&mut self, migration: &str) -> Result<bool> {
+        let now = self.ctx.ledger(&mut self.db).await?.unwrap_or_default();
+        Ok(now.migration(migration).is_some_and(|row| row.state == MigrationState::Aborted))
     }
 
     /// Steps that are not done: migration and step.
@@ -502,9 +547,10 @@ async fn strangers<B: Backend>(db: &mut B, ctx: &Context, migration: &str, table
 /// Whether another process that wrote itself down still works. Where it writes signs of life, silence means that it does
 /// not: its process may go on with something else, and could not take its row away. One that was only paused is told so
 /// by its next transaction.
-fn works(worker: &Worker, ctx: &Context) -> bool {
+fn works(worker: &mut Worker, ctx: &Context) -> bool {
+    ctx.witness.worker(worker, ctx.grace);
     let grace_ms = i64::try_from(ctx.grace.as_millis()).unwrap_or(i64::MAX);
-    worker.process.runs() != Some(false) && worker.heartbeat_age_ms <= grace_ms
+    worker.process.runs() != Some(false) && worker.silent_ms <= grace_ms
 }
 
 async fn who<B: Backend>(db: &mut B) -> String {

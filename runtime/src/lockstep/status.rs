@@ -10,15 +10,15 @@ use super::{
 };
 use crate::{
     backend::{
-        Backend, KeptRow, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker, kept,
-        ledger, pace,
+        Backend, DbResult, KeptRow, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker,
+        kept, ledger, pace,
     },
     compat::{Reason, serves},
     embed::{History, plan_from_text},
     error::Result,
     model::{Dialect, Fingerprint, Schema},
     plan::{Phase, Plan, SNAPSHOT_FORMAT, Snapshot},
-    waiting::{Evidence, Strangers},
+    waiting::{Blocker, Evidence, Strangers},
 };
 
 /// The whole picture.
@@ -38,6 +38,10 @@ pub struct Status {
     pub retired: Vec<Retired>,
     /// Who carries out migrations at this moment.
     pub worker: Option<Worker>,
+    /// How far the server is with the statement that the worker has sent, where it says so.
+    pub server: Option<ServerProgress>,
+    /// Sessions that the worker waits for at this moment.
+    pub held_up_by: Vec<Blocker>,
     /// How fast backfills may go, and why; none as long as nobody has filled or asked anything.
     pub pace: Option<Pacing>,
     /// What waits for whom.
@@ -50,6 +54,42 @@ pub struct Status {
     pub retired_by_hand: Vec<RetiredByHand>,
     /// Who uses the database without a lease, while a contract phase is still to come.
     pub strangers: Strangers,
+}
+
+/// How far the server is with a long statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerProgress {
+    /// What it does, in its own words.
+    pub phase: String,
+    /// How much of it is done: blocks, rows or sessions, as the phase has it.
+    pub done: u64,
+    /// Of how much.
+    pub total: u64,
+}
+
+/// Who works, as far as it can be seen.
+struct Work {
+    worker: Option<Worker>,
+    server: Option<ServerProgress>,
+    held_up_by: Vec<Blocker>,
+}
+
+impl Work {
+    /// A process that was killed leaves its row behind: its lock, its process or its signs of life say whether it works.
+    async fn look<B: Backend>(db: &mut B, grace_ms: i64) -> DbResult<Self> {
+        let mut seen = Self { worker: None, server: None, held_up_by: Vec::new() };
+        let session = db.working_session().await?;
+        seen.worker = ledger::worker(db).await?.filter(|worker| match worker.evidence {
+            Evidence::Lock => session.is_some(),
+            _ => worker.process.runs() != Some(false) && worker.silent_ms <= grace_ms,
+        });
+        if let (Some(session), Some(_)) = (session, &seen.worker) {
+            let found = db.server_progress(session).await?;
+            seen.server = found.map(|(phase, done, total)| ServerProgress { phase, done, total });
+            seen.held_up_by = db.held_up_by(session).await?;
+        }
+        Ok(seen)
+    }
 }
 
 /// A migration.
@@ -160,10 +200,11 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
     let ledger_exists = found.is_some();
     let ledger = found.unwrap_or_default();
     let failed = |e| ledger::explain::<B>("read the ledger", e);
-    let (leases, worker) = if ledger_exists {
-        (db.leases().await.map_err(failed)?, ledger::worker(db).await.map_err(failed)?)
+    let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+    let (leases, work) = if ledger_exists {
+        (db.leases().await.map_err(failed)?, Work::look(db, grace_ms).await.map_err(failed)?)
     } else {
-        (Vec::new(), None)
+        (Vec::new(), Work { worker: None, server: None, held_up_by: Vec::new() })
     };
     let pace = if ledger_exists { Some(pace::read(db).await.map_err(failed)?) } else { None };
     let known = match history {
@@ -171,7 +212,6 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         None => from_ledger(&ledger, B::DIALECT),
     };
     let plans = known.as_ref().map(|(_, plans)| plans.as_slice()).unwrap_or_default();
-    let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
     let view = match &known {
         Some((snapshot, plans)) => {
             // Plans that the reader takes from the ledger are known, not newer.
@@ -195,7 +235,9 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         migrations: migrations(&ledger, history, plans),
         versions: versions(B::DIALECT, &leases, view.0.as_ref(), grace_ms),
         retired: ledger.retired.clone(),
-        worker: worker.filter(|w| w.process.runs() != Some(false)),
+        worker: work.worker,
+        server: work.server,
+        held_up_by: work.held_up_by,
         pace: pace.filter(|pace| *pace != Pacing::default()),
         waiting: view.1,
         queued: view.2,

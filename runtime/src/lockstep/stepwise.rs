@@ -120,8 +120,7 @@ async fn look<B: Backend>(db: &mut B, ctx: &Context, until: Phase) -> Result<Out
     if plans.is_empty() {
         return Ok(Outlook::default());
     }
-    let failed = |e| ledger::explain::<B>("look who runs", e);
-    let leases = if imagined.format == 0 { Vec::new() } else { db.leases().await.map_err(failed)? };
+    let leases = if imagined.format == 0 { Vec::new() } else { ctx.leases(db).await? };
     let mut outlook = Outlook {
         recorded: db.recorded_by_diesel().await.map_err(|e| ledger::explain::<B>("read Diesel's table", e))?,
         ..Outlook::default()

@@ -180,6 +180,7 @@ async fn a_row_that_is_locked_for_long_holds_up_only_itself() {
 
 #[tokio::test]
 async fn triggers_that_filling_runs_are_named_and_others_stay_quiet() {
+    // SQLite's batches do without any.
     for dialect in BOTH {
         let plans = plans(dialect, by_id(dialect), "fullname", false);
         let db = users_of(dialect, &plans, 500).await;
@@ -203,10 +204,18 @@ async fn triggers_that_filling_runs_are_named_and_others_stay_quiet() {
         let recorder = Recorder::default();
         apply(&db.url, &migrations(dialect, &plans), &filling(), recorder.shared()).await.unwrap();
         let told = recorder.of("fires_triggers");
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!((&told[0]["table"], &told[0]["triggers"]), (&"users".into(), &serde_json::json!(["stamp"])));
         let ran = "SELECT DISTINCT what || CAST(count(*) AS text) FROM seen GROUP BY what";
-        assert_eq!(db.text(ran).await.as_deref(), Some("stamp500"), "once for each row, and no other one");
+        let ran = db.text(ran).await;
+        if dialect == Dialect::Sqlite {
+            assert_eq!((told.as_slice(), ran), ([].as_slice(), None));
+        } else {
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!((&told[0]["table"], &told[0]["triggers"]), (&"users".into(), &serde_json::json!(["stamp"])));
+            assert_eq!(ran.as_deref(), Some("stamp500"), "once for each row, and no other one");
+        }
+        db.execute("UPDATE users SET fullname = 'Ada' WHERE id = 1").await;
+        let after = "SELECT CAST(count(*) AS text) FROM seen WHERE what = 'renamed'";
+        assert_eq!(db.text(after).await.as_deref(), Some("1"), "an application's own update");
     }
 }
 

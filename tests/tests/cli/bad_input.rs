@@ -79,6 +79,19 @@ fn the_password_is_wrong() {
 }
 
 #[test]
+fn what_an_address_should_not_say_is_not_repeated() {
+    let project = Project::empty();
+    let database = Postgres::shared().database();
+    for parameter in ["sslpassword", "passwd", "Password"] {
+        let url = format!("{}?{parameter}=hunter2", database.url);
+        let run = project.run(&["diff", "--to", "empty", "--from", &url, "-vv"]).expect(0);
+        assert!(!run.err.contains("hunter2") && !run.err.contains('\u{1b}'), "{run:#?}");
+    }
+    let run = project.run(&["diff", "--to", "empty", "--from", "sqlite:x.db?password=hunter2"]).expect_error("SD0240");
+    assert!(!run.err.contains("hunter2"), "{run:#?}");
+}
+
+#[test]
 fn a_snapshot_is_missing_damaged_or_newer() {
     let project = Project::empty();
     project.run(&["diff", "--from", "file:none.toml", "--to", "empty"]).expect_error("SD0431");

@@ -90,6 +90,7 @@ async fn a_service_tells_its_numbers() {
         old.shutdown().await;
         while kept.values("schemadiff_gate_wait_seconds migration,step").is_empty()
             || kept.values("schemadiff_steps_total migration,step,phase").len() < 4
+            || kept.values("schemadiff_heartbeats_total result").is_empty()
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -98,7 +98,7 @@ fn texts(row: &SqliteRow) -> Result<TextRow, sqlx::Error> {
 /// When there is no connection.
 pub async fn open(url: &str) -> Result<Client> {
     let options = SqliteConnectOptions::from_str(url).map_err(|e| {
-        Error::new(Kind::Usage, "SD0240", format!("`{url}` is no address of an SQLite database"))
+        Error::new(Kind::Usage, "SD0240", format!("`sqlite:{}` is no address of an SQLite database", file_name(url)))
             .cause(e)
             .help("write sqlite:path/to/file, sqlite:///absolute/path or sqlite::memory:")
     })?;

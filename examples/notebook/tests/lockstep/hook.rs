@@ -12,6 +12,7 @@ use diesel::{
 };
 use schemadiff::{
     Lockstep,
+    diesel::{Customizer, Guarding},
     lockstep::{
         Builder, Contract, Evidence, NoProgress, Ready,
         admin::{ApplyOptions, apply, status},
@@ -130,4 +131,63 @@ async fn a_retired_version_gets_no_connection_and_hears_why() {
         assert!(refused.contains("it's gone"), "{refused}");
         assert!(matches!(lockstep.ready(), Ready::Refused { .. }), "{:?}", lockstep.ready());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_through_under_any_kind_of_transaction_that_the_role_has_by_default() {
+    let (db, builder) = prepared(Dialect::Postgres).await;
+    let lockstep = builder.start_blocking().unwrap();
+    for setting in ["isolation = 'repeatable read'", "isolation = 'serializable'", "read_only = on"] {
+        db.execute(&format!("ALTER ROLE postgres IN DATABASE {} SET default_transaction_{setting}", db.name)).await;
+        let pool = pool::<PgConnection>(&db.url, lockstep.customizer(&db.url).unwrap());
+        assert!(pool.is_ok_and(|pool| search_path(&pool).starts_with("schemadiff_shop_")), "{setting}");
+        db.execute(&format!("SET TRANSACTION READ WRITE; ALTER ROLE postgres IN DATABASE {} RESET ALL", db.name)).await;
+    }
+}
+
+/// Heartbeats that come so rarely that the instance may have been given up: each connection that is open already is asked for
+/// when it is wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_open_is_asked_again_after_a_silence() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let (db, builder) = prepared(dialect).await;
+        let rarely = builder.heartbeat(Duration::from_secs(3600)).grace(Duration::from_millis(400));
+        let lockstep = rarely.start_blocking().unwrap();
+        let hook = lockstep.customizer(&db.url).unwrap();
+        match dialect {
+            Dialect::Sqlite => {
+                let manager = hook.guarding(ConnectionManager::<SqliteConnection>::new(path(&db.url)));
+                guarded(&db, lockstep.version(), manager, hook).await;
+            }
+            _ => {
+                guarded(&db, lockstep.version(), hook.guarding(ConnectionManager::<PgConnection>::new(&db.url)), hook)
+                    .await
+            }
+        }
+        let ready = lockstep.ready();
+        assert!(matches!(ready, Ready::Refused { .. }), "{ready:?}");
+    }
+}
+
+async fn guarded<C>(db: &TestDatabase, version: &str, manager: Guarding<ConnectionManager<C>>, hook: Customizer)
+where
+    C: R2D2Connection + 'static,
+    Guarding<ConnectionManager<C>>: diesel::r2d2::ManageConnection<Connection = C>,
+    Customizer: CustomizeConnection<C, <Guarding<ConnectionManager<C>> as diesel::r2d2::ManageConnection>::Error>,
+{
+    let pool = Pool::builder().max_size(1).connection_timeout(Duration::from_secs(2));
+    let pool = pool.connection_customizer(Box::new(hook)).build(manager).unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    drop(pool.get().unwrap());
+    let (prefix, now) = match db.dialect {
+        Dialect::Sqlite => ("_schemadiff_", "strftime('%Y-%m-%d %H:%M:%f', 'now')"),
+        _ => ("schemadiff.", "clock_timestamp()"),
+    };
+    db.execute(&format!("UPDATE {prefix}lease SET ended_at = {now}")).await;
+    db.execute(&format!(
+        "INSERT INTO {prefix}retired VALUES ('shop', '{version}', '{SECOND}', '04', 'forward', 'gone', {now})"
+    ))
+    .await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(tokio::task::block_in_place(|| pool.get().map(drop)).is_err());
 }

@@ -35,8 +35,10 @@ const REFUSAL: &str = "schemadiff: ";
 
 /// What a new connection asks, in one round trip: Diesel sends a batch as it is, but has no way to read its answer. So what
 /// is not a yes is an error.
+///
+/// Role and database may make another kind of transaction the default. A standby has none that `writes`, and says so.
 #[cfg(feature = "diesel-r2d2")]
-pub(crate) fn enter_sql(who: Entering<'_>, direct: bool) -> String {
+pub(crate) fn enter_sql(who: Entering<'_>, direct: bool, writes: bool) -> String {
     let (text, Entering { app, version, .. }) = (Postgres::literal, who);
     let direct = if direct { "PERFORM pg_catalog.set_config('schemadiff.direct', 'on', true);" } else { "" };
     let body = format!(
@@ -62,7 +64,18 @@ pub(crate) fn enter_sql(who: Entering<'_>, direct: bool) -> String {
         text(&crate::compat::view_schema(app, version)),
         text(REFUSAL)
     );
-    format!("DO {}", text(&body))
+    let mode = if writes { ", READ WRITE" } else { "" };
+    format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED{mode}; DO {}", text(&body))
+}
+
+/// Sends a sign of life, and is an error when nothing was written.
+#[cfg(feature = "diesel-r2d2")]
+pub(crate) fn sign_of_life_sql(instance: &str) -> String {
+    let body = format!(
+        "BEGIN {}; IF NOT FOUND THEN RAISE EXCEPTION 'the lease has ended'; END IF; END",
+        super::leases::sign_of_life(instance)
+    );
+    format!("{}DO {}", super::leases::WRITES, Postgres::literal(&body))
 }
 
 /// The answer in the message of an error; none when it is another error.

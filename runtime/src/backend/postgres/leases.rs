@@ -12,7 +12,8 @@ const LEASES: &str = "SELECT CAST(json_build_object(
         'fingerprint', l.fingerprint, 'process', l.process, 'revision', l.revision, 'evidence', l.evidence,
         'started_ms', CAST(extract(epoch FROM l.started_at) * 1000 AS bigint),
         'heartbeat_age_ms', CAST(extract(epoch FROM clock_timestamp() - l.heartbeat_at) * 1000 AS bigint),
-        'ended', l.ended_at IS NOT NULL,
+        'beat', CAST(l.heartbeat_at AS text), 'grace_ms', l.grace_ms,
+        'same_server', coalesce(l.server = {server}, true), 'ended', l.ended_at IS NOT NULL,
         'version_connected', coalesce(k.sessions, 0) > 0,
         'keeper_connected', EXISTS (SELECT 1 FROM pg_stat_activity a
             WHERE a.pid = l.session_pid AND a.backend_start = l.session_start),
@@ -27,18 +28,27 @@ const LEASES: &str = "SELECT CAST(json_build_object(
     WHERE NOT EXISTS (SELECT 1 FROM schemadiff.retired r WHERE r.app = l.app AND r.version = l.version)
     ORDER BY l.started_at, l.instance";
 
+/// Another text after each start of the server, after a failover, and after a crash of one session, which ends all of them while
+/// the server itself goes on: its statistics begin anew then. (They also do when somebody resets them; then an instance that is
+/// gone is waited for a little longer.)
+pub(super) const SERVER: &str = "concat(extract(epoch FROM pg_postmaster_start_time()), ' ', \
+    extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()))";
+
 /// A standby has no such transactions, and says so; everything else that is asked outside a transaction only reads.
-const WRITES: &str = "SET TRANSACTION READ WRITE; ";
+pub(crate) const WRITES: &str = "SET TRANSACTION READ WRITE; ";
 
 fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
     DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
 }
 
 pub(super) async fn read(db: &mut Postgres) -> DbResult<Vec<Lease>> {
-    let rows = db.rows(LEASES, &[]).await?;
+    let rows = db.rows(&LEASES.replace("{server}", SERVER), &[]).await?;
     rows.into_iter()
         .filter_map(|mut row| row.pop().flatten())
-        .map(|text| serde_json::from_str(&text).map_err(|e| unreadable("a lease", e)))
+        .map(|text| {
+            let lease: Lease = serde_json::from_str(&text).map_err(|e| unreadable("a lease", e))?;
+            Ok(Lease { silent_ms: lease.heartbeat_age_ms, ..lease })
+        })
         .collect()
 }
 
@@ -57,6 +67,16 @@ pub(crate) fn on_standby(who: Entering<'_>) -> String {
             WHERE r.app OPERATOR(pg_catalog.=) {app} AND r.version OPERATOR(pg_catalog.=) {version}),
          CASE WHEN EXISTS (SELECT FROM schemadiff.lease l WHERE l.instance OPERATOR(pg_catalog.=) {instance}
             AND l.evidence OPERATOR(pg_catalog.<>) 'lock' AND l.ended_at IS NULL) THEN 'ok' ELSE 'behind' END)"
+    )
+}
+
+/// One of the instance whose lease this is, by whatever connection. Whoever retires its version ends the lease in the same
+/// transaction, and this waits for it. The path is the application's.
+pub(crate) fn sign_of_life(instance: &str) -> String {
+    format!(
+        "UPDATE schemadiff.lease SET heartbeat_at = pg_catalog.clock_timestamp()
+         WHERE instance OPERATOR(pg_catalog.=) {} AND ended_at IS NULL",
+        Postgres::literal(instance)
     )
 }
 
@@ -82,7 +102,7 @@ fn values(lease: &Lease) -> DbResult<String> {
     let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
     Ok(format!(
-        "{}, {}, {}, {}, {}, {}, {}, {}, {}",
+        "{}, {}, {}, {}, {}, {}, {}, {}, {}, {}",
         text(&lease.instance),
         text(&lease.identity.app),
         text(&lease.identity.version),
@@ -92,6 +112,7 @@ fn values(lease: &Lease) -> DbResult<String> {
         text(&process),
         lease.revision.as_deref().map_or_else(|| "NULL".to_owned(), text),
         text(lease.evidence.as_str()),
+        lease.grace_ms,
     ))
 }
 
@@ -124,7 +145,7 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &s
     let sql = format!(
         "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
          INSERT INTO schemadiff.lease (instance, app, version, ordinal, fingerprint, schema, process, revision, evidence,
-             started_at, heartbeat_at, session_pid, session_start)
+             grace_ms, started_at, heartbeat_at, session_pid, session_start)
          SELECT {}, clock_timestamp(), clock_timestamp(), pg_backend_pid(),
              (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a)
          FROM schemadiff.meta m

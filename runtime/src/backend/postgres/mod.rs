@@ -53,6 +53,22 @@ pub(crate) async fn enter(connection: &mut sqlx::PgConnection, who: Entering<'_>
     leases::answer(&entered).map_err(|e| sqlx::Error::Protocol(e.to_string()))
 }
 
+/// Sends a sign of life of an instance through a connection of its pool; false when nothing is written, see
+/// [`crate::lockstep::hook::Enter::sign_of_life`].
+///
+/// # Errors
+/// When the server fails.
+pub(crate) async fn sign_of_life(connection: &mut sqlx::PgConnection, instance: &str) -> Result<bool, sqlx::Error> {
+    match sqlx::raw_sql(AssertSqlSafe(format!("{}{}", leases::WRITES, leases::sign_of_life(instance))))
+        .execute(connection)
+        .await
+    {
+        Ok(done) => Ok(done.rows_affected() == 1),
+        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some(NOT_SUPPORTED) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The SQLSTATE of what a standby cannot do: begin a transaction that writes.
 const NOT_SUPPORTED: &str = "0A000";
 

@@ -24,7 +24,8 @@ const TABLES: &[&str] = &[
         instance text PRIMARY KEY, app text NOT NULL, version text NOT NULL, ordinal bigint NOT NULL,
         fingerprint text NOT NULL, schema json NOT NULL, process json NOT NULL, revision text,
         started_at timestamptz NOT NULL, heartbeat_at timestamptz NOT NULL, ended_at timestamptz,
-        evidence text NOT NULL, session_pid int, session_start timestamptz)",
+        evidence text NOT NULL, grace_ms bigint NOT NULL, session_pid int, session_start timestamptz,
+        server text)",
     "CREATE TABLE IF NOT EXISTS schemadiff.retired (
         app text NOT NULL, version text NOT NULL, migration text NOT NULL, step text NOT NULL,
         way text NOT NULL CHECK (way IN ('forward', 'back')), reason text NOT NULL,
@@ -95,7 +96,7 @@ fn register_function() -> String {
     format!(
         "CREATE OR REPLACE FUNCTION schemadiff.register(
             epoch bigint, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
-            process json, revision text, evidence text) RETURNS text
+            process json, revision text, evidence text, grace_ms bigint) RETURNS text
          LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          DECLARE entered text;
          BEGIN
@@ -104,13 +105,13 @@ fn register_function() -> String {
             entered := schemadiff.enter(register.app, register.version);
             IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
             INSERT INTO schemadiff.lease AS l (instance, app, version, ordinal, fingerprint, schema, process, revision,
-                started_at, heartbeat_at, evidence, session_pid, session_start)
+                started_at, heartbeat_at, evidence, grace_ms, session_pid, session_start)
             VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,
                 register.schema, register.process, register.revision, clock_timestamp(), clock_timestamp(),
-                CASE entered WHEN 'pooled' THEN 'heartbeat' ELSE register.evidence END, pg_backend_pid(),
-                (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a))
+                CASE entered WHEN 'pooled' THEN 'heartbeat' ELSE register.evidence END, register.grace_ms,
+                pg_backend_pid(), (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a))
             ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL,
-                session_pid = excluded.session_pid, session_start = excluded.session_start,
+                session_pid = excluded.session_pid, session_start = excluded.session_start, server = NULL,
                 evidence = CASE excluded.evidence WHEN 'heartbeat' THEN 'heartbeat' ELSE l.evidence END;
             RETURN entered;
          END $$"

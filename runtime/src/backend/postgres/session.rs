@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backend::{
         Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow,
-        Timeouts, Unhooked,
+        Timeouts, Unhooked, UserTriggers,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -241,6 +241,7 @@ impl Backend for Postgres {
         json: "{}",
         empty: "CAST('[]' AS json)",
         texts: "(SELECT k FROM json_array_elements_text(CAST({} AS json)) AS k)",
+        server: Some(leases::SERVER),
         user: "current_user",
         rights: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
                  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
@@ -317,11 +318,12 @@ impl Backend for Postgres {
         self.begin_with(timeouts, "").await
     }
 
-    async fn begin_batch(&mut self, timeouts: Timeouts, restored_by: Option<&str>) -> DbResult<()> {
+    async fn begin_batch(&mut self, timeouts: Timeouts, triggers: UserTriggers<'_>) -> DbResult<()> {
         // A plan that does not know the bounds of its range would read everything up to the upper one.
         let settings = "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                         SET LOCAL jit = off; SET LOCAL synchronous_commit = off";
-        let filling = restored_by.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
+        let filling =
+            triggers.restored_by.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
         self.begin_with(timeouts, &format!("{settings}{}", filling.unwrap_or_default())).await
     }
 
@@ -433,6 +435,16 @@ impl Backend for Postgres {
             let mut number = || cells.next().and_then(|text| text.parse().ok()).unwrap_or_default();
             Some((phase, number(), number()))
         }))
+    }
+
+    async fn working_session(&mut self) -> DbResult<Option<i64>> {
+        let sql = format!(
+            "SELECT CAST(pid AS text) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+             AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = {WORK_KEY} \
+             AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+        );
+        let pid = self.rows(&sql, &[]).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+        Ok(pid.and_then(|pid| pid.parse().ok()))
     }
 
     async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {

@@ -7,12 +7,13 @@ use crate::{
 };
 
 /// Sessions of clients that hold the key of no version and are not schemadiff's own. A session that nobody uses at the moment
-/// counts: it will be used again.
+/// counts: it will be used again. Without `pg_read_all_stats` the server says of other users' sessions little more than that they are there.
 const SESSIONS: &str = "
     SELECT a.pid::text, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, coalesce(a.state, '')::text,
         (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint::text, left(coalesce(a.query, ''), 200)::text
     FROM pg_stat_activity a
-    WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+    WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
+        AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
         AND split_part(a.application_name, ' ', 1) <> 'schemadiff'
         AND NOT EXISTS (
             SELECT 1 FROM pg_locks l

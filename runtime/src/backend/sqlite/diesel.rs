@@ -1,6 +1,8 @@
 //! What is said through a connection of Diesel's, or about its table.
 
 use super::Sqlite;
+#[cfg(feature = "diesel-r2d2")]
+use crate::backend::Entering;
 use crate::backend::{Backend as _, DbResult};
 
 /// The versions that Diesel has written down.
@@ -15,7 +17,7 @@ pub(super) async fn recorded(db: &mut Sqlite) -> DbResult<Vec<String>> {
 
 /// What a new connection asks: a row with the text of the retirement in the column `answer` if its version is retired.
 #[cfg(feature = "diesel-r2d2")]
-pub(crate) fn enter_sql(app: &str, version: &str) -> String {
+pub(crate) fn enter_sql(who: Entering<'_>) -> String {
     let (before, after) = super::RETIRED.split_once("$1").unwrap_or((super::RETIRED, ""));
-    format!("{before}{}{}", Sqlite::literal(app), after.replace("$2", &Sqlite::literal(version)))
+    format!("{before}{}{}", Sqlite::literal(who.app), after.replace("$2", &Sqlite::literal(who.version)))
 }

@@ -8,6 +8,7 @@ const LEASES: &str = "SELECT CAST(json_object(
         'fingerprint', l.fingerprint, 'process', json(l.process), 'revision', l.revision, 'evidence', l.evidence,
         'started_ms', CAST(round((julianday(l.started_at) - 2440587.5) * 86400000) AS INTEGER),
         'heartbeat_age_ms', CAST(round((julianday('now') - julianday(l.heartbeat_at)) * 86400000) AS INTEGER),
+        'beat', l.heartbeat_at, 'grace_ms', l.grace_ms, 'same_server', json('true'),
         'ended', json(CASE WHEN l.ended_at IS NULL THEN 'false' ELSE 'true' END),
         'version_connected', json('false'), 'keeper_connected', json('false'), 'connections', 0,
         'process_runs', NULL) AS TEXT)
@@ -26,6 +27,7 @@ pub(super) async fn read(db: &mut Sqlite) -> DbResult<Vec<Lease>> {
         .map(|text| {
             let mut lease: Lease = serde_json::from_str(&text).map_err(|e| unreadable("a lease", e))?;
             lease.process_runs = lease.process.runs();
+            lease.silent_ms = lease.heartbeat_age_ms;
             Ok(lease)
         })
         .collect()
@@ -74,10 +76,11 @@ async fn register_within(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbR
     }
     let fingerprint = lease.fingerprint.as_str();
     let sql = "INSERT INTO _schemadiff_lease (instance, app, version, ordinal, fingerprint, schema, process, revision, \
-               started_at, heartbeat_at, evidence) VALUES ($1, $2, $3, CAST($4 AS INTEGER), $5, $6, $7, $8, \
-               strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'), $9) \
+               started_at, heartbeat_at, evidence, grace_ms) VALUES ($1, $2, $3, CAST($4 AS INTEGER), $5, $6, $7, $8, \
+               strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'), $9, \
+               CAST($10 AS INTEGER)) \
                ON CONFLICT (instance) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL";
-    let ordinal = identity.ordinal.to_string();
+    let (ordinal, grace) = (identity.ordinal.to_string(), lease.grace_ms.to_string());
     let schema = serde_json::to_string(&identity.schema).map_err(|e| unreadable("the schema", e))?;
     let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
     let params = [
@@ -90,6 +93,7 @@ async fn register_within(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbR
         Some(&process),
         lease.revision.as_deref(),
         Some(lease.evidence.as_str()),
+        Some(&grace),
     ];
     db.run(sql, &params).await?;
     Ok(Registered::Yes)

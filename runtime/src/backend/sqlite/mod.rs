@@ -1,11 +1,13 @@
 //! SQLite.
 
+mod broken;
 #[cfg(feature = "diesel")]
 pub(crate) mod diesel;
 mod errors;
 mod leases;
 mod schema;
 mod session;
+mod triggers;
 mod values;
 
 pub use session::Sqlite;

@@ -23,7 +23,8 @@ const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS _schemadiff_lease (
         instance TEXT PRIMARY KEY NOT NULL, app TEXT NOT NULL, version TEXT NOT NULL, ordinal INTEGER NOT NULL,
         fingerprint TEXT NOT NULL, schema TEXT NOT NULL, process TEXT NOT NULL, revision TEXT,
-        started_at TEXT NOT NULL, heartbeat_at TEXT NOT NULL, ended_at TEXT, evidence TEXT NOT NULL)",
+        started_at TEXT NOT NULL, heartbeat_at TEXT NOT NULL, ended_at TEXT, evidence TEXT NOT NULL,
+        grace_ms INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS _schemadiff_retired (
         app TEXT NOT NULL, version TEXT NOT NULL, migration TEXT NOT NULL, step TEXT NOT NULL,
         way TEXT NOT NULL CHECK (way IN ('forward', 'back')), reason TEXT NOT NULL,

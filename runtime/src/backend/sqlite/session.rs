@@ -1,6 +1,7 @@
 //! One connection to a SQLite file.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,11 +16,11 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{errors::classify, leases, schema, values};
+use super::{broken, errors::classify, leases, schema, triggers::has_a_say, values};
 use crate::{
     backend::{
         Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
-        Unhooked,
+        Unhooked, UserTriggers,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -41,6 +42,8 @@ pub struct Sqlite {
     stop: Option<watch::Receiver<bool>>,
     /// A statement runs that may be cancelled.
     may_cancel: Arc<AtomicBool>,
+    /// No trigger fires for the transaction that runs.
+    without_triggers: bool,
 }
 
 fn texts(row: &SqliteRow) -> DbResult<TextRow> {
@@ -61,7 +64,14 @@ impl Sqlite {
         let address = || format!("sqlite:{}", options.get_filename().display());
         let refused = |cause: String| Error::Connect { address: address(), cause };
         let connection = options.connect().await.map_err(|e| refused(e.to_string()))?;
-        Ok(Self { connection, options: options.clone(), for_rebuild, stop: None, may_cancel: Arc::default() })
+        Ok(Self {
+            connection,
+            options: options.clone(),
+            for_rebuild,
+            stop: None,
+            may_cancel: Arc::default(),
+            without_triggers: false,
+        })
     }
 
     /// Why the version is retired, if it is.
@@ -81,6 +91,15 @@ impl Sqlite {
     async fn busy_timeout(&mut self, wait: Duration) -> DbResult<()> {
         let wait = if wait.is_zero() { BUSY } else { wait };
         self.raw(&format!("PRAGMA busy_timeout = {}", wait.as_millis())).await.map(drop)
+    }
+
+    /// Before the transaction ends: no statement after it may do without triggers.
+    async fn with_triggers(&mut self) -> DbResult<()> {
+        if self.without_triggers {
+            super::triggers::fire(&mut self.connection, true).await?;
+            self.without_triggers = false;
+        }
+        Ok(())
     }
 
     async fn raw(&mut self, sql: &str) -> DbResult<u64> {
@@ -103,6 +122,7 @@ impl Backend for Sqlite {
         json: "json({})",
         empty: "json('[]')",
         texts: "(SELECT k.value FROM json_each({}) k)",
+        server: None,
         user: "'a process'",
         rights: "give this process the right to write the database file and its directory, and leave `mode=ro` out of its address",
     };
@@ -179,11 +199,30 @@ impl Backend for Sqlite {
         self.raw("BEGIN IMMEDIATE").await.map(drop)
     }
 
+    async fn begin_batch(&mut self, timeouts: Timeouts, triggers: UserTriggers<'_>) -> DbResult<()> {
+        self.begin(timeouts).await?;
+        if triggers.fire {
+            return Ok(());
+        }
+        match super::triggers::fire(&mut self.connection, false).await {
+            Ok(()) => self.without_triggers = true,
+            Err(e) => {
+                self.rollback().await;
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
     async fn commit(&mut self) -> DbResult<()> {
+        self.with_triggers().await?;
         self.raw("COMMIT").await.map(drop)
     }
 
     async fn rollback(&mut self) {
+        if let Err(error) = self.with_triggers().await {
+            tracing::debug!(?error, "triggers stay off, the connection is lost");
+        }
         if let Err(error) = self.raw("ROLLBACK").await {
             tracing::debug!(%error, "rolling back failed");
         }
@@ -232,7 +271,7 @@ impl Backend for Sqlite {
         let rows = self.rows(sql, &[Some(&table.name)]).await?;
         let named = rows.into_iter().filter_map(|row| {
             let [Some(name), Some(sql)] = row.as_slice() else { return None };
-            runs_on_update(sql, columns).then(|| name.clone())
+            has_a_say(sql, columns).then(|| name.clone())
         });
         Ok(named.collect())
     }
@@ -312,6 +351,10 @@ impl Backend for Sqlite {
         Ok(violations)
     }
 
+    async fn broken(&mut self) -> DbResult<BTreeSet<String>> {
+        broken::find(self).await
+    }
+
     async fn create_ledger(&mut self) -> Result<()> {
         schema::create(self).await
     }
@@ -352,40 +395,10 @@ impl Backend for Sqlite {
     }
 }
 
-/// Reads the head of a CREATE TRIGGER: `UPDATE ON`, or `UPDATE OF` with one of the columns.
-fn runs_on_update(sql: &str, columns: &[&str]) -> bool {
-    let words: Vec<String> =
-        sql.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).map(str::to_lowercase).collect();
-    let Some(at) = words.iter().position(|word| word == "update") else { return false };
-    match words.get(at + 1).map(String::as_str) {
-        Some("on") => true,
-        Some("of") => words[at + 2..].iter().take_while(|word| *word != "on").any(|word| {
-            let bare = word.trim_matches(|c| matches!(c, '"' | '`' | '[' | ']'));
-            columns.iter().any(|column| column.eq_ignore_ascii_case(bare))
-        }),
-        // An UPDATE in the body of a trigger for something else.
-        _ => false,
-    }
-}
-
 fn stays_on() -> DbError {
     DbError {
         class: ErrorClass::Other,
         code: String::new(),
         message: "foreign_keys cannot be turned off here, so a table cannot be rebuilt without losing rows".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_of_a_trigger_says_when_it_runs() {
-        let runs = |sql| runs_on_update(sql, &["key"]);
-        assert!(runs("CREATE TRIGGER t AFTER UPDATE ON users BEGIN SELECT 1; END"));
-        assert!(runs("create trigger t before update\n OF name, \"Key\" ON users BEGIN SELECT 1; END"));
-        assert!(!runs("CREATE TRIGGER t AFTER UPDATE OF name ON users BEGIN SELECT 1; END"));
-        assert!(!runs("CREATE TRIGGER t AFTER INSERT ON users BEGIN UPDATE users SET key = 1; END"));
     }
 }

@@ -9,7 +9,7 @@ use super::{
     worker::{Worker, between, end_of_batch},
 };
 use crate::{
-    backend::{Backend, ErrorClass, TextRow, Timeouts},
+    backend::{Backend, ErrorClass, TextRow, Timeouts, UserTriggers},
     error::{Error, Result},
     lockstep::{
         Compare, Event,
@@ -156,7 +156,7 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
     async fn ask(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
         if B::SESSION_LOCKS {
             let timeouts = Timeouts { statement: PATIENCE, ..self.worker.timeouts() };
-            self.worker.db.begin_batch(timeouts, None).await?;
+            self.worker.db.begin_batch(timeouts, UserTriggers::default()).await?;
         }
         let seen = self.ask_within(at, bound).await;
         if B::SESSION_LOCKS {

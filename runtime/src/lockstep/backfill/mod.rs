@@ -28,7 +28,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    backend::{Backend, ErrorClass, TextRow, Timeouts, aside, ledger},
+    backend::{Backend, ErrorClass, TextRow, Timeouts, UserTriggers, aside, ledger},
     error::{Error, Result},
     plan::{Backfill, Plan, Step},
 };
@@ -54,7 +54,9 @@ struct Job {
     failed: AtomicBool,
     /// Where a function of the application gives the values.
     values: Option<Values>,
-    /// The trigger that puts back what triggers of the user's make of the rows; none where there are no such.
+    /// Triggers of the user's have a say.
+    fires: bool,
+    /// The trigger that puts back what they make of the rows; none where there are no such.
     restored_by: Option<String>,
     /// Ranges to compare in the end.
     sample: std::sync::Mutex<Sample>,
@@ -76,9 +78,14 @@ impl Job {
             rate: Rate::new(),
             failed: AtomicBool::new(false),
             values,
+            fires: true,
             restored_by: backfill.restored_by.clone(),
             sample: std::sync::Mutex::default(),
         })
+    }
+
+    fn triggers(&self) -> UserTriggers<'_> {
+        UserTriggers { fire: self.fires, restored_by: self.restored_by.as_deref() }
     }
 
     fn sample(&self) -> MutexGuard<'_, Sample> {
@@ -118,10 +125,10 @@ pub(super) async fn run<B: Backend>(
 ) -> Result<u64> {
     let (mut cursor, earlier) = stored(db, ctx, plan, step).await?;
     let mut job = Job::new(ctx, plan, step, backfill, earlier)?;
-    job.restored_by = name_triggers(db, ctx, &job).await?;
+    (job.fires, job.restored_by) = name_triggers(db, ctx, &job).await?;
     let job = Arc::new(job);
     if job.values.is_some() {
-        aside::prepare(db).await?;
+        ledger::prepare(db, "aside").await?;
         let forgotten = aside::forget(db, Some((&plan.id, &step.id))).await;
         if forgotten.map_err(|e| job.explain::<B>(e.into()))? > 0 {
             // They lie behind the cursor, and are tried again.
@@ -170,18 +177,18 @@ pub(super) async fn run<B: Backend>(
 
 /// They may stamp or copy each row that is filled; whoever looks should know before it is done. The trigger that puts back
 /// what they make of the rows is asked for only where there are such: it takes time.
-async fn name_triggers<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<Option<String>> {
+async fn name_triggers<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<(bool, Option<String>)> {
     let columns: Vec<&str> = job.backfill.set.iter().map(|a| a.column.as_str()).collect();
     let found = db.update_triggers(&job.backfill.table, &columns).await;
     let triggers = found.map_err(|e| job.explain::<B>(e.into()))?;
     if triggers.is_empty() {
-        return Ok(None);
+        return Ok((false, None));
     }
     let restored_by = job.backfill.restored_by.clone();
     let (migration, step, table) = (&job.plan.id, &job.step.id, job.backfill.table.to_string());
     let restored = restored_by.is_some();
     ctx.tell(&Event::FiresTriggers { migration, step, table: &table, triggers: &triggers, restored });
-    Ok(restored_by)
+    Ok((true, restored_by))
 }
 
 /// One way along the key, by as many workers as were asked for. Every one of them takes the next range when it has done

@@ -180,7 +180,7 @@ impl Values {
 impl<B: Backend> Worker<'_, B> {
     /// One batch. None when nothing is left to claim, otherwise the rows that waited in the beginning.
     pub(super) async fn attempt_with(&mut self, values: &Values) -> Result<Option<Option<u64>>, Failed> {
-        self.db.begin_batch(self.timeouts(), self.job.restored_by.as_deref()).await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         let read = self.read(&values.given).await;
         self.db.rollback().await;
         let Some((to, read)) = read? else { return Ok(None) };
@@ -188,7 +188,7 @@ impl<B: Backend> Worker<'_, B> {
         let mut batch = values.ask::<B>(&self.job.backfill, read).await;
         self.computed = began.elapsed();
         batch.aside.append(&mut self.refused);
-        self.db.begin_batch(self.timeouts(), self.job.restored_by.as_deref()).await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         match self.write(values, to, &batch).await {
             Ok(total) => {
                 self.keep_aside(values, batch.aside);

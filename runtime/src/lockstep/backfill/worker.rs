@@ -132,7 +132,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         if let Some(values) = &self.job.values {
             return self.attempt_with(values).await;
         }
-        self.db.begin_batch(self.timeouts(), self.job.restored_by.as_deref()).await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         match self.within().await {
             Ok(Some(total)) => Ok(Some(total)),
             other => {

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 pub use back::{may_abort, may_undo, next_back, next_undo};
 
-use super::state::{self, contradiction};
+use super::{
+    admin::ANONYMOUS,
+    state::{self, contradiction},
+};
 use crate::{
     backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
     compat::{Reason, breaks, renewed, serves, view_schema},
@@ -198,7 +201,10 @@ pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) 
 /// When plans and ledger contradict each other.
 pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Result<bool> {
     let turned = StepState::after(retired.way.reversed());
-    if world.ledger.step_state(&retired.migration, &retired.step) != turned {
+    // The plan may have been written anew since: a step that it no longer has will never go the other way.
+    let row = world.ledger.migration(&retired.migration).filter(|row| row.state == MigrationState::Running);
+    let is_gone = row.is_some_and(|row| !row.steps.is_empty() && row.steps.iter().all(|s| s.id != retired.step));
+    if !is_gone && world.ledger.step_state(&retired.migration, &retired.step) != turned {
         return Ok(false);
     }
     let states = state::possible(world.snapshot, world.plans, world.ledger)?;
@@ -262,8 +268,9 @@ fn news(dialect: Dialect, current: &Schema, after: &Schema, lease: &Lease) -> Ve
 pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
     let fresh = is_fresh(lease, grace_ms);
     match lease.evidence {
-        // Its locks die with its connections, whatever the clock says.
-        Evidence::Lock => lease.version_connected,
+        // Its locks die with its connections, whatever the clock says. Those that died with the server prove nothing: its
+        // process needs a moment to connect again.
+        Evidence::Lock => lease.version_connected || (!lease.same_server && fresh),
         // Other connections of its version may not go through a pooler, or go to the primary: theirs prove life as everybody's.
         Evidence::Heartbeat | Evidence::Standby => fresh || lease.version_connected,
         Evidence::Process => !lease.ended && lease.process_runs.unwrap_or(fresh),
@@ -273,17 +280,19 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
 /// Whether the instance itself has shown life lately, whatever its connections say: a machine that died without a word leaves
 /// them open.
 pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
-    is_fresh(lease, grace_ms) || (lease.evidence == Evidence::Process && is_alive(lease, grace_ms))
+    let said = !lease.ended && lease.silent_ms <= grace_ms;
+    said || (lease.evidence == Evidence::Process && !lease.ended && lease.process_runs == Some(true))
 }
 
 fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
-    !lease.ended && lease.heartbeat_age_ms <= grace_ms
+    !lease.ended && lease.silent_ms <= grace_ms.max(lease.grace_ms)
 }
 
 /// Whether this very instance is alive, as opposed to another one of its version.
 pub fn instance_is_alive(lease: &Lease, grace_ms: i64) -> bool {
     match lease.evidence {
-        Evidence::Lock => lease.keeper_connected && !lease.ended,
+        Evidence::Lock if lease.same_server => lease.keeper_connected && !lease.ended,
+        Evidence::Lock => (lease.keeper_connected && !lease.ended) || is_fresh(lease, grace_ms),
         Evidence::Heartbeat | Evidence::Standby => is_fresh(lease, grace_ms),
         Evidence::Process => is_alive(lease, grace_ms),
     }
@@ -301,6 +310,10 @@ fn holder(lease: &Lease, world: &World<'_>, reasons: Vec<Reason>) -> (bool, Hold
         for_ms: world.ledger.now_ms - lease.started_ms,
         evidence: lease.evidence,
         connections: lease.connections,
+        suspected: !lease.ended
+            && !lease.version_connected
+            && lease.process_runs.is_none()
+            && (lease.heartbeat_age_ms > world.grace_ms.max(lease.grace_ms) || !lease.same_server),
         gone_ms: None,
         reasons,
     };
@@ -478,7 +491,7 @@ pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()>
         let ours = history.entries().iter().find(|e| e.head.parent == row.parent);
         // A second chain from the empty schema is another service's, unless it calls itself by our name.
         if let Some(ours) = ours
-            && (row.parent.is_some() || row.app == app)
+            && (row.parent.is_some() || (row.app == app && app != ANONYMOUS))
         {
             return Err(Error::HistoryForked {
                 parent: row.parent.clone().unwrap_or_else(|| "the empty schema".to_owned()),

@@ -120,8 +120,10 @@ async fn main() {
 async fn serve(url: &str, dir: &str, app: &str, schema: &str) {
     let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
     let heartbeat = std::env::var("LOCKSTEP_HEARTBEAT_MS").map_or(10_000, |ms| ms.parse().unwrap());
+    let grace = std::env::var("LOCKSTEP_GRACE_MS").map_or(30_000, |ms| ms.parse().unwrap());
     let started = Lockstep::builder(app, Migrations::load(dir).unwrap())
         .heartbeat(Duration::from_millis(heartbeat))
+        .grace(Duration::from_millis(grace))
         .database_url(url)
         .schema(schema)
         .contract(Contract::Manual)
