@@ -3,7 +3,8 @@
 pub use crate::{
     __place as place,
     artifact::encode::{
-        DerivedTable, NotNull, Probe, Reference, check_not_null, check_nullable, check_reference, record, record_len,
+        DerivedTable, NotNull, Probe, Reference, check_default, check_not_null, check_nullable, check_reference,
+        record, record_len,
     },
     types::{ColumnType, Filling, TypeDesc},
 };

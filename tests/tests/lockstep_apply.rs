@@ -145,8 +145,18 @@ async fn an_abort_that_waited_for_the_work_sees_what_was_applied_meanwhile() {
 
 #[tokio::test]
 async fn on_sqlite_nothing_is_left_behind_that_fails_when_it_is_used() {
-    let db = TestDatabase::new(Dialect::Sqlite);
-    let plans = [first(db.dialect), second(db.dialect)];
+    let dialect = Dialect::Sqlite;
+    let db = TestDatabase::new(dialect);
+    let statements = [
+        "CREATE TABLE \"_schemadiff_new\" (\"id\" INTEGER PRIMARY KEY NOT NULL)",
+        "INSERT INTO \"_schemadiff_new\" SELECT id FROM users",
+        "DROP TABLE users",
+        "ALTER TABLE \"_schemadiff_new\" RENAME TO users",
+    ];
+    let statements = statements.map(ToOwned::to_owned).to_vec();
+    let step = step("01-rebuild-users", Phase::Contract, Envelope::Rebuild, statements, Vec::new());
+    let (before, after) = (users_with(dialect, &["fullname"]), users_with(dialect, &[]));
+    let plans = [first(dialect), plan(dialect, SECOND, Some(FIRST), &before, vec![(step, after)])];
     run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
     // One of each kind is broken from the beginning: that is nobody's doing here.
     db.execute(
@@ -162,10 +172,8 @@ async fn on_sqlite_nothing_is_left_behind_that_fails_when_it_is_used() {
     let text = error.to_string();
     assert!(text.contains("view `names`") && text.contains("a trigger of `log` (INSERT)"), "{text}");
     assert!(!text.contains("broken") && !text.contains("DELETE") && !text.contains("UPDATE"), "{text}");
-    db.execute(
-        "SELECT fullname FROM names; INSERT INTO log VALUES ('still there'); DROP VIEW names; DROP TRIGGER marked",
-    )
-    .await;
+    db.execute("SELECT fullname FROM names").await;
+    db.execute("INSERT INTO log VALUES ('still there'); DROP VIEW names; DROP TRIGGER marked").await;
     run(&db, &plans, ApplyOptions::default()).await.unwrap();
     db.execute("INSERT INTO log VALUES ('as before')").await;
 }
@@ -248,6 +256,28 @@ async fn whoever_waits_at_the_gate_keeps_nobody_from_working() {
         assert_eq!(error.code(), "SD0766", "{error}");
         assert_eq!(count(&db, "fullname IS NULL").await, "0");
     }
+}
+
+/// One that works through a pooler sends no sign of life while its own long transaction holds its row.
+#[tokio::test]
+async fn a_worker_whose_row_is_held_by_its_transaction_is_waited_for() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect), second(dialect)];
+    run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
+    let mut worker = sqlx::PgConnection::connect(&db.url).await.unwrap();
+    let row = "INSERT INTO schemadiff.worker VALUES (1, 'another', 'shop', '{\"host\": \"far\", \"pid\": 7, \"machine\": \"\", \
+               \"started\": \"\"}', 'heartbeat', now(), now()); BEGIN; SELECT FROM schemadiff.worker FOR UPDATE";
+    worker.execute(row).await.unwrap();
+    let options = ApplyOptions {
+        grace: Duration::from_millis(400),
+        wait: Some(Duration::from_secs(4)),
+        ..ApplyOptions::default()
+    };
+    let error = run(&db, &plans, options.clone()).await.unwrap_err();
+    assert_eq!(error.code(), "SD1050", "{error}");
+    worker.close().await.unwrap();
+    run(&db, &plans, options).await.unwrap();
 }
 
 #[tokio::test]

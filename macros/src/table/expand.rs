@@ -44,7 +44,7 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
         const _: () = {
             #[allow(unused_imports)]
             use #private::{
-                ColumnType, DerivedTable, Filling, NotNull as _, Probe, Reference, TypeDesc, check_not_null, check_nullable, check_reference,
+                ColumnType, DerivedTable, Filling, NotNull as _, Probe, Reference, TypeDesc, check_default, check_not_null, check_nullable, check_reference,
             };
             #aliases
             #[allow(dead_code)]
@@ -151,6 +151,16 @@ fn checks(input: &DeriveInput, table: &Table, concrete: &Concrete) -> Vec<TokenS
             checks.extend(key.columns.iter().map(|field| {
                 let span = field.span();
                 quote_spanned!(span=> const _: () = check_nullable(&#own.#field);)
+            }));
+        }
+        if [key.on_delete, key.on_update].contains(&Some("set_default")) {
+            let filled = |field: &&Ident| {
+                let column = table.columns.iter().find(|column| column.field == **field);
+                column.is_some_and(|column| column.attrs.default.is_some())
+            };
+            checks.extend(key.columns.iter().filter(|field| !filled(field)).map(|field| {
+                let span = field.span();
+                quote_spanned!(span=> const _: () = check_default(&#own.#field);)
             }));
         }
     }

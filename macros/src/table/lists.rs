@@ -298,6 +298,10 @@ pub fn index(key: &Ident, input: ParseStream<'_>) -> Result<IndexAttr> {
         "nulls_not_distinct" => args::mark(&mut nulls, key, input),
         _ => Err(unknown(key, "index(..)", INDEX_KEYS)),
     })?;
+    if let (Some(_), Some(expr)) = (&columns, &expr) {
+        let help = "write the expression in its place among the columns: `index(columns(a, \"lower(b)\"))`";
+        return Err(Error::new(expr.span(), help));
+    }
     let mut parts = columns.unwrap_or_default();
     parts.extend(expr.map(|expr| PartAttr::new(PartKey::Expr(expr))));
     if parts.is_empty() {
@@ -310,6 +314,14 @@ pub fn index(key: &Ident, input: ParseStream<'_>) -> Result<IndexAttr> {
             return Err(Error::new(opclass.span(), help));
         };
         part.opclass = Some(opclass);
+    }
+    for field in include.iter().flatten() {
+        if parts.iter().any(|part| matches!(&part.key, PartKey::Column(column) if column == field)) {
+            return Err(Error::new(
+                field.span(),
+                format!("`{field}` is a part of the key already: take it out of `include`"),
+            ));
+        }
     }
     if let (Some(at), None) = (nulls, unique) {
         return Err(Error::new(at, "`nulls_not_distinct` is for `unique` indexes"));
@@ -336,14 +348,24 @@ fn part(input: ParseStream<'_>) -> Result<PartAttr> {
     let key =
         if input.peek(LitStr) { PartKey::Expr(input.parse()?) } else { PartKey::Column(input.call(Ident::parse_any)?) };
     let mut part = PartAttr::new(key);
+    let (mut order, mut place) = (None, None);
     while input.peek(Ident::peek_any) {
         let word = input.call(Ident::parse_any)?;
         let argument = |input: ParseStream<'_>| -> Result<LitStr> { args::list_of(&word, input)?.parse() };
         match word.to_string().as_str() {
-            "asc" => part.desc = false,
-            "desc" => part.desc = true,
-            "nulls_first" => part.nulls = Some("first"),
-            "nulls_last" => part.nulls = Some("last"),
+            "asc" => one_of(&mut order, &word, &["asc", "desc"])?,
+            "desc" => {
+                one_of(&mut order, &word, &["asc", "desc"])?;
+                part.desc = true;
+            }
+            "nulls_first" => {
+                one_of(&mut place, &word, &["nulls_first", "nulls_last"])?;
+                part.nulls = Some("first");
+            }
+            "nulls_last" => {
+                one_of(&mut place, &word, &["nulls_first", "nulls_last"])?;
+                part.nulls = Some("last");
+            }
             "opclass" => part.opclass = Some(argument(input)?),
             "collate" => part.collation = Some(argument(input)?),
             _ => {
@@ -353,6 +375,14 @@ fn part(input: ParseStream<'_>) -> Result<PartAttr> {
         }
     }
     Ok(part)
+}
+
+/// Words of which a part has one at most.
+fn one_of(seen: &mut Option<Ident>, word: &Ident, all: &[&str]) -> Result<()> {
+    match seen.replace(word.clone()) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(word.span(), format!("write one of `{}`", all.join("`, `")))),
+    }
 }
 
 /// Tokens of a reference's struct, with `Self` spelled out.

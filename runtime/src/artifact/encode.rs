@@ -163,6 +163,23 @@ pub const fn check_nullable(column: &Reference) {
     }
 }
 
+/// Refuses `set_default` on a column that has no default and takes no NULL.
+///
+/// # Panics
+/// When it takes none. It is a compile error at the column.
+#[track_caller]
+pub const fn check_default(column: &Reference) {
+    if !column.ty.nullable {
+        fail(&[
+            "column `",
+            column.table,
+            ".",
+            column.column,
+            "` is NOT NULL and has no default, so `set_default` would fail: give it a `default`, or take another action",
+        ]);
+    }
+}
+
 /// A compile error made of words.
 #[track_caller]
 #[allow(clippy::panic, reason = "evaluated by the compiler, where a panic is a compile error")]

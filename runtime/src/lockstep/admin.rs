@@ -250,6 +250,8 @@ async fn retire_on<B: Backend>(url: &str, target: &Target, reason: &str, grace: 
     let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "somebody".to_owned());
     let by = format!("{user} on {}", crate::backend::Process::current().host);
     let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    // Nothing is written into a ledger that is newer than this.
+    ledger::read(&mut db, &[]).await?;
     let result = retire::retire(&mut db, target, reason, &by, grace_ms).await;
     db.close().await;
     result

@@ -24,7 +24,7 @@ async fn rolling(MIGRATIONS: &Migrations, url: String, serve_probes: impl Fn(Pro
         .probe(&probe)
         .start()
         .await?;
-    let pool = PgPoolOptions::new().after_connect(lockstep.hook()).connect(&url).await?;
+    let pool = lockstep.guarded(PgPoolOptions::new()).connect(&url).await?;
     pool.close().await;
     println!("{} {}", probe.ready().await.is_ready(), probe.ready().await.is_live());
     lockstep.shutdown().await;
@@ -38,7 +38,7 @@ fn with_a_job(MIGRATIONS: &Migrations) -> Builder {
 async fn pooled(MIGRATIONS: &Migrations, direct_url: String, pooled_url: String) -> Result<()> {
     let lockstep = Lockstep::builder("shop", MIGRATIONS.clone()).database_url(&direct_url).start().await?;
     let options = pooled_url.parse::<PgConnectOptions>()?.extra_float_digits(None);
-    let pool = PgPoolOptions::new().after_connect(lockstep.hook()).connect_with(options).await?;
+    let pool = lockstep.guarded(PgPoolOptions::new()).connect_with(options).await?;
     pool.close().await;
     Ok(())
 }
@@ -46,8 +46,8 @@ async fn pooled(MIGRATIONS: &Migrations, direct_url: String, pooled_url: String)
 async fn beside_standbys(MIGRATIONS: &Migrations, primary_url: String, standby_url: String) -> Result<()> {
     let lockstep =
         Lockstep::builder("shop", MIGRATIONS.clone()).database_url(&primary_url).reads_from_standbys().start().await?;
-    let writes = PgPoolOptions::new().after_connect(lockstep.hook()).connect(&primary_url).await?;
-    let reads = PgPoolOptions::new().after_connect(lockstep.hook()).connect(&standby_url).await?;
+    let writes = lockstep.guarded(PgPoolOptions::new()).connect(&primary_url).await?;
+    let reads = lockstep.guarded(PgPoolOptions::new()).connect(&standby_url).await?;
     drop((writes, reads));
     Ok(())
 }

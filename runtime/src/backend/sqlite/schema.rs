@@ -46,9 +46,19 @@ const TABLES: &[&str] = &[
         purge TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL, PRIMARY KEY (migration, step, position))",
 ];
 
+/// How often the file is waited for, each time for as long as a transaction of the ledger waits.
+const ATTEMPTS: u32 = 15;
+
 /// Creates what is missing, in one write transaction.
 pub(super) async fn create(db: &mut Sqlite) -> Result<()> {
-    create_once(db).await.map_err(|e| match e.class {
+    let mut created = create_once(db).await;
+    for _ in 1..ATTEMPTS {
+        if !created.as_ref().is_err_and(|e| e.class.is_transient()) {
+            break;
+        }
+        created = create_once(db).await;
+    }
+    created.map_err(|e| match e.class {
         ErrorClass::Forbidden => Error::Forbidden {
             action: "create the ledger (tables _schemadiff_*)".to_owned(),
             cause: e.message,
