@@ -4,7 +4,7 @@
 //! The questions name tables and columns as they are before the migration. A column that the migration makes is
 //! represented by the expression that will fill it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use schemadiff::{
     model::{
@@ -77,7 +77,31 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             dangers.extend(fills.iter().filter_map(|fill| unfilled(cx, proto.table(), &fill.assignment.column)));
         }
     }
+    let coming = labels_to_come(cx);
+    for danger in &mut dangers {
+        danger.probe.take_if(|probe| expr::literals(&probe.sql).iter().any(|text| names(text, &coming)));
+    }
     dangers
+}
+
+/// Labels that a type does not have before the migration. No row holds them, and the server refuses a question that names them.
+fn labels_to_come<'c>(cx: &Context<'c>) -> BTreeSet<&'c str> {
+    let (before, after) = (cx.request.current, cx.request.desired);
+    let mut coming = BTreeSet::new();
+    for (name, to) in &after.enums {
+        let old = cx.request.hints.renamed_types.get(name).and_then(|old| before.enums.get(old));
+        if let Some(from) = old.or_else(|| before.enums.get(name)) {
+            coming.extend(to.values.iter().filter(|label| !from.values.contains(label)).map(String::as_str));
+        }
+    }
+    coming
+}
+
+/// Whether a text is one of the labels, or an array with one of them.
+fn names(text: &str, labels: &BTreeSet<&str>) -> bool {
+    let array = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    let mut elements = array.iter().flat_map(|list| list.split(','));
+    labels.contains(text) || elements.any(|element| labels.contains(element.trim().trim_matches('"')))
 }
 
 /// Whether the step proves a check for the rows that are there.

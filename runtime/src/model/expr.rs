@@ -39,6 +39,16 @@ pub fn mentions(expr: &str, column: &str) -> bool {
     pieces(expr).iter().any(|p| matches!(p, Piece::Name { text, column: true } if unquoted(text) == column))
 }
 
+/// The texts in single quotes.
+#[must_use]
+pub fn literals(expr: &str) -> Vec<String> {
+    let text = |piece: Piece<'_>| match piece {
+        Piece::Other(text) => Some(text.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'")),
+        Piece::Name { .. } => None,
+    };
+    pieces(expr).into_iter().filter_map(text).collect()
+}
+
 /// Whether two expressions differ in nothing but needless quotes around names.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
@@ -120,6 +130,7 @@ mod tests {
     fn mentions_and_equality_look_through_quotes() {
         assert!(mentions("\"Name\" > 0 AND größe < 1", "Name") && mentions("größe < 1", "größe"));
         assert!(!mentions("'name' = x", "name") && !mentions("names = 1", "name"));
+        assert_eq!(literals("a <> 'it''s' AND b = '{x,y}'::c[] AND \"d\" = ''"), ["it's", "{x,y}", ""]);
         assert!(same("\"a\" > 0", "a > 0") && !same("\"A\" > 0", "a > 0"));
     }
 }
