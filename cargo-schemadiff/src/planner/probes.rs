@@ -157,6 +157,16 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
         };
         return Some(Origin { expr, column: None, nullable: true, target });
     };
+    if before.generated.is_some()
+        && let Some(generated) = target.generated.as_ref().filter(|_| ops::made_anew(cx, table, before, &target))
+    {
+        let read = cx.after(table)?.columns.iter().filter(|c| expr::mentions(&generated.expr, &c.name));
+        if read.into_iter().any(|c| there.column(&c.name).is_none()) {
+            return None;
+        }
+        let expr = format!("CAST(({}) AS {})", generated.expr, target.ty);
+        return Some(Origin { expr, column: None, nullable: true, target });
+    }
     let ident = cx.ddl.ident(old);
     if let Some(expr) = ops::conversion(before, &target, backfill.map(String::as_str)) {
         return Some(Origin { expr: format!("({expr})"), column: None, nullable: true, target });
@@ -269,7 +279,10 @@ fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Dan
     };
     let as_it_is = expr::map_columns(&check.expr, old_name);
     let dialect = cx.ddl.dialect();
-    let holds = there.checks.values().any(|c| !c.not_valid && implies(dialect, &there.columns, &c.expr, &as_it_is));
+    // What it says of a generated column is true of the values that are there.
+    let anew = |c: &String| origin(cx, table, c).is_some_and(|o| o.column.is_none() && o.target.generated.is_some());
+    let holds = !columns.iter().any(anew)
+        && there.checks.values().any(|c| !c.not_valid && implies(dialect, &there.columns, &c.expr, &as_it_is));
     if holds || is_new_and_empty(cx, table, &columns) {
         return None;
     }
@@ -351,13 +364,19 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     let there = current(cx, table).and_then(|t| t.column(name).cloned());
     let Some(there) = there else { return Vec::new() }; // the migration's own
     let mut dangers = Vec::new();
-    let retyped = after.is_some_and(|after| after.ty != there.ty || after.collation != there.collation);
+    let retyped = after.is_some_and(|after| {
+        after.ty != there.ty || after.collation != there.collation || ops::made_anew(cx, table, before, after)
+    });
     if after.is_none() || retyped {
         dangers.extend(users_of(cx, table, Some(name)));
     }
     let Some(after) = after else { return dangers };
     if before.nullable && !after.nullable && !cx.caps.not_valid {
         dangers.extend(missing(cx, table, name));
+    }
+    if ops::made_anew(cx, table, before, after) {
+        dangers.extend(computed_anew(cx, table, after));
+        return dangers;
     }
     let backfill = cx.request.hints.backfills.get(&(table.clone(), name.to_owned()));
     let converted = ops::conversion(&there, after, backfill.map(String::as_str)).is_some();
@@ -375,6 +394,36 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         let finds = format!("rows of `{table}` whose `{name}` cannot become {}", after.ty);
         dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
     }
+    dangers
+}
+
+/// What stays over a generated column has to bear the values that it gets.
+fn computed_anew(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Vec<Danger> {
+    let (Some(there), Some(shall)) = (current(cx, table), cx.after(table)) else { return Vec::new() };
+    let name = &after.name;
+    let mut dangers = Vec::new();
+    if !after.nullable {
+        let condition = format!("{} IS NULL", cx.ddl.ident(name));
+        let finds = format!("rows of `{table}` for which `{name}` has no value");
+        let probe = where_(cx, table, std::slice::from_ref(name), &condition).map(|sql| Probe { finds, sql });
+        dangers.push(Danger { probe, hazard: Some(hazard::fails_on_null::hazard(table, name)) });
+    }
+    // What changes has steps of its own, which ask for themselves.
+    let checks =
+        shall.checks.iter().filter(|(n, check)| there.checks.get(*n).is_some_and(|old| old.expr == check.expr));
+    let checks = checks.filter(|(_, check)| !check.not_valid && expr::mentions(&check.expr, name));
+    dangers.extend(checks.filter_map(|(_, check)| violations(cx, table, check)));
+    let uniques =
+        shall.uniques.iter().filter(|(n, key)| there.uniques.get(*n).is_some_and(|o| o.columns == key.columns));
+    let keys = uniques.map(|(_, unique)| ops::behind_unique(unique));
+    let indexes =
+        shall.indexes.iter().filter(|(n, i)| i.unique && there.indexes.get(*n).is_some_and(|o| o.parts == i.parts));
+    let keys = keys.chain(indexes.map(|(_, index)| index.clone()));
+    let keys = keys.filter(|index| ops::index_columns(cx, table, index).contains(name));
+    dangers.extend(keys.filter_map(|index| duplicates(cx, table, &index)));
+    let keys = shall.foreign_keys.iter().filter(|(n, key)| there.foreign_keys.get(*n) == Some(key) && !key.not_valid);
+    let keys = keys.filter(|(_, key)| key.columns.contains(name));
+    dangers.extend(keys.filter_map(|(_, key)| orphans(cx, table, key)));
     dangers
 }
 

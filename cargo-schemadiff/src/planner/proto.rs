@@ -353,9 +353,14 @@ pub(super) mod tag {
     pub fn backfilled(table: &ObjectName, column: &str) -> String {
         format!("backfilled {table}.{column:?}")
     }
-    /// Indexes and constraints that the table gets are there.
+    /// Indexes and constraints that the table gets are there, but for foreign keys.
     pub fn adds(table: &ObjectName) -> String {
         format!("adds {table}")
+    }
+    /// Foreign keys that the table gets are there. Apart from [`adds`], because a reference of the table to itself comes after
+    /// its keys, and those may wait for what the table gets.
+    pub fn refers(table: &ObjectName) -> String {
+        format!("refers {table}")
     }
     /// Unique indexes that the table gets are there.
     pub fn keys(table: &ObjectName) -> String {

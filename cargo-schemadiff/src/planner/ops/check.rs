@@ -139,7 +139,7 @@ fn loosening(cx: &Context<'_>, table: &ObjectName, name: &str, either: &Check, a
 }
 
 /// Whether only comment and validity differ, in the direction that can be reached in place.
-fn same_rule(before: &Check, after: &Check) -> bool {
+pub(super) fn same_rule(before: &Check, after: &Check) -> bool {
     before.expr == after.expr && before.no_inherit == after.no_inherit && (before.not_valid || !after.not_valid)
 }
 

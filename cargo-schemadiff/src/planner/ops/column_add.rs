@@ -11,7 +11,7 @@
 
 use schemadiff::model::{Column, ObjectName};
 
-use super::domain;
+use super::{domain, generated};
 use crate::{
     Error, Kind, Result,
     dialect::Volatility,
@@ -84,7 +84,8 @@ fn direct(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
         })
         .tag(tag::column(table, &column.name))
         .tag(tag::filled(table, &column.name))
-        .after(tag::TYPES);
+        .after(tag::TYPES)
+        .after_all(generated::sources(cx, table, column));
     let step = cx.changes_shape(table, step);
     let step =
         if cx.ddl.can_add_column(column, false) {

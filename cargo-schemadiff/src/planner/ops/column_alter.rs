@@ -1,18 +1,17 @@
-//! Change a column that keeps its name: NOT NULL, default, identity, generated expression, comment. The type has a file
-//! of its own. Where the engine alters nothing in place, one rebuild brings all of it.
+//! Change a column that keeps its name: NOT NULL, default, identity, comment. The type and generated
+//! expressions have files of their own. Where the engine alters nothing in place, one rebuild brings all of it.
 
 use schemadiff::{
     model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Sync, Table},
     plan::Envelope,
 };
 
-use super::{column_retype, comment, domain};
+use super::{column_retype, comment, domain, generated};
 use crate::{
-    Error, Kind, Result,
+    Result,
     dialect::SyncSpec,
     hazard,
     planner::{
-        carried::Disturbed,
         context::{Context, Retype, on, slug},
         proto::{Proto, rank, tag},
         synced::{self, in_model, proof},
@@ -41,6 +40,9 @@ pub(super) fn plan(
         rebuild(cx, table, before, after, filled_by_trigger, conversion);
         return Ok(());
     }
+    if generated::plan(cx, table, before, after)? {
+        return Ok(());
+    }
     let retype = cx.retypes.get(&(table.clone(), after.name.clone())).cloned();
     match retype {
         Some(Retype::Shadow(shadow, retained)) => {
@@ -49,11 +51,8 @@ pub(super) fn plan(
             domain::note_rewrite(cx, table, &shadow, &after.ty);
             return Ok(());
         }
-        Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after, conversion),
+        Some(Retype::InPlace) => column_retype::in_place(cx, table, before, after, conversion)?,
         None => {}
-    }
-    if before.generated != after.generated {
-        generated(cx, table, before, after)?;
     }
     match (before.nullable, after.nullable) {
         (true, false) if conversion.is_some() => {
@@ -294,47 +293,6 @@ fn released(cx: &mut Context<'_>, table: &ObjectName, after: &Column, sequence: 
             }
         });
     cx.push(step);
-}
-
-/// The values are computed anew: the column is dropped and added in one transaction.
-fn generated(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Result<()> {
-    let full = format!("{table}.{}", after.name);
-    let (Some(_), Some(new)) = (&before.generated, &after.generated) else {
-        return Err(Error::new(
-            Kind::Refused,
-            "SD0611",
-            format!("`{full}` cannot turn between a plain and a generated column"),
-        )
-        .cause("the server has no way to do that with the data in place")
-        .help("add a new column under another name, and drop this one in a later release"));
-    };
-    if new.stored && cx.rows(table).is_some_and(|rows| rows > super::super::context::SMALL) {
-        return Err(Error::new(
-            Kind::Refused,
-            "SD0607",
-            format!("the expression of `{full}` cannot change in a table in use"),
-        )
-        .cause("the server computes a stored generated column for all rows under a lock that stops everybody")
-        .help("add a new column under another name, and drop this one in a later release"));
-    }
-    let id = slug(&["generated", &table.to_string(), &after.name]);
-    let mut sql = cx.ddl.drop_column(table, &after.name);
-    sql.extend(cx.ddl.add_column(table, after));
-    let mut undo = cx.ddl.drop_column(table, &after.name);
-    undo.extend(cx.ddl.add_column(table, before));
-    let expression = after.generated.clone();
-    let step = Proto::new(rank::COLUMN, id, format!("compute `{full}` by its new expression"), table)
-        .sql(sql)
-        .undo(undo)
-        .locks(cx.ddl.locks("drop_column", table, &[]))
-        .effect(set(table, &after.name, move |c| c.generated.clone_from(&expression)))
-        .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
-        .hazard([hazard::rewrites_table::hazard(table, cx.rows(table))])
-        .after_all([tag::unused(table, &after.name), tag::unviewed(table)])
-        .tag(tag::filled(table, &after.name))
-        .rewrites();
-    cx.push(step);
-    Ok(())
 }
 
 fn set(

@@ -6,6 +6,7 @@
 
 use schemadiff::model::{Column, ObjectName, Table, expr};
 
+use super::generated;
 use crate::{
     Result, hazard,
     planner::{
@@ -46,19 +47,21 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
             })
             .disturbs([Disturbed::GoneColumn(table.clone(), column.name.clone())])
             .tag(tag::TYPES_FREE)
-            .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table)])
+            .tags(generated::frees(cx, table, column))
+            .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table), tag::refers(table)])
     };
     let by_then = Column { default: stand_in.or(column.default.clone()), ..column.clone() };
-    let step = match aside::column(cx, step(), table, &by_then) {
-        Some(aside) => aside,
-        None => {
-            let step = step().no_undo().hazard([hazard::drops_data::hazard(&full)]);
-            match cx.caps.cheap_drop_column {
-                true => step.sql(cx.ddl.drop_column(table, &column.name)),
-                false => cx.rebuild(step, Vec::new()),
+    let step =
+        match generated::can_be_kept(cx, table, column).then(|| aside::column(cx, step(), table, &by_then)).flatten() {
+            Some(aside) => aside,
+            None => {
+                let step = step().no_undo().hazard([hazard::drops_data::hazard(&full)]);
+                match cx.caps.cheap_drop_column {
+                    true => step.sql(cx.ddl.drop_column(table, &column.name)),
+                    false => cx.rebuild(step, Vec::new()),
+                }
             }
-        }
-    };
+        };
     cx.push(step.hazard(cx.opaque_hazard(table, &full)));
     Ok(())
 }

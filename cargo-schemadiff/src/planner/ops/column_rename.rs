@@ -78,6 +78,7 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
             tag::unused(table, &before.name),
             tag::unviewed(table),
             tag::adds(table),
+            tag::refers(table),
         ])
         .no_undo();
     let step = if cx.caps.alter_column {

@@ -12,9 +12,9 @@
 //! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
 //!   and a swap of names in contract, which takes milliseconds.
 
-use schemadiff::model::{Check, Column, Index, ObjectName, Schema, Sync, Table, Unique, expr};
+use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr};
 
-use super::{check, exclusion, index, partition};
+use super::{check, exclusion, foreign_key, generated, index, partition};
 use crate::{
     Result,
     dialect::{SyncSpec, TypeChange},
@@ -117,7 +117,8 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
         .chain(cx.request.desired.tables.values())
         .flat_map(|t| t.foreign_keys.values())
         .any(|k| k.ref_table == *table && k.ref_columns.contains(name));
-    let feeds = t.columns.iter().filter_map(|c| c.generated.as_ref()).any(|g| expr::mentions(&g.expr, name));
+    let mut computed_columns = t.columns.iter().chain(&desired.columns).filter_map(|c| c.generated.as_ref());
+    let feeds = computed_columns.any(|g| expr::mentions(&g.expr, name));
     // A copy of an index has one stand-in column, not two.
     let other_shadow =
         |m: &str| cx.retypes.iter().any(|((t, c), how)| t == table && c == m && matches!(how, Retype::Shadow(..)));
@@ -189,9 +190,13 @@ pub(super) fn in_place(
     before: &Column,
     after: &Column,
     conversion: Option<&str>,
-) {
+) -> Result<()> {
     let full = format!("`{table}.{}`", after.name);
-    let cost = if conversion.is_some() { Cost::Table } else { cost(cx, table, before, after) };
+    let cost = if conversion.is_some() || generated::feeds(cx, table, &after.name) {
+        Cost::Table
+    } else {
+        cost(cx, table, before, after)
+    };
     let checks = if cost == Cost::Table { Vec::new() } else { read_again(cx, table, &after.name) };
     // The old default may not convert; the new one is in the new type anyway.
     let mut sql = Vec::new();
@@ -213,11 +218,7 @@ pub(super) fn in_place(
         sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
         sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
-    let name = &before.name;
-    let own = cx.before(table).into_iter().flat_map(|t| t.foreign_keys.values()).filter(|k| k.columns.contains(name));
-    let refers = |t: &Table| t.foreign_keys.values().any(|k| k.ref_table == *table && k.ref_columns.contains(name));
-    let children = cx.base.tables.values().filter(|t| refers(t)).map(|t| t.name.clone());
-    let others: Vec<_> = own.map(|k| k.ref_table.clone()).chain(children).collect();
+    let others = tied(cx, table, &before.name);
     let others: Vec<_> = others.iter().collect();
     let id = step_of(table, &after.name);
     let title = format!("change the type of {full} from {} to {}", before.ty, after.ty);
@@ -254,10 +255,31 @@ pub(super) fn in_place(
         Cost::Indexes => step.rebuilds_indexes().scans().hazard(large(hazard::rebuilds_indexes::hazard(table, size))),
         Cost::Catalogue => step,
     };
+    step = generated::around(cx, table, &after.name, step)?;
     cx.push(step);
     for (name, check) in checks {
         check::validate_kept(cx, table, &name, &unproven(&check), tag::step(&id));
     }
+    Ok(())
+}
+
+/// The tables that foreign keys tie to the column's while its type changes. Those that go or change are gone by then.
+fn tied(cx: &Context<'_>, table: &ObjectName, column: &String) -> Vec<ObjectName> {
+    let stays = |t: &Table, name: &String, key: &ForeignKey| {
+        cx.after(&t.name).and_then(|after| after.foreign_keys.get(name)).is_some_and(|k| foreign_key::same_rule(key, k))
+    };
+    let mut tied = Vec::new();
+    for t in cx.base.tables.values() {
+        for (_, key) in t.foreign_keys.iter().filter(|(name, key)| stays(t, name, key)) {
+            if t.name == *table && key.columns.contains(column) {
+                tied.push(key.ref_table.clone());
+            }
+            if key.ref_table == *table && key.ref_columns.contains(column) {
+                tied.push(t.name.clone());
+            }
+        }
+    }
+    tied
 }
 
 /// The step that changes the type in place.
@@ -501,6 +523,7 @@ fn swap(
             tag::unused(table, &after.name),
             tag::unviewed(table),
             tag::adds(table),
+            tag::refers(table),
         ]);
     cx.push(step);
 }

@@ -94,6 +94,6 @@ pub(super) fn constraint(cx: &mut Context<'_>, table: &ObjectName, name: &str, c
                 }
             })
         })
-        .after(tag::adds(table));
+        .after_all([tag::adds(table), tag::refers(table)]);
     cx.push(step);
 }

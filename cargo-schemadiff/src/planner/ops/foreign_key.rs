@@ -5,7 +5,7 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::{comment, partition, rekey};
+use super::{comment, index, partition, rekey};
 use crate::{
     dialect::PerPartition,
     hazard,
@@ -46,14 +46,28 @@ pub(super) fn plan(
                 comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
             }
         }
+        (Some(before), Some(after)) if retyped(cx, table, before) => {
+            // It would stand in the way of the column, and the new one fits only after it.
+            drop(cx, table, name, before, true);
+            add(cx, table, name, after);
+            if after.comment.is_some() {
+                comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
+            }
+        }
         (Some(before), Some(after)) => replace(cx, table, name, before, after),
     }
 }
 
-fn same_rule(before: &ForeignKey, after: &ForeignKey) -> bool {
+/// Whether only comment, validity and the time of the check differ, in a direction that can be reached in place.
+pub(super) fn same_rule(before: &ForeignKey, after: &ForeignKey) -> bool {
     let bare =
         |key: &ForeignKey| ForeignKey { comment: None, not_valid: false, deferrable: Deferrable::No, ..key.clone() };
     bare(before) == bare(after) && (before.not_valid || !after.not_valid)
+}
+
+/// Whether a column that it is about changes its type in place.
+fn retyped(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> bool {
+    index::retyped(cx, table, &key.columns) || index::retyped(cx, &key.ref_table, &key.ref_columns)
 }
 
 fn columns(key: &ForeignKey) -> String {
@@ -78,7 +92,7 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) {
             on(table, move |t| std::mem::drop(t.foreign_keys.insert(name.clone(), unproven.clone())))
         })
         .tag(tag::step(&id))
-        .tag(tag::adds(table))
+        .tag(tag::refers(table))
         .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
         .after_all(rekey::comes_first(cx, &key.ref_table, &key.ref_columns))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
@@ -105,7 +119,7 @@ fn add_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &Forei
             on(table, move |t| std::mem::drop(t.foreign_keys.insert(name.clone(), proven.clone())))
         })
         .tag(tag::step(&id))
-        .tag(tag::adds(table))
+        .tag(tag::refers(table))
         .after_all([tag::freed(table, name), tag::table(&key.ref_table), tag::keys(&key.ref_table)])
         .after_all(rekey::comes_first(cx, &key.ref_table, &key.ref_columns))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
@@ -148,7 +162,7 @@ fn alter_deferrable(cx: &mut Context<'_>, table: &ObjectName, name: &str, before
                 }
             })
         })
-        .tags([tag::step(&id), tag::adds(table)])
+        .tags([tag::step(&id), tag::refers(table)])
         .after_all(rekey::comes_first(cx, &after.ref_table, &after.ref_columns));
     cx.push(step);
 }
@@ -177,7 +191,7 @@ fn validate(cx: &mut Context<'_>, table: &ObjectName, name: &str, unproven: &For
                 }
             })
         })
-        .tag(tag::adds(table))
+        .tag(tag::refers(table))
         .tag(tag::step(&id))
         .after_all(after);
     cx.push(step);
@@ -246,10 +260,10 @@ fn clears_the_way(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> boo
     own || other || cx.after(&key.ref_table).is_none()
 }
 
-/// A step of its own: it locks both tables, more strongly than adding does.
-pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey, with_table: bool) {
+/// A step of its own: it locks both tables, more strongly than adding does. `first`: it clears the way for another step.
+pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey, first: bool) {
     let id = slug(&["drop-foreign-key", name]);
-    let clears_the_way = with_table || clears_the_way(cx, table, key);
+    let clears_the_way = first || clears_the_way(cx, table, key);
     let (unproven, proof) = back(cx, table, name, key);
     let mut undo = cx.ddl.add_foreign_key(table, name, &unproven);
     undo.extend(key.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));

@@ -251,7 +251,10 @@ pub(super) fn drop_index(
     if index.constraint {
         step = cx.rebuild(step, Vec::new());
     }
-    rekey::carry(cx, step, standing);
+    match index.unique {
+        true => rekey::carry(cx, step, standing),
+        false => cx.push(step),
+    }
     Ok(())
 }
 

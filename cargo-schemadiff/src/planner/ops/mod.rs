@@ -12,6 +12,7 @@ mod domain;
 mod enumeration;
 mod exclusion;
 mod foreign_key;
+mod generated;
 mod index;
 mod leftover;
 mod object;
@@ -40,6 +41,7 @@ pub(super) use check::columns_of as check_columns;
 pub(super) use column_retype::conversion;
 pub(super) use column_with::end_slug;
 pub(super) use enumeration::columns_of_type;
+pub(super) use generated::is_made_anew as made_anew;
 pub(super) use index::{behind_unique, columns_of as index_columns};
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
@@ -81,6 +83,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
         partition::check_change(cx, change)?;
         if let Change::AlterColumn { table, before, after, backfill } = change {
             column_retype::decide(cx, table, before, after, backfill.as_deref());
+            generated::decide(cx, table, before, after);
         }
         if let Change::RenameTable { to, .. } = change
             && cx.caps.updatable_views
@@ -89,6 +92,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
             cx.viewed.insert(to.clone());
         }
     }
+    generated::decide_fed(cx);
     for change in changes {
         cx.cause = cause(change);
         plan_one(cx, change)?;

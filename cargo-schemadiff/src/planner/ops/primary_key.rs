@@ -43,6 +43,13 @@ pub(super) fn plan(
         (before, Some(after)) if unique::at_once(cx, table, before.map(|key| key.deferrable), after.deferrable) => {
             make_at_once(cx, table, before, after);
         }
+        (Some(before), Some(after)) if index::retyped(cx, table, &before.columns) => {
+            // The server would build the old one anew with the column: it goes before, and the new one comes after.
+            drop_key(cx, table, before)?;
+            let name = name_of(cx, table, after);
+            index::create(cx, table, &name, &behind(after));
+            adopt(cx, table, &name, None, after)?;
+        }
         (before, Some(after)) => {
             let name = name_of(cx, table, after);
             let taken = before.is_some_and(|key| name_of(cx, table, key) == name);
@@ -212,7 +219,11 @@ fn drop_key(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey) -> Re
     .effect(on(table, |t| t.primary_key = None))
     .tags(covered(before).map(|c| tag::unused(table, c)))
     .tag(tag::freed(table, &name))
-    .after_all([tag::adds(table), tag::unreferenced(table)]);
+    .after(tag::unreferenced(table));
+    let step = match index::retyped(cx, table, &before.columns) {
+        true => step.prepares(true),
+        false => step.after(tag::adds(table)),
+    };
     let standing = rekey::standing(cx, table, &name, &before.columns)?;
     rekey::carry(cx, step, standing);
     Ok(())

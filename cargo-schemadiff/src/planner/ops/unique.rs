@@ -53,6 +53,12 @@ pub(super) fn plan(
             adopt(cx, table, name, name, None, after)?;
         }
         (Some(before), None) => drop_unique(cx, table, name, before)?,
+        (Some(before), Some(after)) if index::retyped(cx, table, &columns(before)) => {
+            // The server would build the old one anew with the column: it goes before, and the new one comes after.
+            drop_unique(cx, table, name, before)?;
+            index::create(cx, table, name, &index::behind_unique(after));
+            adopt(cx, table, name, name, None, after)?;
+        }
         (Some(before), Some(after)) => {
             let interim = temporary(name);
             index::create(cx, table, &interim, &index::behind_unique(after));

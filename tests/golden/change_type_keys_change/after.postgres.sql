@@ -1,0 +1,4 @@
+CREATE TABLE r (id int PRIMARY KEY);
+CREATE TABLE q (id bigint PRIMARY KEY);
+CREATE TABLE t (k bigint NOT NULL, n int NOT NULL, b bigint, p bigint CONSTRAINT t_p REFERENCES q, CONSTRAINT t_key PRIMARY KEY (k, n), CONSTRAINT t_b UNIQUE (b, n));
+CREATE INDEX t_i ON t (p);

@@ -1,0 +1,1 @@
+INSERT INTO r VALUES (1), (2); INSERT INTO q VALUES (1), (2); INSERT INTO t VALUES (1, 1, 1, 1), (2, 1, 2, 2);

@@ -1,0 +1,2 @@
+CREATE TABLE nodes (id BIGINT NOT NULL PRIMARY KEY, code BIGINT NOT NULL, b INTEGER NOT NULL, parent BIGINT, root BIGINT, CONSTRAINT nodes_code UNIQUE (code));
+CREATE INDEX nodes_b ON nodes (b);

@@ -1,0 +1,1 @@
+INSERT INTO nodes VALUES (1, 10, 1, NULL, NULL), (2, 20, 2, 1, 10);
