@@ -44,6 +44,12 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Unique { table, before: None, after: Some(unique), .. } if !cx.caps.constraint_using_index => {
                 dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
             }
+            Delta::PrimaryKey { table, before, after: Some(key) }
+                if !cx.caps.constraint_using_index
+                    && before.as_ref().is_none_or(|before| before.columns != key.columns) =>
+            {
+                dangers.extend(duplicates(cx, table, &Index::over(&key.columns)));
+            }
             Delta::Check { table, before, after: Some(check), .. }
                 if !follows && proves(before.as_ref().map(|c| (&c.expr, c.not_valid)), check) =>
             {

@@ -6,7 +6,7 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::{column_retype, comment, domain, generated};
+use super::{column_retype, comment, domain, generated, primary_key};
 use crate::{
     Result,
     dialect::SyncSpec,
@@ -83,6 +83,11 @@ fn rebuild(
     trigger: Option<String>,
     conversion: Option<&str>,
 ) {
+    let by_key = primary_key::numbered_by_key(cx, table, after);
+    let otherwise = Column { identity: before.identity.clone(), ..after.clone() };
+    if by_key && otherwise == *before {
+        return; // the change of the key makes it so
+    }
     let id = slug(&["alter-column", &table.to_string(), &after.name]);
     let title = format!("change column `{table}.{}`", after.name);
     let converted = before.ty != after.ty && after.generated.is_none();
@@ -96,7 +101,8 @@ fn rebuild(
     let step = Proto::new(rank::COLUMN, id, title, table)
         .effect(on(table, move |t| {
             if let Some(slot) = t.column_mut(&column.name) {
-                *slot = column.clone();
+                let identity = if by_key { slot.identity.take() } else { column.identity.clone() };
+                *slot = Column { identity, ..column.clone() };
             }
             if let Some(trigger) = &trigger {
                 t.syncs.remove(trigger);

@@ -1,6 +1,6 @@
 //! The primary key: a unique index first, adopted by the key. Replacing one is a single short transaction.
 
-use schemadiff::model::{Index, ObjectName, PrimaryKey};
+use schemadiff::model::{Column, Index, ObjectName, PrimaryKey, Table};
 
 use super::{comment, index, partition, rekey, unique};
 use crate::{
@@ -229,13 +229,32 @@ fn drop_key(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey) -> Re
     Ok(())
 }
 
+/// Whether a column begins or ceases to be numbered because it begins or ceases to be the key, where the engine numbers
+/// nothing else.
+pub(super) fn numbered_by_key(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
+    let (Some(old), Some(new)) = (cx.before(table), cx.after(table)) else { return false };
+    let columns = |t: &Table| t.primary_key.as_ref().map(|key| key.columns.clone());
+    let turns = |before: &Column| before.identity.is_some() != after.identity.is_some();
+    !cx.caps.alter_column && columns(old) != columns(new) && old.column(&after.name).is_some_and(turns)
+}
+
 /// Part of the table's definition: it changes with a rebuild.
 fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, after: Option<&PrimaryKey>) {
     let id = slug(&["primary-key", &table.to_string()]);
     let key = after.cloned();
+    // Which column is numbered follows from the key.
+    let shall = cx.after(table).into_iter().flat_map(|t| &t.columns).filter(|c| numbered_by_key(cx, table, c));
+    let numbered: Vec<_> = shall.map(|c| (c.name.clone(), c.identity.clone())).collect();
     let columns = |key: Option<&PrimaryKey>| key.map(|k| k.columns.clone()).unwrap_or_default();
     let step = Proto::new(rank::CONSTRAINT, id, format!("change the primary key of `{table}`"), table)
-        .effect(on(table, move |t| t.primary_key.clone_from(&key)))
+        .effect(on(table, move |t| {
+            t.primary_key.clone_from(&key);
+            for column in &mut t.columns {
+                if let Some((_, identity)) = numbered.iter().find(|(name, _)| *name == column.name) {
+                    column.identity.clone_from(identity);
+                }
+            }
+        }))
         .tags(columns(before).iter().map(|c| tag::unused(table, c)))
         .after_all(columns(after).iter().map(|c| tag::filled(table, c)))
         .after(tag::unreferenced(table));
