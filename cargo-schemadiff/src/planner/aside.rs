@@ -8,7 +8,7 @@ use schemadiff::{
     plan::Kept,
 };
 
-use super::{context::Context, proto::Proto};
+use super::{context::Context, ops, proto::Proto};
 use crate::{dialect::SetAside, hazard};
 
 fn window(cx: &Context<'_>) -> Option<u64> {
@@ -17,13 +17,14 @@ fn window(cx: &Context<'_>) -> Option<u64> {
     (window > Duration::ZERO).then_some(ms)
 }
 
-/// Whether a type goes with this plan: nothing of it can be kept then.
+/// Whether a type goes with this plan, or is made anew: nothing of it can be kept then.
 fn type_goes(cx: &Context<'_>, ty: &str) -> bool {
     let ty = ty.trim_end_matches("[]").replace('"', "");
     let (current, desired) = (cx.request.current, cx.request.desired);
     let mut names = current.enums.keys().chain(current.domains.keys());
     names.any(|name| {
-        let stays = desired.enums.contains_key(name) || desired.domains.contains_key(name);
+        let labels_stay = |before| desired.enums.get(name).is_some_and(|after| !ops::loses_labels(before, after));
+        let stays = current.enums.get(name).is_some_and(labels_stay) || desired.domains.contains_key(name);
         !stays && (ty == name.name || ty == name.to_string())
     })
 }

@@ -87,7 +87,10 @@ pub(super) fn rename_label(cx: &mut Context<'_>, name: &ObjectName, from: &str, 
 /// Tables in which the type may be named: in a column's type, or in an expression.
 fn users(cx: &Context<'_>, name: &ObjectName) -> Vec<ObjectName> {
     let text = |table: &Table| serde_json::to_string(table).unwrap_or_default();
-    cx.base.tables.values().filter(|table| text(table).contains(&name.name)).map(|table| table.name.clone()).collect()
+    let tables = cx.base.tables.values().filter(|table| text(table).contains(&name.name)).map(|table| &table.name);
+    // A table that gets another name may still have its old one then.
+    let old = |table: &ObjectName| cx.request.hints.renamed_tables.get(table).cloned();
+    tables.flat_map(|table| [Some(table.clone()), old(table)]).flatten().collect()
 }
 
 /// Objects whose definitions may name a type.
@@ -107,10 +110,14 @@ fn drop(cx: &mut Context<'_>, before: &EnumType) {
     cx.push(step);
 }
 
+/// Whether labels go or change places, for which the type is made anew.
+pub(in crate::planner) fn loses_labels(before: &EnumType, after: &EnumType) -> bool {
+    after.values.iter().filter(|label| before.values.contains(label)).ne(before.values.iter())
+}
+
 fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Result<()> {
     let mut labels = before.values.clone();
-    let kept: Vec<_> = after.values.iter().filter(|v| before.values.contains(v)).collect();
-    let anew = kept.iter().copied().ne(before.values.iter());
+    let anew = loses_labels(before, after);
     if anew {
         refuse_replacement(cx, name, before, after)?;
     }
@@ -148,17 +155,13 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
     Ok(())
 }
 
-/// The columns of the type, or of arrays of it, with the default that they shall have.
+/// The columns of the type, or of arrays of it, as they shall be.
 pub(in crate::planner) fn columns_of_type(cx: &Context<'_>, name: &ObjectName) -> Vec<(ObjectName, Column)> {
-    let mut columns = Vec::new();
-    for table in cx.base.tables.values() {
-        for column in table.columns.iter().filter(|column| is_type(&column.ty, name)) {
-            let after = cx.after(&table.name).and_then(|t| t.column(&column.name));
-            let default = after.map_or(&column.default, |after| &after.default).clone();
-            columns.push((table.name.clone(), Column { default, ..column.clone() }));
-        }
-    }
-    columns
+    let of_table = |table: &Table| -> Vec<_> {
+        let own = table.columns.iter().filter(|column| is_type(&column.ty, name));
+        own.map(|column| (table.name.clone(), column.clone())).collect()
+    };
+    cx.request.desired.tables.values().flat_map(|table| of_table(table)).collect()
 }
 
 /// A type whose labels go or change places is made anew, and what cannot be made anew with it is in the way.
@@ -182,8 +185,13 @@ fn refuse_replacement(cx: &Context<'_>, name: &ObjectName, before: &EnumType, af
                     || (key.ref_table == table && key.ref_columns.contains(&column.name))
             })
         };
-        if cx.base.tables.values().any(|t| refers(t)) {
+        let tables = &cx.request.desired.tables;
+        if tables.values().any(|t| refers(t)) {
             return refused(format!("`{table}.{}` is in a foreign key", column.name));
+        }
+        let reads = |c: &&Column| c.generated.as_ref().is_some_and(|g| expr::mentions(&g.expr, &column.name));
+        if let Some(computed) = tables.get(&table).and_then(|t| t.columns.iter().find(reads)) {
+            return refused(format!("`{table}.{}` is computed from `{}`", computed.name, column.name));
         }
         if partition::is_key(cx, &table, &column.name) {
             return refused(format!("`{table}` is partitioned by `{}`", column.name));
@@ -193,14 +201,14 @@ fn refuse_replacement(cx: &Context<'_>, name: &ObjectName, before: &EnumType, af
 }
 
 /// A new type of the same name takes the old one's place, in one transaction that writes the tables anew. Checks and indexes
-/// that name its labels are made again around it.
+/// that name its labels are made again around it. It comes last, when they and the columns are as they shall be.
 fn replace(cx: &mut Context<'_>, before: &EnumType, after: &EnumType, previous: Option<String>) {
     let name = &after.name;
     let columns = columns_of_type(cx, name);
     let result = EnumType { comment: before.comment.clone(), ..after.clone() };
     let (mut away, mut back) = (Vec::new(), Vec::new());
     let tables: BTreeSet<ObjectName> = columns.iter().map(|(table, _)| table.clone()).collect();
-    for t in tables.iter().filter_map(|table| cx.before(table)) {
+    for t in tables.iter().filter_map(|table| cx.after(table)) {
         let own: Vec<&Column> =
             columns.iter().filter(|(table, _)| *table == t.name).map(|(_, column)| column).collect();
         let in_text = |text: &String| own.iter().any(|column| expr::mentions(text, &column.name));
@@ -226,31 +234,23 @@ fn replace(cx: &mut Context<'_>, before: &EnumType, after: &EnumType, previous: 
     let disturbed = columns.iter().map(|(table, column)| Disturbed::Column(table.clone(), column.name.clone()));
     let disturbed: Vec<_> = disturbed.chain([Disturbed::Type(name.clone())]).collect();
     let title = format!("make type `{name}` anew with the labels it shall have, and its columns with it");
-    let mut step = Proto::new(rank::REMOVE, slug(&["replace-type", &name.to_string()]), title, name)
+    let mut step = Proto::new(rank::REMOVE_TYPE, slug(&["replace-type", &name.to_string()]), title, name)
         .touching(&tables)
         .touching(&objects(cx))
         .sql(sql)
         .no_undo()
         .locks(tables.iter().flat_map(|table| cx.ddl.locks("alter_type", table, &[])))
-        .effect({
-            let columns = columns.clone();
-            move |schema: &mut Schema| {
-                if let Some(enumeration) = schema.enums.get_mut(&result.name) {
-                    enumeration.values.clone_from(&result.values);
-                }
-                for (table, column) in &columns {
-                    let slot = schema.tables.get_mut(table).and_then(|t| t.column_mut(&column.name));
-                    if let Some(slot) = slot {
-                        slot.default.clone_from(&column.default);
-                    }
-                }
+        .effect(move |schema: &mut Schema| {
+            if let Some(enumeration) = schema.enums.get_mut(&result.name) {
+                enumeration.values.clone_from(&result.values);
             }
         })
         .hazard(hazards)
         .prepares(true)
         .disturbs(disturbed)
         .after_all(previous)
-        .after_all(columns.iter().map(|(table, _)| tag::unviewed(table)));
+        .after(tag::TYPES_FREE)
+        .after_all(tables.iter().flat_map(|table| [tag::unviewed(table), tag::adds(table), tag::refers(table)]));
     if !columns.is_empty() {
         step = step.rewrites();
     }
