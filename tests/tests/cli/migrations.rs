@@ -305,3 +305,23 @@ fn names_of_every_kind_go_there_and_back() {
         project.run(&["diff", "--to", "file:one.toml", "--exit-code"]).expect(0);
     }
 }
+
+/// The structs say nothing of the database schema itself: it is made where it is not there.
+#[tokio::test]
+async fn a_table_moves_to_a_schema_that_only_the_new_structs_know() {
+    for is_there in [false, true] {
+        let notes = Notes::new(Dialect::Postgres);
+        notes.run(&["new", "initial"]).expect(0);
+        notes.run(&["apply"]).expect(0);
+        if is_there {
+            notes.database.execute("CREATE SCHEMA wh").await;
+        }
+        let code = notes.project.read("src/main.rs");
+        let moved = "#[table(name = \"notes\", schema = \"wh\", renamed_from = \"public.notes\")]";
+        notes.project.write("src/main.rs", &code.replace("#[table(name = \"notes\")]", moved));
+        notes.run(&["new", "moved"]).expect(0);
+        notes.run(&["apply"]).expect(0);
+        notes.run(&["diff", "--exit-code"]).expect(0);
+        assert_eq!(notes.database.text("SELECT count(*) || '' FROM wh.notes").await.as_deref(), Some("0"));
+    }
+}

@@ -58,7 +58,10 @@ pub(super) fn new_schema(cx: &Context<'_>, name: &ObjectName) -> Vec<String> {
     let Some(schema) = &name.schema else { return Vec::new() };
     let key = ObjectKey::new(ObjectKind::Schema, ObjectName::new(schema.clone()));
     let known = cx.base.objects.contains_key(&key) || cx.request.desired.objects.contains_key(&key);
-    if known || cx.base.tables.keys().any(|name| name.schema.as_ref() == Some(schema)) {
+    // Not the base's tables: there the one that moves is in its new place already.
+    let current = cx.request.current;
+    let mut names = current.tables.keys().chain(current.enums.keys()).chain(current.domains.keys());
+    if known || names.any(|name| name.schema.as_ref() == Some(schema)) {
         return Vec::new();
     }
     cx.ddl.create_schema(schema)
