@@ -209,7 +209,7 @@ fn hints_are_kept_beside_the_schema() {
     let mut name = column("display_name", "text", "TEXT");
     name["renamed_from"] = json!("fullname");
     let mut key = column("email_key", "text", "TEXT");
-    key["backfill"] = json!("lower(email)");
+    key["backfill"] = json!("lower(people.email) /* in any case */");
     let decl = table("users", &[name, key], json!({"schema": "app", "renamed_from": "people"}));
     let hints = lowered(&[decl], Dialect::Postgres).hints;
     let users = ObjectName::in_schema(Some("app"), "users");

@@ -75,7 +75,9 @@ fn compared(cx: &Context<'_>, synced: &Synced<'_>) -> Option<CompareSpec> {
 fn refuse_unready(cx: &Context<'_>, synced: &Synced<'_>) -> Result<()> {
     let Synced { table, column, forward, .. } = synced;
     let Some((before, after)) = cx.before(table).zip(cx.after(table)) else { return Ok(()) };
-    let made_here = |c: &&Column| c.name != column.name && before.column(&c.name).is_none();
+    // In a query, a name like the column's own may be another table's.
+    let own = |c: &Column| c.name == column.name && expr::has_query(forward);
+    let made_here = |c: &&Column| before.column(&c.name).is_none() && !own(c);
     let Some(unready) = after.columns.iter().filter(made_here).find(|c| expr::mentions(forward, &c.name)) else {
         return Ok(());
     };

@@ -9,6 +9,7 @@ use super::{CheckDecl, ColumnDecl, EnumDecl, IdentityDecl, IndexDecl, TableDecl,
 use crate::model::{
     Check, Column, Deferrable, Dialect, EnumType, ForeignKey, Generated, Identity, IdentityKind, Index, IndexPart,
     ObjectKey, ObjectName, PartitionBy, PartitionByError, PartitionOf, PrimaryKey, Schema, Table, TableOptions, Unique,
+    expr,
 };
 
 /// A schema, and what its structs say about the way there.
@@ -494,13 +495,15 @@ impl Lowering {
     fn hints(&mut self, name: &ObjectName, decl: &TableDecl) {
         let hints = &mut self.out.hints;
         hints.locations.insert(name.clone(), decl.location.clone());
+        let old = decl.renamed_from.as_ref().and_then(|old| old.parse::<ObjectName>().ok());
+        let tables: Vec<&str> = old.iter().chain([name]).map(|table| table.name.as_str()).collect();
         for column in &decl.columns {
             let key = || (name.clone(), column.name.clone());
             if let Some(old) = &column.renamed_from {
                 hints.renamed_columns.insert(key(), old.clone());
             }
-            if let Some(expr) = &column.backfill {
-                hints.backfills.insert(key(), expr.clone());
+            if let Some(text) = &column.backfill {
+                hints.backfills.insert(key(), expr::bare(text, &tables));
             }
             if let Some(call) = &column.backfill_with {
                 hints.backfills_with.insert(key(), call.clone());

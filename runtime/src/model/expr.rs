@@ -39,6 +39,46 @@ pub fn mentions(expr: &str, column: &str) -> bool {
     pieces(expr).iter().any(|p| matches!(p, Piece::Name { text, column: true } if unquoted(text) == column))
 }
 
+/// An expression of the user's over the columns of a table, by their bare names and without comments, so that it can stand
+/// anywhere: in a trigger the row has another name. What holds a query of its own keeps its names, because a bare one may
+/// mean something else there; what cannot be read here for certain stays as it is.
+#[must_use]
+pub fn bare(expr: &str, tables: &[&str]) -> String {
+    // Texts with escapes, or between dollars.
+    if expr.contains(['\\', '$']) {
+        return expr.to_owned();
+    }
+    let pieces = pieces(expr);
+    let has_query = pieces.iter().any(begins_query);
+    let (mut out, mut at) = (String::with_capacity(expr.len()), 0);
+    while let Some(piece) = pieces.get(at) {
+        match piece {
+            Piece::Other(text) if is_comment(text) => out.push(' '),
+            Piece::Name { .. }
+                if !has_query
+                    && !out.ends_with('.')
+                    && let Some(skipped) = qualifier(&pieces[at..], tables) =>
+            {
+                at += skipped;
+                continue;
+            }
+            Piece::Name { text, .. } | Piece::Other(text) => out.push_str(text),
+        }
+        at += 1;
+    }
+    out.trim().to_owned()
+}
+
+/// Whether the expression holds a query of its own, whose names are not those of the row.
+#[must_use]
+pub fn has_query(expr: &str) -> bool {
+    pieces(expr).iter().any(begins_query)
+}
+
+fn begins_query(piece: &Piece<'_>) -> bool {
+    matches!(piece, Piece::Name { text, .. } if text.eq_ignore_ascii_case("select"))
+}
+
 /// The texts in single quotes.
 #[must_use]
 pub fn literals(expr: &str) -> Vec<String> {
@@ -84,6 +124,7 @@ fn pieces(expr: &str) -> Vec<Piece<'_>> {
         let name = first == '"' || first.is_alphabetic() || first == '_';
         let len = match first {
             '\'' | '"' => quoted_len(rest, first),
+            '-' | '/' if is_comment(rest) => comment_len(rest),
             c if c.is_ascii_digit() || name => rest.find(|c| !is_name_part(c)).unwrap_or(rest.len()),
             c => c.len_utf8(),
         };
@@ -99,6 +140,33 @@ fn pieces(expr: &str) -> Vec<Piece<'_>> {
         at += len;
     }
     pieces
+}
+
+fn is_comment(text: &str) -> bool {
+    text.starts_with("--") || text.starts_with("/*")
+}
+
+fn comment_len(text: &str) -> usize {
+    let end = if text.starts_with("--") { text.find('\n') } else { text.find("*/").map(|at| at + 2) };
+    end.unwrap_or(text.len())
+}
+
+/// How many pieces qualify the column that they begin with: `t.` or `app.t.` for a table `t`.
+fn qualifier(pieces: &[Piece<'_>], tables: &[&str]) -> Option<usize> {
+    let name = |at: usize| match pieces.get(at) {
+        Some(Piece::Name { text, .. }) => Some(*text),
+        _ => None,
+    };
+    let dot = |at: usize| matches!(pieces.get(at), Some(Piece::Other(".")));
+    let is_table = |text: &str| {
+        let quoted = text.starts_with('"');
+        tables.iter().any(|table| if quoted { unquoted(text) == *table } else { text.eq_ignore_ascii_case(table) })
+    };
+    let names = 1 + (1..3).take_while(|n| dot(2 * n - 1) && name(2 * n).is_some()).count();
+    let skipped = 2 * (names - 1);
+    // A function of a database schema that is called as the table is.
+    let called = matches!(pieces.get(skipped + 1), Some(Piece::Other("(" | ".")));
+    (names > 1 && !called && is_table(name(skipped - 2)?)).then_some(skipped)
 }
 
 /// The length of a quoted token, doubled quotes included.
@@ -124,6 +192,23 @@ mod tests {
         assert_eq!(renamed("name(\"name\") = x.name"), "name(label) = x.name");
         assert_eq!(renamed("'it''s name' <> name"), "'it''s name' <> label");
         assert_eq!(rename_column("a IS NULL", "a", "B c"), "\"B c\" IS NULL");
+    }
+
+    #[test]
+    fn expressions_stand_anywhere() {
+        let bare = |expr| bare(expr, &["t", "Old t"]);
+        assert_eq!(
+            bare("lower(t.s) || T.\"S\" || public.t.s || \"Old t\".s || other.s"),
+            "lower(s) || \"S\" || s || s || other.s"
+        );
+        assert_eq!(bare("s -- the t.s\n+ 1 /* or t.x */ + '--t.s' -- end"), "s  \n+ 1   + '--t.s'");
+        assert_eq!(bare("t.f(t.s) + a.t.f(1) + t.a.f(2)"), "t.f(s) + a.t.f(1) + t.a.f(2)");
+        assert_eq!(
+            bare("(SELECT max(o.x) FROM o WHERE o.id = t.id) -- all"),
+            "(SELECT max(o.x) FROM o WHERE o.id = t.id)"
+        );
+        assert_eq!(bare("E'\\' -- ' || t.s"), "E'\\' -- ' || t.s");
+        assert!(!mentions("a /* b */ -- b", "b"));
     }
 
     #[test]

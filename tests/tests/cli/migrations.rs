@@ -19,7 +19,7 @@ pub struct Notes {
 
 const FIRST: &str = "#[column(unique)] title: String,";
 const SECOND: &str = "#[column(renamed_from = \"title\", unique)] headline: String,
-    #[column(backfill = \"lower(title)\")] search_key: String,";
+    #[column(backfill = \"lower(notes.title) -- as it is looked for\")] search_key: String,";
 
 impl Notes {
     pub fn new(dialect: Dialect) -> Self {
@@ -248,7 +248,7 @@ fn what_new_refuses_leaves_no_file() {
         ("", "SD0602"),
         ("headline: String,", "SD0601"),
         ("title: Nonsense,", "SD0304"),
-        (&SECOND.replace("lower(title)", "lower(headline)"), "SD0614"),
+        (&SECOND.replace("lower(notes.title)", "lower(headline)"), "SD0614"),
     ];
     for (fields, code) in refused {
         notes.declare(fields);
