@@ -45,6 +45,7 @@ fn mistakes_in_structs_are_told_and_leave_nothing() {
         let name = format!("#[column(name = \"{long}\")] title: String,");
         if dialect == Dialect::Postgres {
             refused(&notes, &name, "SD0309", &["80", "63", &long]);
+            refused(&notes, "#[column(name = \"ctid\")] place: String,", "SD0351", &["ctid", "notes", "system column"]);
         } else {
             notes.declare(&name);
             notes.run(&["new", "initial"]).expect(0);

@@ -1,10 +1,13 @@
-//! What PostgreSQL would change without a word.
+//! Names that PostgreSQL would change without a word, or does not take.
 
 use schemadiff::model::Schema;
 
 use crate::{Error, Kind, Result, dialect::postgres::MAX_IDENTIFIER};
 
-/// Names that the server would cut off. Two of them can become one.
+/// The columns that every table has.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// Names that the server would cut off, of which two can become one, and those that it keeps for itself.
 ///
 /// # Errors
 /// [`Kind::Project`] with the first such name.
@@ -29,6 +32,13 @@ pub fn identifiers(schema: &Schema) -> Result<()> {
         }
         for column in &table.columns {
             check("column", &column.name, Some(name))?;
+            if SYSTEM_COLUMNS.contains(&column.name.as_str()) {
+                let effect = format!("column `{}` of `{name}` cannot have that name", column.name);
+                return Err(refused(
+                    effect,
+                    "every table of PostgreSQL has a system column that is called so".to_owned(),
+                ));
+            }
         }
         let key = table.primary_key.iter().filter_map(|key| key.name.as_ref());
         let constraints = table.uniques.keys().chain(table.checks.keys()).chain(table.foreign_keys.keys());
@@ -55,5 +65,9 @@ fn check(kind: &str, name: &str, of: Option<&str>) -> Result<()> {
     } else {
         (format!("the name of a {kind}{place} is no name"), "it is empty or holds a zero byte".to_owned())
     };
-    Err(Error::new(Kind::Project, "SD0351", effect).cause(cause).help("give it another name, with `name = \"..\"`"))
+    Err(refused(effect, cause))
+}
+
+fn refused(effect: String, cause: String) -> Error {
+    Error::new(Kind::Project, "SD0351", effect).cause(cause).help("give it another name, with `name = \"..\"`")
 }
