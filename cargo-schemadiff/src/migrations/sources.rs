@@ -4,12 +4,19 @@
 //! Both schemas are walked as JSON trees. A list of named objects is walked by name, any other list by position. A path
 //! is the names on the way, joined with `/` (`tables/users/columns/email_key/default`); `~` and `/` in a name are written
 //! `~0` and `~1`, as in a JSON pointer.
+//!
+//! A source is about how something is spelled, and never about whether it is there: a whole object that only one side has
+//! (an index, a check, a column) is none. And a spelling is good for as long as what it rests on is the same: a text
+//! that names a column of another type is spelled in another way ([`Ground`]).
+
+mod ground;
 
 use std::collections::BTreeMap;
 
 use schemadiff::{model::Schema, plan::Snapshot};
 use serde_json::Value;
 
+use self::ground::{Ground, Layer};
 use crate::{Error, Kind, Result};
 
 /// Path to source text.
@@ -30,7 +37,8 @@ pub fn source_differences(written: &Schema, normal: &Schema) -> Result<Sources> 
     Ok(sources)
 }
 
-/// `desired` with the lock file's spelling wherever the structs still say what they said when the lock was written.
+/// `desired` with the lock file's spelling wherever the structs still say what they said when the lock was written, and
+/// what they say still means the same.
 ///
 /// # Errors
 /// [`Kind::Migrations`] when the lock's sources lead to something that is no schema.
@@ -40,13 +48,23 @@ pub fn with_lock_spelling(desired: &Schema, lock: &Snapshot) -> Result<Schema> {
     }
     let mut spelled = tree(desired)?;
     let locked = tree(&lock.schema)?;
-    for (path, source) in &lock.sources {
-        let path: Vec<String> = path.split('/').map(unescape).collect();
-        if encode(get(&spelled, &path)) == *source {
-            replace(&mut spelled, &path, get(&locked, &path).cloned());
+    let sources: Vec<(Vec<String>, &String)> =
+        lock.sources.iter().map(|(path, source)| (path.split('/').map(unescape).collect(), source)).collect();
+    for layer in Layer::ALL {
+        let ground = Ground::of(layer, &fits(spelled.clone())?, &lock.schema);
+        for (path, source) in sources.iter().filter(|(path, _)| Layer::of(path) == layer) {
+            let (written, normal) = (get(&spelled, path), get(&locked, path));
+            let is_spelling = !named(written) && !named(normal);
+            if is_spelling && encode(written) == **source && ground.holds(path, &locked) {
+                replace(&mut spelled, path, normal.cloned());
+            }
         }
     }
-    serde_json::from_value(spelled).map_err(|e| {
+    fits(spelled)
+}
+
+fn fits(tree: Value) -> Result<Schema> {
+    serde_json::from_value(tree).map_err(|e| {
         Error::new(Kind::Migrations, "SD0432", "the lock file's sources do not fit its schema")
             .cause(e)
             .help("restore the lock file from version control")
@@ -69,6 +87,10 @@ fn collect(path: &mut Vec<String>, written: Option<&Value>, normal: Option<&Valu
             }
             return;
         }
+    }
+    if named(written) || named(normal) {
+        // It is there or not: that is no matter of spelling.
+        return;
     }
     let key = path.iter().map(|segment| escape(segment)).collect::<Vec<_>>().join("/");
     sources.insert(key, encode(written));
@@ -220,6 +242,72 @@ mod tests {
             s
         };
         assert_eq!(spelled, expected);
+    }
+
+    fn lock_of(written: &Schema, normal: Schema) -> Snapshot {
+        let sources = source_differences(written, &normal).unwrap();
+        Snapshot { format: SNAPSHOT_FORMAT, dialect: Dialect::Postgres, head: None, sources, schema: normal }
+    }
+
+    fn retyped(mut schema: Schema, ty: &str) -> Schema {
+        schema.tables.values_mut().next().unwrap().column_mut("email").unwrap().ty = ty.into();
+        schema
+    }
+
+    #[test]
+    fn an_unchanged_text_over_another_type_is_not_the_lock_s() {
+        let written = users("'a'", "email<>''", "lower(email)");
+        let normal = users("'a'::text", "(email <> ''::text)", "lower((email)::text)");
+        let lock = lock_of(&written, normal.clone());
+        let other = retyped(written.clone(), "mood");
+        assert_eq!(with_lock_spelling(&other, &lock).unwrap(), other);
+        // What names none of the columns in question is.
+        let apart = |check: &str, schema: &Schema| {
+            let mut schema = schema.clone();
+            let table = schema.tables.values_mut().next().unwrap();
+            table.columns.push(Column::new("qty", "integer"));
+            let check = Check { expr: check.into(), ..table.checks["a/b~c"].clone() };
+            table.checks.insert("qty_check".into(), check);
+            schema
+        };
+        let lock = lock_of(&apart("qty>0", &written), apart("(qty > 0)", &normal));
+        let other = retyped(apart("qty>0", &written), "mood");
+        assert_eq!(with_lock_spelling(&other, &lock).unwrap(), apart("(qty > 0)", &retyped(written, "mood")));
+    }
+
+    #[test]
+    fn a_text_over_a_type_that_lost_a_label_is_not_the_lock_s() {
+        let mood = |labels: &[&str], schema: Schema| {
+            let name = ObjectName::new("mood");
+            let values = labels.iter().map(|label| (*label).to_owned()).collect();
+            let mood = schemadiff::model::EnumType { name: name.clone(), values, comment: None };
+            Schema { enums: [(name, mood)].into(), ..retyped(schema, "mood") }
+        };
+        let written = users("'a'", "email<>'a'", "x");
+        let normal = users("'a'::mood", "(email <> 'a'::mood)", "x");
+        let lock = lock_of(&mood(&["a", "b"], written.clone()), mood(&["a", "b"], normal.clone()));
+        let more = with_lock_spelling(&mood(&["a", "b", "c"], written.clone()), &lock).unwrap();
+        assert_eq!(more, mood(&["a", "b", "c"], normal));
+        let fewer = mood(&["b"], written);
+        assert_eq!(with_lock_spelling(&fewer, &lock).unwrap(), fewer);
+    }
+
+    #[test]
+    fn what_only_one_side_has_is_no_matter_of_spelling() {
+        let written = users("'a'", "true", "x");
+        let renamed = |schema: &Schema| {
+            let mut schema = schema.clone();
+            let indexes = &mut schema.tables.values_mut().next().unwrap().indexes;
+            let index = indexes.remove("users_idx").unwrap();
+            indexes.insert("old_name".into(), index);
+            schema
+        };
+        let lock = lock_of(&written, renamed(&written));
+        assert_eq!(lock.sources, Sources::new());
+        // As earlier versions wrote it.
+        let sources = [("tables/users/indexes/old_name".to_owned(), "= null".to_owned())].into();
+        let lock = Snapshot { sources, ..lock };
+        assert_eq!(with_lock_spelling(&written, &lock).unwrap(), written);
     }
 
     #[test]

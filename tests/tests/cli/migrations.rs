@@ -325,3 +325,72 @@ async fn a_table_moves_to_a_schema_that_only_the_new_structs_know() {
         assert_eq!(notes.database.text("SELECT count(*) || '' FROM wh.notes").await.as_deref(), Some("0"));
     }
 }
+
+/// A unique constraint and an index that structs no longer have are dropped, whatever they were called before.
+#[tokio::test]
+async fn what_the_structs_no_longer_have_is_dropped_after_a_rename_too() {
+    let indexed = |attributes: &str, fields: &str| {
+        format!(
+            "title: String, e: i64, {fields} }}\n\n#[derive(schemadiff::Table)]\n#[table(name = \"t\", {attributes})]\n\
+             #[allow(dead_code)]\nstruct T {{\n    #[column(primary_key)] id: i64, s: String, e: i64, {fields}"
+        )
+    };
+    for dialect in ENGINES {
+        let notes = Notes::new(dialect);
+        let versions = [
+            indexed(
+                "unique(columns(s), name = \"uq_old\"), index(columns(e), name = \"ix_old\"), index(columns(id, e))",
+                "",
+            ),
+            indexed(
+                "unique(columns(s), name = \"uq_new\"), index(columns(e), name = \"ix_new\"), index(columns(id, e))",
+                "x: Option<i64>,",
+            ),
+            indexed("index(columns(id, e))", "x: Option<i64>,"),
+        ];
+        for (at, version) in versions.iter().enumerate() {
+            notes.declare(version);
+            notes.run(&["new", &format!("v{at}")]).expect(0);
+            notes.run(&["apply"]).expect(0);
+            notes.run(&["check"]).expect(0);
+            notes.run(&["diff", "--exit-code"]).expect(0);
+        }
+        assert_eq!(notes.plans().len(), 3, "{dialect}");
+        notes.database.execute("INSERT INTO t (id, s, e) VALUES (1, 'a', 1), (2, 'a', 1)").await;
+    }
+}
+
+/// Where the type of a column changes, an unchanged default, check and condition are spelled anew.
+#[tokio::test]
+async fn unchanged_texts_over_a_column_of_another_type_are_spelled_anew() {
+    let chrono = "#[column(ty = \"date\", check = \"at > '2020-01-01'\")] at: String,";
+    let later = chrono.replace("\"date\"", "\"timestamptz\"");
+    let text = "#[column(default = \"'new'\", check = \"st <> 'old'\")] st: String,";
+    let table = |st: &str, at: &str, more: &str| {
+        format!(
+            "title: String }}\n\n{more}\n#[derive(schemadiff::Table)]\n#[table(name = \"t\", index(columns(id), where = \"st = 'old'\"))]\n\
+             #[allow(dead_code)]\nstruct T {{\n    #[column(primary_key)] id: i64, {at} {st}"
+        )
+    };
+    let st = "#[derive(schemadiff::ColumnType)]\n#[column_type(name = \"st\", rename_all = \"snake_case\")]\n\
+              #[allow(dead_code)]\nenum St { New, Old }";
+    let notes = Notes::new(Dialect::Postgres);
+    for (name, fields) in [
+        ("first", table(text, chrono, "")),
+        ("second", table(text, &later, "")),
+        ("third", table(&text.replace("String", "St"), &later, st)),
+    ] {
+        notes.declare(&fields);
+        notes.run(&["new", name]).expect(0);
+        notes.run(&["apply"]).expect(0);
+        notes.run(&["check"]).expect(0);
+        notes.run(&["diff", "--exit-code"]).expect(0);
+        if name == "second" {
+            let check = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conname = 't_at_check'";
+            let said = notes.database.text(check).await.unwrap();
+            assert!(said.contains("timestamp with time zone") && !said.contains("date"), "{said}");
+        }
+    }
+    let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 't'::regclass";
+    assert_eq!(notes.database.text(default).await.as_deref(), Some("'new'::st"));
+}
