@@ -2,6 +2,7 @@
 
 mod decl;
 pub(crate) mod encode;
+mod index_name;
 mod lower;
 mod names;
 pub mod naming;

@@ -170,7 +170,7 @@ fn qualifier(pieces: &[Piece<'_>], tables: &[&str]) -> Option<usize> {
 }
 
 /// The length of a quoted token, doubled quotes included.
-pub(super) fn quoted_len(text: &str, quote: char) -> usize {
+pub(crate) fn quoted_len(text: &str, quote: char) -> usize {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
