@@ -11,7 +11,7 @@ use serde::Deserialize;
 mod options;
 mod pace;
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, dialect::dialect_of};
 
 pub use options::{Color, Format, GlobalArgs, ProjectArgs, StrategyArg};
 pub use pace::{How, parse_duration, parse_stall};
@@ -140,26 +140,43 @@ impl Config {
     /// # Errors
     /// [`Kind::Usage`] for a `.env` that cannot be parsed.
     pub fn database_url(&self) -> Result<Option<String>> {
-        let variable = self.file.database_url_var.as_deref().unwrap_or("DATABASE_URL");
-        if let Some(url) = self.args.database_url.clone().or_else(|| std::env::var(variable).ok()) {
-            return Ok(Some(url));
+        Ok(self.address()?.map(|(url, _)| url))
+    }
+
+    /// The address and where it comes from. An empty variable or key is none: that is how both are unset.
+    fn address(&self) -> Result<Option<(String, String)>> {
+        let variable = self.variable();
+        let set = |url: &String| !url.trim().is_empty();
+        if let Some(url) = &self.args.database_url {
+            return Ok(Some((url.clone(), "--database-url".to_owned())));
         }
-        match dot_env(&self.base, variable)? {
-            Some(url) => Ok(Some(url)),
-            None => Ok(self.file.database_url.clone()),
+        if let Some(url) = std::env::var(variable).ok().filter(set) {
+            return Ok(Some((url, format!("{variable} in the environment"))));
         }
+        if let Some(url) = dot_env(&self.base, variable)?.filter(set) {
+            return Ok(Some((url, format!("{variable} in .env"))));
+        }
+        Ok(self.file.database_url.clone().filter(set).map(|url| (url, format!("`database-url` in {FILE}"))))
+    }
+
+    fn variable(&self) -> &str {
+        self.file.database_url_var.as_deref().unwrap_or("DATABASE_URL")
     }
 
     /// The address, or the error that says where it could have come from.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when there is none.
+    /// [`Kind::Usage`] when there is none, or one of no known form.
     pub fn require_database_url(&self) -> Result<String> {
-        self.database_url()?.ok_or_else(|| {
-            Error::new(Kind::Usage, "SD0210", "no database is named")
-                .help("pass --database-url, or set DATABASE_URL in the environment or in .env")
-                .help("or write `database-url = \"…\"` into schemadiff.toml")
-        })
+        let Some((url, source)) = self.address()? else {
+            return Err(Error::new(Kind::Usage, "SD0210", "no database is named")
+                .help(format!("pass --database-url, or set {} in the environment or in .env", self.variable()))
+                .help("or write `database-url = \"…\"` into schemadiff.toml"));
+        };
+        match dialect_of(&url) {
+            Err(error) if error.cause.is_none() => Err(error.cause(format!("it comes from {source}"))),
+            _ => Ok(url),
+        }
     }
 }
 
@@ -182,7 +199,7 @@ fn read_file(path: &Path) -> Result<File> {
     let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
     toml::from_str(&text).map_err(|e| {
         // Without the snippet that the parser shows: the line may hold a password.
-        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         error(format!("line {line}: {}", e.message()))
     })
 }
@@ -259,6 +276,34 @@ mod tests {
         std::fs::write(root.path().join(FILE), "databse-url = \"sqlite:x\"\n")?;
         let error = config_in(root.path()).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("SD0211") && error.contains("databse-url"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() -> std::io::Result<()> {
+        let root = tempfile::tempdir()?;
+        for (text, line) in [("nonsense = 1\n", 1), ("dir = \"x\"\nnonsense = 1\n", 2), ("dir = \"x\"\ndialect = 5", 2)]
+        {
+            std::fs::write(root.path().join(FILE), text)?;
+            let error = config_in(root.path()).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(&format!("line {line}:")), "{text}: {error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_address_is_none_and_the_advice_names_what_is_read() -> std::io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let variable = "SCHEMADIFF_TEST_ANOTHER_VARIABLE";
+        std::fs::write(root.path().join(FILE), format!("database-url-var = \"{variable}\"\n"))?;
+        std::fs::write(root.path().join(".env"), format!("{variable}=\n"))?;
+        let error = config_in(root.path()).map_err(std::io::Error::other)?.require_database_url();
+        let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("SD0210") && error.contains(variable) && !error.contains("DATABASE_URL"), "{error}");
+        std::fs::write(root.path().join(".env"), format!("{variable}=nonsense\n"))?;
+        let error = config_in(root.path()).map_err(std::io::Error::other)?.require_database_url();
+        let error = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("SD0202") && error.contains(&format!("{variable} in .env")), "{error}");
         Ok(())
     }
 

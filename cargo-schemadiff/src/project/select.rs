@@ -28,7 +28,9 @@ pub(super) fn metadata(selection: &CrateSelection) -> Result<Metadata> {
                 .help("run it inside a package, or pass --manifest-path")
                 .help("without the source, name a built program: artifact:PATH")
         } else {
-            error.help("check that `cargo metadata` works here")
+            error
+                .help("check that `cargo metadata` works here")
+                .help("without cargo, name a built program: artifact:PATH")
         }
     })
 }
