@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use schemadiff::model::ObjectName;
+
 /// Kinds of failure; each has one exit code, documented in `docs/exit-codes.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -68,6 +70,8 @@ pub struct Error {
     /// The server found fault with the rows that the statement met, not with the statement: a value that does not convert, a
     /// constraint that a row violates.
     pub about_rows: bool,
+    /// The table whose declaration is at fault: whoever knows where its struct stands says so.
+    pub table: Option<Box<ObjectName>>,
 }
 
 /// Result of everything in this crate.
@@ -76,7 +80,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without cause and help yet.
     pub fn new(kind: Kind, code: &'static str, effect: impl Into<String>) -> Self {
-        Self { kind, code, effect: effect.into(), cause: None, help: Vec::new(), about_rows: false }
+        Self { kind, code, effect: effect.into(), cause: None, help: Vec::new(), about_rows: false, table: None }
     }
 
     /// With the reason, usually another error's text.
@@ -90,6 +94,13 @@ impl Error {
     #[must_use]
     pub const fn about_rows(mut self, about_rows: bool) -> Self {
         self.about_rows = about_rows;
+        self
+    }
+
+    /// Says whose declaration is at fault.
+    #[must_use]
+    pub fn declared_by(mut self, table: &ObjectName) -> Self {
+        self.table = Some(Box::new(table.clone()));
         self
     }
 
@@ -143,6 +154,6 @@ impl From<schemadiff::Error> for Error {
             Some((effect, cause)) => (effect.to_owned(), Some(cause.to_owned())),
             None => (text, None),
         };
-        Self { kind, code: error.code(), effect, cause, help: error.help(), about_rows: false }
+        Self { kind, code: error.code(), effect, cause, help: error.help(), about_rows: false, table: None }
     }
 }

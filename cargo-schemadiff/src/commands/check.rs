@@ -20,6 +20,11 @@ use crate::{
 
 pub(super) async fn run(context: &Context, args: &CheckArgs) -> Result<Outcome> {
     let dir = context.config.dir();
+    if context.config.args.dir.is_some() && !dir.is_dir() {
+        return Err(Error::new(Kind::Migrations, "SD0420", format!("{} cannot be read", dir.display()))
+            .cause("there is no such directory")
+            .help("check --dir; the first migration is written with `cargo schemadiff new NAME`"));
+    }
     let (migrations, mut findings) = Migrations::inspect(&dir);
     let (members, count) = (fleet::members(context, &args.fleet).await?, migrations.plans.len());
     let mut checked = None;

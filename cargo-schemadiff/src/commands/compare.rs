@@ -7,10 +7,10 @@ use schemadiff::{
     model::{Dialect, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema},
 };
 
-use super::{args::IntentArgs, code, context::Context};
+use super::{args::IntentArgs, code, context::Context, scope, undeclared};
 use crate::{
     Error, Kind, Result,
-    dialect::{Connection, Introspection, TableSize, adopt_spelling, check_names, normalize_statically},
+    dialect::{Connection, Introspection, TableSize, adopt_spelling, check_case, check_names, normalize_statically},
     diff::{self, Change, DiffOptions, Hints},
     migrations::{Migrations, Sources, read_snapshot, source_differences, with_lock_spelling},
     side::Side,
@@ -90,17 +90,21 @@ pub async fn compare(
     // What the starting side intends was intended before it was written: only the other side's renames are news.
     found.hints = Hints::default();
     let mut desired = found.schema(dialect, read_to, migrations)?;
-    check_names(dialect, &desired)?;
+    check_names(dialect, &desired).map_err(|error| at_its_struct(error, &found.places))?;
+    check_case(dialect, &desired, &current)?;
+    scope::check(&context.scope(), dialect, (from, &current), (to, &desired))?;
     let mut connection = found.connection.take();
     if connection.is_none() && spelling == Spelling::BestEffort && (from.is_code() || to.is_code()) {
         connection = speller(context, dialect).await?;
     }
     if let Some(server) = &mut connection {
         if from.is_code() {
-            server.normalize(&mut current, &Schema::default()).await?;
+            let done = server.normalize(&mut current, &Schema::default()).await;
+            done.map_err(|error| at_its_struct(error, &found.places))?;
         }
         if to.is_code() {
-            server.normalize(&mut desired, &current).await?;
+            let done = server.normalize(&mut desired, &current).await;
+            done.map_err(|error| at_its_struct(error, &found.places))?;
         }
     } else if to.is_code() {
         adopt_spelling(dialect, &mut desired, &current);
@@ -110,13 +114,22 @@ pub async fn compare(
     for rename in &intent.rename {
         diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
     }
+    let lock = migrations.lock.as_ref().filter(|lock| lock.dialect == dialect).map(|lock| &lock.schema);
+    let is_database = matches!(from, Side::Database(_));
+    if to.is_code() {
+        let kept = undeclared::keep(&mut desired, &current, &hints, lock.filter(|_| is_database));
+        found.opaque.extend(kept.into_iter().filter(|_| is_database));
+    } else if from.is_code() {
+        undeclared::keep(&mut current, &desired, &Hints::default(), None);
+    }
     let mut options = DiffOptions {
         undo_window: context.config.file.undo_window.unwrap_or_default(),
-        ..options(from, to, intent, migrations)
+        allowed_drops: diff::allowed_drops(&intent.allow_drop, &current, &desired)?,
+        ..options(from, to, migrations)
     };
     if to.is_code() {
         // Structs declare none: they stay as they are.
-        options.objects_left_alone = matches!(from, Side::Database(_)) && !keeps_objects(migrations);
+        options.objects_left_alone = is_database && !keeps_objects(migrations);
         desired.objects = diff::objects_of(&current, &hints);
         if options.objects_left_alone {
             found
@@ -128,7 +141,10 @@ pub async fn compare(
         current.objects.clone_from(&desired.objects);
     }
     let unmanaged = diff::unmanaged(&current, &desired, &options);
-    let current = without(current, &unmanaged, &desired);
+    let mut current = without(current, &unmanaged);
+    if options.managed.is_some() {
+        found.opaque.extend(undeclared::leave_types(&mut desired, &mut current, lock));
+    }
     let version = connection.as_ref().map_or(oldest_version(dialect), |c| c.server().version);
     Ok(Comparison {
         dialect,
@@ -161,6 +177,8 @@ struct Found {
     sizes: BTreeMap<ObjectName, TableSize>,
     opaque: Vec<Opaque>,
     hints: Hints,
+    /// Where the structs of either side stand.
+    places: BTreeMap<ObjectName, String>,
     /// The side that was read last, as it was written.
     written_to: Schema,
 }
@@ -182,6 +200,7 @@ impl Found {
             }
             Read::Code(tables) => {
                 let (written, hints) = code::lower(&tables, dialect)?;
+                self.places.extend(hints.locations.clone());
                 self.hints = hints;
                 let mut schema = match &migrations.lock {
                     Some(lock) if lock.dialect == dialect => with_lock_spelling(&written, lock)?,
@@ -193,6 +212,13 @@ impl Found {
             }
         })
     }
+}
+
+/// Says where the struct stands that an engine refuses.
+fn at_its_struct(error: Error, places: &BTreeMap<ObjectName, String>) -> Error {
+    let Some(place) = error.table.as_ref().and_then(|table| places.get(table)) else { return error };
+    let cause = error.cause.clone().unwrap_or_default();
+    error.cause(format!("{cause}\nthe struct is at {place}"))
 }
 
 async fn read(context: &Context, side: &Side, migrations: &Migrations) -> Result<Read> {
@@ -267,30 +293,21 @@ fn left_alone(object: &Object) -> Opaque {
 
 /// Code does not mention what belongs to others: a table that neither it nor the lock file knows is left alone.
 /// Any other side is whole.
-fn options(from: &Side, to: &Side, intent: &IntentArgs, migrations: &Migrations) -> DiffOptions {
+fn options(from: &Side, to: &Side, migrations: &Migrations) -> DiffOptions {
     let whole = !to.is_code() || !matches!(from, Side::Database(_));
     let managed: Option<BTreeSet<ObjectName>> = (!whole).then(|| match &migrations.lock {
         Some(lock) => lock.schema.tables.keys().cloned().collect(),
         None => BTreeSet::new(),
     });
-    DiffOptions { allowed_drops: intent.allow_drop.iter().cloned().collect(), managed, ..DiffOptions::default() }
+    DiffOptions { managed, ..DiffOptions::default() }
 }
 
-/// The schema without what is left alone: those tables, and the types that only they use.
-fn without(schema: Schema, unmanaged: &[ObjectName], desired: &Schema) -> Schema {
+/// The schema without the tables that are left alone.
+fn without(schema: Schema, unmanaged: &[ObjectName]) -> Schema {
     if unmanaged.is_empty() {
         return schema;
     }
-    let opaque = schema.opaque.clone();
-    let mut kept = schema.restricted_to(|name| !unmanaged.contains(name));
-    let used: BTreeSet<String> =
-        kept.tables.values().flat_map(|t| &t.columns).map(|c| c.ty.trim_end_matches("[]").replace('"', "")).collect();
-    kept.enums.retain(|name, _| {
-        desired.enums.contains_key(name) || used.contains(&name.name) || used.contains(&name.to_string())
-    });
-    kept.domains.retain(|name, _| desired.domains.contains_key(name) || used.iter().any(|ty| name.is_type(ty)));
-    kept.opaque = opaque;
-    kept
+    Schema { opaque: schema.opaque.clone(), ..schema.restricted_to(|name| !unmanaged.contains(name)) }
 }
 
 const fn oldest_version(dialect: Dialect) -> u32 {

@@ -16,10 +16,13 @@ mod new;
 mod pace;
 mod planning;
 mod retire;
+mod scope;
 mod snapshot;
 mod status;
 mod strategy;
+mod undeclared;
 mod undo;
+mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -45,10 +48,16 @@ pub enum Outcome {
 /// The program. `cargo schemadiff …` calls it with `schemadiff` as the first argument, which is left out.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = args.enumerate().filter(|(at, arg)| !(*at == 1 && arg == "schemadiff")).map(|(_, arg)| arg);
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        // Prints help to standard output with code 0, and mistakes to standard error with code 2.
-        Err(e) => e.exit(),
+        // Help and version: to standard output, with code 0.
+        Err(e) if !e.use_stderr() => e.exit(),
+        Err(e) => {
+            let error = usage::error(&e);
+            Report { json: usage::asks_for_json(&args), quiet: false, verbose: 0 }.error(&error);
+            return ExitCode::from(error.kind.exit_code());
+        }
     };
     let report = context::report(&cli.global);
     start_tracing(&report);

@@ -547,14 +547,36 @@ pub fn normalize_statically(dialect: Dialect, desired: &mut Schema) {
     }
 }
 
-/// Refuses names that the engine would cut off without a word, wherever they come from.
+/// Refuses names that the engine would cut off without a word, wherever they come from, and places that are not the
+/// application's: what is there is hidden from comparisons, so a table would be made again and again.
 ///
 /// # Errors
 /// [`crate::error::Kind::Project`] with the first such name.
 pub fn check_names(dialect: Dialect, desired: &Schema) -> crate::Result<()> {
     match dialect {
         Dialect::Postgres => postgres::normalize::identifiers(desired),
-        Dialect::Sqlite | Dialect::Mysql => Ok(()),
+        Dialect::Sqlite => sqlite::normalize::places(desired),
+        Dialect::Mysql => Ok(()),
+    }
+}
+
+/// A table in a place that is not the application's.
+pub(crate) fn reserved(table: &ObjectName, owner: &str) -> crate::Error {
+    crate::Error::new(crate::Kind::Project, "SD0352", format!("the table `{table}` cannot be there"))
+        .cause(format!("the place belongs to {owner}, and what is in it is not looked at"))
+        .help("give the struct another name or schema")
+        .declared_by(table)
+}
+
+/// Refuses names that differ from those that are there in nothing but case, where the engine does not tell upper from
+/// lower case: to it they are one name, so neither is a new one and nothing can be renamed step by step.
+///
+/// # Errors
+/// [`crate::error::Kind::Refused`] with the first such name.
+pub fn check_case(dialect: Dialect, desired: &Schema, current: &Schema) -> crate::Result<()> {
+    match dialect {
+        Dialect::Sqlite => sqlite::normalize::same_case(desired, current),
+        Dialect::Postgres | Dialect::Mysql => Ok(()),
     }
 }
 

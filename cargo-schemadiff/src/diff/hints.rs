@@ -1,5 +1,7 @@
 //! What two schemas alone do not say: renames and the values of rows that already exist.
 
+use std::collections::BTreeSet;
+
 use schemadiff::{
     artifact::Hints,
     model::{ObjectKey, ObjectKind, ObjectName, Schema},
@@ -57,6 +59,40 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
     }
     hints.renamed_tables.insert(new_table, old_table);
     Ok(())
+}
+
+/// What `--allow-drop` names, as [`column_name`] writes it, in whichever quotes it came.
+///
+/// # Errors
+/// [`Kind::Usage`] when a text names nothing in either schema: it would acknowledge nothing.
+pub fn allowed_drops(texts: &[String], current: &Schema, desired: &Schema) -> Result<BTreeSet<String>> {
+    let found = |text: &String| [current, desired].into_iter().find_map(|schema| droppable(schema, text));
+    let name = |text: &String| {
+        found(text).ok_or_else(|| {
+            Error::new(Kind::Usage, "SD0207", format!("`--allow-drop {text}` names nothing"))
+                .cause("there is no such table, column, label or sequence in either schema")
+                .help("write --allow-drop users for a table, --allow-drop users.fullname for a column")
+        })
+    };
+    texts.iter().map(name).collect()
+}
+
+/// How the schema's thing of that name is written.
+fn droppable(schema: &Schema, text: &str) -> Option<String> {
+    if schema.objects.keys().any(|key| key.path() == text) {
+        return Some(text.to_owned());
+    }
+    if let Some((of, name)) = column_path(text)
+        && (schema.column(&of, &name).is_some() || has_label(schema, &of, &name))
+    {
+        return Some(column_name(&of, &name));
+    }
+    let name: ObjectName = text.parse().ok()?;
+    let is_there = schema.tables.contains_key(&name)
+        || schema.enums.contains_key(&name)
+        || schema.domains.contains_key(&name)
+        || schema.objects.keys().any(|key| key.name == name);
+    is_there.then(|| name.to_string())
 }
 
 fn has_label(schema: &Schema, of: &ObjectName, label: &str) -> bool {

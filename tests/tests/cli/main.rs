@@ -16,4 +16,5 @@ mod servers;
 mod sides;
 mod structs;
 mod support;
+mod undeclared;
 mod undo;

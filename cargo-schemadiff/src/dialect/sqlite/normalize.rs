@@ -11,12 +11,12 @@ use super::{
     create,
     expr::{self, Names},
     introspect,
-    render::Sqlite,
+    render::{OWN_PREFIX, Sqlite},
     types,
 };
 use crate::{
     Error, Kind, Result,
-    dialect::{Ddl as _, TypeChange},
+    dialect::{Ddl as _, TypeChange, reserved},
 };
 
 /// The part that needs no server.
@@ -203,6 +203,52 @@ fn adopt_names<T: Clone>(
     }
 }
 
+/// See [`crate::dialect::check_names`].
+///
+/// # Errors
+/// [`Kind::Project`] with the first table that bears a name of SQLite's or of schemadiff's own tables.
+pub(crate) fn places(desired: &Schema) -> Result<()> {
+    for table in desired.tables.values() {
+        let folded = table.name.name.to_ascii_lowercase();
+        let owner = match folded.as_str() {
+            name if name.starts_with("sqlite_") => "SQLite",
+            name if name.starts_with(OWN_PREFIX) => "schemadiff",
+            _ => continue,
+        };
+        return Err(reserved(&table.name, owner));
+    }
+    Ok(())
+}
+
+/// See [`crate::dialect::check_case`].
+///
+/// # Errors
+/// [`Kind::Refused`] with the first such name.
+pub(crate) fn same_case(desired: &Schema, current: &Schema) -> Result<()> {
+    let is_other = |a: &str, b: &str| a != b && a.to_lowercase() == b.to_lowercase();
+    for (name, table) in &desired.tables {
+        if let Some(there) = current.tables.keys().find(|there| is_other(&there.name, &name.name)) {
+            return Err(other_case("table", &there.to_string(), &name.to_string(), "table"));
+        }
+        let Some(there) = current.table(name) else { continue };
+        for column in &table.columns {
+            if let Some(old) = there.columns.iter().find(|old| is_other(&old.name, &column.name)) {
+                let full = format!("{name}.{}", old.name);
+                return Err(other_case("column", &full, &column.name, "column"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other_case(kind: &str, there: &str, wanted: &str, attribute: &str) -> Error {
+    let name = there.rsplit('.').next().unwrap_or(there);
+    Error::new(Kind::Refused, "SD0628", format!("the {kind} `{there}` cannot become `{wanted}`"))
+        .cause("SQLite does not tell upper from lower case: both are one name, and statements find it under either")
+        .help(format!("keep the name that is there: #[{attribute}(name = \"{name}\")]"))
+        .help("or rename it to something else in a migration of its own first")
+}
+
 /// See [`crate::dialect::Connection::normalize`]. The desired tables are created in a private database in memory and read
 /// back, so that what SQLite refuses is known before a plan is made, and what it changes is no difference afterwards.
 ///
@@ -252,6 +298,7 @@ fn refused(table: &ObjectName, error: &Error) -> Error {
     Error::new(Kind::Project, "SD0340", format!("SQLite refuses the table `{table}`"))
         .cause(format!("{}\n{}", error.effect, error.cause.as_deref().unwrap_or_default()))
         .help("correct the attribute that this part comes from; defaults and conditions must be SQLite's SQL here")
+        .declared_by(table)
 }
 
 /// Things that SQLite has not and that leaving out would change what the data may be.

@@ -10,7 +10,7 @@ mod tables;
 
 use std::collections::{BTreeMap, HashMap};
 
-use schemadiff::model::{ObjectName, Opaque, Schema};
+use schemadiff::model::{ObjectKind, ObjectName, Opaque, Schema};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use self::{constraints::Owned, definitions::Objects, indexes::Words, row::Oid, sql::Where, tables::Relation};
@@ -56,7 +56,10 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
         schema.enums.retain(|name, _| wanted(name));
         schema.domains.retain(|name, _| wanted(name));
         schema.compat_views.retain(|_, view| wanted(&view.table));
-        schema.objects.retain(|key, object| wanted(object.table().unwrap_or(&key.name)));
+        schema.objects.retain(|key, object| match key.kind {
+            ObjectKind::Schema => scope.schemas.contains(&key.name.name),
+            _ => wanted(object.table().unwrap_or(&key.name)),
+        });
         sizes.retain(|name, _| wanted(name));
         schema.opaque.retain(|opaque| scope.schemas.iter().any(|s| opaque.name.starts_with(&format!("{s}."))));
     }

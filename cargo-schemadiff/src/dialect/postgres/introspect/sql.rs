@@ -198,23 +198,66 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
     )
 }
 
-/// Kind, name and reason of what the model does not hold.
+/// Kind and name of what the model does not hold.
 pub(super) fn unsupported(scope: Where) -> String {
     let scope = scope.condition();
     format!(
         "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind = 'a' AND {scope} AND {proc}
-       UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' ELSE 'range type' END,
+       UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' WHEN 'r' THEN 'range type' ELSE 'base type' END,
            n.nspname || '.' || t.typname
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-         WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c') AND {scope} AND {types}
+         WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c'
+             OR t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)) AND {scope} AND {types}
        UNION ALL SELECT 'replica identity', n.nspname || '.' || c.relname
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {tables}
+       UNION ALL SELECT 'operator', n.nspname || '.' || o.oprname || '(' || CASE o.oprleft WHEN 0 THEN 'NONE'
+           ELSE format_type(o.oprleft, NULL) END || ', ' || format_type(o.oprright, NULL) || ')'
+         FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {scope} AND {operators}
+       UNION ALL SELECT 'operator class', n.nspname || '.' || o.opcname || ' USING ' || am.amname
+         FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
+         WHERE {scope} AND {classes}
+       UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL)
+         FROM pg_cast WHERE oid >= 16384 AND {casts}
        UNION ALL SELECT 'publication', pubname::text FROM pg_publication
-       UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger",
+       UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger
+       UNION ALL {plain}",
         proc = not_of_extension("pg_proc", "p.oid"),
         types = not_of_extension("pg_type", "t.oid"),
-        tables = not_of_extension("pg_class", "c.oid")
+        tables = not_of_extension("pg_class", "c.oid"),
+        operators = not_of_extension("pg_operator", "o.oid"),
+        classes = not_of_extension("pg_opclass", "o.oid"),
+        casts = not_of_extension("pg_cast", "oid"),
+        plain = plainly_named(&scope),
     )
+}
+
+/// What has a name, in a database schema or in none, and nothing else that it is known by.
+fn plainly_named(scope: &str) -> String {
+    const IN_SCHEMAS: [(&str, &str, &str); 6] = [
+        ("collation", "pg_collation", "coll"),
+        ("conversion", "pg_conversion", "con"),
+        ("text search configuration", "pg_ts_config", "cfg"),
+        ("text search dictionary", "pg_ts_dict", "dict"),
+        ("text search parser", "pg_ts_parser", "prs"),
+        ("text search template", "pg_ts_template", "tmpl"),
+    ];
+    const IN_NONE: [(&str, &str, &str); 3] = [
+        ("foreign data wrapper", "pg_foreign_data_wrapper", "fdw"),
+        ("foreign server", "pg_foreign_server", "srv"),
+        ("language", "pg_language", "lan"),
+    ];
+    let inside = IN_SCHEMAS.iter().map(|(kind, catalogue, prefix)| {
+        format!(
+            "SELECT '{kind}', n.nspname || '.' || x.{prefix}name FROM {catalogue} x \
+             JOIN pg_namespace n ON n.oid = x.{prefix}namespace WHERE {scope} AND {}",
+            not_of_extension(catalogue, "x.oid")
+        )
+    });
+    let outside = IN_NONE.iter().map(|(kind, catalogue, prefix)| {
+        let own = not_of_extension(catalogue, "x.oid");
+        format!("SELECT '{kind}', x.{prefix}name::text FROM {catalogue} x WHERE x.oid >= 16384 AND {own}")
+    });
+    inside.chain(outside).collect::<Vec<_>>().join(" UNION ALL ")
 }

@@ -2,7 +2,13 @@
 
 use schemadiff::model::Schema;
 
-use crate::{Error, Kind, Result, dialect::postgres::MAX_IDENTIFIER};
+use crate::{
+    Error, Kind, Result,
+    dialect::{
+        postgres::{MAX_IDENTIFIER, render::aside::SCHEMA_PREFIX},
+        reserved,
+    },
+};
 
 /// The columns that every table has.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
@@ -29,6 +35,9 @@ pub fn identifiers(schema: &Schema) -> Result<()> {
         check("table", name, None)?;
         if let Some(schema) = &table.name.schema {
             check("schema", schema, Some(name))?;
+            if let Some(owner) = owner(schema) {
+                return Err(reserved(&table.name, owner));
+            }
         }
         for column in &table.columns {
             check("column", &column.name, Some(name))?;
@@ -50,6 +59,14 @@ pub fn identifiers(schema: &Schema) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whose the database schema is, where it is not the application's.
+fn owner(schema: &str) -> Option<&'static str> {
+    if schema == "information_schema" || schema.starts_with("pg_") {
+        return Some("PostgreSQL");
+    }
+    (schema == "schemadiff" || schema.starts_with(SCHEMA_PREFIX)).then_some("schemadiff")
 }
 
 fn check(kind: &str, name: &str, of: Option<&str>) -> Result<()> {

@@ -210,7 +210,8 @@ async fn make_types(client: &mut Client, desired: &Schema, current: &Schema) -> 
             statements.extend(ddl.create_enum(enumeration));
         }
     }
-    client.run(&statements).await
+    client.run(&statements).await?;
+    client.run(&["SAVEPOINT schemadiff".to_owned()]).await
 }
 
 /// The table under its name as a temporary one, without what is not compared as text.
@@ -241,11 +242,15 @@ fn temporary(table: &Table) -> Table {
 
 async fn make_table(client: &mut Client, table: &Table) -> Result<()> {
     let ddl = Postgres::new(client.server().version);
+    // The savepoint for the next table comes last: a syntax error ends the message before anything of it is carried out.
     let statements =
-        [vec!["SAVEPOINT schemadiff".to_owned()], ddl.create_table(&temporary(table))].concat().join(";\n");
+        [ddl.create_table(&temporary(table)), vec!["SAVEPOINT schemadiff".to_owned()]].concat().join(";\n");
     match fetch(&mut client.connection, &statements).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(guilty(client, table).await.unwrap_or_else(|| refused(&table.name.to_string(), &error))),
+        Err(error) => {
+            let error = guilty(client, table).await.unwrap_or_else(|| refused(&table.name.to_string(), &error));
+            Err(error.declared_by(&table.name))
+        }
     }
 }
 

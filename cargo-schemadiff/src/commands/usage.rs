@@ -1,0 +1,33 @@
+//! What the parser of the command line says, as an error like any other.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+
+use crate::{Error, Kind};
+
+/// The first paragraph is what is wrong; tips and the usage are ways out.
+pub fn error(said: &clap::Error) -> Error {
+    let text = said.render().to_string();
+    if said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // What is shown is all of the help.
+        return usage_error("no command is given").help("`cargo schemadiff --help` lists the commands");
+    }
+    let mut paragraphs = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let effect = paragraphs.next().unwrap_or_default();
+    let error = usage_error(effect.trim_start_matches("error: "));
+    let ways_out = paragraphs.filter(|part| !part.is_empty() && !part.starts_with("For more information"));
+    let error = ways_out.fold(error, |error, part| error.help(part.trim_start_matches("tip: ")));
+    error.help("`cargo schemadiff COMMAND --help` lists every option")
+}
+
+fn usage_error(effect: &str) -> Error {
+    Error::new(Kind::Usage, "SD0201", effect)
+}
+
+/// Whether a document is wanted: the arguments could not be parsed, so they are looked at as they are.
+pub fn asks_for_json(args: &[OsString]) -> bool {
+    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    words.iter().any(|word| word == "--json" || word == "--format=json")
+        || words.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+}
