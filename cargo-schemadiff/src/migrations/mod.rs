@@ -56,16 +56,9 @@ impl Migrations {
             }
         };
         let damaged = !findings.is_empty();
-        let plans = match in_chain_order(plans) {
-            Ok(plans) => plans,
-            Err((plans, error)) => {
-                // A plan that could not be read leaves a gap that is no finding of its own.
-                if !damaged {
-                    findings.push(error);
-                }
-                plans
-            }
-        };
+        let (plans, broken) = in_chain_order(plans);
+        // A plan that could not be read leaves a gap that is no finding of its own.
+        findings.extend(broken.filter(|_| !damaged));
         if findings.is_empty() {
             findings.extend(chain_findings(&plans));
             findings.extend(lock_findings(dir, &plans, lock.as_ref()));
@@ -146,8 +139,8 @@ fn plan_error(path: &Path, cause: &PlanFileError) -> Error {
     }
 }
 
-/// Orders plans so that each stands after its parent.
-fn in_chain_order(mut plans: Vec<Plan>) -> Result<Vec<Plan>, (Vec<Plan>, Error)> {
+/// Orders plans so that each stands after its parent; says what is wrong where that cannot be.
+fn in_chain_order(mut plans: Vec<Plan>) -> (Vec<Plan>, Option<Error>) {
     plans.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some((first, second)) = two_with_one_parent(&plans) {
         let parent = first.parent.as_deref().map_or_else(|| "no parent".to_owned(), |p| format!("the parent {p}"));
@@ -159,7 +152,7 @@ fn in_chain_order(mut plans: Vec<Plan>) -> Result<Vec<Plan>, (Vec<Plan>, Error)>
                      the other one, and make it again with `cargo schemadiff new`",
                     second.id
                 ));
-        return Err((plans, error));
+        return (plans, Some(error));
     }
     let mut ordered: Vec<Plan> = Vec::with_capacity(plans.len());
     while !plans.is_empty() {
@@ -172,11 +165,11 @@ fn in_chain_order(mut plans: Vec<Plan>) -> Result<Vec<Plan>, (Vec<Plan>, Error)>
                     .cause(format!("there is no migration {missing}"))
                     .help("restore it from version control");
             ordered.append(&mut plans);
-            return Err((ordered, error));
+            return (ordered, Some(error));
         };
         ordered.push(plans.remove(at));
     }
-    Ok(ordered)
+    (ordered, None)
 }
 
 fn two_with_one_parent(plans: &[Plan]) -> Option<(&Plan, &Plan)> {
