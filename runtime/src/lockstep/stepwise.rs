@@ -114,6 +114,8 @@ impl Builder {
 
 /// What the gate would say of every step that is left, if each one before it were done.
 async fn look<B: Backend>(db: &mut B, ctx: &Context, until: Phase) -> Result<Outlook> {
+    // Before the ledger: what another instance writes down in between must not look like a step that was taken back.
+    let recorded = db.recorded_by_diesel().await.map_err(|e| ledger::explain::<B>("read Diesel's table", e))?;
     let mut imagined = ctx.ledger(db).await?.unwrap_or_default();
     decide::same_history(&ctx.history, &imagined, &ctx.app)?;
     let plans = decide::pending(&ctx.history, &imagined)?;
@@ -121,10 +123,7 @@ async fn look<B: Backend>(db: &mut B, ctx: &Context, until: Phase) -> Result<Out
         return Ok(Outlook::default());
     }
     let leases = if imagined.format == 0 { Vec::new() } else { ctx.leases(db).await? };
-    let mut outlook = Outlook {
-        recorded: db.recorded_by_diesel().await.map_err(|e| ledger::explain::<B>("read Diesel's table", e))?,
-        ..Outlook::default()
-    };
+    let mut outlook = Outlook { recorded, ..Outlook::default() };
     loop {
         let (migration, id) = match decide::next(&ctx.world(&plans, &imagined, &leases), until)? {
             Decision::Finished => return Ok(outlook),

@@ -17,7 +17,7 @@ fn the_command_line() {
         &["demo", "--rows", "0"],
     ] {
         let run = project.run(args).expect(2);
-        assert!(run.err.starts_with("error:"), "{run:#?}");
+        assert!(run.err.starts_with("error[SD02"), "{run:#?}");
     }
     project.run(&["--help"]).expect(0);
     project.run(&["schemadiff", "apply", "--help"]).expect(0);

@@ -24,7 +24,11 @@ impl Move {
         this.project.run(&["new", "initial", "--from", "empty", "--to", &first.0.url]).expect(0);
         this.project.run(&["apply"]).expect(0);
         this.database.execute(rows).await;
-        this.project.run(&["new", "second", "--to", &second.0.url, "--allow-drop", "t.gone"]).expect(0);
+        let mut args = vec!["new", "second", "--to", &second.0.url];
+        if before.contains("gone") && !after.contains("gone") {
+            args.extend(["--allow-drop", "t.gone"]);
+        }
+        this.project.run(&args).expect(0);
         this
     }
 
