@@ -230,6 +230,10 @@ pub trait Ddl: Send + Sync {
     /// A query for the names of the user's views over a table, or over one of its columns, where the server knows them, apart
     /// from those that are `known` to the plan.
     fn views_over(&self, table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> Option<String>;
+    /// A query for the names of publications that name a column, where the engine has such.
+    fn publications_over(&self, _table: &ObjectName, _column: &str) -> Option<String> {
+        None
+    }
     /// The engine's own name for the place of a row, for tables without a primary key.
     fn row_identifier(&self) -> &'static str;
     /// An expression that converts a value to a type, for assignment to a column of it (`"qty"::bigint`, `CAST(..)`): a text

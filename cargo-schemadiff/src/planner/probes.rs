@@ -375,6 +375,7 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     });
     if after.is_none() || retyped {
         dangers.extend(users_of(cx, table, Some(name)));
+        dangers.extend(publications_of(cx, table, name));
     }
     let Some(after) = after else { return dangers };
     if before.nullable && !after.nullable && !cx.caps.not_valid {
@@ -482,4 +483,12 @@ fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Optio
         None => format!("`{}`", there.name),
     };
     Some(Danger { probe: Some(Probe { finds: format!("views that use {what}"), sql }), hazard: None })
+}
+
+/// Publications that name the column: the server lets it neither go nor change its type.
+fn publications_of(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger> {
+    let there = current(cx, table)?;
+    let sql = cx.ddl.publications_over(&there.name, column)?;
+    let finds = format!("publications whose list of columns or condition names `{}.{column}`", there.name);
+    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
 }

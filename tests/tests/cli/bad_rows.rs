@@ -2,7 +2,7 @@
 //! stops, names them, and goes on once they are repaired.
 
 use schemadiff::model::Dialect;
-use schemadiff_tests::engine::TestDatabase;
+use schemadiff_tests::engine::{Major, TestDatabase};
 
 use super::support::Project;
 
@@ -133,6 +133,21 @@ async fn views_over_what_goes_or_changes() {
         let moved = Move::new(Dialect::Postgres, &table(", gone text"), &after, ROWS).await;
         moved.database.execute("CREATE VIEW v AS SELECT id, gone FROM t; CREATE VIEW other AS SELECT id FROM t").await;
         moved.found_before(&[finds], "DROP VIEW v").await;
+    }
+}
+
+/// The server ties such a column to the publication.
+#[tokio::test]
+async fn publications_that_name_what_goes_or_changes() {
+    // Before version 15 a publication names no columns.
+    if Major::under_test().number() < 15 {
+        return;
+    }
+    for (after, what) in [(table(""), "t (id, gone)"), (table(", gone text"), "t WHERE (gone > 0)")] {
+        let moved = Move::new(Dialect::Postgres, &table(", gone integer"), &after, ROWS).await;
+        moved.database.execute(&format!("CREATE PUBLICATION p FOR TABLE {what}")).await;
+        let finds = "publications whose list of columns or condition names `t.gone`: p";
+        moved.found_before(&[finds], "DROP PUBLICATION p").await;
     }
 }
 

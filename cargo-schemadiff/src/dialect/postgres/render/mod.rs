@@ -143,6 +143,10 @@ impl Ddl for Postgres {
         Some(probe::views_over(table, column, known))
     }
 
+    fn publications_over(&self, table: &ObjectName, column: &str) -> Option<String> {
+        Some(probe::publications_over(table, column))
+    }
+
     fn row_identifier(&self) -> &'static str {
         "ctid"
     }

@@ -61,6 +61,19 @@ fn range(base: &str) -> Option<(i64, i64)> {
     }
 }
 
+/// See [`crate::dialect::Ddl::publications_over`].
+pub(super) fn publications_over(table: &ObjectName, column: &str) -> String {
+    format!(
+        "SELECT DISTINCT CAST(p.pubname AS text) FROM pg_depend d \
+         JOIN pg_publication_rel r ON r.oid = d.objid AND d.classid = CAST('pg_publication_rel' AS regclass) \
+         JOIN pg_publication p ON p.oid = r.prpubid \
+         JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+         WHERE d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid = to_regclass({}) AND a.attname = {} LIMIT 5",
+        literal(&qualified(table)),
+        literal(column),
+    )
+}
+
 /// Views and materialized views of the user's, by what the catalogue knows of them.
 pub(super) fn views_over(table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> String {
     let known: Vec<_> = known.iter().map(|name| format!("to_regclass({})", literal(&qualified(name)))).collect();
