@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
     if let Some(members) = fleet::members(context, &args.fleet).await? {
         return fleet::abort(context, args, members).await;
     }
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let dir = context.config.dir();
     Migrations::read(&dir)?.require_any()?;
     let migrations = embed::Migrations::load(&dir)?;

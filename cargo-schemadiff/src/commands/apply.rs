@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> 
     if let Some(members) = fleet::members(context, &args.fleet).await? {
         return fleet::apply(context, args, members).await;
     }
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let dir = context.config.dir();
     // Everything that can be wrong with the directory is said before the database is touched.
     let ours = Migrations::read(&dir)?;

@@ -50,7 +50,19 @@ impl Context {
     /// # Errors
     /// When none is configured.
     pub fn database_side(&self) -> Result<Side> {
-        self.config.require_database_url().map(Side::Database)
+        self.database_url().map(Side::Database)
+    }
+
+    /// The database's address.
+    ///
+    /// # Errors
+    /// When none is configured, or one of no known form; then it says where it came from.
+    pub fn database_url(&self) -> Result<String> {
+        let (url, source) = self.config.require_address()?;
+        match dialect_of(&url) {
+            Err(error) if error.cause.is_none() => Err(error.cause(format!("it comes from {source}"))),
+            _ => Ok(url),
+        }
     }
 
     /// The engine, from whatever says so first: the sides, `schemadiff.toml`, the lock file, the database's address.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: &FailedRowsArgs) -> Result<Outcome> {
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let rows = admin::failed_rows(&url).await?;
     let retried = if args.retry { Some(admin::retry_failed_rows(&url).await?) } else { None };
     let document = json!({ "format": JSON_FORMAT, "command": "failed-rows", "rows": rows, "retried": retried });

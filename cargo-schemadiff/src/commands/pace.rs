@@ -25,7 +25,7 @@ pub(super) async fn speed(context: &Context, args: &SpeedArgs) -> Result<Outcome
 }
 
 async fn wish(context: &Context, command: &str, wish: Wish) -> Result<Outcome> {
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let by = format!(" on {}", Process::current().host);
     let pacing = admin::wish(&url, wish, &by).await?;
     context.report.json(&json!({ "format": JSON_FORMAT, "command": command, "pace": pacing }))?;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: &RetireArgs) -> Result<Outcome> {
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let retired = admin::retire(&url, &args.instance, &args.reason, args.grace).await?;
     context.report.json(&json!({ "format": JSON_FORMAT, "command": "retire", "retired": retired }))?;
     if !context.report.quiet {

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome>
     if let Some(members) = fleet::members(context, &args.fleet).await? {
         return fleet::status(context, &args.fleet, members, migrations(context)?).await;
     }
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     if !args.watch {
         let status = admin::status(&url, migrations(context)?.as_ref()).await?;
         context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;

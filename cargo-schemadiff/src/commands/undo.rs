@@ -34,7 +34,7 @@ fn migrations(context: &Context) -> Result<embed::Migrations> {
 }
 
 pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let migrations = migrations(context)?;
     let wanted = args.migration.as_deref();
     let undone = match admin::undo(&url, &migrations, wanted, &options(context), progress(context)).await {
@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
 }
 
 pub(super) async fn purge(context: &Context, args: &PurgeArgs) -> Result<Outcome> {
-    let url = context.config.require_database_url()?;
+    let url = context.database_url()?;
     let migrations = migrations(context)?;
     let wanted = args.migration.as_deref();
     let purged = match admin::purge(&url, &migrations, wanted, &options(context), progress(context)).await {

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Member {
 pub(super) async fn members(context: &Context, args: &FleetArgs) -> Result<Option<Vec<Member>>> {
     let members = match (&args.fleet, &args.fleet_query) {
         (Some(file), _) => from_text(&read(file)?, &file.display().to_string())?,
-        (None, Some(sql)) => asked(&context.config.require_database_url()?, sql).await?,
+        (None, Some(sql)) => asked(&context.database_url()?, sql).await?,
         (None, None) => return Ok(None),
     };
     check(&members)?;
