@@ -30,9 +30,10 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (
         Forth,
         "adding-field-with-default",
-        &["add-column"],
+        &["add-column", "generated", "retype"],
         "of a table that is small, or empty: the plan says that it rewrites",
     ),
+    (Back, "adding-field-with-default", &["generated"], "the same the other way"),
     (Forth, "adding-not-nullable-field", &["set-not-null"], "a check has proven it: nothing is scanned"),
     (Forth, "adding-required-field", &["add-column"], "its domain has a default"),
     (
@@ -50,11 +51,20 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (Back, "constraint-missing-not-valid", &["add-unique"], "the same the other way"),
     (
         Forth,
+        "constraint-missing-not-valid",
+        &["generated", "replace-type"],
+        "the table is small, or the plan says that it rewrites: what is over the column is made with it",
+    ),
+    (Back, "constraint-missing-not-valid", &["generated"], "the same the other way"),
+    (
+        Forth,
         "disallowed-unique-constraint",
         &["add-unique"],
         "a deferrable one of a small table takes the place of a plain one",
     ),
     (Back, "disallowed-unique-constraint", &["add-unique"], "the same the other way"),
+    (Forth, "disallowed-unique-constraint", &["generated"], "made with the column, of a table that the step rewrites"),
+    (Back, "disallowed-unique-constraint", &["generated"], "the same the other way"),
     (
         Forth,
         "prefer-robust-stmts",
@@ -69,10 +79,29 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
         "an index that became a constraint goes with it, and no way leads back but to build it again",
     ),
     (
+        Back,
+        "require-concurrent-index-creation",
+        &["drop-index"],
+        "of a partitioned table: an abort builds it with writers waiting, which an undo partition by partition would spare them",
+    ),
+    (
+        Forth,
+        "require-concurrent-index-creation",
+        &["generated", "retype", "replace-type"],
+        "over a column that the step makes anew, of a table that it rewrites",
+    ),
+    (Back, "require-concurrent-index-creation", &["generated"], "the same the other way"),
+    (
         Forth,
         "require-concurrent-index-deletion",
         &["drop-index"],
         "of a partitioned table: the server has no other way",
+    ),
+    (
+        Forth,
+        "require-concurrent-index-deletion",
+        &["replace-type"],
+        "its condition names the type: made again in the same step",
     ),
     (
         Forth,
@@ -98,6 +127,9 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
         &["loosen-check", "replace-check", "drop-check", "drop-foreign-key"],
         "new code writes what it forbids; old code lives with more",
     ),
+    (Forth, "ban-drop-column", &["generated"], "another one takes its place in the same transaction"),
+    (Forth, "ban-drop-view", &["generated"], "another one takes its place in the same transaction"),
+    (Forth, "ban-drop-index", &["drop-index"], "no statement names it, and what comes instead of it is there"),
     (Forth, "ban-drop-constraint", &["add-unique"], "another one takes its place in the same transaction"),
     (Forth, "ban-drop-default", &["default"], "old code names the column, or may leave it NULL"),
     (
