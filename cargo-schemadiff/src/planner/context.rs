@@ -295,25 +295,26 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A hazard when things outside of the model hang on the table, or name it and what changes of it. `what` is for people:
-    /// the last of its words is the column.
-    pub fn opaque_hazard(&self, table: &ObjectName, what: &str) -> Option<Hazard> {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let last = what.trim_end_matches('`').rsplit(['.', '`']).next().unwrap_or(what);
-        let names_both = |sql: &str| {
-            let words: Vec<&str> = sql.split(|c| !is_word(c)).collect();
-            let names = |name: &str| {
-                words.iter().any(|w| w.eq_ignore_ascii_case(name)) || (!name.chars().all(is_word) && sql.contains(name))
+    /// A hazard when things outside of the model hang on the table, or name it and what changes of it: the column, or all.
+    pub fn opaque_hazard(&self, table: &ObjectName, column: Option<&str>) -> Option<Hazard> {
+        let is_concerned = |o: &&schemadiff::model::Opaque| {
+            let names = |sql: &str| {
+                names_word(sql, &table.name) && column.is_none_or(|column| names_word(sql, column) || sql.contains('*'))
             };
-            names(&table.name) && (names(last) || sql.contains('*'))
+            o.table.as_ref() == Some(table) || o.definition.as_deref().is_some_and(names)
         };
-        let hangs = |o: &&schemadiff::model::Opaque| {
-            o.table.as_ref() == Some(table) || o.definition.as_deref().is_some_and(names_both)
-        };
-        let names: Vec<_> =
-            self.request.current.opaque.iter().filter(hangs).map(|o| format!("{} `{}`", o.kind, o.name)).collect();
-        (!names.is_empty()).then(|| hazard::opaque_dependents::hazard(what, &names.join(", ")))
+        let concerned = self.request.current.opaque.iter().filter(is_concerned);
+        let names: Vec<_> = concerned.map(|o| format!("{} `{}`", o.kind, o.name)).collect();
+        let what = column.map_or_else(|| format!("table `{table}`"), |column| format!("`{table}.{column}`"));
+        (!names.is_empty()).then(|| hazard::opaque_dependents::hazard(&what, &names.join(", ")))
     }
+}
+
+/// Whether the text names something of that name, in whatever case. A name of several words is looked for as it stands.
+fn names_word(sql: &str, name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    sql.split(|c| !is_word(c)).any(|word| word.eq_ignore_ascii_case(name))
+        || (!name.chars().all(is_word) && sql.contains(name))
 }
 
 /// The columns of a unique index along which rows can be read in the order that ORDER BY gives.

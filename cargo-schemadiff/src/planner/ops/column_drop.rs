@@ -62,7 +62,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
                 }
             }
         };
-    cx.push(step.hazard(cx.opaque_hazard(table, &full)));
+    cx.push(step.hazard(cx.opaque_hazard(table, Some(&column.name))));
     Ok(())
 }
 

@@ -70,7 +70,7 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
     let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
         .effect(effect)
         .locks(cx.ddl.locks("drop_column", table, &[]))
-        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", before.name)))
+        .hazard(cx.opaque_hazard(table, Some(&before.name)))
         .disturbs([Disturbed::GoneColumn(table.clone(), before.name.clone())])
         .tag(tag::TYPES_FREE)
         .after_all([
@@ -138,7 +138,7 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to:
         .sql(sql)
         .undo(undo)
         .locks(cx.ddl.locks("rename_column", table, &[]))
-        .hazard(cx.opaque_hazard(table, &format!("`{table}.{from}`")))
+        .hazard(cx.opaque_hazard(table, Some(from)))
         .effect({
             let (table, from, to) = (table.clone(), from.to_owned(), to.to_owned());
             move |schema: &mut Schema| renaming::rename_column(schema, &table, &from, &to)

@@ -247,7 +247,7 @@ pub(super) fn in_place(
         .tag(tag::step(&id))
         .tag(tag::TYPES_FREE)
         .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
-        .hazard(cx.opaque_hazard(table, &full));
+        .hazard(cx.opaque_hazard(table, Some(&after.name)));
     let size = cx.rows(table);
     let large = |hazard| (!cx.is_small(table)).then_some(hazard);
     step = match cost {
@@ -415,7 +415,7 @@ fn switch(
         .sql(sql)
         .undo(undo)
         .locks(ddl.locks("rename_column", table, &[]))
-        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
+        .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .effect(effect)
         .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
         .tag(tag::filled(table, &after.name))
@@ -491,7 +491,7 @@ fn swap(
         .sql(sql)
         .no_undo()
         .locks(ddl.locks("drop_column", table, &[]))
-        .hazard(cx.opaque_hazard(table, &format!("`{table}.{}`", after.name)))
+        .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .disturbs([Disturbed::Column(table.clone(), before.name.clone())])
         .effect(on(table, move |t| {
             t.syncs.remove(&trigger);

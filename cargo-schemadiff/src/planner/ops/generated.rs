@@ -116,7 +116,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
             move |t: &mut Table| put(t, &column)
         }))
         .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
-        .hazard(cx.opaque_hazard(table, &format!("`{full}`")))
+        .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .hazard(stored.then(|| hazard::rewrites_table::hazard(table, cx.rows(table))))
         .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
         .tags([tag::filled(table, &after.name), tag::TYPES_FREE.to_owned()]);

@@ -112,7 +112,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             step().sql(cx.ddl.drop_table(&name)).no_undo().hazard([lost])
         }
     };
-    let step = step.hazard(cx.opaque_hazard(&name, &format!("table `{name}`")));
+    let step = step.hazard(cx.opaque_hazard(&name, None));
     // Without ALTER for constraints the drop may cascade into tables the plan does not know; the rebuild envelope switches
     // enforcement off and checks all references at the end.
     let step = if cx.caps.alter_constraints { step } else { step.envelope(Envelope::Rebuild) };
@@ -198,7 +198,7 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .undo(undo)
         .locks(cx.ddl.locks("rename_table", to, &[]))
         .hazard(with_view.then(|| hazard::view_limits::hazard(from, to)))
-        .hazard(cx.opaque_hazard(from, &format!("table `{from}`")))
+        .hazard(cx.opaque_hazard(from, None))
         .effect({
             let view = view.clone();
             let follows = names_that_follow(cx, from, to);
