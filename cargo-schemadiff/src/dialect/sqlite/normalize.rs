@@ -228,24 +228,25 @@ pub(crate) fn same_case(desired: &Schema, current: &Schema) -> Result<()> {
     let is_other = |a: &str, b: &str| a != b && a.to_lowercase() == b.to_lowercase();
     for (name, table) in &desired.tables {
         if let Some(there) = current.tables.keys().find(|there| is_other(&there.name, &name.name)) {
-            return Err(other_case("table", &there.to_string(), &name.to_string(), "table"));
+            return Err(other_case("table", &there.to_string(), &name.to_string()));
         }
         let Some(there) = current.table(name) else { continue };
         for column in &table.columns {
             if let Some(old) = there.columns.iter().find(|old| is_other(&old.name, &column.name)) {
                 let full = format!("{name}.{}", old.name);
-                return Err(other_case("column", &full, &column.name, "column"));
+                return Err(other_case("column", &full, &column.name));
             }
         }
     }
     Ok(())
 }
 
-fn other_case(kind: &str, there: &str, wanted: &str, attribute: &str) -> Error {
+/// `kind` is also the attribute that gives a name.
+fn other_case(kind: &str, there: &str, wanted: &str) -> Error {
     let name = there.rsplit('.').next().unwrap_or(there);
     Error::new(Kind::Refused, "SD0628", format!("the {kind} `{there}` cannot become `{wanted}`"))
         .cause("SQLite does not tell upper from lower case: both are one name, and statements find it under either")
-        .help(format!("keep the name that is there: #[{attribute}(name = \"{name}\")]"))
+        .help(format!("keep the name that is there: #[{kind}(name = \"{name}\")]"))
         .help("or rename it to something else in a migration of its own first")
 }
 
