@@ -32,23 +32,22 @@ struct Hostility {
     place: &'static str,
     /// A part of the name by which a session that held a step up was called, where one must have been.
     held_up_by: Option<&'static str>,
+    /// How often the operations meet it until it has been in the way: more than once only where that is by chance.
+    rounds: u32,
     /// Rows of each table.
     rows: usize,
     budget: Option<Duration>,
 }
 
-/// When an autovacuum comes is the server's to say.
-const ROUNDS: u32 = 6;
-
 const NOBODY: Hostility =
-    Hostility { habits: &[], beside: "", place: "", held_up_by: None, rows: 300, budget: Some(BUDGET) };
+    Hostility { habits: &[], beside: "", place: "", held_up_by: None, rounds: 1, rows: 300, budget: Some(BUDGET) };
 
 /// Lets the operations meet them, a few at a time; again where it is by chance that somebody is in their way, and nobody was.
 async fn meet(server: &'static Postgres, hostility: Hostility, chosen: &[&str]) {
     let everything = std::env::var("SCHEMADIFF_HOSTILE").is_ok_and(|v| v == "all");
     let operations: Vec<_> = cases::all().into_iter().filter(|op| everything || chosen.contains(&op.name)).collect();
     assert!(operations.len() >= chosen.len(), "there is no such operation among {chosen:?}");
-    for _ in 0..ROUNDS {
+    for _ in 0..hostility.rounds {
         let mut running = tokio::task::JoinSet::new();
         let mut held_up = 0;
         for operation in operations.clone() {
@@ -64,7 +63,7 @@ async fn meet(server: &'static Postgres, hostility: Hostility, chosen: &[&str]) 
             return;
         }
     }
-    panic!("nothing was held up by {}, in {ROUNDS} rounds", hostility.held_up_by.unwrap_or_default());
+    panic!("nothing was held up by {}, in {} rounds", hostility.held_up_by.unwrap_or_default(), hostility.rounds);
 }
 
 /// How many times somebody who held a step up was named.
@@ -173,6 +172,7 @@ async fn autovacuum_on_the_table() {
     let vacuum = Hostility {
         place: "ALTER ROLE postgres IN DATABASE {db} SET statement_timeout = '1s'",
         held_up_by: Some("autovacuum"),
+        rounds: 6,
         rows: 900,
         ..NOBODY
     };
