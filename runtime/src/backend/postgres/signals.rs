@@ -13,7 +13,8 @@ const SIGNALS: &str = "WITH a AS (
         SELECT a.pid, a.state, a.xact_start, a.query = '<insufficient privilege>' AS hidden
         FROM pg_stat_activity a
         WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
-            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid() AND a.pid <> ALL (CAST('{}' AS int[])) AND a.application_name IS DISTINCT FROM '{watcher}'),
+            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid() AND a.pid <> ALL (CAST('{}' AS int[]))
+            AND a.application_name IS DISTINCT FROM '{watcher}'),
     r AS (
         SELECT r.state IS NULL AS hidden, pg_wal_lsn_diff(pg_current_wal_lsn(), r.at) AS bytes,
             greatest(extract(epoch FROM coalesce(r.replay_lag, interval '0')),

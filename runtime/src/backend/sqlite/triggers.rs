@@ -1,10 +1,11 @@
 //! Whether triggers fire for what one connection writes.
 //!
 //! A row that is filled has not changed for anybody: no trigger of the user's has to stamp it or to note it elsewhere, unless it
-//! is about the columns that are filled (it may refuse a value); and those of the migration would write what is there already. SQLite can leave triggers out for one connection
-//! (`SQLITE_DBCONFIG_ENABLE_TRIGGER`); no statement says that, only its C interface. Foreign keys, also
-//! their actions, go on, and so do all other connections. It is not kept in the file: a process that is killed leaves nothing
-//! behind. Statements that were prepared before are prepared again by SQLite itself.
+//! is about the columns that are filled (it may refuse a value); and those of the migration would write what is there
+//! already. SQLite can leave triggers out for one connection (`SQLITE_DBCONFIG_ENABLE_TRIGGER`); no statement says that,
+//! only its C interface. Foreign keys, also their actions, go on, and so do all other connections. It is not kept in the
+//! file: a process that is killed leaves nothing behind. Statements that were prepared before are prepared again by SQLite
+//! itself.
 
 use std::ffi::c_int;
 
