@@ -104,7 +104,12 @@ impl Postgres {
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let admin_url = self.url("postgres");
         let (url, sql) = (admin_url.clone(), format!("CREATE DATABASE {name} TEMPLATE template0"));
-        super::block_on(async move { super::run_on(&url, &sql).await }).unwrap();
+        if let Err(why) = super::block_on(async move { super::run_on(&url, &sql).await }) {
+            let log = self.server.log();
+            let last: Vec<&str> = log.lines().rev().take(60).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            panic!("no database could be made: {why}\nthe server's log ends with\n{}", last.join("\n"));
+        }
         TestDatabase { url: self.url(&name), dialect: Dialect::Postgres, name, owner: Owner::Postgres { admin_url } }
     }
 

@@ -20,6 +20,7 @@ use super::binaries::{Binaries, cache_folder};
 pub(super) struct Server {
     pub(super) port: u16,
     pub(super) bin: PathBuf,
+    folder: PathBuf,
     shell: Child,
     stop: Option<ChildStdin>,
 }
@@ -96,11 +97,16 @@ impl Server {
         command.process_group(0).current_dir(folder);
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let stop = shell.stdin.take();
-        let server = Self { port, bin: binaries.bin.clone(), shell, stop };
+        let server = Self { port, bin: binaries.bin.clone(), folder: folder.to_owned(), shell, stop };
         if server.accepts_within(Duration::from_secs(60), &folder.join("ended")) {
             return Ok(server);
         }
-        Err(fs::read_to_string(folder.join("log")).unwrap_or_default())
+        Err(server.log())
+    }
+
+    /// What it wrote to its log: why it does not start, or which signal or full disk took one of its processes away.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     /// False as well as soon as the server has ended. What it logs until it is up says nothing: our own attempts to
