@@ -1,5 +1,6 @@
 //! The library behind `cargo schemadiff`: everything the tool does, without its command line.
 
+pub mod address;
 pub mod commands;
 pub mod config;
 pub mod dialect;

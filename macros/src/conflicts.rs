@@ -117,3 +117,49 @@ fn an_enums_names_must_agree() {
         ]
     );
 }
+
+#[test]
+fn an_enums_schema_is_found_wherever_it_stands() {
+    let of = |input: syn::DeriveInput| crate::column_type::derive(&input).to_string();
+    for input in [
+        parse_quote! { #[column_type(name = "app.mood")] enum Mood { Happy } },
+        parse_quote! { #[column_type(schema = "app")] #[sqlx(type_name = "app.mood")] enum Mood { Happy } },
+        parse_quote! { #[column_type(schema = "app")] #[sqlx(type_name = "Mood")] enum Mood { Happy } },
+        parse_quote! { #[sqlx(type_name = "\"app\".\"mood\"")] enum Mood { Happy } },
+        parse_quote! { #[column_type(name = "app.mood")] #[sqlx(type_name = "mood")] enum Mood { Happy } },
+    ] {
+        let text = of(input);
+        assert!(text.contains("\"app.mood\"") && !text.contains("compile_error"), "{text}");
+    }
+    let found = errors(crate::column_type::derive(&parse_quote! {
+        #[column_type(schema = "app")] #[sqlx(type_name = "other.mood")] enum Mood { Happy }
+    }));
+    assert_eq!(found, ["the type is \"app.mood\" here and \"other.mood\" in `#[sqlx(type_name)]`: give it one name"]);
+    let found = errors(crate::column_type::derive(&parse_quote! {
+        #[column_type(name = "OrderStatus")] #[sqlx(type_name = "OrderStatus")] enum OrderStatus { New }
+    }));
+    assert_eq!(
+        found,
+        ["the type is \"OrderStatus\" here and \"orderstatus\" in `#[sqlx(type_name)]`: give it one name"],
+        "sqlx asks the server, which reads it in small letters"
+    );
+}
+
+#[test]
+fn a_struct_with_a_raw_name_refers_to_itself() {
+    let found = table(parse_quote! {
+        #[table(name = "types")]
+        struct r#type { #[column(primary_key)] id: i64, #[column(references = Self::id)] parent: Option<i64> }
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_mistake_brings_no_second_one_where_the_crate_has_another_name() {
+    let code = crate::table::derive(&parse_quote! {
+        #[table(name = "t", crate = platform::schemadiff)]
+        struct T { #[column(primary_key, nonsense)] id: i64 }
+    });
+    assert!(!code.to_string().replace("platform :: schemadiff", "").contains("schemadiff ::"), "{code}");
+    assert_eq!(errors(code).len(), 1);
+}

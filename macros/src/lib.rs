@@ -36,6 +36,7 @@ pub fn derive_column_type(input: TokenStream) -> TokenStream {
 /// Puts a migrations directory into the binary, as a `schemadiff::embed::Migrations` that can be a `static`.
 ///
 /// `embed!("migrations")`; the path is relative to the package's `Cargo.toml`, and `migrations` is the default.
+/// Where `schemadiff` is reached through another crate: `embed!("migrations", crate = platform::schemadiff)`.
 #[proc_macro]
 pub fn embed(input: TokenStream) -> TokenStream {
     embed::embed(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()

@@ -55,8 +55,9 @@ impl Migrations {
         for entry in std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))? {
             let path = entry.map_err(|e| unreadable(dir, &e))?.path();
             let file = path.join(PLAN_FILE);
-            if file.is_file() {
-                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            // Names with a leading dot are being written, or were when their writer was killed.
+            if file.is_file() && !name.starts_with('.') {
                 plans.push((Cow::Owned(name), Cow::Owned(read(&file)?)));
             }
         }
@@ -228,6 +229,12 @@ impl History {
             let head = history.snapshot.head.clone().unwrap_or_else(nothing);
             let newest = history.newest().map_or_else(nothing, ToOwned::to_owned);
             return Err(Error::LockHead { head, newest });
+        }
+        // Everything that is decided about this code is decided by it.
+        if let Some(last) = history.entries.last()
+            && last.head.after != Fingerprint::of(&history.snapshot.schema)
+        {
+            return Err(Error::LockEdited { newest: last.head.id.clone() });
         }
         Ok(history)
     }

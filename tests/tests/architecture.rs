@@ -28,7 +28,8 @@ const RUNTIME: &[(&str, &[&str])] = &[
 const TOOL: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("config", &["error"]),
-    ("dialect", &["error"]),
+    ("address", &[]),
+    ("dialect", &["error", "address"]),
     ("diff", &["error"]),
     ("project", &["error", "config"]),
     ("hazard", &["error", "dialect", "diff"]),

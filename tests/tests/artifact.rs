@@ -96,6 +96,19 @@ fn a_library_has_its_own_tables_and_those_of_its_dependencies() {
 }
 
 #[test]
+fn a_librarys_features_choose_its_dependencies() {
+    let chosen = |features: &[&str], no_default_features| {
+        let features = features.iter().map(|feature| (*feature).to_owned()).collect();
+        let built = read(&CrateSelection { features, no_default_features, ..select("fixture-catalog") });
+        names(&built.tables).iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(chosen(&[], false), ["items"]);
+    // The crate of this table knows schemadiff by another's name only.
+    assert_eq!(chosen(&["extras"], true), ["extras"]);
+    assert_eq!(chosen(&["extras"], false), ["extras", "items"]);
+}
+
+#[test]
 fn a_program_with_schemadiff_and_no_table_links_and_says_so() {
     let error = build_and_read(&select("fixture-empty")).expect_err("there is no table");
     assert_eq!((error.kind, error.code), (Kind::Project, "SD0305"));

@@ -22,6 +22,7 @@ fn damaged_directories_are_told_apart() {
         ("SD0424", |dir| std::fs::rename(dir.join(SECOND), dir.join("20260102000000_other")).unwrap()),
         ("SD0426", |dir| std::fs::remove_dir_all(dir.join(FIRST)).unwrap()),
         ("SD0430", |dir| std::fs::remove_dir_all(dir.join(SECOND)).unwrap()),
+        ("SD0430", |dir| edit(&dir.join("schemadiff.lock"), "type = \"TEXT\"", "type = \"BLOB\"")),
         ("SD0425", |dir| {
             let twin = dir.join("20260102000001_twin");
             std::fs::create_dir(&twin).unwrap();

@@ -223,3 +223,20 @@ fn hints_are_kept_beside_the_schema() {
     let broken = table("users", &[], json!({"renamed_from": "a.b.c"}));
     assert!(only(&refused(&[broken], Dialect::Postgres)).contains("is not a name"));
 }
+
+/// The server would say so half-way through a plan.
+#[test]
+fn an_index_cannot_be_called_like_another_tables() {
+    let indexed = |name: &str, index: &str| {
+        table(name, &[column("a", "text", "TEXT")], json!({"indexes": [{"name": index, "parts": [{"column": "a"}]}]}))
+    };
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let errors = refused(&[indexed("one", "by_a"), indexed("two", "by_a")], dialect);
+        assert!(only(&errors).contains("`by_a`") && errors[0].location.contains("two"), "{errors:?}");
+        let errors = refused(&[indexed("one", "two"), indexed("two", "by_a")], dialect);
+        assert!(only(&errors).contains("`two`") && errors[0].location.contains("one"), "{errors:?}");
+        let errors = refused(&[indexed("one", "one")], dialect);
+        assert!(only(&errors).contains("`one`"), "{errors:?}");
+        lowered(&[indexed("one", "by_a"), indexed("two", "by_b")], dialect);
+    }
+}

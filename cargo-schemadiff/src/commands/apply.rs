@@ -16,14 +16,14 @@ use tokio::sync::watch;
 use super::{Outcome, args::ApplyArgs, context::Context, drift, fleet, interruption};
 use crate::{
     Error, Result,
-    dialect::Connection,
+    address::redact,
+    dialect::{Connection, dialect_of},
     migrations::Migrations,
     report::{
         JSON_FORMAT, count, paint,
         progress::{Lines, Terminal},
         style,
     },
-    side::redact,
 };
 
 pub(super) async fn run(context: &Context, args: &ApplyArgs) -> Result<Outcome> {
@@ -54,6 +54,11 @@ pub(super) async fn one(
     options: &ApplyOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<ApplyReport> {
+    // A mistaken address must not leave a file behind.
+    let (plans, database) = (migrations.history()?.snapshot().dialect, dialect_of(url)?);
+    if plans != database {
+        return Err(schemadiff::Error::OtherDialect { plans, database }.into());
+    }
     if Connection::create_if_missing(url)? && !context.report.quiet && !context.report.json {
         context.report.say(format!("{}\n", paint(style::ACCENT, format!("made a new database: {}", redact(url)))))?;
     }

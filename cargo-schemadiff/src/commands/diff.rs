@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: &DiffArgs) -> Result<Outcome> {
     context.report.json(&document(&title, &comparison, &result))?;
     context.report.say(text(&title, &comparison, &result))?;
     match result.refused {
-        Some(error) => Err(error),
+        Some(error) => Ok(Outcome::Failed(error)),
         None if args.exit_code && !result.changes.is_empty() => Ok(Outcome::Differences),
         None => Ok(Outcome::Done),
     }

@@ -33,7 +33,7 @@ use args::{Cli, Command};
 use context::Context;
 
 /// What a command that did not fail found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// Done, or equal: exit code 0.
     Done,
@@ -43,6 +43,8 @@ pub enum Outcome {
     Waiting,
     /// Another process works, where the command was asked to say so: exit code 10.
     Busy,
+    /// It failed, and the document that was printed holds the error.
+    Failed(Error),
 }
 
 /// The program. `cargo schemadiff …` calls it with `schemadiff` as the first argument, which is left out.
@@ -76,6 +78,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Outcome::Differences) => ExitCode::from(1),
         Ok(Outcome::Waiting) => ExitCode::from(Kind::Waiting.exit_code()),
         Ok(Outcome::Busy) => ExitCode::from(Kind::Busy.exit_code()),
+        Ok(Outcome::Failed(error)) => {
+            report.told(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
         Err(error) => {
             report.error(&error);
             ExitCode::from(error.kind.exit_code())

@@ -46,9 +46,7 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     comparison.version = server.server().version;
     let changes = comparison.changes()?;
     if changes.is_empty() {
-        context.report.json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "plan": null }))?;
-        context.report.say(format!("{}\n", paint(style::GOOD, "no differences, nothing to write")))?;
-        return Ok(Outcome::Done);
+        return nothing_to_write(context, args, &dir, &migrations, &comparison);
     }
     let strategy = strategy::choose(context, args.intent.strategy, &comparison, parent.as_deref()).await?;
     let plan = planning::plan(&comparison, &id, parent.as_deref(), &strategy)?;
@@ -79,6 +77,36 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
         render_proof(&proof),
         paint(style::GOOD, last),
     ))?;
+    Ok(Outcome::Done)
+}
+
+/// Structs that say the same in other words have no migration. The lock file notes the words all the same: `check` knows
+/// them by it, without a server that could say that they mean the same.
+fn nothing_to_write(
+    context: &Context,
+    args: &NewArgs,
+    dir: &Path,
+    migrations: &Migrations,
+    comparison: &Comparison,
+) -> Result<Outcome> {
+    let from_lock = args.from.as_ref().is_none_or(|from| *from == Side::Lock);
+    let from_code = matches!(args.to.as_ref().unwrap_or(&Side::Crate), Side::Crate | Side::Artifact(_));
+    let other_words = migrations.lock.as_ref().filter(|lock| {
+        from_lock && from_code && !args.dry_run && lock.head.is_some() && lock.sources != comparison.sources
+    });
+    let mut said = "no differences, nothing to write".to_owned();
+    let mut written = None;
+    if let Some(lock) = other_words {
+        let path = dir.join(LOCK_FILE);
+        let lock = Snapshot { sources: comparison.sources.clone(), ..lock.clone() };
+        write_atomically(&path, &snapshot_text(&lock)?)?;
+        said = format!("no differences; {} has the structs' new words for the same schema", path.display());
+        written = Some(path.display().to_string());
+    }
+    context
+        .report
+        .json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "lock": written, "plan": null }))?;
+    context.report.say(format!("{}\n", paint(style::GOOD, said)))?;
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,7 @@
 //! `cargo schemadiff snapshot`: one side as a file.
 
 use schemadiff::plan::{SNAPSHOT_FORMAT, Snapshot};
+use serde_json::json;
 
 use super::{
     Outcome,
@@ -11,7 +12,10 @@ use super::{
 use crate::{
     Result,
     migrations::{Migrations, Sources, snapshot_text, write_atomically},
-    report::plan::{Surroundings, render_left_alone},
+    report::{
+        JSON_FORMAT,
+        plan::{Surroundings, render_left_alone},
+    },
     side::Side,
 };
 
@@ -36,6 +40,8 @@ pub(super) async fn run(context: &Context, args: &SnapshotArgs) -> Result<Outcom
     match &args.output {
         Some(path) => {
             write_atomically(path, &text)?;
+            let written = path.display().to_string();
+            context.report.json(&json!({ "format": JSON_FORMAT, "command": "snapshot", "written": written }))?;
             context.report.note(format!("wrote {}", path.display()));
         }
         None if context.report.json => context.report.json(&snapshot)?,

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, address::redact};
 
 /// The first paragraph is what is wrong; tips and the usage are ways out.
 pub fn error(said: &clap::Error) -> Error {
-    let text = said.render().to_string();
+    let text = without_passwords(said);
     if said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // What is shown is all of the help.
         return usage_error("no command is given").help("`cargo schemadiff --help` lists the commands");
@@ -19,6 +19,19 @@ pub fn error(said: &clap::Error) -> Error {
     let ways_out = paragraphs.filter(|part| !part.is_empty() && !part.starts_with("For more information"));
     let error = ways_out.fold(error, |error, part| error.help(part.trim_start_matches("tip: ")));
     error.help("`cargo schemadiff COMMAND --help` lists every option")
+}
+
+/// What was given may be an address that stands in the wrong place, or one that is mistyped.
+fn without_passwords(said: &clap::Error) -> String {
+    let mut text = said.render().to_string();
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        let Some(ContextValue::String(given)) = said.get(kind) else { continue };
+        let shown = redact(given);
+        // Words of another kind of address (`host=db password=..`) that no rule takes apart.
+        let shown = if shown.to_ascii_lowercase().contains("password=") { "…" } else { &shown };
+        text = text.replace(given.as_str(), shown);
+    }
+    text
 }
 
 fn usage_error(effect: &str) -> Error {

@@ -23,10 +23,17 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
     let (old, new) = text.split_once('=').ok_or_else(|| wrong("there is no `=` in it".to_owned()))?;
     let (old, new) = (old.trim(), new.trim());
     if let Some((new_table, new_column)) = column_in(desired, new) {
-        let old_column = match column_path(old) {
-            Some((_, column)) => column,
-            None => return Err(wrong(format!("`{old}` is no column"))),
+        let Some((old_table, old_column)) = column_path(old) else {
+            return Err(wrong(format!("`{old}` is no column")));
         };
+        // The table may be renamed by a flag that comes later.
+        if old_table != new_table && current.tables.contains_key(&new_table) {
+            return Err(wrong(format!("`{old}` and `{new}` are columns of two tables")));
+        }
+        let is_done = current.column(&new_table, &new_column).is_some();
+        if current.column(&old_table, &old_column).is_none() && !is_done {
+            return Err(wrong(format!("there is no column `{old}`")));
+        }
         hints.renamed_columns.insert((new_table, new_column), old_column);
         return Ok(());
     }

@@ -220,22 +220,33 @@ fn lock_findings(dir: &Path, plans: &[Plan], lock: Option<&Snapshot>) -> Vec<Err
     let path = dir.join(LOCK_FILE);
     let finding = |effect: String| Error::new(Kind::Migrations, "SD0430", effect);
     let restore = format!("restore {} from version control", path.display());
+    // A migration appears before the lock file that names it: a process that is killed between the two leaves this.
+    let cut_off = |head: &Plan, error: Error| match lock.and_then(|lock| lock.head.as_ref()) == head.parent.as_ref() {
+        true => error.help(format!(
+            "if `cargo schemadiff new` was cut off, delete {} and run it again",
+            dir.join(&head.id).display()
+        )),
+        false => error,
+    };
     match (plans.last(), lock) {
         (None, None) => Vec::new(),
-        (Some(head), None) => vec![
+        (Some(head), None) => vec![cut_off(
+            head,
             finding(format!("{} is missing", path.display()))
                 .cause(format!("the newest migration is {}", head.id))
                 .help(restore),
-        ],
+        )],
         (head, Some(lock)) => {
             let head_id = head.map(|h| h.id.as_str());
             if lock.head.as_deref() != head_id {
                 let name = |id: Option<&str>| id.unwrap_or("none").to_owned();
-                return vec![
-                    finding(format!("{} belongs to another migration", path.display()))
-                        .cause(format!("it names {}, the newest one is {}", name(lock.head.as_deref()), name(head_id)))
-                        .help(restore),
-                ];
+                let error = finding(format!("{} belongs to another migration", path.display()))
+                    .cause(format!("it names {}, the newest one is {}", name(lock.head.as_deref()), name(head_id)))
+                    .help(restore);
+                return vec![match head {
+                    Some(head) => cut_off(head, error),
+                    None => error,
+                }];
             }
             let fingerprint = schemadiff::model::Fingerprint::of(&lock.schema);
             match head {

@@ -34,7 +34,7 @@ pub fn build_and_read(selection: &CrateSelection) -> Result<BuiltCrate> {
             .help("check that the target's crate type is bin, lib, rlib, cdylib or staticlib")
     })?;
     let tables = if path.extension().is_some_and(|ext| ext == "rlib") {
-        library_tables(&metadata, package, path, &artifacts)?
+        library_tables(&select::metadata_with_features(selection, package)?, package, path, &artifacts)?
     } else {
         artifact::read_artifact(path)?
     };
@@ -67,11 +67,11 @@ fn library_tables(
     artifacts: &Artifacts,
 ) -> Result<Vec<TableDecl>> {
     let mut tables = artifact::read_file(path)?.unwrap_or_default();
+    let derives: BTreeSet<PackageId> = dependents(metadata, "schemadiff");
     for id in dependencies(metadata, &package.id) {
         let Some(dependency) = metadata.packages.iter().find(|package| package.id == id) else { continue };
-        let derives = dependency.dependencies.iter().any(|it| it.name == "schemadiff");
         let library = dependency.targets.iter().find(|target| target.kind.iter().any(select::is_library));
-        if let (true, Some(library)) = (derives, library)
+        if let (true, Some(library)) = (derives.contains(&id), library)
             && let Some(path) = artifacts.of(&dependency.id, library)
         {
             tables.extend(artifact::read_file(path)?.unwrap_or_default());
@@ -84,6 +84,26 @@ fn library_tables(
             .help("derive it on the structs, or name the package that has them with --package"));
     }
     Ok(tables)
+}
+
+/// What depends on a package of that name at run time, also through another that shows it under a name of its own
+/// (`pub use schemadiff`).
+fn dependents(metadata: &Metadata, name: &str) -> BTreeSet<PackageId> {
+    let nodes: Vec<_> = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).collect();
+    let named = metadata.packages.iter().filter(|package| *package.name == *name);
+    let mut todo: Vec<PackageId> = named.map(|package| package.id.clone()).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(id) = todo.pop() {
+        let is_it = |kinds: &cargo_metadata::NodeDep| {
+            kinds.pkg == id && kinds.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+        };
+        for node in nodes.iter().filter(|node| node.deps.iter().any(is_it)) {
+            if seen.insert(node.id.clone()) {
+                todo.push(node.id.clone());
+            }
+        }
+    }
+    seen
 }
 
 /// Everything a package depends on at run time.

@@ -11,9 +11,26 @@ pub(super) fn metadata(selection: &CrateSelection) -> Result<Metadata> {
     if let Some(path) = &selection.manifest_path {
         command.manifest_path(path);
     }
+    run(command, selection)
+}
+
+/// What a package depends on with the features that it is built with: an optional dependency is an edge only then.
+pub(super) fn metadata_with_features(selection: &CrateSelection, package: &Package) -> Result<Metadata> {
+    let mut command = MetadataCommand::new();
+    command.manifest_path(&package.manifest_path);
     if selection.all_features {
         command.features(CargoOpt::AllFeatures);
     }
+    if selection.no_default_features {
+        command.features(CargoOpt::NoDefaultFeatures);
+    }
+    if !selection.features.is_empty() {
+        command.features(CargoOpt::SomeFeatures(selection.features.clone()));
+    }
+    run(command, selection)
+}
+
+fn run(mut command: MetadataCommand, selection: &CrateSelection) -> Result<Metadata> {
     let flags = [(selection.locked, "--locked"), (selection.offline, "--offline"), (selection.frozen, "--frozen")];
     command.other_options(flags.iter().filter(|(on, _)| *on).map(|(_, flag)| (*flag).to_owned()).collect::<Vec<_>>());
     command.exec().map_err(|error| {

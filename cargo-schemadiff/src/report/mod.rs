@@ -109,14 +109,19 @@ impl Report {
 
     /// An error, on standard error for people and, with JSON output, as a document on standard output too.
     pub fn error(&self, error: &Error) {
-        let text = error.to_string();
-        let (head, rest) = text.split_once(": ").unwrap_or(("error", &text));
-        let _ = writeln!(anstream::stderr(), "{}: {rest}", paint(style::BAD, head));
+        self.told(error);
         if self.json {
             let document = serde_json::json!({ "format": JSON_FORMAT, "error": error_json(error) });
             // One line, because it may be the last of several.
             let _ = print(&format!("{document}\n"));
         }
+    }
+
+    /// An error that the document on standard output holds already, on standard error for people.
+    pub fn told(&self, error: &Error) {
+        let text = error.to_string();
+        let (head, rest) = text.split_once(": ").unwrap_or(("error", &text));
+        let _ = writeln!(anstream::stderr(), "{}: {rest}", paint(style::BAD, head));
     }
 }
 

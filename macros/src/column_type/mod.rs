@@ -3,9 +3,9 @@
 mod attrs;
 mod names;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Data, DataEnum, DataStruct, DeriveInput, ext::IdentExt, spanned::Spanned};
+use syn::{Data, DataEnum, DataStruct, DeriveInput, LitStr, ext::IdentExt, spanned::Spanned};
 
 use crate::{errors::Errors, neighbours, table::json::Json};
 use attrs::ColumnTypeAttrs;
@@ -79,17 +79,23 @@ fn newtype(input: &DeriveInput, data: &DataStruct, attrs: &ColumnTypeAttrs, erro
         errors.at(input.ident.span(), message);
         return None;
     };
+    for attr in field.attrs.iter().filter(|attr| attr.path().is_ident("column_type")) {
+        errors.at(
+            attr.path().span(),
+            "the type of a newtype is named on the struct: `#[column_type(ty = \"..\")]` above it",
+        );
+    }
     let type_name = neighbours::sqlx_container(&input.attrs).type_name;
+    let (ty, span) = (&field.ty, field.ty.span());
+    let bound = (!input.generics.params.is_empty()).then(|| quote!(#ty: ColumnType));
     if let Some(ty) = &attrs.ty {
         let (postgres, mysql, sqlite) = (&ty.postgres, &ty.mysql, &ty.sqlite);
         return Some(Body { ty: quote!(TypeDesc::new(#postgres, #mysql, #sqlite)), bound: None });
     }
     if let Some(name) = type_name {
         // sqlx asks PostgreSQL for a type of that name; the other engines store the field.
-        return Some(Body { ty: quote!(TypeDesc::new(#name, "", "")), bound: None });
+        return Some(Body { ty: quote_spanned!(span=> <#ty as ColumnType>::TYPE.on_postgres(#name)), bound });
     }
-    let (ty, span) = (&field.ty, field.ty.span());
-    let bound = (!input.generics.params.is_empty()).then(|| quote!(#ty: ColumnType));
     Some(Body { ty: quote_spanned!(span=> <#ty as ColumnType>::TYPE), bound })
 }
 
@@ -113,6 +119,14 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
         if let (Some((at, _)), true) = (&attrs.rename_all, errors.is_empty()) {
             errors.at(*at, "an enum with `repr` is stored as numbers, which have no names: remove one of the two");
         }
+        if let Some(schema) = &attrs.schema {
+            errors.at(schema.span(), "an enum with `repr` is stored as numbers and is no type of a schema: remove it");
+        }
+        for variant in &data.variants {
+            if let Some(label) = attrs::variant(&variant.attrs, errors) {
+                errors.at(label.span(), "an enum with `repr` is stored as numbers, which have no names: remove it");
+            }
+        }
         let signed = match repr.to_string().as_str() {
             "i16" | "i32" | "i64" => None,
             "i8" | "u8" => Some("i16"),
@@ -125,30 +139,14 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
         }
         return Some(Body { ty: quote_spanned!(span=> <#repr as ColumnType>::TYPE), bound: None });
     }
-    let theirs = sqlx.type_name.as_ref().map(|name| (names::by_sqlx(&name.value()), name.span()));
-    let (name, span) = match (&attrs.name, theirs) {
-        (Some(ours), Some((theirs, _))) if ours.value() != theirs => {
-            let message = format!(
-                "the type is \"{}\" here and \"{theirs}\" in `#[sqlx(type_name)]`: give it one name",
-                ours.value()
-            );
-            errors.at(ours.span(), message);
-            (ours.value(), ours.span())
+    let Some((span, schema, name)) = type_name(attrs, sqlx.type_name.as_ref(), errors) else {
+        // Whoever made another mistake may have tried to name it.
+        if errors.is_empty() {
+            let message =
+                "the enum has no type name: write `#[column_type(name = \"..\")]`, or `#[repr(i32)]` to store numbers";
+            errors.at(input.ident.span(), message);
         }
-        (Some(name), _) => (name.value(), name.span()),
-        (None, Some(theirs)) => theirs,
-        (None, None) => {
-            // Whoever made another mistake may have tried to name it.
-            if errors.is_empty() {
-                let message = "the enum has no type name: write `#[column_type(name = \"..\")]`, or `#[repr(i32)]` to store numbers";
-                errors.at(input.ident.span(), message);
-            }
-            return None;
-        }
-    };
-    let (schema, name) = match (name.split_once('.'), &attrs.schema) {
-        (Some((schema, name)), None) => (Some(schema.to_owned()), name.to_owned()),
-        (_, schema) => (schema.as_ref().map(|it| it.value()), name),
+        return None;
     };
     if schema.is_none() && names::is_built_in(&name.to_lowercase()) {
         let message = format!(
@@ -167,6 +165,42 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
     let text = json.into_text();
     let spelled = schema.iter().chain([&name]).map(|part| names::quoted(part)).collect::<Vec<_>>().join(".");
     Some(Body { ty: quote!(TypeDesc::enumeration(#spelled, #text)), bound: None })
+}
+
+/// Where an enum's type is named, its schema and its name, by us and by sqlx.
+fn type_name(
+    attrs: &ColumnTypeAttrs,
+    sqlx: Option<&LitStr>,
+    errors: &mut Errors,
+) -> Option<(Span, Option<String>, String)> {
+    let given = attrs.schema.as_ref().map(|it| (it.span(), it.value()));
+    let theirs = sqlx.map(|it| (it.span(), names::by_sqlx(&it.value())));
+    let ours = attrs.name.as_ref().map(|it| {
+        let name = it.value();
+        let (schema, name) = match name.split_once('.') {
+            Some((schema, name)) if given.is_none() => (Some(schema.to_owned()), name.to_owned()),
+            _ => (None, name),
+        };
+        (it.span(), (schema, name))
+    });
+    let (span, (schema, name)) = ours.or_else(|| theirs.clone())?;
+    let schema = given.as_ref().map(|(_, schema)| schema.clone()).or(schema);
+    if let Some((_, (their_schema, their_name))) = theirs {
+        // Without a schema, sqlx finds the type by the search path.
+        let differs = their_name != name || their_schema.as_ref().is_some_and(|it| schema.as_ref() != Some(it));
+        if differs {
+            let spelled = |schema: &Option<String>, name: &str| {
+                schema.as_ref().map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"))
+            };
+            let (ours, theirs) = (spelled(&schema, &name), spelled(&their_schema, &their_name));
+            let at = attrs.name.as_ref().map_or_else(|| given.map_or(span, |it| it.0), |it| it.span());
+            errors.at(
+                at,
+                format!("the type is \"{ours}\" here and \"{theirs}\" in `#[sqlx(type_name)]`: give it one name"),
+            );
+        }
+    }
+    Some((span, schema, name))
 }
 
 fn labels(

@@ -8,14 +8,23 @@ pub fn quoted(name: &str) -> String {
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// What sqlx's `type_name` means: it is resolved by the server, so a name that is not plain stands in quotes there.
-pub fn by_sqlx(name: &str) -> String {
-    let inner = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match inner {
-        // More than one name in quotes, with a dot between them, is left to whoever splits it.
-        Some(inner) if !inner.replace("\"\"", "").contains('"') => inner.replace("\"\"", "\""),
-        _ => name.to_owned(),
+/// What sqlx's `type_name` means, as schema and name: sqlx asks the server with `to_regtype`, which reads it as SQL.
+/// Parts in quotes are taken as they are, the letters of the others become small.
+pub fn by_sqlx(text: &str) -> (Option<String>, String) {
+    let mut parts = vec![String::new()];
+    let (mut in_quotes, mut chars) = (false, text.trim().chars().peekable());
+    while let Some(c) = chars.next() {
+        let Some(part) = parts.last_mut() else { break };
+        match c {
+            '"' if in_quotes && chars.next_if_eq(&'"').is_some() => part.push('"'),
+            '"' => in_quotes = !in_quotes,
+            '.' if !in_quotes => parts.push(String::new()),
+            _ if in_quotes => part.push(c),
+            _ => part.extend(c.to_lowercase()),
+        }
     }
+    let name = parts.pop().unwrap_or_default();
+    (parts.pop(), name)
 }
 
 /// Whether PostgreSQL has a type of that name itself, which a column would get in place of the enumerated one.
@@ -289,7 +298,15 @@ mod tests {
     fn names_are_read_and_written_as_the_server_does() {
         let all = ["mood", "user", "Mood Type", "a\"b", "json"].map(quoted);
         assert_eq!(all, ["mood", "\"user\"", "\"Mood Type\"", "\"a\"\"b\"", "\"json\""]);
-        let all = ["mood", "\"Mood\"", "\"a\"\"b\"", "\"s\".\"t\""].map(by_sqlx);
-        assert_eq!(all, ["mood", "Mood", "a\"b", "\"s\".\"t\""]);
+        for (given, schema, name) in [
+            ("mood", None, "mood"),
+            ("OrderStatus", None, "orderstatus"),
+            ("\"Mood\"", None, "Mood"),
+            ("\"a\"\"b\"", None, "a\"b"),
+            ("\"s\".\"T.u\"", Some("s"), "T.u"),
+            ("App.Mood", Some("app"), "mood"),
+        ] {
+            assert_eq!(by_sqlx(given), (schema.map(str::to_owned), name.to_owned()), "{given}");
+        }
     }
 }

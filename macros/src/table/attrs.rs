@@ -170,6 +170,12 @@ fn is_ours(attr: &Attribute, known: &[&str]) -> bool {
     ours && quiet.is_empty()
 }
 
+/// Where the crate is, also when something else is wrong.
+pub fn root(attrs: &[Attribute]) -> Option<Path> {
+    let mut told_already = Errors::default();
+    table(attrs, uses_long_form(attrs.iter()), &mut told_already).root
+}
+
 pub fn table(attrs: &[Attribute], long: bool, errors: &mut Errors) -> TableAttrs {
     let mut out = TableAttrs::default();
     walk(attrs, ("table", TABLE_KEYS), long, errors, |key, input| table_key(&mut out, key, input));

@@ -63,10 +63,10 @@ pub fn expand(input: &DeriveInput, table: &Table, concrete: &Concrete) -> TokenS
 }
 
 /// In place of the code of a table with mistakes: other structs can still refer to it.
-pub fn stub(input: &DeriveInput, concrete: &Concrete) -> TokenStream {
+pub fn stub(input: &DeriveInput, concrete: &Concrete, path: Option<&syn::Path>) -> TokenStream {
     let Data::Struct(data) = &input.data else { return TokenStream::new() };
     let (ident, arguments, aliases) = (&input.ident, &concrete.arguments, &concrete.aliases);
-    let private = root(None);
+    let private = root(path);
     let carrier = carrier(input);
     let fields: Vec<_> = data.fields.iter().filter_map(|field| field.ident.as_ref()).collect();
     quote! {

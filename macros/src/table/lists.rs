@@ -388,7 +388,9 @@ fn one_of(seen: &mut Option<Ident>, word: &Ident, all: &[&str]) -> Result<()> {
 /// Tokens of a reference's struct, with `Self` spelled out.
 pub fn table_of(reference: &ReferenceAttr, own: &Ident) -> TokenStream {
     if reference.table.is_ident("Self") {
-        Ident::new(&own.to_string(), reference.table.segments[0].ident.span()).to_token_stream()
+        let mut own = own.clone();
+        own.set_span(reference.table.segments[0].ident.span());
+        own.to_token_stream()
     } else {
         reference.table.to_token_stream()
     }

@@ -22,7 +22,7 @@ pub fn derive(input: &DeriveInput) -> TokenStream {
     match (resolve::resolve(input, &mut errors), errors.is_empty()) {
         (Some(table), true) => expand::expand(input, &table, &concrete),
         _ => {
-            let stub = expand::stub(input, &concrete);
+            let stub = expand::stub(input, &concrete, attrs::root(&input.attrs).as_ref());
             let errors = errors.into_compile_errors();
             quote::quote!(#errors #stub)
         }

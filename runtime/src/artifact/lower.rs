@@ -70,7 +70,15 @@ impl std::error::Error for LowerError {}
 pub fn lower(tables: &[TableDecl], dialect: Dialect) -> Result<Lowered, Vec<LowerError>> {
     let mut lowering = Lowering { dialect, out: Lowered::default(), errors: Vec::new(), names: Names::default() };
     let decls = lowering.collect(tables);
-    lowering.names.reserve(&decls, dialect);
+    for (table, name, first) in lowering.names.reserve(&decls, dialect) {
+        let message = match first == table {
+            true => format!("the name `{name}` is given to a table and to a constraint or index of it"),
+            false => {
+                format!("the name `{name}` is given to a constraint or index, and `{first}` has it or is called so")
+            }
+        };
+        lowering.fail(decls[&table], message, "give one of the two another name");
+    }
     for (name, decl) in &decls {
         let table = lowering.table(name, decl);
         lowering.out.schema.tables.insert(name.clone(), table.into());

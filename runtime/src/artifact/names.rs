@@ -9,7 +9,8 @@ use crate::model::{Dialect, ObjectName};
 #[derive(Debug, Default)]
 pub struct Names {
     dialect: Option<Dialect>,
-    relations: BTreeSet<(Option<String>, String)>,
+    /// Of tables and indexes, and whose they are.
+    relations: BTreeMap<(Option<String>, String), ObjectName>,
     constraints: BTreeSet<(Option<String>, String)>,
 }
 
@@ -21,15 +22,26 @@ impl Dialect {
 }
 
 impl Names {
-    /// Takes the names of tables and those that were given by hand.
-    pub fn reserve(&mut self, decls: &BTreeMap<ObjectName, &TableDecl>, dialect: Dialect) {
+    /// Takes the names of tables and those that were given by hand. What two tables cannot both have: the second of the
+    /// two, the name, and the first.
+    pub fn reserve(
+        &mut self,
+        decls: &BTreeMap<ObjectName, &TableDecl>,
+        dialect: Dialect,
+    ) -> Vec<(ObjectName, String, ObjectName)> {
         self.dialect = Some(dialect);
+        let mut twice = Vec::new();
+        for table in decls.keys() {
+            self.relations.insert(self.key(table, &table.name), table.clone());
+        }
         for (table, decl) in decls {
-            self.relations.insert(self.key(table, &table.name));
             let uniques = decl.uniques.iter().map(|it| &it.name);
             let key = decl.primary_key.iter().map(|it| &it.name);
             for name in uniques.clone().chain(key.clone()).chain(decl.indexes.iter().map(|it| &it.name)).flatten() {
-                self.relations.insert(self.key(table, name));
+                let first = self.relations.entry(self.key(table, name)).or_insert_with(|| table.clone());
+                if *first != *table || *name == table.name {
+                    twice.push((table.clone(), name.clone(), first.clone()));
+                }
             }
             let checks = decl.checks.iter().map(|it| &it.name);
             let foreign_keys = decl.foreign_keys.iter().map(|it| &it.name);
@@ -37,6 +49,8 @@ impl Names {
                 self.constraints.insert(self.key(table, name));
             }
         }
+        // Elsewhere an index has a name within its table.
+        if dialect == Dialect::Mysql { Vec::new() } else { twice }
     }
 
     /// A default name for a check or a foreign key.
@@ -51,14 +65,14 @@ impl Names {
     pub fn index(&mut self, table: &ObjectName, columns: &[&str], suffix: &str, constraint: bool) -> String {
         let taken = |name: &str| {
             let key = self.key(table, name);
-            self.relations.contains(&key) || (constraint && self.constraints.contains(&key))
+            self.relations.contains_key(&key) || (constraint && self.constraints.contains(&key))
         };
         let name = naming::free_name(&table.name, columns, suffix, taken);
         let key = self.key(table, &name);
         if constraint {
             self.constraints.insert(key.clone());
         }
-        self.relations.insert(key);
+        self.relations.insert(key, table.clone());
         name
     }
 

@@ -20,6 +20,7 @@ impl Error {
             | Self::ParentMissing { .. }
             | Self::BrokenChain { .. }
             | Self::LockHead { .. }
+            | Self::LockEdited { .. }
             | Self::LockMalformed { .. } => {
                 one("restore the migrations and schemadiff.lock together, from one commit")
             }
@@ -28,6 +29,11 @@ impl Error {
             Self::NoMigrations { .. } => one("write the first migration with `cargo schemadiff new NAME`, put the directory into the program with `schemadiff::embed!()`, and pass it to `Lockstep::builder`"),
             Self::HistoryForked { .. } => one("deploy from a branch that contains both migrations"),
             Self::OwnSchema { .. } => one("run `cargo schemadiff check`, it names each mistake"),
+            Self::NoAddress => one("pass it with `.database_url(..)`, or set DATABASE_URL"),
+            Self::NothingDeclared { .. } => vec![
+                "name the crate that has the structs in this program (`use models as _;`), so that it is linked".to_owned(),
+                "or say with `.schema(..)` what this program uses; `Schema::default()` says nothing at all".to_owned(),
+            ],
             Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
             Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
             Self::Connect { address, .. } if address.starts_with("sqlite:") => vec![

@@ -79,6 +79,12 @@ pub enum Error {
         /// The id of the newest migration that is there, or "no migration".
         newest: String,
     },
+    /// The lock file is not what the newest migration leads to.
+    #[error("schemadiff.lock holds another schema than {newest} leads to")]
+    LockEdited {
+        /// The id of the newest migration.
+        newest: String,
+    },
     /// The lock file cannot be used.
     #[error("schemadiff.lock cannot be read: {cause}")]
     LockMalformed { cause: String },
@@ -114,6 +120,12 @@ pub enum Error {
     /// The structs of this program are no schema.
     #[error("the structs of this program declare no schema: {cause}")]
     OwnSchema { cause: String },
+    /// A program that would count as one that uses nothing, so that nobody would wait for it.
+    #[error("no struct of {app} declares a table, while its migrations make tables")]
+    NothingDeclared { app: String },
+    /// No address was given.
+    #[error("no database is named")]
+    NoAddress,
     /// The address is of no known form.
     #[error("the database address is of no known form")]
     Address,
@@ -494,7 +506,7 @@ impl Error {
             Self::OtherDirectory { .. } => "SD0424",
             Self::ParentMissing { .. } => "SD0426",
             Self::BrokenChain { .. } => "SD0427",
-            Self::LockHead { .. } => "SD0430",
+            Self::LockHead { .. } | Self::LockEdited { .. } => "SD0430",
             Self::LockMalformed { .. } => "SD0432",
             Self::OtherDialect { .. } => "SD0458",
             Self::HistoryRewritten { .. } => "SD0459",
@@ -509,6 +521,8 @@ impl Error {
             Self::ServerTooOld { .. } => "SD0554",
             Self::ReadOnly { .. } => "SD0556",
             Self::Address => "SD0250",
+            Self::NoAddress => "SD0259",
+            Self::NothingDeclared { .. } => "SD0463",
             Self::EngineMissing { .. } => "SD0251",
             Self::InMemory => "SD0258",
             Self::NotThroughDiesel { .. } => "SD0669",

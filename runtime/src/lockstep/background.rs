@@ -41,7 +41,7 @@ pub(super) async fn in_background<B: Backend>(target: B::Target, mut ctx: Contex
             }
         }
         // What fails again and again is asked ever more rarely.
-        if ctx.stop.sleep(jittered(every * (1 << trouble))).instrument(span).await.is_err() {
+        if ctx.stop.sleep(jittered(every.saturating_mul(1 << trouble))).instrument(span).await.is_err() {
             return;
         }
     }

@@ -39,7 +39,9 @@ pub(super) struct Booting<'b, B: Backend> {
 impl<B: Backend> Booting<'_, B> {
     /// One round trip when there is nothing to do. The second result says whether steps are left. A server that is started
     /// anew meanwhile, and a file that is in use, are waited for like everything else.
-    pub(super) async fn until_registered(&mut self, db: B, deadline: Instant) -> Result<(B, bool)> {
+    pub(super) async fn until_registered(&mut self, db: B, wait: Duration) -> Result<(B, bool)> {
+        // Without one, where the wait is for ever.
+        let deadline = Instant::now().checked_add(wait);
         let mut db = Some(db);
         loop {
             let attempt = match db.as_mut() {
@@ -54,7 +56,7 @@ impl<B: Backend> Booting<'_, B> {
             };
             match (attempt, db.take()) {
                 (Ok(unfinished), Some(db)) => return Ok((db, unfinished)),
-                (Err(error), broken) if error.may_pass() && Instant::now() < deadline => {
+                (Err(error), broken) if error.may_pass() && deadline.is_none_or(|at| Instant::now() < at) => {
                     tracing::warn!(target: "schemadiff", %error, "the start waits");
                     if !error.is_connection() {
                         db = broken;
@@ -67,7 +69,7 @@ impl<B: Backend> Booting<'_, B> {
         }
     }
 
-    async fn attempt(&mut self, db: &mut B, deadline: Instant) -> Result<bool> {
+    async fn attempt(&mut self, db: &mut B, deadline: Option<Instant>) -> Result<bool> {
         if self.registered_unread(db).await? {
             return Ok(false);
         }
@@ -138,7 +140,7 @@ impl<B: Backend> Booting<'_, B> {
     }
 
     /// Reads the ledger; creates it, or waits for somebody who does.
-    async fn ledger(&mut self, db: &mut B, deadline: Instant) -> Result<Option<Ledger>> {
+    async fn ledger(&mut self, db: &mut B, deadline: Option<Instant>) -> Result<Option<Ledger>> {
         if let Some(ledger) = self.ctx.ledger(db).await? {
             return Ok(Some(ledger));
         }
@@ -196,8 +198,8 @@ impl<B: Backend> Booting<'_, B> {
         }
     }
 
-    async fn wait(&mut self, reasons: Vec<Reason>, queued: Vec<Queued>, deadline: Instant) -> Result<()> {
-        if Instant::now() >= deadline {
+    async fn wait(&mut self, reasons: Vec<Reason>, queued: Vec<Queued>, deadline: Option<Instant>) -> Result<()> {
+        if deadline.is_some_and(|at| Instant::now() >= at) {
             let (app, version) = (self.lease.identity.app.clone(), self.lease.identity.version.clone());
             return Err(Error::NotServedInTime { app, version, reasons });
         }

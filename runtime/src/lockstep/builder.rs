@@ -1,11 +1,6 @@
 //! How a service starts: register, or wait until it is served, or bring the database there.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, task::JoinHandle};
@@ -291,10 +286,7 @@ impl Builder {
 
     /// The address that was given, or that of the environment.
     pub(crate) fn address(&self) -> Result<String> {
-        match &self.url {
-            Some(url) => Ok(url.clone()),
-            None => std::env::var("DATABASE_URL").map_err(|_| Error::Address),
-        }
+        address(self.url.clone(), std::env::var("DATABASE_URL").ok())
     }
 
     /// The migrations.
@@ -328,7 +320,13 @@ impl Builder {
     fn identity(&self, history: &History, dialect: Dialect) -> Result<(Identity, Fingerprint)> {
         let declared = match &self.schema {
             Some(schema) => schema.clone(),
-            None => own::declared(dialect)?,
+            None => {
+                let declared = own::declared(dialect)?;
+                if declared.tables.is_empty() && !history.snapshot().schema.tables.is_empty() {
+                    return Err(Error::NothingDeclared { app: self.app.clone() });
+                }
+                declared
+            }
         };
         let schema = own::spelled(declared, history.snapshot());
         let fingerprint = Fingerprint::of(&schema);
@@ -374,7 +372,7 @@ impl Builder {
             told: Vec::new(),
             probe: &self.probe,
         };
-        let (keeper, unfinished) = boot.until_registered(keeper, Instant::now() + self.wait).await?;
+        let (keeper, unfinished) = boot.until_registered(keeper, self.wait).await?;
 
         let version = lease.identity.version.clone();
         let instance: Arc<str> = lease.instance.as_str().into();
@@ -394,5 +392,25 @@ impl Builder {
         }
         let (app, on_standbys, migrations, probe) = (self.app, self.on_standbys, self.migrations, self.probe);
         Ok(Lockstep { app, version, instance, on_standbys, url, migrations, stop, probe, fence, tasks })
+    }
+}
+
+/// The address that was given, or that of the environment. An empty one is none.
+fn address(given: Option<String>, environment: Option<String>) -> Result<String> {
+    given.or_else(|| environment.filter(|url| !url.is_empty())).ok_or(Error::NoAddress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_missing_is_told_from_one_that_is_wrong() {
+        let given = |text: &str| Some(text.to_owned());
+        assert_eq!(address(given("sqlite:a.db"), given("sqlite:b.db")).unwrap(), "sqlite:a.db");
+        assert_eq!(address(None, given("sqlite:b.db")).unwrap(), "sqlite:b.db");
+        for nothing in [None, given("")] {
+            assert_eq!(address(None, nothing).unwrap_err().code(), "SD0259");
+        }
     }
 }

@@ -69,7 +69,8 @@ impl Retry {
 pub(super) fn jittered(most: Duration) -> Duration {
     // Without randomness the pauses are only equal, not wrong.
     let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    most.mul_f64(0.5 + share / 2.0)
+    // Nobody lives to see what is too long for a number.
+    Duration::try_from_secs_f64(most.as_secs_f64() * (0.5 + share / 2.0)).unwrap_or(most)
 }
 
 #[cfg(test)]

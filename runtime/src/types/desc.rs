@@ -43,6 +43,14 @@ impl TypeDesc {
         self
     }
 
+    /// The same type, under a name that PostgreSQL has for it.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn on_postgres(mut self, name: &'static str) -> Self {
+        self.postgres = name;
+        self
+    }
+
     /// An enumeration: `json` is its declaration.
     #[doc(hidden)]
     #[must_use]

@@ -130,7 +130,52 @@ fn a_drop_is_not_acknowledged_and_a_rename_not_said() {
     assert!(run.err.contains("--allow-drop users.name"), "{run:#?}");
     let run = diff("file:other.toml", &["--rename", "users.name=users.display_name"]).expect(1);
     assert!(run.out.contains("rename"), "{run:#?}");
-    diff("file:other.toml", &["--rename", "users.nothing=users.nowhere"]).expect(2);
+    for nonsense in ["users.nothing=users.nowhere", "users.typo=users.display_name", "orders.name=users.display_name"] {
+        diff("file:other.toml", &["--rename", nonsense]).expect_error("SD0206");
+    }
+}
+
+/// One document, whatever is in it.
+#[test]
+fn what_is_refused_is_in_the_document() {
+    let project = Project::empty();
+    project.write("two.toml", &snapshot("sqlite", &[("users", &["email", "name"])]));
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    let run = project.run(&["diff", "--from", "file:two.toml", "--to", "file:one.toml", "--json"]);
+    let run = run.expect_error("SD0602");
+    assert_eq!(run.json()["refused"]["code"], "SD0602");
+    let run = project.run(&["snapshot", "--from", "file:two.toml", "-o", "copy.toml", "--json"]).expect(0);
+    assert_eq!(run.json()["written"], "copy.toml");
+}
+
+#[test]
+fn an_address_in_the_wrong_place_is_shown_without_its_password() {
+    let project = Project::empty();
+    for args in [
+        &["diff", "postgres://app:hunter2@db/shop"][..],
+        &["diff", "--from", "psql://app:hunter2@db/shop"],
+        &["diff", "--from", "host=db password=hunter2"],
+        &["postgres://app:hunter2@db/shop"],
+        &["diff", "--databaseurl=postgres://app:hunter2@db/shop"],
+        &["status", "--database-url", "postgres://app:12/hunter2@db/shop"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let run = project.run(&[args, json].concat());
+            assert!(run.code.is_some_and(|code| code > 1), "{run:#?}");
+            assert!(!format!("{}{}", run.err, run.out).contains("hunter2"), "{args:?}: {run:#?}");
+        }
+    }
+}
+
+#[test]
+fn migrations_for_another_engine_leave_no_file() {
+    let project = Project::empty();
+    let database = Postgres::shared().database();
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email"])]));
+    let new = ["new", "first", "--from", "empty", "--to", "file:one.toml", "--database-url", &database.url];
+    project.run(&new).expect(0);
+    project.run(&["apply", "--database-url", "sqlite:app.db"]).expect_error("SD0458");
+    assert!(!project.path().join("app.db").exists());
 }
 
 #[test]

@@ -237,6 +237,60 @@ async fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
     assert_eq!(database.text(made).await.as_deref(), Some("0"));
 }
 
+/// The server knows that they mean the same; `check` asks none.
+#[tokio::test]
+async fn the_same_in_other_words_is_noted_in_the_lock_file() {
+    for dialect in ENGINES {
+        let notes = Notes::new(dialect);
+        let words = |default: &str, check: &str| {
+            format!("#[column(default = \"{default}\", check = \"{check}\")] kind: String,")
+        };
+        notes.declare(&words("'new'", "kind in ('new', 'old')"));
+        notes.run(&["new", "initial"]).expect(0);
+        notes.run(&["apply"]).expect(0);
+        notes.declare(&words("lower('NEW')", "kind in ('new', 'old')"));
+        notes.run(&["check"]).expect(1);
+        notes.declare(&words("'new'", "kind IN ('new','old')"));
+        notes.run(&["new", "dry", "--dry-run"]).expect(0);
+        let before = notes.project.read("migrations/schemadiff.lock");
+        let is_red = notes.run(&["check"]).code == Some(1);
+        assert_eq!(is_red, dialect == Dialect::Postgres, "SQLite's expressions are read without a server");
+        let json = notes.run(&["new", "words", "--json"]).expect(0).json();
+        assert!(json["lock"].is_string() && json["written"].is_null(), "{json}");
+        assert_ne!(notes.project.read("migrations/schemadiff.lock"), before);
+        notes.run(&["check"]).expect(0);
+        notes.run(&["apply"]).expect(0);
+        assert_eq!(notes.plans().len(), 1);
+    }
+}
+
+/// A migration appears whole, then the lock file that names it.
+#[test]
+fn a_new_that_was_killed_is_told_from_an_edit() {
+    let notes = Notes::new(Dialect::Sqlite);
+    notes.run(&["new", "initial"]).expect(0);
+    // Before the rename: a hidden directory, which nobody takes for a migration.
+    let plan =
+        notes.project.read(&format!("{}", notes.plans()[0].strip_prefix(notes.project.path()).unwrap().display()));
+    notes.project.write("migrations/.new-abc/plan.toml", &plan);
+    notes.run(&["check"]).expect(0);
+    notes.run(&["apply"]).expect(0);
+    notes.run(&["status"]).expect(0);
+    // After it, before the lock file.
+    let lock = notes.project.read("migrations/schemadiff.lock");
+    notes.declare(SECOND);
+    notes.run(&["new", "more"]).expect(0);
+    notes.project.write("migrations/schemadiff.lock", &lock);
+    for command in ["new", "apply"] {
+        let args: &[&str] = if command == "new" { &["new", "again"] } else { &["apply"] };
+        let run = notes.run(args).expect_error("SD0430");
+        assert!(run.err.contains("was cut off, delete") && run.err.contains("_more"), "{run:#?}");
+    }
+    std::fs::remove_dir_all(notes.plans().last().unwrap().parent().unwrap()).unwrap();
+    notes.run(&["new", "again"]).expect(0);
+    notes.run(&["check"]).expect(0);
+}
+
 #[test]
 fn what_new_refuses_leaves_no_file() {
     let notes = Notes::new(Dialect::Sqlite);

@@ -14,7 +14,7 @@ use schemadiff::{
         NoProgress,
         admin::{ApplyOptions, apply},
     },
-    model::Dialect,
+    model::{Dialect, Schema},
     plan::{Envelope, Phase, Plan},
 };
 use schemadiff_tests::{
@@ -36,6 +36,20 @@ fn long_chain(length: usize) -> Vec<Plan> {
         plans.push(plan(DIALECT, &id, Some(&parent), &schema, vec![(nothing, schema.clone())]));
     }
     plans
+}
+
+/// Nobody would wait for it, whatever SQL it sends.
+#[tokio::test]
+async fn a_program_without_structs_says_what_it_uses() {
+    let db = TestDatabase::new(Dialect::Sqlite);
+    let all = migrations(Dialect::Sqlite, &[first(Dialect::Sqlite)]);
+    let builder = || Lockstep::builder("shop", all.clone()).database_url(&db.url);
+    let refused = builder().start().await.unwrap_err();
+    assert_eq!(refused.code(), "SD0463", "{refused}");
+    assert!(refused.help().iter().any(|way| way.contains("Schema::default()")));
+    // Waiting for ever is a time like any other.
+    let nothing = builder().schema(Schema::default()).wait_deadline(Duration::MAX);
+    nothing.start().await.unwrap().shutdown().await;
 }
 
 #[tokio::test]

@@ -48,16 +48,15 @@ impl DemoDatabase {
         let mut admin = Connection::open(url).await?;
         let unique = jiff::Timestamp::now().as_millisecond();
         let name = format!("schemadiff_demo_{unique}_{}", std::process::id());
+        let address = crate::address::of_database(url, &name)
+            .ok_or_else(|| Error::new(Kind::Usage, "SD0204", "the address of the database is no URL"))?;
         admin.run(&[format!("CREATE DATABASE {name}")]).await.map_err(|e| {
             Error::new(Kind::Database, "SD0520", "the demo cannot make a database of its own on this server")
                 .cause(e.cause.unwrap_or(e.effect))
                 .help("use a user with CREATEDB, or leave --database-url away: the demo then runs on SQLite")
         })?;
-        let mut address = url::Url::parse(url)
-            .map_err(|e| Error::new(Kind::Usage, "SD0204", "the address of the database is no URL").cause(e))?;
-        address.set_path(&name);
         let label = format!("the new database {name} ({})", admin.server().label);
-        Ok(Self { url: address.to_string(), label, owner: Owner::Server { admin: Box::new(admin), name } })
+        Ok(Self { url: address, label, owner: Owner::Server { admin: Box::new(admin), name } })
     }
 
     /// Takes it away.

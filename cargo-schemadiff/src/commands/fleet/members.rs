@@ -8,7 +8,11 @@ use schemadiff::{
 };
 
 use super::super::{args::FleetArgs, context::Context};
-use crate::{Error, Kind, Result, dialect::dialect_of, side::redact};
+use crate::{
+    Error, Kind, Result,
+    address::{place, redact},
+    dialect::dialect_of,
+};
 
 /// One database.
 #[derive(Clone, PartialEq, Eq)]
@@ -117,15 +121,6 @@ fn check(members: &[Member]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What tells databases apart: not who connects, nor how.
-fn place(address: &str) -> String {
-    let Ok(url) = url::Url::parse(address) else { return address.to_owned() };
-    match url.host_str() {
-        Some(host) => format!("{host}:{}{}", url.port().unwrap_or(5432), url.path()),
-        None => address.split('?').next().unwrap_or(address).to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgRow},
 };
 
-use super::address;
-use crate::{Error, Kind, Result, dialect::ServerInfo};
+use crate::{Error, Kind, Result, address, dialect::ServerInfo};
 
 pub use super::scratch::{drop_scratch, scratch};
 
@@ -45,7 +44,7 @@ pub struct Client {
 /// # Errors
 /// When there is no connection, or the server is too old.
 pub async fn open(url: &str) -> Result<Client> {
-    let shown = address::without_password(url);
+    let shown = address::redact(url);
     let options = PgConnectOptions::from_str(url)
         .map_err(|e| {
             Error::new(Kind::Usage, "SD0204", format!("{shown} is no address of a PostgreSQL database"))

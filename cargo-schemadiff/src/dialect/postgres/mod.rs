@@ -1,6 +1,5 @@
 //! PostgreSQL.
 
-pub(crate) mod address;
 mod capabilities;
 pub mod connect;
 pub mod introspect;

@@ -1,12 +1,11 @@
 //! Scratch databases next to the user's: made for a proof, dropped after it.
 
 use super::{
-    address,
     connect::{self, Client, fetch, text, words},
     render::names::{SYNC_PREFIX, ident, literal},
 };
 use crate::{
-    Error, Kind, Result,
+    Error, Kind, Result, address,
     dialect::{Connection, Scratch},
 };
 

@@ -259,6 +259,8 @@ impl Backend for Postgres {
     async fn connect(target: &PgConnectOptions) -> Result<Self> {
         let address = || {
             let database = target.get_database().unwrap_or_else(|| target.get_username());
+            // A password with a `/` that is not encoded ends the host: what follows is the rest of it.
+            let database = if database.contains('@') { "…" } else { database };
             format!("postgres://{}@{}:{}/{database}", target.get_username(), target.get_host(), target.get_port())
         };
         let connection =

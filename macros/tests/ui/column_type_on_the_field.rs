@@ -1,0 +1,6 @@
+use schemadiff::ColumnType;
+
+#[derive(ColumnType)]
+struct Email(#[column_type(ty = "citext")] String);
+
+fn main() {}
