@@ -128,6 +128,33 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The table that it is about; none where it is about a type or another object.
+    #[must_use]
+    pub fn table(&self) -> Option<&ObjectName> {
+        match self {
+            Self::NoTable { table }
+            | Self::NoColumn { table, .. }
+            | Self::OtherType { table, .. }
+            | Self::NearType { table, .. }
+            | Self::MayBeNull { table, .. }
+            | Self::NotFilled { table, .. }
+            | Self::RefusesNull { table, .. }
+            | Self::NeedsValue { table, .. }
+            | Self::NotWritable { table, .. }
+            | Self::NoLongerFilled { table, .. }
+            | Self::Constrained { table, .. }
+            | Self::NoUniqueKey { table, .. }
+            | Self::LosesTrigger { table, .. }
+            | Self::NoIndex { table, .. }
+            | Self::LosesView { table }
+            | Self::Renewed { table, .. } => Some(table),
+            Self::NoEnumValue { .. }
+            | Self::UnknownEnumValue { .. }
+            | Self::NoObject { .. }
+            | Self::OtherObject { .. } => None,
+        }
+    }
+
     /// Whether it keeps a version from starting; the others only matter when they come up while it runs.
     fn prevents_start(&self) -> bool {
         !matches!(

@@ -47,11 +47,16 @@ fn key_type(dialect: Dialect) -> &'static str {
 
 /// The schema of a table `users` with these columns beside `id`.
 pub fn users_with(dialect: Dialect, columns: &[&str]) -> Schema {
-    let mut table = Table::new(users());
+    table_with(dialect, &users(), columns)
+}
+
+/// As [`users_with`], of any name.
+pub fn table_with(dialect: Dialect, name: &ObjectName, columns: &[&str]) -> Schema {
+    let mut table = Table::new(name.clone());
     table.columns.push(column("id", key_type(dialect), false));
     table.columns.extend(columns.iter().map(|name| column(name, text(dialect), true)));
     table.primary_key = Some(PrimaryKey::over(None, vec!["id".to_owned()]));
-    Schema { tables: [(users(), table.into())].into(), ..Schema::default() }
+    Schema { tables: [(name.clone(), table.into())].into(), ..Schema::default() }
 }
 
 /// What the version before the second migration uses.

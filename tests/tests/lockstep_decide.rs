@@ -13,7 +13,7 @@ use schemadiff::{
     plan::{Envelope, Phase, Plan, Snapshot, Way},
 };
 use schemadiff_tests::lockstep::{
-    FIRST, SECOND, first, lock, migrations, new_code, old_code, plan, second, step, users_with,
+    FIRST, SECOND, first, lock, migrations, new_code, old_code, plan, second, step, table_with, users_with,
 };
 
 const DIALECT: Dialect = Dialect::Postgres;
@@ -247,6 +247,14 @@ fn a_version_starts_when_it_is_served() {
     // What the migrations do not lead to is not waited for.
     let wrong = lease("shop", SECOND, users_with(DIALECT, &["never"]));
     assert_eq!(boots(&plans, &done(1, 4), &wrong), "SD0651");
+    // What another service's migrations make may be on its way.
+    let mut foreign = new();
+    foreign.identity.schema.tables.extend(table_with(DIALECT, &ObjectName::new("bills"), &["due"]).tables);
+    assert_eq!(boots(&plans, &done(1, 4), &foreign), "work until contract, served false");
+    let mut both = wrong;
+    both.identity.schema.tables.extend(foreign.identity.schema.tables);
+    both.identity.schema.tables.extend(users_with(DIALECT, &["never"]).tables);
+    assert_eq!(boots(&plans, &done(1, 4), &both), "SD0651");
 }
 
 #[test]

@@ -14,12 +14,15 @@ use schemadiff::{
         Contract, Evidence, NoProgress, Ready, Role,
         admin::{ApplyOptions, abort, apply, status},
     },
-    model::{Dialect, Schema},
-    plan::Phase,
+    model::{Dialect, ObjectName, Schema},
+    plan::{Envelope, Phase},
 };
 use schemadiff_tests::{
     engine::TestDatabase,
-    lockstep::{FIRST, Recorder, SECOND, first, migrations, new_code, old_code, second, version, write},
+    lockstep::{
+        FIRST, Recorder, SECOND, first, migrations, new_code, old_code, plan, renderer, second, step, table_with,
+        version, write,
+    },
 };
 use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
 
@@ -256,6 +259,42 @@ async fn a_version_that_meets_unknown_newer_migrations_starts_while_it_is_served
             .unwrap_err();
         assert_eq!(error.code(), "SD0651", "{error}");
         assert!(error.to_string().contains("fullname"), "{error}");
+    }
+}
+
+/// A table that another service's migrations make, and a column of it that they add later.
+#[tokio::test]
+async fn a_service_waits_for_what_another_services_migrations_make() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let bills = ObjectName::new("bills");
+        let table = table_with(dialect, &bills, &["due"]);
+        let ddl = renderer(dialect);
+        let (create, drop) = (ddl.create_table(&table.tables[&bills]), ddl.drop_table(&bills));
+        let create = step("01-create", Phase::Expand, Envelope::Transaction, create, drop);
+        let own = plan(dialect, "20260101000000_bills", None, &Schema::default(), vec![(create, table.clone())]);
+        let code =
+            Schema { tables: table.tables.into_iter().chain(new_code(dialect).tables).collect(), ..Schema::default() };
+        let billing = || {
+            Lockstep::builder("billing", migrations(dialect, std::slice::from_ref(&own)))
+                .database_url(&db.url)
+                .schema(code.clone())
+        };
+        let error = billing().wait_deadline(Duration::ZERO).start().await.unwrap_err();
+        assert_eq!(error.code(), "SD0852", "{error}");
+        assert!(error.to_string().contains("table `users` does not exist"), "{error}");
+
+        let waits = tokio::spawn(billing().start());
+        let all = migrations(dialect, &[first(dialect), second(dialect)]);
+        let options = |until| ApplyOptions { until, app: "shop".to_owned(), ..ApplyOptions::default() };
+        apply(&db.url, &all, &options(Phase::Expand), Arc::new(NoProgress)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!waits.is_finished(), "not all rows are filled yet");
+        apply(&db.url, &all, &options(Phase::Backfill), Arc::new(NoProgress)).await.unwrap();
+        let started = waits.await.unwrap().unwrap();
+        // And what it does not declare is no concern of its.
+        apply(&db.url, &all, &options(Phase::Contract), Arc::new(NoProgress)).await.unwrap();
+        started.shutdown().await;
     }
 }
 

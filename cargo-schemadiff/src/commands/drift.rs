@@ -10,7 +10,9 @@ use schemadiff::{
 };
 
 use super::context::Context;
-use crate::{Error, Kind, Result, dialect::Connection, migrations::Migrations, report::describe::first_differences};
+use crate::{
+    Error, Kind, Result, dialect::Connection, migrations::Migrations, prove, report::describe::first_differences,
+};
 
 /// The code of what [`refuse`] finds.
 pub const DRIFTED: &str = "SD0745";
@@ -103,10 +105,7 @@ fn comparable(state: &Schema, found: &Schema, ours: &Migrations) -> (Schema, Sch
         schema.domains.retain(|name, _| state.domains.contains_key(name));
         // Their definitions follow renames in the server's own words.
         schema.objects.clear();
-        for table in schema.tables.values_mut() {
-            table.syncs.values_mut().for_each(|sync| *sync = sync.structure());
-        }
-        schema
+        prove::comparable(&schema)
     };
     (part(state), part(found))
 }

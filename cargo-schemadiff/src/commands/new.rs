@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     let strategy = strategy::choose(context, args.intent.strategy, &comparison, parent.as_deref()).await?;
     let plan = planning::plan(&comparison, &id, parent.as_deref(), &strategy)?;
     let proof = prove_it(context, &comparison, &plan, &mut server).await?;
-    let lock = lock_after(&comparison, &plan);
+    let lock = lock_after(&comparison, &plan)?;
     let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };
     if let (Some(begun), true) = (begun, written.is_some()) {
         begun.keep();
@@ -210,17 +210,34 @@ async fn prove_it(
     removed.map(|()| proof)
 }
 
-fn lock_after(comparison: &Comparison, plan: &Plan) -> Snapshot {
+/// Columns as the plan leaves them in the tables, new ones last. The next migration begins there, and where an engine makes a
+/// table anew to change it, columns keep their places: statements that a connection keeps prepared go by them.
+fn in_the_order_of_the_database(schema: &mut Schema, current: &Schema, plan: &Plan) -> Result<()> {
+    let mut left = current.clone();
+    for step in &plan.steps {
+        step.apply_to(&mut left).map_err(|e| {
+            Error::new(Kind::Internal, "SD0903", format!("step {} does not fit the schema before it", step.id)).cause(e)
+        })?;
+    }
+    for (name, table) in &mut schema.tables {
+        let Some(left) = left.table(name) else { continue };
+        table.columns.sort_by_key(|column| left.columns.iter().position(|it| it.name == column.name));
+    }
+    Ok(())
+}
+
+fn lock_after(comparison: &Comparison, plan: &Plan) -> Result<Snapshot> {
     let mut schema = comparison.desired.clone();
+    in_the_order_of_the_database(&mut schema, &comparison.current, plan)?;
     schema.opaque.clear();
     if comparison.options.objects_left_alone {
         schema.objects.clear();
     }
-    Snapshot {
+    Ok(Snapshot {
         format: SNAPSHOT_FORMAT,
         dialect: comparison.dialect,
         head: Some(plan.id.clone()),
         sources: comparison.sources.clone(),
         schema,
-    }
+    })
 }

@@ -12,7 +12,7 @@ mod connection;
 use schemadiff::{
     model::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
-        ObjectName, Opaque, PartitionBy, PrimaryKey, Schema, Table, Unique,
+        ObjectName, PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Comparison, Generated, KeyColumn, Lock},
 };
@@ -49,6 +49,9 @@ pub struct Capabilities {
     pub partitioned_not_valid: bool,
     /// A partitioned table can get a column that the engine numbers (PostgreSQL 17).
     pub partitioned_identity: bool,
+    /// What becomes of statements with `*` that a connection keeps prepared while the table gets or loses a column: the rest of
+    /// a sentence that begins with them.
+    pub cached_star: &'static str,
     /// Constraint names are the user's; when false (SQLite) the primary key has no name and names are cosmetic.
     pub named_constraints: bool,
 }
@@ -147,11 +150,9 @@ pub(crate) fn aside_stamp(id: &str) -> &str {
     if stamp.is_empty() { id } else { stamp }
 }
 
-/// What hangs on a table and would go with it in a rebuild.
+/// What hangs on a table and would go with it in a rebuild. The user's triggers are the executor's matter.
 #[derive(Debug, Clone, Default)]
 pub struct Dependents {
-    /// The user's triggers on the table, with their definitions ([`Opaque::table`], [`Opaque::definition`]).
-    pub triggers: Vec<Opaque>,
     /// The sync triggers that are on the table before the rebuild and must be there after it (`after.syncs`).
     pub syncs: Vec<SyncSpec>,
 }
@@ -495,6 +496,11 @@ pub trait Ddl: Send + Sync {
     /// The statements of a backfill whose values a function of the application gives: `by`, from the columns `reads`, for
     /// those in `set`, whose types are in `gives`.
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill;
+    /// Statements that compile the table's triggers and carry nothing out; none where the engine looks at a trigger when it is
+    /// made.
+    fn compile_writes(&self, _table: &ObjectName, _columns: &[Column]) -> Vec<String> {
+        Vec::new()
+    }
     /// Rebuilds a table into its new shape: copy, swap, indexes, triggers, for [`schemadiff::plan::Envelope::Rebuild`].
     /// `copy` maps each column of `after` to an expression over `before`'s columns (columns of the same name are
     /// copied when not listed). `dependents` are made again after the swap. The statements fail, and so take everything

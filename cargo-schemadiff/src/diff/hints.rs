@@ -26,12 +26,13 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
         let Some((old_table, old_column)) = column_path(old) else {
             return Err(wrong(format!("`{old}` is no column")));
         };
-        // The table may be renamed by a flag that comes later.
         if old_table != new_table && current.tables.contains_key(&new_table) {
             return Err(wrong(format!("`{old}` and `{new}` are columns of two tables")));
         }
         let is_done = current.column(&new_table, &new_column).is_some();
-        if current.column(&old_table, &old_column).is_none() && !is_done {
+        // A table that is renamed too goes by either name, and the flag for it may come later.
+        let may_be_renamed = old_table == new_table && !current.tables.contains_key(&old_table);
+        if current.column(&old_table, &old_column).is_none() && !is_done && !may_be_renamed {
             return Err(wrong(format!("there is no column `{old}`")));
         }
         hints.renamed_columns.insert((new_table, new_column), old_column);

@@ -211,10 +211,8 @@ fn table_of<'s>(schema: &'s Schema, name: &ObjectName) -> Option<&'s Table> {
 }
 
 fn dependents(context: &Context<'_>, before: &Table, after: &Table) -> Dependents {
-    let is_trigger = |o: &&schemadiff::model::Opaque| o.table.as_ref() == Some(&before.name) && o.definition.is_some();
-    let triggers = context.request.current.opaque.iter().filter(is_trigger).cloned().collect();
     let kept = before.syncs.keys().chain(after.syncs.keys().filter(|name| !before.syncs.contains_key(*name)));
-    Dependents { triggers, syncs: kept.filter_map(|name| context.syncs.get(name).cloned()).collect() }
+    Dependents { syncs: kept.filter_map(|name| context.syncs.get(name).cloned()).collect() }
 }
 
 /// One call gives all of these columns.

@@ -372,8 +372,13 @@ pub(super) fn cause(change: &Change) -> String {
 }
 
 impl Context<'_> {
-    /// Adding or dropping a column changes what `SELECT *` returns, which cached statements do not survive.
-    pub fn result_shape_hazard(&self, table: &ObjectName) -> Option<Hazard> {
-        self.caps.concurrent_indexes.then(|| hazard::result_shape::hazard(table))
+    /// A column more changes what `SELECT *` returns, which cached statements of old code do not survive.
+    pub fn more_columns_hazard(&self, table: &ObjectName) -> Hazard {
+        hazard::result_shape::gets(table, self.caps.cached_star)
+    }
+
+    /// One less likewise, for new code. A version that is retired by then has no statements.
+    pub fn fewer_columns_hazard(&self, table: &ObjectName) -> Hazard {
+        hazard::result_shape::loses(table, self.caps.cached_star)
     }
 }

@@ -56,7 +56,7 @@ impl Context<'_> {
             let shield = self.shield(table);
             step.after(shield)
         } else {
-            step.hazard(self.result_shape_hazard(table))
+            step.hazard([self.more_columns_hazard(table)])
         }
     }
 

@@ -2,9 +2,10 @@
 //! can, and freed of its trigger in contract. Renames, retypes and new columns with a backfill are all built from it.
 
 use schemadiff::{
-    model::{Check, Column, ObjectName, Sync, Table, expr},
+    model::{Check, Column, ObjectName, Sync, Table, expr, hex},
     plan::Envelope,
 };
+use sha2::{Digest as _, Sha256};
 
 use super::{
     context::{Context, on, slug},
@@ -157,9 +158,29 @@ fn proof_needed(cx: &Context<'_>, column: &Column) -> bool {
 
 /// The check that proves to the server that there is no NULL, so that SET NOT NULL need not look.
 pub(super) fn proof(cx: &Context<'_>, table: &ObjectName, column: &Column, not_valid: bool) -> (String, Check) {
-    let name = cx.ddl.default_name(&table.name, &[&format!("{}_not_null", column.name)], "check");
+    let name = proof_name(cx, table, &column.name);
     let expr = format!("{} IS NOT NULL", cx.ddl.ident(&column.name));
     (name, Check { expr, not_valid, no_inherit: false, comment: None })
+}
+
+/// Names that had to be cut may be one, and a name may be taken by a constraint of the user's: then it is told by a hash.
+fn proof_name(cx: &Context<'_>, table: &ObjectName, column: &str) -> String {
+    let plain = format!("{column}_not_null");
+    let name = cx.ddl.default_name(&table.name, &[&plain], "check");
+    let is_taken = [cx.before(table), cx.after(table)].into_iter().flatten().any(|t| has_constraint(t, &name));
+    if name == format!("{}_{plain}_check", table.name) && !is_taken {
+        return name;
+    }
+    let hash = hex(&Sha256::digest(column.as_bytes())[..4]);
+    cx.ddl.default_name(&table.name, &[&format!("{hash}_not_null")], "check")
+}
+
+fn has_constraint(table: &Table, name: &str) -> bool {
+    table.checks.contains_key(name)
+        || table.uniques.contains_key(name)
+        || table.exclusions.contains_key(name)
+        || table.foreign_keys.contains_key(name)
+        || table.primary_key.as_ref().is_some_and(|key| key.name.as_deref() == Some(name))
 }
 
 /// The check as the server spells it: without quotes that are not needed.

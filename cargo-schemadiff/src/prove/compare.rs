@@ -23,7 +23,7 @@ pub(super) fn same(predicted: &Schema, found: &Schema, at_end: bool) -> Result<(
 
 /// Without what a server cannot show, and with names in expressions quoted in one way: which words must be quoted is the
 /// server's matter, and a prediction that replaced a name cannot know it.
-fn comparable(schema: &Schema) -> Schema {
+pub fn comparable(schema: &Schema) -> Schema {
     let mut schema = schema.clone();
     let plain = |text: &mut String| *text = expr::map_columns(text, |name| Some(name.to_owned()));
     for table in schema.tables.values_mut() {

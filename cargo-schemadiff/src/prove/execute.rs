@@ -1,7 +1,14 @@
 //! A small executor for databases that nobody else uses: the envelopes without timeouts, retries and ledger.
 
 use schemadiff::{
-    backend::{Backend as _, postgres::Postgres, sqlite::Sqlite},
+    backend::{
+        Backend as _,
+        postgres::Postgres,
+        sqlite::{
+            Sqlite,
+            hanging::{self, Hanging},
+        },
+    },
     model::{Column, Dialect, Schema},
     plan::{Action, Backfill, Envelope, Given, KeyColumn, Step},
 };
@@ -75,7 +82,11 @@ pub async fn prove_back(scratch: &mut Connection, step: &Step) -> Result<()> {
     send(scratch, Envelope::Long, &step.undo_proof).await
 }
 
-async fn send(scratch: &mut Connection, envelope: Envelope, statements: &[String]) -> Result<()> {
+/// Statements in their envelope.
+///
+/// # Errors
+/// The server's refusal.
+pub async fn send(scratch: &mut Connection, envelope: Envelope, statements: &[String]) -> Result<()> {
     match envelope {
         Envelope::Transaction | Envelope::Long | Envelope::Batches => transaction(scratch, "BEGIN", statements).await,
         Envelope::Concurrent => {
@@ -108,7 +119,12 @@ async fn transaction(scratch: &mut Connection, begin: &str, statements: &[String
 
 async fn rebuild(scratch: &mut Connection, statements: &[String]) -> Result<()> {
     scratch.run(&["BEGIN IMMEDIATE".to_owned()]).await?;
+    let row = scratch.query_row(hanging::TRIGGERS, &[]).await?;
+    let hanging = hanging::read(row.as_ref().and_then(|row| row.first()?.as_deref()));
     let mut result = scratch.run(statements).await;
+    if result.is_ok() {
+        result = restore(scratch, &hanging).await;
+    }
     if result.is_ok() {
         result = match scratch.query_row("PRAGMA foreign_key_check", &[]).await {
             Ok(None) => Ok(()),
@@ -121,6 +137,16 @@ async fn rebuild(scratch: &mut Connection, statements: &[String]) -> Result<()> 
     let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = scratch.run(&[end.to_owned()]).await;
     result.and(ended)
+}
+
+async fn restore(scratch: &mut Connection, hanging: &[Hanging]) -> Result<()> {
+    for [name, table, definition] in hanging {
+        let row = scratch.query_row(hanging::IS_GONE, &[Some(name.clone()), Some(table.clone())]).await?;
+        if row.as_ref().and_then(|row| row.first()?.as_deref()) == Some("1") {
+            scratch.run(std::slice::from_ref(definition)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Fills in batches. Each statement is sent at least once, so that an empty table shows too whether the server takes it.

@@ -29,6 +29,8 @@ use crate::{
 use objects::Part;
 use run::Run;
 
+pub use compare::comparable;
+
 /// What was shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Proof {
@@ -246,6 +248,7 @@ async fn make_triggers(run: &mut Run<'_>, current: &Schema) {
         let (Some(table), Some(definition)) = (&opaque.table, &opaque.definition) else { continue };
         if run.state().tables.contains_key(table) {
             run.make(&format!("{} `{}`", opaque.kind, opaque.name), definition).await;
+            run.leave_out_if_it_fails(opaque, table).await;
         }
     }
 }

@@ -376,6 +376,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
         table: &ObjectName,
         columns: &[&str],
     ) -> impl Future<Output = DbResult<Vec<String>>> + Send;
+    /// What would go with a table that is rebuilt although the plan says nothing of it: name, table and definition.
+    fn hanging(&mut self) -> impl Future<Output = DbResult<Vec<[String; 3]>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+    /// Makes again what is gone of it while its table is there.
+    fn restore(&mut self, _hanging: &[[String; 3]]) -> impl Future<Output = DbResult<()>> + Send {
+        async { Ok(()) }
+    }
     /// Views and triggers that cannot be used as they are, in words, where the engine does not keep them from becoming so.
     fn broken(&mut self) -> impl Future<Output = DbResult<BTreeSet<String>>> + Send {
         async { Ok(BTreeSet::new()) }

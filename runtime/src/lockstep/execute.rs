@@ -355,12 +355,15 @@ async fn within<B: Backend>(
     }
     if part != Part::End {
         let broken_before = db.broken().await.map_err(Failed::from)?;
+        let is_rebuild = step.envelope == Envelope::Rebuild;
+        let hanging = if is_rebuild { db.hanging().await.map_err(Failed::from)? } else { Vec::new() };
         for sql in statements(step, way, part) {
             // What begins after a stop is not cancelled by it.
             ctx.stop.check().map_err(Problem::Other)?;
             db.execute(sql).await.map_err(Failed::at(sql))?;
         }
-        if step.envelope == Envelope::Rebuild {
+        if is_rebuild {
+            db.restore(&hanging).await.map_err(Failed::from)?;
             no_orphans(db, plan, step).await?;
         }
         let objects: Vec<String> =

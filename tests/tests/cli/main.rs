@@ -8,6 +8,7 @@ mod deploying_code;
 mod fleet;
 mod interruption;
 mod kills;
+mod left_alone;
 mod migrations;
 mod output;
 mod quickstart;

@@ -485,14 +485,7 @@ fn statements_are_as_reviewed() {
         restores: Vec::new(),
     };
     after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), ..Default::default() });
-    let trigger = Opaque {
-        kind: "trigger".into(),
-        name: "users.audit".into(),
-        reason: String::new(),
-        table: Some(before.name.clone()),
-        definition: Some("CREATE TRIGGER audit AFTER DELETE ON users BEGIN SELECT 'it''s'; END".into()),
-    };
-    let dependents = Dependents { triggers: vec![trigger], syncs: vec![sync] };
+    let dependents = Dependents { syncs: vec![sync] };
     let copy = [("state".to_owned(), "lower(state)".to_owned())];
     let key = [KeyColumn { name: "id".into(), ty: "INTEGER".into() }];
     let set = [Assignment { column: "login".into(), expr: "lower(email)".into(), not_null: false }];

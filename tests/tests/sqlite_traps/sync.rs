@@ -214,7 +214,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
     after.column_mut("other").unwrap().default = Some("'x'".into());
     let lost = sqlite().rebuild(&table, &after, &[], &Dependents::default());
     assert!(base.carry_out(&lost).await.is_err());
-    let dependents = Dependents { triggers: vec![], syncs: vec![spec.clone()] };
+    let dependents = Dependents { syncs: vec![spec.clone()] };
     let statements = sqlite().rebuild(&table, &after, &[], &dependents);
     base.carry_out(&statements).await.unwrap();
     assert_eq!(base.table("t").await, after);

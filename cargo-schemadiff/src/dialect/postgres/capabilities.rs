@@ -17,6 +17,8 @@ pub(super) const fn capabilities(version: u32) -> Capabilities {
         cheap_drop_column: true,
         partitioned_not_valid: version >= 180_000,
         partitioned_identity: version >= 170_000,
+        // `cached plan must not change result type`.
+        cached_star: "fail once per connection",
         named_constraints: true,
     }
 }

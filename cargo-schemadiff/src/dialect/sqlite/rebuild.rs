@@ -3,8 +3,9 @@
 //! The executor has set `foreign_keys=OFF` (or dropping the old table would empty the tables that cascade from it) and
 //! `legacy_alter_table=ON` (or references, views and triggers of others would follow the old table) before it began the
 //! transaction, and runs `foreign_key_check` before it commits. What is done here: the new table is filled under a name of
-//! its own, takes over rowids and the AUTOINCREMENT mark, and only then the old one goes. Indexes and triggers come last,
-//! so that no trigger fires for copied rows.
+//! its own, takes over rowids and the AUTOINCREMENT mark, and only then the old one goes. Indexes and sync triggers come
+//! last, so that no trigger fires for copied rows; the user's triggers are made again by the executor
+//! ([`schemadiff::backend::sqlite::hanging`]).
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use schemadiff::model::{IdentityKind, ObjectName, Table};
 use super::{
     create::{self, name},
     lexer::{ident, literal},
+    render::OWN_PREFIX,
     sync,
 };
 use crate::dialect::Dependents;
@@ -37,7 +39,6 @@ pub(super) fn rebuild(
     sql.push(format!("DROP TABLE {}", name(&before.name)));
     sql.push(format!("ALTER TABLE {} RENAME TO {}", name(&shadow), ident(&after.name.name)));
     sql.extend(create::indexes_sql(after));
-    sql.extend(dependents.triggers.iter().filter_map(|trigger| trigger.definition.clone()));
     let kept_syncs = dependents.syncs.iter().filter(|s| after.syncs.contains_key(&s.name));
     sql.extend(kept_syncs.flat_map(sync::triggers).map(|(_, statement)| statement));
     sql
@@ -52,8 +53,7 @@ fn counts(table: &Table) -> bool {
 /// only exists inside triggers.)
 const GUARD: &str = "temp.\"_schemadiff_guard\"";
 
-/// Statements that fail when the table has something that would be lost because the plan does not know it, or lacks a
-/// trigger that would come back.
+/// Statements that fail when the table has something that would be lost because the plan does not know it.
 fn guard(before: &Table, dependents: &Dependents) -> Vec<String> {
     let table = &before.name.name;
     let refused = |column: &str, what: &str| {
@@ -64,7 +64,6 @@ fn guard(before: &Table, dependents: &Dependents) -> Vec<String> {
         refused("trigger_name", "has a trigger that the plan does not know"),
         refused("index_name", "has an index that the plan does not know"),
         refused("column_name", "has a column that the plan does not know"),
-        refused("lost", "has lost a trigger that the plan knows"),
     ];
     let schema_table = format!("{}.sqlite_schema", ident(before.name.schema.as_deref().unwrap_or("main")));
     let hanging = |kind: &str, known: &str| {
@@ -74,28 +73,23 @@ fn guard(before: &Table, dependents: &Dependents) -> Vec<String> {
     let indexes = create::literals(before.indexes.keys().chain(before.uniques.keys()).map(String::as_str));
     let known_columns = create::literals(before.columns.iter().map(|c| c.name.as_str()));
     let table_columns = format!("pragma_table_xinfo({})", literal(table));
-    let mut sql = vec![
+    vec![
         format!("CREATE TEMP TABLE \"_schemadiff_guard\" ({})", columns.join(", ")),
-        format!("INSERT INTO {GUARD} (trigger_name) {}", hanging("trigger", &known_triggers(dependents))),
+        format!("INSERT INTO {GUARD} (trigger_name) {}", hanging("trigger", &unknown_syncs(dependents))),
         format!("INSERT INTO {GUARD} (index_name) {}", hanging("index", &format!("name NOT IN ({indexes})"))),
         format!(
             "INSERT INTO {GUARD} (column_name) SELECT name FROM {table_columns} WHERE name NOT IN ({known_columns})"
         ),
-    ];
-    for definition in dependents.triggers.iter().filter_map(|trigger| trigger.definition.as_deref()) {
-        let there = format!("SELECT 1 FROM {schema_table} WHERE type = 'trigger' AND sql = {}", literal(definition));
-        sql.push(format!("INSERT INTO {GUARD} (lost) SELECT 'trigger' WHERE NOT EXISTS ({there})"));
-    }
-    sql.push(format!("DROP TABLE {GUARD}"));
-    sql
+        format!("DROP TABLE {GUARD}"),
+    ]
 }
 
-/// A user's trigger must be there as it was planned, word for word; one of ours is known by its name.
-fn known_triggers(dependents: &Dependents) -> String {
-    let definitions = create::literals(dependents.triggers.iter().filter_map(|t| t.definition.as_deref()));
+/// A sync trigger that another plan has made, or that this one has lost sight of.
+fn unknown_syncs(dependents: &Dependents) -> String {
     let own: Vec<_> = dependents.syncs.iter().flat_map(|s| sync::trigger_names(&s.name)).collect();
     let own = create::literals(own.iter().map(String::as_str));
-    format!("sql NOT IN ({definitions}) AND name NOT IN ({own})")
+    let prefix = literal(OWN_PREFIX);
+    format!("substr(name, 1, length({prefix})) = {prefix} AND name NOT IN ({own})")
 }
 
 fn copy_rows(before: &Table, after: &Table, copy: &[(String, String)], shadow: &ObjectName) -> Option<String> {

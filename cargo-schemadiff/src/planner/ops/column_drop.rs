@@ -41,6 +41,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
     let step = || {
         Proto::new(rank::REMOVE_COLUMN, id.clone(), format!("drop column {full}"), table)
             .locks(cx.ddl.locks("drop_column", table, &[]))
+            .hazard([cx.fewer_columns_hazard(table)])
             .effect({
                 let name = column.name.clone();
                 on(table, move |t| t.columns.retain(|c| c.name != name))

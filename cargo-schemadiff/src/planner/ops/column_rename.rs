@@ -70,6 +70,7 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
     let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
         .effect(effect)
         .locks(cx.ddl.locks("drop_column", table, &[]))
+        .hazard([cx.fewer_columns_hazard(table)])
         .hazard(cx.opaque_hazard(table, Some(&before.name)))
         .disturbs([Disturbed::GoneColumn(table.clone(), before.name.clone())])
         .tag(tag::TYPES_FREE)

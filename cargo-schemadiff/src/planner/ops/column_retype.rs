@@ -491,6 +491,7 @@ fn swap(
         .sql(sql)
         .no_undo()
         .locks(ddl.locks("drop_column", table, &[]))
+        .hazard([cx.fewer_columns_hazard(table)])
         .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .disturbs([Disturbed::Column(table.clone(), before.name.clone())])
         .effect(on(table, move |t| {

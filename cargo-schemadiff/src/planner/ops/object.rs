@@ -151,7 +151,7 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         .tag(tag::object(&key.as_touched()))
         .tags(released(before, Some(after)))
         .after_all(needs(after))
-        .hazard(shape.then(|| cx.result_shape_hazard(&key.name)).flatten());
+        .hazard(shape.then(|| cx.more_columns_hazard(&key.name)));
     if key.kind == ObjectKind::MaterializedView && anew {
         proto = proto.scans().hazard([hazard::rewrites_table::hazard(&over, None)]);
     }

@@ -4,6 +4,7 @@ mod broken;
 #[cfg(feature = "diesel")]
 pub(crate) mod diesel;
 mod errors;
+pub mod hanging;
 mod leases;
 mod schema;
 mod session;

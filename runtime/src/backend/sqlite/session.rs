@@ -16,7 +16,7 @@ use sqlx::{
 
 use tokio::sync::watch;
 
-use super::{broken, errors::classify, leases, schema, triggers::has_a_say, values};
+use super::{broken, errors::classify, hanging, leases, schema, triggers::has_a_say, values};
 use crate::{
     backend::{
         Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
@@ -349,6 +349,21 @@ impl Backend for Sqlite {
             violations += count.unwrap_or_default();
         }
         Ok(violations)
+    }
+
+    async fn hanging(&mut self) -> DbResult<Vec<[String; 3]>> {
+        let rows = self.rows(hanging::TRIGGERS, &[]).await?;
+        Ok(hanging::read(rows.first().and_then(|row| row.first()?.as_deref())))
+    }
+
+    async fn restore(&mut self, hanging: &[[String; 3]]) -> DbResult<()> {
+        for [name, table, definition] in hanging {
+            let rows = self.rows(hanging::IS_GONE, &[Some(name), Some(table)]).await?;
+            if rows.first().and_then(|row| row.first()?.as_deref()) == Some("1") {
+                self.execute(definition).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn broken(&mut self) -> DbResult<BTreeSet<String>> {

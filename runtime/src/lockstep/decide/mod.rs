@@ -443,9 +443,18 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
     } else if pending(Phase::Contract) {
         // A change without overlap: this version starts when the old one is gone and the contract is done.
         Boot::Work { until: Phase::Contract, reasons }
+    } else if reasons.iter().all(|reason| reason.table().is_some_and(|table| !is_ours(world, table))) {
+        // What another service's migrations make may be on its way. There is nothing to do but to wait.
+        Boot::Work { until: Phase::Contract, reasons }
     } else {
         Boot::Refused(Error::NotServed { app: me.app.clone(), version: me.version.clone(), reasons })
     })
+}
+
+/// Whether these migrations lead to the table, or led to it.
+fn is_ours(world: &World<'_>, table: &ObjectName) -> bool {
+    let made = |plan: &Plan| plan.steps.iter().flat_map(|step| &step.effects).any(|delta| delta.table() == Some(table));
+    world.snapshot.schema.tables.contains_key(table) || world.plans.iter().any(made)
 }
 
 /// The error that a retired version gets.

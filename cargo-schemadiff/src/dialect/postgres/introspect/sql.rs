@@ -78,8 +78,9 @@ pub(super) fn sequences(scope: Where) -> String {
     format!(
         "SELECT d.refobjid, d.refobjsubid, n.nspname, c.relname, s.seqrelid::regclass::text,
            format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
-           obj_description(c.oid, 'pg_class')
+           said.description
          FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_description said ON said.objoid = c.oid AND said.classoid = 'pg_class'::regclass AND said.objsubid = 0
          LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i')
            AND d.refclassid = 'pg_class'::regclass
          WHERE {} AND {} AND NOT EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = d.refobjid

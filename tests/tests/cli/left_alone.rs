@@ -1,0 +1,96 @@
+//! What a migration has no business with stays as it is: triggers that nobody told it of, the places of columns.
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::Project;
+
+/// A database, and what it is to become.
+struct Change {
+    project: Project,
+    from: TestDatabase,
+    to: TestDatabase,
+}
+
+impl Change {
+    async fn new(dialect: Dialect, before: &str, after: &str) -> Self {
+        let (from, to) = (TestDatabase::new(dialect), TestDatabase::new(dialect));
+        from.execute(before).await;
+        to.execute(after).await;
+        Self { project: Project::empty(), from, to }
+    }
+
+    /// Writes a migration from there to here and carries it out phase by phase.
+    fn carry_out(&self, from: &str, more: &[&str]) {
+        let new = ["new", "change", "--from", from, "--to", &self.to.url, "--database-url", &self.from.url];
+        self.project.run(&[&new, more].concat()).expect(0);
+        for until in ["expand", "backfill", "contract"] {
+            self.project.run(&["apply", "--until", until, "--database-url", &self.from.url]).expect(0);
+        }
+    }
+}
+
+/// From the lock file nothing is known of it, and whoever made it told nobody.
+#[tokio::test]
+async fn a_trigger_that_no_plan_knows_outlives_a_rebuild() {
+    let table = |default: &str| format!("CREATE TABLE n (id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT {default})");
+    let change = Change::new(Dialect::Sqlite, "", &table("'x'")).await;
+    change.carry_out("empty", &[]);
+    let trigger = "CREATE TRIGGER seen AFTER INSERT ON n BEGIN INSERT INTO log VALUES (new.a || ';'); END";
+    change.from.execute(&format!("CREATE TABLE log (a); {trigger}")).await;
+    change.to.execute(&format!("DROP TABLE n; {}", table("'y'"))).await;
+    change.carry_out("lock", &[]);
+    let kept = change.from.text("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'seen'").await;
+    assert_eq!(kept.as_deref(), Some(trigger));
+    change.from.execute("INSERT INTO n DEFAULT VALUES").await;
+    assert_eq!(change.from.text("SELECT a FROM log").await.as_deref(), Some("y;"));
+}
+
+/// A full text index beside its table is what SQLite's manual says to do, and its triggers cannot run where it is not.
+#[tokio::test]
+async fn triggers_into_a_virtual_table_are_no_obstacle() {
+    let search = "CREATE VIRTUAL TABLE f USING fts5(a);
+        CREATE TRIGGER into_f AFTER INSERT ON n BEGIN INSERT INTO f VALUES (new.a); END;
+        CREATE TRIGGER over_f AFTER UPDATE ON n BEGIN INSERT INTO f VALUES (new.a); END;";
+    let table = |columns: &str| format!("CREATE TABLE n (id INTEGER PRIMARY KEY, a TEXT, {columns}); {search}");
+    let change = Change::new(Dialect::Sqlite, &table("c TEXT"), &table("d TEXT, e INTEGER CHECK (e > 0)")).await;
+    change.from.execute("INSERT INTO n (a, c) VALUES ('one', 'kept')").await;
+    change.carry_out(&change.from.url, &["--rename", "n.c=n.d"]);
+    change.from.execute("INSERT INTO n (a, d, e) VALUES ('two', 'new', 1)").await;
+    let rows = "SELECT group_concat(a || '-' || d || '-' || coalesce(e, 0), ' ') FROM n";
+    assert_eq!(change.from.text(rows).await.as_deref(), Some("one-kept-0 two-new-1"));
+    let found = "SELECT group_concat(a, ' ') FROM f WHERE f MATCH 'one OR two'";
+    assert_eq!(change.from.text(found).await.as_deref(), Some("one two"), "once for each row that was written");
+}
+
+/// A connection that keeps `SELECT *` prepared goes by the places, and nothing tells it that they have changed.
+#[tokio::test]
+async fn columns_keep_their_places_over_a_rebuild() {
+    let table = |columns: &str| format!("CREATE TABLE c (id INTEGER PRIMARY KEY, {columns})");
+    let change = Change::new(
+        Dialect::Sqlite,
+        &table("email TEXT NOT NULL"),
+        &table("name TEXT NOT NULL DEFAULT 'N', email TEXT NOT NULL"),
+    )
+    .await;
+    let places = "SELECT group_concat(name, ' ') FROM pragma_table_info('c')";
+    change.carry_out(&change.from.url, &[]);
+    assert_eq!(change.from.text(places).await.as_deref(), Some("id email name"));
+    change.to.execute(&format!("DROP TABLE c; {}", table("name TEXT NOT NULL DEFAULT 'M', email TEXT NOT NULL"))).await;
+    change.carry_out("lock", &[]);
+    assert_eq!(change.from.text(places).await.as_deref(), Some("id email name"));
+    let default = "SELECT dflt_value FROM pragma_table_info('c') WHERE name = 'name'";
+    assert_eq!(change.from.text(default).await.as_deref(), Some("'M'"));
+}
+
+/// Which words must be quoted is the server's matter: what the plan predicted is compared without such quotes.
+#[tokio::test]
+async fn a_column_gets_a_reserved_word_for_a_name() {
+    let table = |column: &str| format!("CREATE TABLE t (id bigint PRIMARY KEY, {column} text NOT NULL)");
+    for word in ["where", "user", "json"] {
+        let change = Change::new(Dialect::Postgres, &table("a"), &table(&format!("\"{word}\""))).await;
+        change.from.execute("INSERT INTO t VALUES (1, 'kept')").await;
+        change.carry_out(&change.from.url, &["--rename", &format!("t.a=t.{word}")]);
+        assert_eq!(change.from.text(&format!("SELECT \"{word}\" FROM t")).await.as_deref(), Some("kept"));
+    }
+}
