@@ -462,10 +462,7 @@ async fn sizes_are_estimated() {
 #[test]
 fn statements_are_as_reviewed() {
     use cargo_schemadiff::dialect::{Dependents, SyncSpec};
-    use schemadiff::{
-        model::Opaque,
-        plan::{Assignment, KeyColumn},
-    };
+    use schemadiff::plan::{Assignment, KeyColumn};
     let before = &broad().tables[&ObjectName::new("users")];
     let mut after = before.clone();
     after.column_mut("email").unwrap().nullable = true;
