@@ -9,14 +9,13 @@ use url::Url;
 #[must_use]
 pub fn redact(address: &str) -> String {
     let Ok(mut url) = Url::parse(address) else {
-        // Nothing of what cannot be taken apart is safe to show, apart from its scheme.
-        return match address.split_once(':') {
-            Some((scheme, _)) if address.contains('@') => format!("{scheme}:…"),
-            _ => address.to_owned(),
-        };
+        return unread(address);
     };
-    if url.cannot_be_a_base() || url.scheme() == "sqlite" {
+    if url.scheme() == "sqlite" {
         return address.to_owned();
+    }
+    if url.cannot_be_a_base() {
+        return unread(address);
     }
     let (path, fragment) = (url.path(), url.fragment().unwrap_or_default());
     let astray = |(key, value): (_, _)| holds_at(key) || (holds_at(value) && !is_named(key));
@@ -33,6 +32,15 @@ pub fn redact(address: &str) -> String {
     let kept = pairs(&url).into_iter().filter(|(key, _)| !key.to_ascii_lowercase().contains("password")).collect();
     set_pairs(&mut url, kept);
     url.to_string()
+}
+
+/// Nothing of what cannot be taken apart is safe to show, apart from its scheme.
+fn unread(address: &str) -> String {
+    match address.split_once(':') {
+        _ if !address.contains(['@', '?']) => address.to_owned(),
+        Some((scheme, _)) => format!("{scheme}:…"),
+        None => "…".to_owned(),
+    }
 }
 
 fn holds_at(text: &str) -> bool {
@@ -101,6 +109,12 @@ mod tests {
             ("postgres://app:12#hunter2@db/shop", "postgres:…"),
             ("postgres://app:12?hunter2@db/shop", "postgres:…"),
             ("postgres://app:12?a=hunter2@db/shop", "postgres:…"),
+            ("postgres://db:port/shop?password=hunter2", "postgres:…"),
+            ("postgres://[bad/shop?password=hunter2", "postgres:…"),
+            ("postgres:app:hunter2@db/shop", "postgres:…"),
+            ("app:hunter2@db/shop", "app:…"),
+            ("hunter2@db/shop", "…"),
+            ("crate", "crate"),
             ("sqlite:app.db", "sqlite:app.db"),
             ("sqlite:///srv/a@b.db", "sqlite:///srv/a@b.db"),
             ("sqlite::memory:", "sqlite::memory:"),

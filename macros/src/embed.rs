@@ -34,6 +34,9 @@ impl Parse for Given {
             input.parse::<Token![crate]>()?;
             input.parse::<Token![=]>()?;
             given.schemadiff = input.call(Path::parse_mod_style)?.to_token_stream();
+            if input.peek(Token![,]) {
+                input.parse::<Token![,]>()?;
+            }
         }
         if input.is_empty() {
             return Ok(given);

@@ -181,6 +181,9 @@ impl History {
             format: u32,
         }
         let malformed = |cause: String| Error::LockMalformed { cause };
+        // As for plans: in a text of several lines it would be another text.
+        let lock = if lock.contains('\r') { Cow::Owned(lock.replace("\r\n", "\n")) } else { Cow::Borrowed(lock) };
+        let lock: &str = &lock;
         let format: Format = toml::from_str(lock).map_err(|e| malformed(e.to_string()))?;
         if format.format > SNAPSHOT_FORMAT {
             let what = LOCK_FILE.to_owned();

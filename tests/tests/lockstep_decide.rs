@@ -250,6 +250,16 @@ fn a_version_starts_when_it_is_served() {
     // What another service's migrations make may be on its way.
     let mut foreign = new();
     foreign.identity.schema.tables.extend(table_with(DIALECT, &ObjectName::new("bills"), &["due"]).tables);
+    assert_eq!(boots(&plans, &done(1, 4), &foreign), "SD0651", "nobody else is here");
+    let done = |a, b| {
+        let mut ledger = done(a, b);
+        let mut row = ledger.migrations[0].clone();
+        let bills = plan(DIALECT, "20260101000000_bills", None, &Schema::default(), Vec::new());
+        (row.id, row.app, row.plan) = (bills.id.clone(), "billing".into(), Some(bills.to_toml().unwrap()));
+        row.steps.clear();
+        ledger.migrations.push(row);
+        ledger
+    };
     assert_eq!(boots(&plans, &done(1, 4), &foreign), "work until contract, served false");
     let mut both = wrong;
     both.identity.schema.tables.extend(foreign.identity.schema.tables);

@@ -54,6 +54,17 @@ fn cut(file: &std::path::Path, percent: usize) {
     std::fs::write(file, &text[..text.len() * percent / 100]).unwrap();
 }
 
+/// As git writes files where it is told to.
+#[test]
+fn line_ends_of_another_system_are_no_edit() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), DIALECT, &[first(DIALECT), second(DIALECT)]);
+    let file = dir.path().join("schemadiff.lock");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace('\n', "\r\n")).unwrap();
+    Migrations::load(dir.path()).unwrap().history().unwrap();
+}
+
 #[test]
 fn white_space_and_comments_in_a_plan_are_no_edit() {
     let dir = tempfile::tempdir().unwrap();

@@ -238,5 +238,12 @@ fn an_index_cannot_be_called_like_another_tables() {
         let errors = refused(&[indexed("one", "one")], dialect);
         assert!(only(&errors).contains("`one`"), "{errors:?}");
         lowered(&[indexed("one", "by_a"), indexed("two", "by_b")], dialect);
+        // Of one name, in two database schemas or where a key has none.
+        let key = |name: &str| table(name, &[], json!({"primary_key": {"columns": ["id"], "name": "pk"}}));
+        if dialect == Dialect::Sqlite {
+            lowered(&[key("one"), key("two")], dialect);
+        } else {
+            assert!(only(&refused(&[key("one"), key("two")], dialect)).contains("`pk`"));
+        }
     }
 }

@@ -9,6 +9,7 @@ use schemadiff::{
         NoProgress, Progress, Status,
         admin::{self, ApplyOptions, ApplyReport},
     },
+    model::{Fingerprint, Schema},
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -54,12 +55,13 @@ pub(super) async fn one(
     options: &ApplyOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<ApplyReport> {
-    // A mistaken address must not leave a file behind.
+    // A mistaken address must not leave a file behind: migrations that begin at something have nothing to do in a new one.
     let (plans, database) = (migrations.history()?.snapshot().dialect, dialect_of(url)?);
     if plans != database {
         return Err(schemadiff::Error::OtherDialect { plans, database }.into());
     }
-    if Connection::create_if_missing(url)? && !context.report.quiet && !context.report.json {
+    let begins_empty = ours.plans.first().is_some_and(|first| first.before == Fingerprint::of(&Schema::default()));
+    if begins_empty && Connection::create_if_missing(url)? && !context.report.quiet && !context.report.json {
         context.report.say(format!("{}\n", paint(style::ACCENT, format!("made a new database: {}", redact(url)))))?;
     }
     drift::refuse(context, url, ours, migrations).await?;

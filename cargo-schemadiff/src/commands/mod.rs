@@ -142,8 +142,9 @@ async fn interruption() {
 fn start_tracing(report: &Report) {
     use tracing_subscriber::EnvFilter;
     let default = match report.verbose {
-        0 => "warn",
-        1 => "info",
+        // The driver warns of statements that took long, ours, with pages of SQL.
+        0 => "warn,sqlx::query=error",
+        1 => "info,sqlx::query=error",
         _ => "debug",
     };
     let mut filter = EnvFilter::try_from_env("SCHEMADIFF_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -39,6 +39,8 @@ fn unreadable(path: &Path, cause: &std::io::Error) -> Error {
 }
 
 fn parse(path: &Path, text: &str) -> Result<Snapshot> {
+    // Git may have written it so; in a text of several lines it would be another text.
+    let text = &text.replace("\r\n", "\n");
     #[derive(Deserialize)]
     struct Head {
         format: u32,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat::{self, Reason},
-    model::{Delta, Dialect, Object, ObjectKey, ObjectName, Schema, Shared, Use, between},
+    model::{Delta, Dialect, Object, ObjectKey, ObjectName, Schema, Shared, Use, apply_all, between},
     plan::Phase,
 };
 
@@ -213,10 +213,12 @@ impl<'c> Graph<'c> {
         let back: Vec<_> = protos.iter().flat_map(|proto| &proto.undo_disturbs).chain(disturbed).collect();
         let carried_back = carried::with(&back, &before)?;
         let deltas = between(&before, &after);
-        for delta in &deltas {
-            delta.apply(state).map_err(|e| {
-                Error::new(Kind::Internal, "SD0903", "a step does not fit the state it was planned for").cause(e)
-            })?;
+        apply_all(&deltas, state).map_err(|e| {
+            Error::new(Kind::Internal, "SD0903", "a step does not fit the state it was planned for").cause(e)
+        })?;
+        for (name, table) in &mut after.tables {
+            let Some(placed) = state.table(name) else { continue };
+            table.columns.sort_by_key(|column| placed.columns.iter().position(|it| it.name == column.name));
         }
         Ok(Placed { phase, protos, before, after, deltas, carried, carried_back })
     }

@@ -20,7 +20,7 @@ pub fn by_sqlx(text: &str) -> (Option<String>, String) {
             '"' => in_quotes = !in_quotes,
             '.' if !in_quotes => parts.push(String::new()),
             _ if in_quotes => part.push(c),
-            _ => part.extend(c.to_lowercase()),
+            _ => part.push(c.to_ascii_lowercase()),
         }
     }
     let name = parts.pop().unwrap_or_default();

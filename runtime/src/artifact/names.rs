@@ -37,9 +37,12 @@ impl Names {
         for (table, decl) in decls {
             let uniques = decl.uniques.iter().map(|it| &it.name);
             let key = decl.primary_key.iter().map(|it| &it.name);
-            for name in uniques.clone().chain(key.clone()).chain(decl.indexes.iter().map(|it| &it.name)).flatten() {
+            // SQLite has no name for a primary key.
+            let relation = decl.primary_key.iter().filter(|_| dialect != Dialect::Sqlite).map(|it| &it.name);
+            let indexes = decl.indexes.iter().map(|it| &it.name);
+            for name in uniques.clone().chain(relation).chain(indexes).flatten() {
                 let first = self.relations.entry(self.key(table, name)).or_insert_with(|| table.clone());
-                if *first != *table || *name == table.name {
+                if *first != *table || dialect.fold(name) == dialect.fold(&table.name) {
                     twice.push((table.clone(), name.clone(), first.clone()));
                 }
             }

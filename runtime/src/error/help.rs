@@ -44,6 +44,12 @@ impl Error {
             Self::ServerTooOld { .. } => one("upgrade the server"),
             Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
             Self::Forbidden { grant, .. } => vec![grant.clone()],
+            Self::Database { cause, .. } if cause.contains("database is locked") => {
+                one("another process is in a write transaction on the file: try again when it has ended it")
+            }
+            Self::Database { cause, .. } if cause.contains("file is not a database") => {
+                one("check the path: the file is there, and it is no SQLite database")
+            }
             Self::Database { .. } => one("see the server's log"),
             Self::ConnectionLost { .. } => {
                 one("see the server's log, and run the command again: nothing is half-done that the next run does not finish")

@@ -93,7 +93,7 @@ impl<B: Backend> Booting<'_, B> {
                 }
                 Boot::Work { until, reasons } => {
                     let until = until.max(self.behind_contract(&plans));
-                    if self.role == Role::Apply && self.work(until).await? {
+                    if self.role == Role::Apply && !plans.is_empty() && self.work(until).await? {
                         continue;
                     }
                     reasons

@@ -181,6 +181,36 @@ impl Delta {
     }
 }
 
+/// Applies what one step does. Where it takes one column of a table away and brings another, that is a new name, and the column
+/// keeps its place, as it does in the database.
+///
+/// # Errors
+/// When the schema is not the one that the deltas were made for.
+pub fn apply_all(deltas: &[Delta], schema: &mut Schema) -> Result<(), DeltaError> {
+    let mut gone: BTreeMap<&ObjectName, Vec<Option<usize>>> = BTreeMap::new();
+    let mut come: BTreeMap<&ObjectName, Vec<&str>> = BTreeMap::new();
+    for delta in deltas {
+        match delta {
+            Delta::Column { table, name, before: Some(_), after: None } => {
+                let at = schema.table(table).and_then(|t| t.columns.iter().position(|c| c.name == *name));
+                gone.entry(table).or_default().push(at);
+            }
+            Delta::Column { table, name, before: None, after: Some(_) } => come.entry(table).or_default().push(name),
+            _ => {}
+        }
+    }
+    deltas.iter().try_for_each(|delta| delta.apply(schema))?;
+    for (table, places) in gone {
+        let (&[Some(place)], Some(&[name])) = (places.as_slice(), come.get(table).map(Vec::as_slice)) else { continue };
+        let Ok(table) = table_mut(schema, table) else { continue };
+        if let Some(at) = table.columns.iter().position(|c| c.name == *name) {
+            let column = table.columns.remove(at);
+            table.columns.insert(place.min(table.columns.len()), column);
+        }
+    }
+    Ok(())
+}
+
 fn same_table(a: Option<&Shared<Table>>, b: Option<&Shared<Table>>) -> bool {
     a == b || a.map(|table| table.by_column_name()) == b.map(|table| table.by_column_name())
 }

@@ -20,7 +20,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
-pub use delta::{Delta, DeltaError, between};
+pub use delta::{Delta, DeltaError, apply_all, between};
 pub use domain::Domain;
 pub use fingerprint::{Fingerprint, hex, same};
 pub use implication::{either, implies};

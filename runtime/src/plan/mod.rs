@@ -6,7 +6,7 @@ mod snapshot;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema};
+use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema, apply_all};
 
 pub use backfill::{Assignment, Backfill, Compared, Comparison, Given, KeyColumn};
 pub use file::{PLAN_FORMAT, PlanFileError};
@@ -316,7 +316,7 @@ impl Step {
     /// # Errors
     /// When the schema is not the one the step was planned for.
     pub fn apply_to(&self, schema: &mut Schema) -> Result<(), DeltaError> {
-        self.effects.iter().try_for_each(|delta| delta.apply(schema))
+        apply_all(&self.effects, schema)
     }
 
     /// The schema before this step, from the one after it.
@@ -324,7 +324,8 @@ impl Step {
     /// # Errors
     /// When the schema is not the one that the step leads to.
     pub fn revert_on(&self, schema: &mut Schema) -> Result<(), DeltaError> {
-        self.effects.iter().rev().try_for_each(|delta| delta.clone().inverted().apply(schema))
+        let back: Vec<Delta> = self.effects.iter().rev().map(|delta| delta.clone().inverted()).collect();
+        apply_all(&back, schema)
     }
 }
 

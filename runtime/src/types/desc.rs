@@ -48,6 +48,8 @@ impl TypeDesc {
     #[must_use]
     pub const fn on_postgres(mut self, name: &'static str) -> Self {
         self.postgres = name;
+        // The name is that of the whole.
+        self.array = false;
         self
     }
 
@@ -68,5 +70,18 @@ impl TypeDesc {
         desc.nullable = nullable;
         desc.named = true;
         desc
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_on_postgresql_is_that_of_the_whole() {
+        let text = TypeDesc::new("text", "text", "TEXT");
+        assert_eq!(text.on_postgres("citext"), TypeDesc::new("citext", "text", "TEXT"));
+        assert_eq!(text.array().on_postgres("tags"), TypeDesc::new("tags", "", ""));
+        assert!(text.nullable().on_postgres("citext").nullable);
     }
 }

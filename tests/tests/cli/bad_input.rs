@@ -176,6 +176,13 @@ fn migrations_for_another_engine_leave_no_file() {
     project.run(&new).expect(0);
     project.run(&["apply", "--database-url", "sqlite:app.db"]).expect_error("SD0458");
     assert!(!project.path().join("app.db").exists());
+
+    let lite = Project::empty();
+    lite.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    lite.write("two.toml", &snapshot("sqlite", &[("users", &["email", "name"])]));
+    lite.run(&["new", "second", "--from", "file:one.toml", "--to", "file:two.toml"]).expect(0);
+    lite.run(&["apply", "--database-url", "sqlite:mistyped.db"]).expect_error("SD0550");
+    assert!(!lite.path().join("mistyped.db").exists(), "they begin at a schema, which a new file does not have");
 }
 
 #[test]
@@ -183,6 +190,30 @@ fn a_database_that_is_no_database() {
     let project = Project::empty();
     project.write("text.db", &"this is not a database\n".repeat(100));
     project.run(&["diff", "--to", "empty", "--from", "sqlite:text.db"]).expect_error("SD0546");
+    let run = project.run(&["status", "--database-url", "sqlite:text.db"]).expect_error("SD0553");
+    assert!(run.err.contains("check the path") && !run.err.contains("server"), "{run:#?}");
     let database = Sqlite::file();
     project.run(&["diff", "--to", "empty", "--from", &database.url]).expect(0);
+}
+
+/// Its own words for it, and no page of SQL beside them.
+#[tokio::test]
+async fn a_file_that_another_process_writes_to() {
+    use sqlx::Connection as _;
+    let (project, database) = (Project::empty(), Sqlite::file());
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.run(&["new", "first", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+    project.run(&["apply", "--database-url", &database.url]).expect(0);
+    let mut other = sqlx::SqliteConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let run = project.run(&["status", "--database-url", &database.url]).expect(5);
+    assert!(run.err.contains("another process") && !run.err.contains("SELECT"), "{run:#?}");
+}
+
+#[test]
+fn a_database_that_is_not_on_the_server() {
+    let (project, database) = (Project::empty(), Postgres::shared().database());
+    let url = database.url.replace(&database.name, "nowhere_at_all");
+    let run = project.run(&["status", "--database-url", &url]).expect_error("SD0550");
+    assert!(run.err.contains("nowhere_at_all") && !run.err.contains("at line"), "{run:#?}");
 }

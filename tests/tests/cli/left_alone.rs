@@ -79,6 +79,15 @@ async fn columns_keep_their_places_over_a_rebuild() {
     change.to.execute(&format!("DROP TABLE c; {}", table("name TEXT NOT NULL DEFAULT 'M', email TEXT NOT NULL"))).await;
     change.carry_out("lock", &[]);
     assert_eq!(change.from.text(places).await.as_deref(), Some("id email name"));
+    // A column that is given another name where it stands keeps its place too.
+    let keyed = |default: &str| {
+        format!("CREATE TABLE c (uid INTEGER PRIMARY KEY, name TEXT DEFAULT {default}, email TEXT NOT NULL)")
+    };
+    change.to.execute(&format!("DROP TABLE c; {}", keyed("'M'"))).await;
+    change.carry_out("lock", &["--rename", "c.id=c.uid"]);
+    change.to.execute(&format!("DROP TABLE c; {}", keyed("'M' CHECK (length(name) < 9)"))).await;
+    change.carry_out("lock", &[]);
+    assert_eq!(change.from.text(places).await.as_deref(), Some("uid email name"));
     let default = "SELECT dflt_value FROM pragma_table_info('c') WHERE name = 'name'";
     assert_eq!(change.from.text(default).await.as_deref(), Some("'M'"));
 }

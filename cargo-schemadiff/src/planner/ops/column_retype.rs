@@ -491,7 +491,8 @@ fn swap(
         .sql(sql)
         .no_undo()
         .locks(ddl.locks("drop_column", table, &[]))
-        .hazard([cx.fewer_columns_hazard(table)])
+        // Where the column changes its type under its name, new code begins after this.
+        .hazard((shadow == after.name).then(|| cx.fewer_columns_hazard(table)))
         .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .disturbs([Disturbed::Column(table.clone(), before.name.clone())])
         .effect(on(table, move |t| {

@@ -263,8 +263,9 @@ impl Backend for Postgres {
             let database = if database.contains('@') { "…" } else { database };
             format!("postgres://{}@{}:{}/{database}", target.get_username(), target.get_host(), target.get_port())
         };
-        let connection =
-            target.connect().await.map_err(|e| Error::Connect { address: address(), cause: e.to_string() })?;
+        // The driver adds a line number, of the server's sources.
+        let cause = |e: sqlx::Error| e.as_database_error().map_or_else(|| e.to_string(), |e| e.message().to_owned());
+        let connection = target.connect().await.map_err(|e| Error::Connect { address: address(), cause: cause(e) })?;
         // A server that does not say what it is may still be one that is new enough.
         if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
             return Err(Error::ServerTooOld { address: address(), found: found / 10_000, oldest: OLDEST / 10_000 });

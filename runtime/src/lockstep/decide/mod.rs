@@ -13,7 +13,7 @@ use super::{
     state::{self, contradiction},
 };
 use crate::{
-    backend::{Identity, Lease, Ledger, MigrationState, Retired, StepState},
+    backend::{Identity, Lease, Ledger, MigrationRow, MigrationState, Retired, StepState},
     compat::{Reason, breaks, renewed, serves, view_schema},
     embed::History,
     error::{Error, Result},
@@ -443,7 +443,7 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
     } else if pending(Phase::Contract) {
         // A change without overlap: this version starts when the old one is gone and the contract is done.
         Boot::Work { until: Phase::Contract, reasons }
-    } else if reasons.iter().all(|reason| reason.table().is_some_and(|table| !is_ours(world, table))) {
+    } else if is_shared(world.ledger) && reasons.iter().all(|reason| is_of_others(world, reason)) {
         // What another service's migrations make may be on its way. There is nothing to do but to wait.
         Boot::Work { until: Phase::Contract, reasons }
     } else {
@@ -451,10 +451,15 @@ pub fn boot(world: &World<'_>, me: &Identity) -> Result<Boot> {
     })
 }
 
-/// Whether these migrations lead to the table, or led to it.
-fn is_ours(world: &World<'_>, table: &ObjectName) -> bool {
-    let made = |plan: &Plan| plan.steps.iter().flat_map(|step| &step.effects).any(|delta| delta.table() == Some(table));
-    world.snapshot.schema.tables.contains_key(table) || world.plans.iter().any(made)
+/// Whether another service has migrations here: a chain of its own from the empty schema, which this program does not carry.
+fn is_shared(ledger: &Ledger) -> bool {
+    let is_theirs = |row: &MigrationRow| row.parent.is_none() && row.plan.is_some();
+    ledger.migrations.iter().any(|row| is_theirs(row) && row.state != MigrationState::Aborted)
+}
+
+/// About a table that is not where these migrations lead.
+fn is_of_others(world: &World<'_>, reason: &Reason) -> bool {
+    reason.table().is_some_and(|table| !world.snapshot.schema.tables.contains_key(table))
 }
 
 /// The error that a retired version gets.
