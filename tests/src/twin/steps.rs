@@ -12,7 +12,7 @@ use schemadiff::{
         Event, NoProgress, Pace, Progress, Retry,
         admin::{self, ApplyOptions},
     },
-    model::Schema,
+    model::{Fingerprint, Schema},
     plan::{Plan, SNAPSHOT_FORMAT, Snapshot},
 };
 use tokio::sync::{mpsc, watch};
@@ -60,7 +60,9 @@ enum Way {
 impl Execution {
     /// Of a scenario's plan. The id must be new to the database's ledger.
     pub fn new(url: &str, id: &str, scenario: &Scenario) -> Self {
-        let mut plan = Plan { id: id.to_owned(), parent: None, ..scenario.plan.clone() };
+        // A scenario may be about a part of what the plan was made for.
+        let (before, after) = (Fingerprint::of(&scenario.old), Fingerprint::of(&scenario.new));
+        let mut plan = Plan { id: id.to_owned(), parent: None, before, after, ..scenario.plan.clone() };
         plan.checksum = plan.compute_checksum();
         let head = Some(plan.id.clone());
         let schema = scenario.new.clone();
