@@ -17,9 +17,9 @@ pub fn redact(address: &str) -> String {
     if url.cannot_be_a_base() {
         return unread(address);
     }
-    let (path, fragment) = (url.path(), url.fragment().unwrap_or_default());
-    let astray = |(key, value): (_, _)| holds_at(key) || (holds_at(value) && !is_named(key));
-    if path.contains('@') || fragment.contains('@') || pairs(&url).iter().any(|(k, v)| astray((k, v))) {
+    let astray = |(key, value): &(String, String)| key.contains('@') || (value.contains('@') && !is_named(key));
+    let is_cut = url.path().contains('@') || url.fragment().is_some_and(|fragment| fragment.contains('@'));
+    if is_cut || pairs(&url).iter().any(astray) {
         return format!("{}:…", url.scheme());
     }
     if url.password().is_none() && url.query().is_none() {
@@ -41,10 +41,6 @@ fn unread(address: &str) -> String {
         Some((scheme, _)) => format!("{scheme}:…"),
         None => "…".to_owned(),
     }
-}
-
-fn holds_at(text: &str) -> bool {
-    text.contains('@')
 }
 
 /// Parameters in whose values an `@` is no secret (`user=app@tenant`), or that are left out anyway.
