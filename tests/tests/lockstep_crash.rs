@@ -8,6 +8,7 @@ use std::{
 };
 
 use schemadiff::{
+    Lockstep,
     lockstep::{
         NoProgress,
         admin::{ApplyOptions, apply, status},
@@ -17,7 +18,7 @@ use schemadiff::{
 };
 use schemadiff_tests::{
     engine::{Major, Postgres, TestDatabase},
-    lockstep::{INDEX, Recorder, first, migrations, second, write},
+    lockstep::{INDEX, Recorder, first, migrations, old_code, second, write},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
@@ -185,11 +186,43 @@ async fn a_server_that_restarts_in_the_middle_is_waited_for() {
     // A backend that is killed takes the whole server down, and through recovery.
     let ours = "SELECT max(pid)::text FROM pg_stat_activity WHERE application_name = 'schemadiff'";
     let pid = db.text(ours).await.unwrap();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    signal("-KILL", &pid);
     until(&recorder, "reconnecting", 1).await;
     going.await.unwrap().unwrap();
     let unfilled = "SELECT count(*)::text FROM users WHERE email_key IS NULL";
     assert_eq!(db.text(unfilled).await.as_deref(), Some("0"));
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+/// A server that is being recovered answers that it is: whoever applies then, or starts, waits for it.
+#[tokio::test]
+async fn a_server_that_is_not_ready_yet_is_waited_for() {
+    let server = Postgres::start(Major::V15);
+    let db = server.database();
+    let first = migrations(db.dialect, &[first(db.dialect)]);
+    apply(&db.url, &first, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    let checkpointer = "SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+    let checkpointer = db.text(checkpointer).await.unwrap();
+    let mut mine = PgConnection::connect(&db.url).await.unwrap();
+    let pid: String = sqlx::query_scalar("SELECT pg_backend_pid()::text").fetch_one(&mut mine).await.unwrap();
+    // A process that does not answer keeps the server from starting again, for five seconds, until it is killed as well.
+    signal("-STOP", &checkpointer);
+    signal("-KILL", &pid);
+    let refused = loop {
+        if let Err(error) = PgConnection::connect(&db.url).await {
+            break error;
+        }
+    };
+    assert_eq!(refused.as_database_error().and_then(|e| e.code()).as_deref(), Some("57P03"), "{refused}");
+    let (going, recorder) = applying(&db, Phase::Backfill);
+    let service = Lockstep::builder("shop", first).database_url(&db.url).schema(old_code(db.dialect)).start();
+    let (applied, service) = tokio::join!(going, service);
+    assert!(!recorder.of("reconnecting").is_empty(), "it was ready before anybody asked");
+    assert_eq!(applied.unwrap().unwrap().steps.len(), 3);
+    service.unwrap().shutdown().await;
 }
 
 /// Carries on where the dead process was, and looks at what is there.

@@ -240,9 +240,11 @@ async fn a_server_that_is_started_anew_leaves_live_versions_time_to_connect_agai
     all(&db, &until).await.unwrap();
     let old = old_version(&db, Duration::from_millis(900)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // A backend that is killed takes the whole server down, and through recovery.
+    // A backend that is killed takes the whole server down, and through recovery, as soon as the server sees it.
     let pid = db.text("SELECT session_pid::text FROM schemadiff.lease").await.unwrap();
+    let mut other = sqlx::PgConnection::connect(&db.url).await.unwrap();
     assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    while sqlx::Connection::ping(&mut other).await.is_ok() {}
     while sqlx::PgConnection::connect(&db.url).await.is_err() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

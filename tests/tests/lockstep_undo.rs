@@ -18,7 +18,7 @@ use schemadiff::{
     Lockstep,
     embed::Migrations,
     lockstep::{
-        NoProgress,
+        Event, NoProgress, Progress,
         admin::{ApplyOptions, abort, apply, purge, status, undo},
     },
     model::{Dialect, Schema},
@@ -509,4 +509,64 @@ async fn rows_that_the_old_check_forbids_are_named_before_anything_is_taken_back
     db.execute("UPDATE users SET n = 1 WHERE id = -1").await;
     abort(&db.url, &all, TWO, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
     assert_eq!(proven(&db).await.as_deref(), Some("true"));
+}
+
+/// Ends every connection of schemadiff's own whenever one of these events is told.
+struct Breaks {
+    db: Arc<TestDatabase>,
+    kinds: [&'static str; 2],
+    told: Recorder,
+}
+
+impl Progress for Breaks {
+    fn event(&self, event: &Event<'_>) {
+        self.told.event(event);
+        let kind = serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
+        if !self.kinds.contains(&kind.as_str()) {
+            return;
+        }
+        const END: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+            WHERE application_name LIKE 'schemadiff%' AND datname = current_database()";
+        let db = Arc::clone(&self.db);
+        let end = move || tokio::runtime::Runtime::new().unwrap().block_on(db.execute(END));
+        std::thread::spawn(end).join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_way_back_goes_on_with_another_connection_when_one_breaks() {
+    let story = Story::new(Dialect::Postgres, HOUR).await;
+    let (both, db) = (story.both(), Arc::new(story.db));
+    let breaks = |kinds| Arc::new(Breaks { db: Arc::clone(&db), kinds, told: Recorder::default() });
+    let options = ApplyOptions::default();
+    apply(&db.url, &both, &options, Arc::new(NoProgress)).await.unwrap();
+
+    let progress = breaks(["step_undone", "step_undone"]);
+    let undone = undo(&db.url, &both, None, &options, progress.clone()).await.unwrap();
+    assert_eq!(undone.steps.len(), progress.told.of("step_undone").len(), "{undone:?}");
+    assert!(progress.told.of("reconnecting").len() >= undone.steps.len(), "{undone:?}");
+    assert_eq!(db.text("SELECT string_agg(nick, ' ' ORDER BY id) FROM users").await.as_deref(), Some("ann bob"));
+
+    apply(&db.url, &both, &options, Arc::new(NoProgress)).await.unwrap();
+    let progress = breaks(["purged", "purged"]);
+    let purged = purge(&db.url, &both, None, &options, progress.clone()).await.unwrap();
+    assert_eq!((purged.len(), progress.told.of("purged").len()), (3, 3), "{purged:?}");
+    assert!(progress.told.of("reconnecting").len() >= 2, "nothing is asked after the last one");
+}
+
+#[tokio::test]
+async fn an_abort_goes_on_with_another_connection_when_one_breaks() {
+    use schemadiff_tests::lockstep::{first, second};
+    let db = Arc::new(TestDatabase::new(Dialect::Postgres));
+    let both = migrations(db.dialect, &[first(db.dialect), second(db.dialect)]);
+    let until = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+    apply(&db.url, &both, &until, Arc::new(NoProgress)).await.unwrap();
+    let progress = Breaks { db: Arc::clone(&db), kinds: ["step_undone", "ledger_created"], told: Recorder::default() };
+    let progress = Arc::new(progress);
+    let id = second(db.dialect).id;
+    abort(&db.url, &both, &id, &ApplyOptions::default(), progress.clone()).await.unwrap();
+    assert!(progress.told.of("reconnecting").len() >= 3, "{:?}", progress.told.of("reconnecting"));
+    assert_eq!(progress.told.of("migration_aborted").len(), 1);
+    let seen = status(&db.url, Some(&both)).await.unwrap();
+    assert_eq!(seen.migrations[1].state, "aborted");
 }

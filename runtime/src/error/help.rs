@@ -42,6 +42,7 @@ impl Error {
                     .to_owned(),
             ],
             Self::ServerTooOld { .. } => one("upgrade the server"),
+            Self::Connect { not_yet: true, .. } => one("try again when the server has started; its log says how far it is"),
             Self::Connect { .. } => one("check that the server runs, and the user, password and database in the address"),
             Self::Forbidden { grant, .. } => vec![grant.clone()],
             Self::Database { cause, .. } if cause.contains("database is locked") => {

@@ -141,6 +141,8 @@ pub enum Error {
         /// Where to, without the password.
         address: String,
         cause: String,
+        /// Whether the server is there and says that it is being started, ended or recovered.
+        not_yet: bool,
     },
     /// A server that is not supported.
     #[error("the server of {address} is too old: it is version {found}, schemadiff needs {oldest} or newer")]

@@ -18,6 +18,7 @@ use super::{
     run::{Advance, Work},
     status,
     throttle::Pace,
+    trouble::open,
     witness::Witness,
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
@@ -361,21 +362,6 @@ pub(super) fn history_for<B: Backend>(migrations: &Migrations) -> Result<Arc<His
     Ok(history)
 }
 
-/// Connects and makes sure that there is a ledger of the same history.
-pub(super) async fn open<B: Backend>(url: &str, ctx: &Context) -> Result<B> {
-    let mut db = B::connect(&B::target(url)?).await?;
-    let ledger = match ctx.ledger(&mut db).await? {
-        Some(ledger) => ledger,
-        None => {
-            db.create_ledger().await?;
-            ctx.tell(&Event::LedgerCreated);
-            ctx.ledger(&mut db).await?.unwrap_or_default()
-        }
-    };
-    decide::same_history(&ctx.history, &ledger, &ctx.app)?;
-    Ok(db)
-}
-
 async fn apply_on<B: Backend>(
     url: &str,
     migrations: &Migrations,
@@ -385,7 +371,7 @@ async fn apply_on<B: Backend>(
     let history = history_for::<B>(migrations)?;
     let mut ctx = context(history, options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
-    let db = open::<B>(url, &ctx).await?;
+    let db = open::<B>(url, &mut ctx).await?;
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     // Somebody who asks for the contract phase wants also what was undone before.
     let redone = if options.until == Phase::Contract { work.redo().await } else { Ok(()) };
@@ -496,7 +482,7 @@ async fn abort_on<B: Backend>(
     let plan = history.entry(id).ok_or_else(|| nothing("is not among these migrations"))?.plan()?;
     let mut ctx = context(Arc::clone(&history), options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
-    let mut db = open::<B>(url, &ctx).await?;
+    let mut db = open::<B>(url, &mut ctx).await?;
     // What cannot be taken back is said at once, not after waiting for somebody who works.
     let ledger = ctx.ledger(&mut db).await?.unwrap_or_default();
     decide::may_abort(&plan, &ledger)?;
@@ -516,7 +502,7 @@ async fn undo_on<B: Backend>(
     let history = history_for::<B>(migrations)?;
     let mut ctx = context(Arc::clone(&history), options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
-    let mut db = open::<B>(url, &ctx).await?;
+    let mut db = open::<B>(url, &mut ctx).await?;
     let all = kept::all(&mut db).await.map_err(|e| ledger::explain::<B>("read what is kept", e))?;
     let newest = all.iter().map(|row| row.migration.as_str()).max();
     let id = id.or(newest).ok_or(Error::NothingKept)?;
@@ -544,16 +530,9 @@ async fn purge_on<B: Backend>(
     let history = history_for::<B>(migrations)?;
     let mut ctx = context(history, options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
-    let db = open::<B>(url, &ctx).await?;
+    let db = open::<B>(url, &mut ctx).await?;
     let mut work = Work::take(db, &mut ctx, deadline).await?;
-    let result = async {
-        let rows = work.kept(id).await?;
-        for row in &rows {
-            work.purge(row).await?;
-        }
-        Ok(rows)
-    }
-    .await;
+    let result = work.purge(id).await;
     work.give_back().await;
     result
 }

@@ -39,10 +39,14 @@ pub(super) struct Booting<'b, B: Backend> {
 impl<B: Backend> Booting<'_, B> {
     /// One round trip when there is nothing to do. The second result says whether steps are left. A server that is started
     /// anew meanwhile, and a file that is in use, are waited for like everything else.
-    pub(super) async fn until_registered(&mut self, db: B, wait: Duration) -> Result<(B, bool)> {
+    pub(super) async fn until_registered(&mut self, connected: Result<B>, wait: Duration) -> Result<(B, bool)> {
         // Without one, where the wait is for ever.
         let deadline = Instant::now().checked_add(wait);
-        let mut db = Some(db);
+        let mut db = match connected {
+            Ok(db) => Some(db),
+            Err(Error::Connect { not_yet: true, .. }) => None,
+            Err(error) => return Err(error),
+        };
         loop {
             let attempt = match db.as_mut() {
                 Some(db) => self.attempt(db, deadline).await,

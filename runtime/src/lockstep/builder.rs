@@ -354,7 +354,6 @@ impl Builder {
         if plans != B::DIALECT {
             return Err(Error::OtherDialect { plans, database: B::DIALECT });
         }
-        let keeper = connected?;
         let (identity, fingerprint) = self.identity(&history, B::DIALECT)?;
         if history.entries().is_empty() && !identity.schema.tables.is_empty() {
             let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
@@ -372,7 +371,7 @@ impl Builder {
             told: Vec::new(),
             probe: &self.probe,
         };
-        let (keeper, unfinished) = boot.until_registered(keeper, self.wait).await?;
+        let (keeper, unfinished) = boot.until_registered(connected, self.wait).await?;
 
         let version = lease.identity.version.clone();
         let instance: Arc<str> = lease.instance.as_str().into();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Event, context::Context};
 use crate::{
-    backend::{Backend, DbResult, KeptRow, Timeouts, kept, ledger},
+    backend::{Backend, DbResult, ErrorClass, KeptRow, Timeouts, kept, ledger},
     error::{Error, Result},
 };
 
@@ -17,7 +17,7 @@ pub(super) async fn purge_expired<B: Backend>(db: &mut B, ctx: &mut Context) -> 
     for row in kept.iter().filter(|row| row.is_over()) {
         match purge(db, ctx, row).await {
             Ok(()) => {}
-            Err(error @ (Error::Interrupted | Error::LostWork)) => return Err(error),
+            Err(error @ (Error::Interrupted | Error::LostWork | Error::ConnectionLost { .. })) => return Err(error),
             Err(error) => {
                 tracing::warn!(target: "schemadiff", %error, code = error.code(), what = row.what, "stays for now")
             }
@@ -52,6 +52,7 @@ pub(super) async fn purge<B: Backend>(db: &mut B, ctx: &mut Context, row: &KeptR
                 let (migration, step) = (row.migration.clone(), row.step.clone());
                 return Err(Error::LockNotHad { migration, step, attempts: attempt, blockers: db.take_blockers() });
             }
+            Err(e) if e.class == ErrorClass::Connection => return Err(ledger::explain::<B>("drop what is kept", e)),
             Err(e) => {
                 let (what, code) = (row.what.clone(), e.code.clone());
                 return Err(Error::NotPurged { what, code, cause: e.message });

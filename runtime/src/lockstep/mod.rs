@@ -33,6 +33,7 @@ mod status;
 #[cfg(feature = "diesel")]
 pub(crate) mod stepwise;
 mod throttle;
+mod trouble;
 mod witness;
 
 pub use crate::backend::{Limits, Pacing};

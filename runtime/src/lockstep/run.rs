@@ -14,16 +14,28 @@ use super::{
     execute::{self, Outcome},
     kept, look,
     retry::jittered,
+    trouble::Trouble,
 };
 use crate::{
-    backend::{Backend, DbResult, KeptRow, Ledger, MigrationState, StepState, Timeouts, Worker, ledger},
+    backend::{Backend, DbResult, KeptRow, Ledger, MigrationRow, MigrationState, StepState, Timeouts, Worker, ledger},
     error::{Error, Result},
     plan::{Action, Backfill, Phase, Plan, Step, Way},
     waiting::Evidence,
 };
 
-/// A connection that has held for so long was a good one: trouble after that is new trouble.
-const STEADY: Duration = Duration::from_secs(60);
+/// Does it again with another connection for as long as it is the connection that fails, and enough has not been tried.
+macro_rules! persevere {
+    ($work:expr, $what:expr) => {{
+        let mut trouble = Trouble::none();
+        loop {
+            trouble.begin();
+            match $what.await {
+                Err(error) if error.is_connection() => $work.reconnect(error, &mut trouble).await?,
+                other => break other,
+            }
+        }
+    }};
+}
 
 /// A connection that holds the work of this database.
 pub(super) struct Work<B: Backend> {
@@ -193,14 +205,19 @@ impl<B: Backend> Work<B> {
     /// Takes the work, waiting for another process until `deadline`, and for one of which nothing is heard until it is sure that
     /// it works no more.
     pub(super) async fn take(mut db: B, ctx: &mut Context, deadline: Option<Instant>) -> Result<Self> {
-        let mut watched = None;
+        let (target, mut watched, mut trouble) = (db.connected_to().clone(), None, Trouble::none());
         loop {
             ctx.stop.check()?;
-            let Busy { holder, suspected } = match Self::try_take(db, ctx).await? {
-                Ok(work) => return Ok(work),
-                Err((back, busy)) => {
+            trouble.begin();
+            let Busy { holder, suspected } = match Self::try_take(db, ctx).await {
+                Ok(Ok(work)) => return Ok(work),
+                Ok(Err((back, busy))) => {
                     db = back;
                     busy
+                }
+                Err(error) => {
+                    db = trouble.connect(&target, ctx, error).await?;
+                    continue;
                 }
             };
             let until = suspected.then(|| *watched.get_or_insert_with(Instant::now) + ctx.grace + ctx.grace / 2);
@@ -236,7 +253,7 @@ impl<B: Backend> Work<B> {
     /// restarts or for whatever reason, it goes on with another one, where the ledger says.
     pub(super) async fn advance(&mut self, until: Phase, done: &mut Vec<StepReport>) -> Result<Advance> {
         if !std::mem::replace(&mut self.told.purged, true) {
-            kept::purge_expired(&mut self.db, &mut self.ctx).await?;
+            persevere!(self, kept::purge_expired(&mut self.db, &mut self.ctx))?;
         }
         self.advance_to(until, None, done).await
     }
@@ -248,50 +265,25 @@ impl<B: Backend> Work<B> {
         goal: Option<(&str, &str)>,
         done: &mut Vec<StepReport>,
     ) -> Result<Advance> {
-        let (mut trouble, mut attempt) = (Instant::now(), 0);
-        loop {
-            let began = Instant::now();
-            match self.go_on(until, goal, done).await {
-                Err(error) if error.is_connection() => {
-                    if attempt == 0 || began.elapsed() > STEADY {
-                        (trouble, attempt) = (Instant::now(), 0);
-                    }
-                    self.reconnect(error, trouble, &mut attempt).await?;
-                }
-                other => return other,
-            }
-        }
+        persevere!(self, self.go_on(until, goal, done))
     }
 
     /// Takes the work again with a connection of its own; the one that broke may keep its lock for a while.
-    async fn reconnect(&mut self, error: Error, trouble: Instant, attempt: &mut u32) -> Result<()> {
-        let mut error = error;
+    async fn reconnect(&mut self, mut error: Error, trouble: &mut Trouble) -> Result<()> {
+        let target = self.db.connected_to().clone();
         loop {
-            *attempt += 1;
-            if !self.ctx.retry.allows(*attempt, trouble.elapsed()) {
-                return Err(error);
-            }
-            let pause = self.ctx.retry.pause(*attempt);
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            self.ctx.tell(&Event::Reconnecting { attempt: *attempt, pause_ms, cause: &error.to_string() });
-            self.ctx.stop.sleep(pause).await?;
-            let target = self.db.connected_to().clone();
-            let taken = match B::connect(&target).await {
-                Ok(db) => Self::try_take(db, &self.ctx).await,
-                Err(error) => Err(error),
-            };
-            match taken {
+            let db = trouble.connect::<B>(&target, &mut self.ctx, error).await?;
+            error = match Self::try_take(db, &self.ctx).await {
                 Ok(Ok(fresh)) => {
                     (self.db, self._beat) = (fresh.db, fresh._beat);
                     return Ok(());
                 }
                 Ok(Err((db, busy))) => {
                     db.close().await;
-                    error = Error::WorkerBusy { holder: busy.holder };
+                    Error::WorkerBusy { holder: busy.holder }
                 }
-                Err(again) if again.is_connection() => error = again,
-                Err(other) => return Err(other),
-            }
+                Err(error) => error,
+            };
         }
     }
 
@@ -409,13 +401,13 @@ impl<B: Backend> Work<B> {
 
     /// Whether a migration has been taken back.
     pub(super) async fn is_aborted(&mut self, migration: &str) -> Result<bool> {
-        let now = self.ctx.ledger(&mut self.db).await?.unwrap_or_default();
+        let now = persevere!(self, self.ctx.ledger(&mut self.db))?.unwrap_or_default();
         Ok(now.migration(migration).is_some_and(|row| row.state == MigrationState::Aborted))
     }
 
     /// Steps that are not done: migration and step.
     pub(super) async fn left(&mut self) -> Result<Vec<(String, String)>> {
-        let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Ok(Vec::new()) };
+        let Some(now) = persevere!(self, self.ctx.ledger(&mut self.db))? else { return Ok(Vec::new()) };
         let plans = decide::pending(&self.ctx.history, &now)?;
         let left = plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)));
         Ok(left
@@ -427,11 +419,24 @@ impl<B: Backend> Work<B> {
     /// Takes the steps of a migration back, newest first. Whether it may be taken back is asked while the work is held, so
     /// that no later migration begins in between.
     pub(super) async fn abort(&mut self, plan: &Plan) -> Result<Option<Advance>> {
+        let mut again = false;
+        persevere!(self, self.go_back(plan, &mut again))
+    }
+
+    async fn go_back(&mut self, plan: &Plan, again: &mut bool) -> Result<Option<Advance>> {
         loop {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
+            let aborted = |row: &MigrationRow| row.state == MigrationState::Aborted;
+            // The connection broke before it said that this was recorded.
+            if std::mem::replace(again, true) && now.migration(&plan.id).is_some_and(aborted) {
+                break;
+            }
             decide::may_abort(plan, &now)?;
-            let Some(step) = decide::next_back(plan, &now)? else { break };
+            let Some(step) = decide::next_back(plan, &now)? else {
+                self.record_abort(plan).await?;
+                break;
+            };
             let began = Instant::now();
             let span = self.step_span(plan, step, Way::Back);
             match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).instrument(span).await? {
@@ -444,28 +449,32 @@ impl<B: Backend> Work<B> {
                 }
             }
         }
-        self.record_abort(plan).await?;
         self.ctx.tell(&Event::MigrationAborted { migration: &plan.id });
         Ok(None)
     }
 
     /// Takes the contract phase of a migration back, newest step first. Returns the steps, or who would break.
     pub(super) async fn undo(&mut self, plan: &Plan) -> Result<(Vec<String>, Option<Advance>)> {
-        let mut undone = Vec::new();
+        let (mut asked, mut undone) = (false, Vec::new());
+        let closed = persevere!(self, self.go_behind(plan, &mut asked, &mut undone))?;
+        Ok((undone, closed))
+    }
+
+    async fn go_behind(&mut self, plan: &Plan, asked: &mut bool, undone: &mut Vec<String>) -> Result<Option<Advance>> {
         loop {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
             let kept = kept::read(&mut self.db).await?;
-            if undone.is_empty() {
+            if !std::mem::replace(asked, true) {
                 decide::may_undo(plan, &now, &kept)?;
             }
-            let Some(step) = decide::next_undo(plan, &now, &kept)? else { return Ok((undone, None)) };
+            let Some(step) = decide::next_undo(plan, &now, &kept)? else { return Ok(None) };
             let (migration, step_id) = (plan.id.clone(), step.id.clone());
             let began = Instant::now();
             let span = self.step_span(plan, step, Way::Back);
             match execute::step(&mut self.db, &mut self.ctx, plan, step, Way::Back).instrument(span).await? {
                 Outcome::Closed(holders) => {
-                    return Ok((undone, Some(Advance::Closed { migration, step: step_id, holders })));
+                    return Ok(Some(Advance::Closed { migration, step: step_id, holders }));
                 }
                 Outcome::Done { .. } => {
                     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -478,20 +487,27 @@ impl<B: Backend> Work<B> {
 
     /// Lets contract phases that were undone be carried out again.
     pub(super) async fn redo(&mut self) -> Result<()> {
-        ledger::redo(&mut self.db)
-            .await
-            .map(drop)
-            .map_err(|e| ledger::explain::<B>("carry out again what was undone", e))
+        let explain = |e| ledger::explain::<B>("carry out again what was undone", e);
+        persevere!(self, async { ledger::redo(&mut self.db).await.map(drop).map_err(explain) })
     }
 
-    /// What is kept, of one migration or of all.
-    pub(super) async fn kept(&mut self, migration: Option<&str>) -> Result<Vec<KeptRow>> {
-        let all = kept::read(&mut self.db).await?;
-        Ok(all.into_iter().filter(|row| migration.is_none_or(|id| row.migration == id)).collect())
+    /// Drops for good what is kept, of one migration or of all, and returns it.
+    pub(super) async fn purge(&mut self, migration: Option<&str>) -> Result<Vec<KeptRow>> {
+        let mut rows = persevere!(self, kept::read(&mut self.db))?;
+        rows.retain(|row| migration.is_none_or(|id| row.migration == id));
+        for row in &rows {
+            let mut again = false;
+            persevere!(self, self.purge_one(row, &mut again))?;
+        }
+        Ok(rows)
     }
 
-    /// Drops it for good.
-    pub(super) async fn purge(&mut self, row: &KeptRow) -> Result<()> {
+    async fn purge_one(&mut self, row: &KeptRow, again: &mut bool) -> Result<()> {
+        // The connection may have broken before it said that this was done.
+        let same = |k: &KeptRow| (&k.migration, &k.step, k.position) == (&row.migration, &row.step, row.position);
+        if std::mem::replace(again, true) && !kept::read(&mut self.db).await?.iter().any(same) {
+            return Ok(());
+        }
         kept::purge(&mut self.db, &mut self.ctx, row).await
     }
 }

@@ -10,6 +10,7 @@ use super::{
     context::Context,
     decide::{self, Decision},
     run::{Advance, Work},
+    trouble::open,
 };
 use crate::{
     backend::{Backend, Ledger, MigrationRow, MigrationState, StepRow, StepState, ledger},
@@ -100,7 +101,7 @@ impl Builder {
 
     async fn hold_on<B: Backend>(&self, url: &str, stop: watch::Receiver<bool>) -> Result<Box<dyn Held>> {
         let mut ctx = self.stepwise_context::<B>(stop)?;
-        let db = admin::open::<B>(url, &ctx).await?;
+        let db = open::<B>(url, &mut ctx).await?;
         let deadline = Instant::now().checked_add(self.wait);
         let work = Work::take(db, &mut ctx, deadline).await?;
         Ok(Box::new(Working { work, ctx, until: self.last_phase().unwrap_or(Phase::Expand) }))

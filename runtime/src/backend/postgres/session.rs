@@ -264,8 +264,10 @@ impl Backend for Postgres {
             format!("postgres://{}@{}:{}/{database}", target.get_username(), target.get_host(), target.get_port())
         };
         // The driver adds a line number, of the server's sources.
-        let cause = |e: sqlx::Error| e.as_database_error().map_or_else(|| e.to_string(), |e| e.message().to_owned());
-        let connection = target.connect().await.map_err(|e| Error::Connect { address: address(), cause: cause(e) })?;
+        let cause = |e: &sqlx::Error| e.as_database_error().map_or_else(|| e.to_string(), |e| e.message().to_owned());
+        let not_yet = |e: &sqlx::Error| e.as_database_error().and_then(|e| e.code()).is_some_and(|c| c == "57P03");
+        let refused = |e| Error::Connect { address: address(), cause: cause(&e), not_yet: not_yet(&e) };
+        let connection = target.connect().await.map_err(refused)?;
         // A server that does not say what it is may still be one that is new enough.
         if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
             return Err(Error::ServerTooOld { address: address(), found: found / 10_000, oldest: OLDEST / 10_000 });

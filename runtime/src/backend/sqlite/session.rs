@@ -62,7 +62,7 @@ fn texts(row: &SqliteRow) -> DbResult<TextRow> {
 impl Sqlite {
     async fn open(options: &SqliteConnectOptions, for_rebuild: bool) -> Result<Self> {
         let address = || format!("sqlite:{}", options.get_filename().display());
-        let refused = |cause: String| Error::Connect { address: address(), cause };
+        let refused = |cause: String| Error::Connect { address: address(), cause, not_yet: false };
         let connection = options.connect().await.map_err(|e| refused(e.to_string()))?;
         Ok(Self {
             connection,
