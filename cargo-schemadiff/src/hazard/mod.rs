@@ -12,6 +12,7 @@ pub mod fails_on_null;
 pub mod fails_on_rows;
 pub mod key_stays;
 pub mod late_deferral;
+pub mod left_behind;
 pub mod made_again;
 pub mod made_up_value;
 pub mod needs_application;
@@ -33,7 +34,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 27] = [
+pub const CODES: [&str; 28] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -59,6 +60,7 @@ pub const CODES: [&str; 27] = [
     unknown_values::CODE,
     key_stays::CODE,
     changes_result::CODE,
+    left_behind::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

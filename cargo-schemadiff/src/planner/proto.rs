@@ -378,6 +378,11 @@ pub(super) mod tag {
     pub fn unreferenced(table: &ObjectName) -> String {
         format!("unreferenced {table}")
     }
+    /// Foreign keys that reference the table and go before anything else are gone. Taken back, one of them would otherwise stand
+    /// on a key that the table has got meanwhile, and hold it.
+    pub fn left(table: &ObjectName) -> String {
+        format!("left {table}")
+    }
     /// The keys of the table that are replaced or dropped are so, and the foreign keys that stand on them follow.
     pub fn rekeyed(table: &ObjectName) -> String {
         format!("rekeyed {table}")

@@ -1,8 +1,8 @@
 //! Foreign keys: NOT VALID, then VALIDATE, each in a transaction of its own, because each locks two tables.
 
 use schemadiff::{
-    model::{Deferrable, ForeignKey, ObjectName},
-    plan::Envelope,
+    model::{Deferrable, FkAction, ForeignKey, ObjectName},
+    plan::{Envelope, Hazard},
 };
 
 use super::{comment, index, partition, rekey};
@@ -129,7 +129,7 @@ fn add_on_each(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &Forei
 }
 
 /// Deletes and key updates in the referenced table look for the referencing rows.
-fn unindexed(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<schemadiff::plan::Hazard> {
+fn unindexed(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Hazard> {
     let t = cx.after(table)?;
     let leads = |columns: Vec<&str>| {
         columns.iter().take(key.columns.len()).all(|c| key.columns.iter().any(|k| k == c))
@@ -281,7 +281,18 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .tag(tag::unreferenced(table))
         .tags(gone_tags(table, key))
         .prepares(clears_the_way);
-    cx.push(step);
+    if clears_the_way {
+        return cx.push(step);
+    }
+    // One that waits for contract must not make new keys wait with it.
+    cx.push(step.tag(tag::left(&key.ref_table)).hazard(relied_on(table, name, key)));
+}
+
+/// What old code leaves to the key has to be said where it goes while old code runs.
+fn relied_on(table: &ObjectName, name: &str, key: &ForeignKey) -> Option<Hazard> {
+    let acts = |action| !matches!(action, FkAction::NoAction | FkAction::Restrict);
+    let relied_on = acts(key.on_delete) || acts(key.on_update);
+    relied_on.then(|| hazard::left_behind::hazard(table, name, &key.ref_table))
 }
 
 /// Part of the table's definition: it changes with a rebuild.
@@ -315,7 +326,9 @@ fn rebuild(
     }
     if let Some(key) = before {
         let waits = clears_the_way(cx, table, key);
-        step = step.tags(gone_tags(table, key)).prepares(waits && after.is_none());
+        let goes = after.is_none();
+        step = step.tags(gone_tags(table, key)).prepares(waits && goes);
+        step = step.hazard(if goes && !waits { relied_on(table, name, key) } else { None });
     }
     let step = cx.rebuild(step, Vec::new());
     cx.push(step);

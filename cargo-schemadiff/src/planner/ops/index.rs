@@ -186,7 +186,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
         .after(tag::freed(table, name))
         .after_all(covered.iter().map(|c| tag::filled(table, c)));
     if index.unique {
-        step = step.tags([tag::keys(table), tag::indexed(table)]);
+        step = step.tags([tag::keys(table), tag::indexed(table)]).after(tag::left(table));
     }
     step = if partition::is_partitioned(cx, table) {
         step.title += ", partition by partition";

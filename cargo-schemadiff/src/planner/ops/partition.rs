@@ -278,7 +278,7 @@ pub(super) fn unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, uniqu
             on(table, move |t| drop(t.uniques.insert(name.clone(), unique.clone())))
         })
         .tags([tag::keys(table), tag::adds(table), tag::step(&id)])
-        .after(tag::freed(table, name))
+        .after_all([tag::freed(table, name), tag::left(table)])
         .after_all(unique.columns.iter().chain(&unique.include).map(|c| tag::filled(table, c)));
     let proto = step(cx, proto, &PerPartition::Unique(name, &bare));
     cx.push(proto);
@@ -296,6 +296,7 @@ pub(super) fn primary_key(cx: &mut Context<'_>, table: &ObjectName, key: &Primar
             on(table, move |t| t.primary_key = Some(key.clone()))
         })
         .tags([tag::keys(table), tag::adds(table)])
+        .after(tag::left(table))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)));
     let proto = step(cx, proto, &PerPartition::PrimaryKey(key));
     cx.push(proto);

@@ -215,6 +215,10 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
     let id = slug(&["drop-unique", name]);
     let covered = columns(before);
     let clears_the_way = covered.iter().any(|c| cx.goes(table, c)) || index::retyped(cx, table, &covered);
+    let stays = index::stays(cx, table, name, &index::behind_unique(before));
+    // Where another key allows the same rows, old code may still name this one (ON CONFLICT ON CONSTRAINT), and taking it back
+    // would build its index under a lock.
+    let waits = clears_the_way || stays.is_none();
     let mut undo = cx.ddl.create_index(table, name, &index::behind_unique(before), false);
     undo.extend(cx.ddl.add_unique_using_index(table, name, before, name));
     let step = Proto::new(rank::REMOVE, id, format!("drop unique constraint `{name}` on `{table}`"), table)
@@ -228,8 +232,8 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
         .tag(tag::freed(table, name))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
         .after(tag::unreferenced(table))
-        .in_contract(index::stays(cx, table, name, &index::behind_unique(before)))
-        .prepares(clears_the_way);
+        .in_contract(stays)
+        .prepares(waits);
     let step = if index::retyped(cx, table, &covered) { step } else { step.after(tag::adds(table)) };
     let standing = rekey::standing(cx, table, name, &before.columns)?;
     rekey::carry(cx, step, standing);

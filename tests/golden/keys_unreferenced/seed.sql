@@ -1,0 +1,1 @@
+INSERT INTO p VALUES (1, 1, 1), (2, 2, 1); INSERT INTO k VALUES (1, 1, 1), (2, NULL, 7);
