@@ -7,7 +7,7 @@ use schemadiff::{
     plan::{Envelope, Probe},
 };
 
-use super::{comment, index};
+use super::{comment, index, naming};
 use crate::{
     hazard,
     planner::{
@@ -32,6 +32,7 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
+        (None, Some(after)) if naming::is_held_here(cx, table, name) => under_interim(cx, table, name, after),
         (None, Some(after)) => {
             add(cx, table, name, after);
             commented(cx, table, name, after);
@@ -59,6 +60,21 @@ pub(super) fn plan(
             None => replace(cx, table, name, before, after),
         },
     }
+}
+
+/// Something else has the name until it goes.
+fn under_interim(cx: &mut Context<'_>, table: &ObjectName, name: &str, after: &Check) {
+    let interim = temporary(name);
+    add(cx, table, &interim, &Check { comment: None, ..after.clone() });
+    let made = ["add-check", "validate"].map(|what| tag::step(&slug(&[what, &interim])));
+    let effect = {
+        let (interim, name, after) = (interim.clone(), name.to_owned(), after.clone());
+        move |t: &mut Table| {
+            t.checks.remove(&interim);
+            t.checks.insert(name.clone(), after.clone());
+        }
+    };
+    naming::take(cx, table, "check constraint", [&interim, name], after.comment.as_deref(), made, effect);
 }
 
 /// Whether rows that fulfil `a` fulfil `b`, as far as their words show it.

@@ -6,7 +6,7 @@ use schemadiff::{
     plan::{Envelope, Hazard},
 };
 
-use super::{comment, partition, rekey};
+use super::{comment, naming, partition, rekey};
 use crate::{
     Result,
     dialect::PerPartition,
@@ -29,8 +29,8 @@ pub(super) fn plan(
     }
     match (before, after) {
         (None, None) => {}
-        (None, Some(after)) if cx.before(table).is_some_and(|t| t.uniques.contains_key(name)) => {
-            // A constraint of that name goes: the index waits under another one.
+        (None, Some(after)) if cx.caps.concurrent_indexes && !naming::holders(cx, table, name).is_empty() => {
+            // Something else has the name until it goes.
             let interim = temporary(name);
             create(cx, table, &interim, after);
             take_name(cx, table, name, &interim);
@@ -104,6 +104,7 @@ fn take_name(cx: &mut Context<'_>, table: &ObjectName, name: &str, interim: &str
             })
         })
         .tag(tag::step(&format!("renamed {name}")))
+        .after_all(naming::free(&naming::holders(cx, table, name), name))
         .after_all([tag::freed(table, name), tag::step(&slug(&["create-index", interim]))]);
     cx.push(step);
 }
@@ -184,6 +185,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &ObjectName, name: &str, index
         .tag(tag::adds(table))
         .tag(tag::step(&id))
         .after(tag::freed(table, name))
+        .after_all(naming::free(&naming::holders(cx, table, name), name))
         .after_all(covered.iter().map(|c| tag::filled(table, c)));
     if index.unique {
         step = step.tags([tag::keys(table), tag::indexed(table)]).after(tag::left(table));
@@ -224,9 +226,11 @@ pub(super) fn drop_index(
     // The index of a partitioned table cannot be dropped concurrently; those of its partitions go with it.
     let concurrent = cx.caps.concurrent_indexes && !partition::is_partitioned(cx, table) && standing.is_empty();
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
+    let mut undo = cx.ddl.create_index(table, name, index, concurrent);
+    undo.extend(index.comment.iter().flat_map(|text| cx.ddl.comment_on_index(table, name, Some(text))));
     let mut step = Proto::new(rank::REMOVE, id, format!("drop index `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_index(table, name, concurrent))
-        .undo(cx.ddl.create_index(table, name, index, concurrent))
+        .undo(undo)
         .effect({
             let name = name.to_owned();
             on(table, move |t| drop(t.indexes.remove(&name)))

@@ -15,6 +15,7 @@ mod foreign_key;
 mod generated;
 mod index;
 mod leftover;
+mod naming;
 mod object;
 mod object_chain;
 mod options;

@@ -2,7 +2,7 @@
 
 use schemadiff::model::{Column, Index, ObjectName, PrimaryKey, Table};
 
-use super::{comment, index, partition, rekey, unique};
+use super::{comment, index, naming, partition, rekey, unique};
 use crate::{
     Error, Kind, Result, hazard,
     planner::{
@@ -21,6 +21,7 @@ pub(super) fn plan(
         rebuild(cx, table, before, after);
         return Ok(());
     }
+    let held = after.map(|key| holders(cx, table, before, &name_of(cx, table, key))).unwrap_or_default();
     match (before, after) {
         (None, None) => {}
         (Some(before), Some(after)) if bare(before) == bare(after) => {
@@ -31,6 +32,7 @@ pub(super) fn plan(
                 commented(cx, table, after);
             }
         }
+        (before, Some(after)) if !held.is_empty() => under_interim(cx, table, before, after)?,
         (None, Some(after)) if partition::is_partitioned(cx, table) => {
             partition::primary_key(cx, table, after);
             if after.comment.is_some() {
@@ -114,7 +116,8 @@ fn rename(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey, after: 
                 key.name.clone_from(&name);
             }
         }))
-        .tag(tag::adds(table));
+        .tags([tag::freed(table, &from), tag::step(&format!("renamed {to}"))])
+        .after_all(naming::free(&holders(cx, table, Some(before), &to), &to));
     cx.push(step);
 }
 
@@ -143,7 +146,7 @@ fn make_at_once(cx: &mut Context<'_>, table: &ObjectName, before: Option<&Primar
     .locks(cx.ddl.locks("add_primary_key_using_index", table, &[]))
     .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
     .effect(on(table, move |t| t.primary_key = Some(key.clone())))
-    .tag(tag::adds(table))
+    .tags([tag::adds(table), tag::step(&slug(&["primary-key", &table.to_string()]))])
     .tags(before.iter().map(|key| tag::freed(table, &named(key))))
     .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
     .after(tag::unreferenced(table))
@@ -191,6 +194,7 @@ fn adopt(
         .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
         .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
         .after_all(covered(after).map(|c| tag::filled(table, c)))
+        .tag(tag::step(&slug(&["primary-key", &table.to_string()])))
         .after_all([tag::unreferenced(table), tag::step(&slug(&["create-index", index]))]);
     let Some(before) = before else {
         cx.push(step.tag(tag::adds(table)));
@@ -199,6 +203,31 @@ fn adopt(
     let old = name_of(cx, table, before);
     let standing = rekey::standing(cx, table, &old, &before.columns)?;
     rekey::carry(cx, step.tag(tag::freed(table, &old)), standing);
+    Ok(())
+}
+
+/// The tables on which something else has the name that the key gets.
+fn holders(cx: &Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, name: &str) -> Vec<ObjectName> {
+    match before {
+        Some(before) if name_of(cx, table, before) == name => Vec::new(),
+        _ => naming::holders(cx, table, name),
+    }
+}
+
+/// Something else has the name until it goes.
+fn under_interim(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: Option<&PrimaryKey>,
+    after: &PrimaryKey,
+) -> Result<()> {
+    let name = name_of(cx, table, after);
+    let interim = temporary(&name);
+    plan(cx, table, before, Some(&PrimaryKey { name: Some(interim.clone()), comment: None, ..after.clone() }))?;
+    let made = [tag::step(&slug(&["primary-key", &table.to_string()]))];
+    let key = after.clone();
+    let effect = move |t: &mut Table| t.primary_key = Some(key.clone());
+    naming::take(cx, table, "primary key", [&interim, &name], after.comment.as_deref(), made, effect);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use schemadiff::model::{ObjectName, Table};
 
-use super::rekey;
+use super::{naming, rekey};
 use crate::{
     diff::{Change, Renamable},
     planner::{
@@ -17,6 +17,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, kind: Renamable, fr
     let step = Proto::new(rank::CONSTRAINT, id, format!("rename {} `{from}` to `{to}`", kind.as_str()), table)
         .effect(move |schema| change.apply_to(schema))
         .tag(tag::freed(table, from))
+        .after_all(naming::free(&naming::holders(cx, table, to), to))
         // Steps know it by its old name.
         .after(tag::step(&slug(&["validate", from])));
     let step = match kind {

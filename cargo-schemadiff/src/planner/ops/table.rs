@@ -5,7 +5,7 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::foreign_key;
+use super::{foreign_key, naming};
 use crate::{
     Error, Kind, Result,
     diff::{Change, goes_with},
@@ -32,6 +32,9 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     sql.extend(if beside { cx.ddl.create_partition(&bare) } else { cx.ddl.create_table(&bare) });
     let how = if beside { "create_partition" } else { "create_partition_of" };
     let name = table.name.clone();
+    let index_names = naming::index_names(cx, table);
+    let held = index_names.iter().flat_map(|index| naming::free(&naming::holders(cx, &name, index), index));
+    let held: Vec<_> = held.collect();
     let step =
         Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
             .sql(sql)
@@ -42,6 +45,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             .tag(tag::table(&name))
             .tag(tag::keys(&name))
             .after(tag::TYPES)
+            .after_all(held)
             .after_all(parent.as_ref().map(tag::table))
             .locks(parent.iter().flat_map(|parent| cx.ddl.locks(how, &name, &[parent])));
     let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
@@ -89,6 +93,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     let referenced: Vec<_> = bare.foreign_keys.values().map(|key| key.ref_table.clone()).collect();
     let parent = table.partition_of.as_ref().map(|of| of.parent.clone());
     let locked: Vec<_> = referenced.iter().cloned().chain(parent.clone()).collect();
+    let index_names = naming::index_names(cx, &bare);
     let step = || {
         Proto::new(rank::REMOVE_TABLE, slug(&["drop-table", &name.to_string()]), format!("drop table `{name}`"), &name)
             .locks(cx.ddl.locks("drop_table", &name, &locked.iter().collect::<Vec<_>>()))
@@ -99,6 +104,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
                 move |schema: &mut Schema| change.apply_to(schema)
             })
             .tag(tag::TYPES_FREE)
+            .tags(index_names.iter().map(|index| tag::freed(&name, index)))
             // A partitioned table goes after its partitions.
             .tags(parent.iter().map(tag::unreferenced))
             // Where foreign keys stay with the table to its end, the tables that reference others go before those.

@@ -1,8 +1,8 @@
 //! Unique constraints: a unique index built while the table is in use, then adopted by the constraint.
 
-use schemadiff::model::{Deferrable, ObjectName, Unique};
+use schemadiff::model::{Deferrable, ObjectName, Table, Unique};
 
-use super::{comment, index, partition, rekey};
+use super::{comment, index, naming, partition, rekey};
 use crate::{
     Result, hazard,
     planner::{
@@ -25,8 +25,10 @@ pub(super) fn plan(
     if after.is_some_and(|u| index::shadowed(cx, table, &columns(u))) {
         return Ok(()); // the operation that changes the column's type makes it
     }
+    let is_held = !naming::holders(cx, table, name).is_empty();
     match (before, after) {
         (None, None) => {}
+        (None, Some(after)) if is_held => under_interim(cx, table, name, after)?,
         (Some(before), Some(after)) if bare(before) == bare(after) => {
             comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Unique);
         }
@@ -41,12 +43,6 @@ pub(super) fn plan(
         }
         (before, Some(after)) if at_once(cx, table, before.map(|u| u.deferrable), after.deferrable) => {
             make_at_once(cx, table, name, before, after)?;
-        }
-        (None, Some(after)) if cx.before(table).is_some_and(|t| t.indexes.contains_key(name)) => {
-            // An index of that name goes: the constraint's own waits under another one.
-            let interim = temporary(name);
-            index::create(cx, table, &interim, &index::behind_unique(after));
-            adopt(cx, table, name, &interim, None, after)?;
         }
         (None, Some(after)) => {
             index::create(cx, table, name, &index::behind_unique(after));
@@ -65,6 +61,22 @@ pub(super) fn plan(
             adopt(cx, table, name, &interim, Some(before), after)?;
         }
     }
+    Ok(())
+}
+
+/// Something else has the name until it goes.
+fn under_interim(cx: &mut Context<'_>, table: &ObjectName, name: &str, after: &Unique) -> Result<()> {
+    let interim = temporary(name);
+    plan(cx, table, &interim, None, Some(&bare(after)))?;
+    let made = [tag::step(&slug(&["add-unique", &interim]))];
+    let effect = {
+        let (interim, name, after) = (interim.clone(), name.to_owned(), after.clone());
+        move |t: &mut Table| {
+            t.uniques.remove(&interim);
+            t.uniques.insert(name.clone(), after.clone());
+        }
+    };
+    naming::take(cx, table, "unique constraint", [&interim, name], after.comment.as_deref(), made, effect);
     Ok(())
 }
 
@@ -112,7 +124,7 @@ fn make_at_once(
             let (name, after) = (name.to_owned(), after.clone());
             on(table, move |t| drop(t.uniques.insert(name.clone(), after.clone())))
         })
-        .tag(tag::adds(table))
+        .tags([tag::adds(table), tag::step(&id)])
         .tags(before.into_iter().flat_map(columns).map(|c| tag::unused(table, &c)))
         .prepares(before.into_iter().flat_map(columns).any(|c| cx.goes(table, &c)))
         .after_all([tag::freed(table, name), tag::unreferenced(table)])
@@ -143,6 +155,7 @@ fn adopt(
     if let Some(old) = old {
         undo.extend(cx.ddl.create_index(table, name, &index::behind_unique(old), false));
         undo.extend(cx.ddl.add_unique_using_index(table, name, old, name));
+        undo.extend(old.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
     let id = slug(&["add-unique", name]);
     let what = new.columns.join(", ");
@@ -158,13 +171,13 @@ fn adopt(
             })
         })
         .in_contract(hazard::late_deferral::of(table, &what, old.map(|u| u.deferrable), new.deferrable))
+        .tag(tag::step(&id))
         .after(tag::step(&slug(&["create-index", index])));
     let step = match old {
         Some(old) => step
             .tags(columns(old).iter().map(|c| tag::unused(table, c)))
             .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
             .after(tag::unreferenced(table)),
-        None if index != name => step.tag(tag::keys(table)).after(tag::freed(table, name)),
         None => step.tags([tag::keys(table), tag::adds(table)]),
     };
     match old {
@@ -221,6 +234,7 @@ fn drop_unique(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Un
     let waits = clears_the_way || stays.is_none();
     let mut undo = cx.ddl.create_index(table, name, &index::behind_unique(before), false);
     undo.extend(cx.ddl.add_unique_using_index(table, name, before, name));
+    undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let step = Proto::new(rank::REMOVE, id, format!("drop unique constraint `{name}` on `{table}`"), table)
         .sql(cx.ddl.drop_constraint(table, name))
         .undo(undo)

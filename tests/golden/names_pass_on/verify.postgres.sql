@@ -1,0 +1,1 @@
+SELECT (count(*) = 2)::text FROM k WHERE c IN (1, 7)
