@@ -37,10 +37,20 @@ pub struct Rules {
     pub probe: bool,
     /// Versions that an abort left behind return when they are served again, not before.
     pub served_again: bool,
+    /// A process that was not heard of for long asks the database before it uses a connection that is open.
+    pub guard: bool,
 }
 
-pub const ALL: Rules =
-    Rules { gate: true, fence: true, hook: true, epoch: true, epoch_at_begin: true, probe: true, served_again: true };
+pub const ALL: Rules = Rules {
+    gate: true,
+    fence: true,
+    hook: true,
+    epoch: true,
+    epoch_at_begin: true,
+    probe: true,
+    served_again: true,
+    guard: true,
+};
 
 /// Answers by question. The functions asked are pure, and parsing plans over and over is what would take the time.
 struct Memo<Q, A>(Mutex<HashMap<Q, A>>);
@@ -83,6 +93,8 @@ pub struct Deployment {
     pub undos: u8,
     /// Clocks are hours apart.
     pub skewed: bool,
+    /// The server may be started anew at any moment.
+    pub restarts: bool,
     boots: Memo<(usize, Records), bool>,
     nexts: Memo<(usize, Records, Vec<Instance>), Next>,
     backs: Memo<(usize, Records, Aim), Option<Option<usize>>>,
@@ -107,6 +119,7 @@ impl Deployment {
             aborts,
             undos: 0,
             skewed: false,
+            restarts: false,
             boots: Memo::new(),
             nexts: Memo::new(),
             backs: Memo::new(),
@@ -127,6 +140,10 @@ impl Deployment {
 
     pub fn skewed(self) -> Self {
         Self { skewed: true, ..self }
+    }
+
+    pub fn with_restarts(self) -> Self {
+        Self { restarts: true, ..self }
     }
 
     fn number(&self, version: &str) -> usize {
@@ -269,7 +286,7 @@ impl Deployment {
             Envelope::Concurrent => true,
             _ => false,
         };
-        let apart = apart && self.evidence == Evidence::Lock;
+        let apart = apart && self.evidence != Evidence::Process;
         if filling || apart {
             world.records.marks[step] = Mark::Running;
             if self.rules.epoch && self.rules.epoch_at_begin {
@@ -395,6 +412,10 @@ pub enum Act {
     Register(usize),
     Pause(usize),
     Resume(usize),
+    /// The grace time ends while it is silent and somebody watches.
+    Outlast(usize),
+    /// The server is started anew: nobody is connected, and whoever carried migrations out has lost the work.
+    Restart,
     /// Its connections break.
     Cut(usize),
     /// A new connection of its pool asks the hook.
@@ -418,6 +439,7 @@ impl fmt::Debug for Act {
             Self::Register(i) => ("registers", i),
             Self::Pause(i) => ("is paused", i),
             Self::Resume(i) => ("goes on", i),
+            Self::Outlast(i) => ("is given up", i),
             Self::Cut(i) => ("loses its connections", i),
             Self::Enter(i) => ("connects again", i),
             Self::Crash(i) => ("crashes", i),
@@ -426,6 +448,7 @@ impl fmt::Debug for Act {
             Self::Take(m, Aim::Abort) => ("takes the work to abort", m),
             Self::Take(m, Aim::Undo) => ("takes the work to undo", m),
             Self::Redo => return f.write_str("somebody wants the contract phase again"),
+            Self::Restart => return f.write_str("the server is started anew"),
             Self::Move(m) => ("acts", m),
             Self::Kill(m) => ("is killed", m),
         };
@@ -449,12 +472,22 @@ impl Model for Deployment {
                 Instance::Never | Instance::Crashed | Instance::Ended => acts.push(Act::Boot(i)),
                 Instance::Booting { .. } => acts.extend([Act::Register(i), Act::Crash(i)]),
                 Instance::On => acts.extend([Act::Pause(i), Act::Crash(i), Act::Shutdown(i)]),
-                Instance::Paused => acts.extend([Act::Resume(i), Act::Crash(i)]),
+                Instance::Paused => {
+                    acts.extend([Act::Resume(i), Act::Crash(i)]);
+                    if self.evidence == Evidence::Heartbeat {
+                        acts.push(Act::Outlast(i));
+                    }
+                }
+                Instance::Silent => acts.extend([Act::Resume(i), Act::Crash(i)]),
+                Instance::Severed => acts.extend([Act::Enter(i), Act::Crash(i), Act::Outlast(i)]),
                 Instance::Cut => acts.extend([Act::Boot(i), Act::Enter(i), Act::Crash(i)]),
             }
             if locks && instance.connected() {
                 acts.push(Act::Cut(i));
             }
+        }
+        if self.restarts && (!world.nobody_works() || world.instances.iter().any(|i| i.connected())) {
+            acts.push(Act::Restart);
         }
         let free = world.nobody_works();
         for (m, migrator) in world.migrators.iter().enumerate() {
@@ -489,7 +522,20 @@ impl Model for Deployment {
                 world.instances[i] = if retired(i) { Instance::Crashed } else { Instance::On };
             }
             Act::Pause(i) => world.instances[i] = Instance::Paused,
-            Act::Resume(i) => world.instances[i] = Instance::On,
+            Act::Resume(i) => {
+                let asks = self.rules.guard && world.instances[i] == Instance::Silent;
+                world.instances[i] = if asks && retired(i) { Instance::Crashed } else { Instance::On };
+            }
+            Act::Outlast(i) => {
+                let connected = world.instances[i] == Instance::Paused;
+                world.instances[i] = if connected { Instance::Silent } else { Instance::Cut };
+            }
+            Act::Restart => {
+                for instance in world.instances.iter_mut().filter(|i| i.connected()) {
+                    *instance = Instance::Severed;
+                }
+                world.migrators.fill(Migrator::Away);
+            }
             Act::Cut(i) => world.instances[i] = Instance::Cut,
             Act::Crash(i) => {
                 let lease = world.instances[i].has_lease();

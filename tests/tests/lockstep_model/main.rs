@@ -151,6 +151,25 @@ fn processes_as_evidence() {
     holds("processes as evidence", with_an_abort(Evidence::Process), 2_500);
 }
 
+/// Behind a pooler: no connection shows who lives, and a process that was stopped for longer than any lease goes on.
+#[test]
+fn heartbeats_as_evidence() {
+    holds("heartbeats as evidence", with_an_abort(Evidence::Heartbeat), 7_500);
+    let model = with_an_abort(Evidence::Heartbeat);
+    always_possible("heartbeats as evidence, the newest runs at the end", &model, |w| newest_runs(&model, w));
+}
+
+#[test]
+fn the_server_is_started_anew_at_any_moment() {
+    for (evidence, at_least) in [(Evidence::Lock, 9_000), (Evidence::Heartbeat, 11_500)] {
+        let model = || with_an_abort(evidence).with_restarts();
+        holds(&format!("the server is started anew ({evidence:?})"), model(), at_least);
+        let model = model();
+        let name = format!("the server is started anew, the newest runs at the end ({evidence:?})");
+        always_possible(&name, &model, |w| newest_runs(&model, w));
+    }
+}
+
 #[test]
 fn three_versions_and_two_migrations_under_way() {
     holds("three versions", three_versions(), 5_500);
@@ -187,5 +206,8 @@ fn what_is_left_out_is_missed() {
     breaks(SERVED, three_versions().with(Rules { epoch_at_begin: false, ..ALL }));
     let too_early = Rules { served_again: false, ..ALL };
     breaks(SERVED, with_an_abort(Evidence::Lock).with(too_early));
+    let unguarded = || with_an_abort(Evidence::Heartbeat).with(Rules { guard: false, ..ALL });
+    breaks(SERVED, unguarded());
+    breaks(FENCED, unguarded());
     breaks(ONCE, two_instances().with(Rules { probe: false, ..ALL }));
 }

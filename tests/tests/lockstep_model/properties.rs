@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemadiff::plan::Envelope;
+use schemadiff::{lockstep::Evidence, plan::Envelope};
 use stateright::Property;
 
 use super::{
@@ -57,6 +57,22 @@ pub fn all() -> Vec<Property<Deployment>> {
             world.instances.contains(&Instance::Paused)
                 && matches!(model.next(model.migrators[0], &world.records, &world.instances), Next::Closed(_))
         }),
+        Property::sometimes(
+            "one that was given up goes on and is refused, where heartbeats are the evidence",
+            |model: &Deployment, world: &World| {
+                let refused =
+                    |(i, v): (&Instance, &usize)| *i == Instance::Silent && world.records.retired[*v].is_some();
+                model.evidence != Evidence::Heartbeat || world.instances.iter().zip(&model.versions).any(refused)
+            },
+        ),
+        Property::sometimes(
+            "the contract waits for those whose server was started anew",
+            |model: &Deployment, world: &World| {
+                let waits =
+                    || matches!(model.next(model.migrators[0], &world.records, &world.instances), Next::Closed(_));
+                !model.restarts || (world.instances.contains(&Instance::Severed) && waits())
+            },
+        ),
         Property::sometimes("a crash between work and record", |model: &Deployment, world: &World| {
             let steps = model.story.steps().zip(world.records.marks.iter().zip(&world.there));
             let apart = |envelope| matches!(envelope, Envelope::Concurrent | Envelope::Batches);
@@ -100,6 +116,10 @@ fn connected<'a>(model: &'a Deployment, world: &'a World) -> impl Iterator<Item 
     world.instances.iter().zip(&model.versions).filter(|(i, _)| i.connected()).map(|(_, version)| *version)
 }
 
+fn counted<'a>(model: &'a Deployment, world: &'a World) -> impl Iterator<Item = usize> + 'a {
+    world.instances.iter().zip(&model.versions).filter(|(i, _)| i.counts()).map(|(_, version)| *version)
+}
+
 fn is_true(_: &Deployment, world: &World) -> bool {
     world.records.marks.iter().zip(&world.there).all(|(mark, there)| match mark {
         Mark::Done => *there,
@@ -112,8 +132,7 @@ fn is_named(model: &Deployment, world: &World) -> bool {
     model.migrators.iter().all(|&known| match model.next(known, &world.records, &world.instances) {
         Next::Run(_) => true,
         Next::Closed(holders) => {
-            !holders.is_empty()
-                && holders.iter().all(|holder| connected(model, world).any(|version| version == *holder))
+            !holders.is_empty() && holders.iter().all(|holder| counted(model, world).any(|version| version == *holder))
         }
         Next::Finished => {
             let steps = model.story.steps().zip(&world.records.marks);

@@ -25,8 +25,13 @@ pub enum Instance {
     Booting { lease: bool },
     /// Registered and connected.
     On,
-    /// Stopped for longer than any lease, its connections are open.
+    /// Stopped, its connections are open. Where these are the evidence it may stay so for longer than any lease.
     Paused,
+    /// Stopped for longer than the grace time while somebody watched, where heartbeats are the evidence: given up. Its
+    /// connections are open, and nothing comes through them before it goes on.
+    Silent,
+    /// The server was started anew, and it has not connected again yet.
+    Severed,
     /// It lives, its connections are gone, and it will connect again.
     Cut,
     /// It died without a word; the lease is still there.
@@ -38,6 +43,11 @@ pub enum Instance {
 impl Instance {
     pub fn connected(self) -> bool {
         matches!(self, Self::On | Self::Paused)
+    }
+
+    /// Whether others have to count with it, although the server may not see it at this moment.
+    pub fn counts(self) -> bool {
+        self.connected() || self == Self::Severed
     }
 
     pub fn has_lease(self) -> bool {
@@ -259,9 +269,15 @@ pub fn leases(
     instances: &[Instance],
     skewed: bool,
 ) -> Vec<Lease> {
+    // A pooler's connections to the server belong to nobody.
+    let seen = |instance: &Instance| evidence != Evidence::Heartbeat && instance.connected();
     let connections = |version: usize| {
         let of = |v: usize| v == version || story.name(v) == story.name(version);
-        instances.iter().zip(versions).filter(|(i, v)| i.connected() && of(**v)).count()
+        instances.iter().zip(versions).filter(|(i, v)| seen(i) && of(**v)).count()
+    };
+    let silent = |instance: Instance| match evidence {
+        Evidence::Heartbeat => !instance.counts(),
+        _ => !matches!(instance, Instance::On | Instance::Severed),
     };
     let rows = instances.iter().zip(versions).enumerate().filter(|(_, (instance, _))| instance.has_lease());
     rows.map(|(at, (instance, version))| Lease {
@@ -278,12 +294,12 @@ pub fn leases(
             (false, false) => LONG_AGO,
         },
         beat: String::new(),
-        silent_ms: if *instance == Instance::On { 0 } else { LONG_AGO },
+        silent_ms: if silent(*instance) { LONG_AGO } else { 0 },
         grace_ms: 0,
-        same_server: true,
+        same_server: *instance != Instance::Severed,
         ended: *instance == Instance::Ended,
         version_connected: connections(*version) > 0,
-        keeper_connected: instance.connected(),
+        keeper_connected: seen(instance),
         connections: i64::try_from(connections(*version)).unwrap(),
         process_runs: (evidence == Evidence::Process).then_some(instance.connected()),
     })
