@@ -251,3 +251,123 @@ async fn who_holds_the_table_is_given_way_to() {
         .await;
     is_whole(&database).await;
 }
+
+const APART: &str = "CREATE TABLE events (id bigint NOT NULL, kind text NOT NULL, at date NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE events_2023 PARTITION OF events FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
+CREATE INDEX events_kind ON events (kind);
+CREATE TABLE events_2024 (id bigint NOT NULL, kind text NOT NULL, at date NOT NULL, PRIMARY KEY (id, at));
+CREATE INDEX events_2024_kind_idx ON events_2024 (kind);";
+
+const TOGETHER: &str = "CREATE TABLE events (id bigint NOT NULL, kind text NOT NULL, at date NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE events_2023 PARTITION OF events FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
+CREATE INDEX events_kind ON events (kind);
+CREATE TABLE events_2024 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');";
+
+/// A connection that writes rows of one year to a table, and reads them back with a star, each statement prepared once.
+struct Client {
+    table: &'static str,
+    year: i32,
+    from: i64,
+}
+
+impl Client {
+    async fn once(&self, connection: &mut sqlx::PgConnection, id: i64) -> Result<(), sqlx::Error> {
+        let (table, year) = (self.table, self.year);
+        let day = i32::try_from(id % 360).unwrap();
+        let insert = format!("INSERT INTO {table} VALUES ($1, 'a', make_date({year}, 1, 1) + $2) RETURNING *");
+        let row = sqlx::query(sqlx::AssertSqlSafe(insert)).bind(id).bind(day).fetch_one(&mut *connection).await?;
+        assert_eq!(sqlx::Row::get::<i64, _>(&row, "id"), id);
+        let write = [
+            "UPDATE {} SET kind = 'b' WHERE id = $1",
+            "INSERT INTO {} SELECT * FROM {} WHERE id = $1 ON CONFLICT (id, at) DO UPDATE SET kind = excluded.kind || 'c'",
+        ];
+        for sql in write {
+            let sql = sql.replace("{}", table);
+            assert_eq!(
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id).execute(&mut *connection).await?.rows_affected(),
+                1
+            );
+        }
+        let read =
+            sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(format!("SELECT kind FROM {table} WHERE id = $1")));
+        assert_eq!(read.bind(id).fetch_one(&mut *connection).await?, "bc");
+        // Every fourth row goes again.
+        let gone = format!("DELETE FROM {table} WHERE id = $1 AND id % 4 = 0");
+        sqlx::query(sqlx::AssertSqlSafe(gone)).bind(id).execute(connection).await.map(drop)
+    }
+
+    /// Runs until it is stopped; returns how many rows it has left.
+    fn run(self, url: &str, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Result<i64, sqlx::Error>> {
+        let (url, stop) = (url.to_owned(), Arc::clone(stop));
+        tokio::spawn(async move {
+            let mut connection = sqlx::PgConnection::connect(&url).await?;
+            let (mut id, mut left) = (self.from, 0);
+            while !stop.load(Ordering::Relaxed) {
+                self.once(&mut connection, id).await.inspect_err(|e| eprintln!("{}: {e}", self.table))?;
+                left += i64::from(id % 4 != 0);
+                id += 1;
+            }
+            Ok(left)
+        })
+    }
+}
+
+/// Old code up to contract, new code from the moment it may start to the end. Returns the database and the rows that are left.
+async fn beside_clients(before: &str, after: &str, old: [Client; 2], new: [Client; 2]) -> (TestDatabase, i64) {
+    let (before, after) = (schema_of(before).await, schema_of(after).await);
+    let first = planned("20260101000000_events", None, &Schema::default(), &before).await;
+    let second = planned("20260102000000_parts", Some(&first.id), &before, &after).await;
+    let database = TestDatabase::new(Dialect::Postgres);
+    let (url, plans) = (database.url.clone(), [first, second]);
+    let go = async |plans: &[Plan], until| {
+        let options = ApplyOptions { until, ..ApplyOptions::default() };
+        apply(&url, &migrations(Dialect::Postgres, plans), &options, Arc::new(NoProgress)).await.unwrap();
+    };
+    go(&plans[..1], Phase::Contract).await;
+    let (old_stops, new_stops) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let old = old.map(|client| client.run(&url, &old_stops));
+    let a_while = Duration::from_millis(300);
+    tokio::time::sleep(a_while).await;
+    go(&plans, Phase::Backfill).await;
+    let new = new.map(|client| client.run(&url, &new_stops));
+    tokio::time::sleep(a_while).await;
+    let mut left = 0;
+    old_stops.store(true, Ordering::Relaxed);
+    for client in old {
+        left += client.await.unwrap().unwrap();
+    }
+    go(&plans, Phase::Contract).await;
+    tokio::time::sleep(a_while).await;
+    new_stops.store(true, Ordering::Relaxed);
+    for client in new {
+        left += client.await.unwrap().unwrap();
+    }
+    assert!(left > 20, "{left} rows in all");
+    let (is, shall) = (schema_of_database(&database).await, &after);
+    assert!(diff(&is, shall, &Hints::default(), &DiffOptions::default()).unwrap().is_empty());
+    (database, left)
+}
+
+async fn schema_of_database(database: &TestDatabase) -> Schema {
+    Connection::open(&database.url).await.unwrap().introspect(&Scope::default()).await.unwrap().schema
+}
+
+#[tokio::test]
+async fn a_table_is_attached_while_old_code_uses_it_and_new_code_its_parent() {
+    let of = |table, year, from| Client { table, year, from };
+    let old = [of("events", 2023, 0), of("events_2024", 2024, 1_000_000)];
+    // Through the parent there is no place for rows of 2024 before contract.
+    let new = [of("events", 2023, 2_000_000), of("events_2023", 2023, 3_000_000)];
+    let (database, left) = beside_clients(APART, TOGETHER, old, new).await;
+    assert_eq!(database.text("SELECT count(*)::text FROM events").await, Some(left.to_string()));
+}
+
+#[tokio::test]
+async fn a_partition_is_detached_while_old_code_uses_its_parent_and_new_code_the_table() {
+    let of = |table, year, from| Client { table, year, from };
+    let old = [of("events", 2024, 0), of("events", 2023, 1_000_000)];
+    let new = [of("events_2024", 2024, 2_000_000), of("events", 2023, 3_000_000)];
+    let (database, left) = beside_clients(TOGETHER, APART, old, new).await;
+    let rows = "SELECT ((SELECT count(*) FROM events) + (SELECT count(*) FROM events_2024))::text";
+    assert_eq!(database.text(rows).await, Some(left.to_string()));
+}
