@@ -401,12 +401,17 @@ fn access(
             reasons.push(Reason::NotFilled { table: table.clone(), column: name.clone() });
         } else if actual.nullable
             && !column.nullable
-            && !base.is_synced(&actual.name)
+            && !base.is_valued(&actual.name)
             && !proven_not_null(base, &actual.name)
         {
             reasons.push(Reason::MayBeNull { table: table.clone(), column: name.clone() });
         }
         if !actual.nullable && column.nullable && !base.is_synced(&actual.name) {
+            reasons.push(Reason::RefusesNull { table: table.clone(), column: name.clone() });
+        }
+        let is_known = |other: &Column| declared.columns.iter().any(|c| in_base(&c.name).as_ref() == Some(&other.name));
+        let mut with_it = base.null_with(&actual.name).filter_map(|other| base.column(other));
+        if column.nullable && with_it.any(|other| !is_known(other) && refuses_null(base, other)) {
             reasons.push(Reason::RefusesNull { table: table.clone(), column: name.clone() });
         }
         let writes = column.generated.is_none() && !always(column);
@@ -443,8 +448,12 @@ fn other_type(types: Types<'_>, table: &ObjectName, actual: &Column, column: &Co
 /// is not valid for older rows.
 fn may_be_left_out(base: &Table, column: &Column) -> bool {
     let gets_a_value = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
-    let refuses_null = || base.checks.values().any(|c| is_not_null_check(&c.expr, &column.name));
-    gets_a_value || base.is_synced(&column.name) || (column.nullable && !refuses_null())
+    gets_a_value || base.is_valued(&column.name) || !refuses_null(base, column)
+}
+
+/// Whether a row cannot have NULL in the column.
+fn refuses_null(base: &Table, column: &Column) -> bool {
+    !column.nullable || base.checks.values().any(|c| is_not_null_check(&c.expr, &column.name))
 }
 
 /// Whether the engine refuses a value that the code gives.

@@ -21,6 +21,7 @@ fn sync(old: &str, new: &str, forward: &str, backward: &str) -> SyncSpec {
         columns: ["id", "name", "label", "qty", "big"].map(Into::into).to_vec(),
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     }
 }
 

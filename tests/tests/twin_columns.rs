@@ -103,4 +103,17 @@ on_postgres! {
     rename_column_with_default_left_out =>
         Case::new(&users("state text NOT NULL DEFAULT 'new'"), &users("status text NOT NULL DEFAULT 'new'"))
             .rename("users.state=users.status"),
+
+    // Old code has no default for it, new code has and leaves it out.
+    rename_column_that_gets_a_default =>
+        Case::new(&users("state text NOT NULL"), &users("status text NOT NULL DEFAULT 'new'"))
+            .rename("users.state=users.status"),
+
+    // Old code goes on leaving it out until contract; rows without a value would stop that.
+    rename_column_that_becomes_not_null =>
+        Case::new(&users("nick text"), &users("alias text NOT NULL"))
+            .rename("users.nick=users.alias")
+            .values_for("nick", |seq| Some(format!("n{seq}")))
+            .always_writes("nick")
+            .without_overlap(),
 }

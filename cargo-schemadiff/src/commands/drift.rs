@@ -78,7 +78,8 @@ fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
                 Some(StepState::Running) => {
                     let with = state.clone();
                     step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
-                    return Ok(vec![state, with]);
+                    let half = (!step.undo_proof.is_empty()).then(|| unproven(&state, &with));
+                    return Ok([state, with].into_iter().chain(half).collect());
                 }
                 Some(StepState::Pending | StepState::Undone) | None => {
                     step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
@@ -87,6 +88,19 @@ fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
         }
     }
     Ok(vec![state])
+}
+
+/// What an abort leaves that was cut short before it had proven what it put back.
+fn unproven(state: &Schema, with: &Schema) -> Schema {
+    let mut state = state.clone();
+    for (name, table) in &mut state.tables {
+        let Some(other) = with.tables.get(name) else { continue };
+        let checks = table.checks.iter_mut().filter(|(name, check)| other.checks.get(*name) != Some(check));
+        checks.for_each(|(_, check)| check.not_valid = true);
+        let keys = table.foreign_keys.iter_mut().filter(|(name, key)| other.foreign_keys.get(*name) != Some(key));
+        keys.for_each(|(_, key)| key.not_valid = true);
+    }
+    state
 }
 
 fn contradiction(cause: &dyn std::fmt::Display) -> Error {

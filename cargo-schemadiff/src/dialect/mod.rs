@@ -8,6 +8,7 @@ pub mod sample;
 pub mod sqlite;
 
 mod connection;
+mod sync_spec;
 
 use schemadiff::{
     model::{
@@ -18,6 +19,7 @@ use schemadiff::{
 };
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
+pub use sync_spec::SyncSpec;
 
 /// Facts about an engine that the planner branches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,33 +76,6 @@ pub enum TypeChange {
     Metadata,
     /// The table or its indexes are rebuilt: never in place.
     Rewrite,
-}
-
-/// Columns kept in step by a trigger while old and new code both run (catalogue: shadow column).
-#[derive(Debug, Clone)]
-pub struct SyncSpec {
-    /// Table.
-    pub table: ObjectName,
-    /// Trigger name, made by [`Ddl::sync_name`].
-    pub name: String,
-    /// The column that old code writes; `None` when the new column is derived from the row and nothing flows back.
-    pub old: Option<String>,
-    /// The new column.
-    pub new: String,
-    /// New from old (or from the row): an expression over bare column names.
-    pub forward: String,
-    /// Old from new; `None` when nothing flows back.
-    pub backward: Option<String>,
-    /// Key columns of the table, for engines whose triggers cannot assign NEW; empty: the engine's row identifier.
-    pub key: Vec<String>,
-    /// All column names of the table as they are when the trigger is made: bare names in `forward` are qualified with NEW.
-    pub columns: Vec<String>,
-    /// The columns from which a function of the application computes the new one; then there is no `forward`. The trigger
-    /// takes the value away when one of them changes and the value does not.
-    pub later: Vec<String>,
-    /// The columns that no backfill of the plan writes: where the engine's triggers run one after the other on the row that
-    /// is to be written, this one puts back what others have made of them while rows are filled.
-    pub restores: Vec<String>,
 }
 
 /// A column whose stored values can be compared with what they should be.
@@ -190,16 +165,6 @@ pub struct EachPartition {
     pub done_when: String,
     /// A query for what has its name and is something else.
     pub stopped_by: Option<String>,
-}
-
-impl SyncSpec {
-    /// The columns that get a value from the trigger when a statement gives none, in the order in which introspection
-    /// gives them back: the old one, if something flows back to it, then the new one.
-    #[must_use]
-    pub fn fills(&self) -> Vec<String> {
-        let old = self.backward.as_ref().and(self.old.clone());
-        old.into_iter().chain([self.new.clone()]).collect()
-    }
 }
 
 /// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].

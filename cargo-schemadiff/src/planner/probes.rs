@@ -239,7 +239,9 @@ fn duplicates(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Option<Dan
         .collect();
     let plain: Option<Vec<String>> =
         index.parts.iter().map(|part| origin(cx, table, part.column.as_ref()?)?.column).collect();
-    if plain.is_some_and(|plain| is_unique(&there, &plain)) || is_new_and_empty(cx, table, &columns) {
+    if plain.is_some_and(|plain| is_unique(&there, &plain, index.nulls_not_distinct))
+        || is_new_and_empty(cx, table, &columns)
+    {
         return None;
     }
     let shown =
@@ -264,15 +266,18 @@ fn duplicates(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Option<Dan
     Some(constraint(probe, &format!("uniqueness of ({shown})"), table))
 }
 
-/// Whether no two rows are equal in these columns as it is.
-fn is_unique(table: &Table, columns: &[String]) -> bool {
+/// Whether no two rows are equal in these columns as it is; `nulls`: two NULLs are equal too.
+fn is_unique(table: &Table, columns: &[String], nulls: bool) -> bool {
+    let no_null = columns.iter().all(|c| table.column(c).is_some_and(|c| !c.nullable));
+    let as_strict = |counts_nulls: bool| !nulls || counts_nulls || no_null;
     let within = |key: &[String]| !key.is_empty() && key.iter().all(|c| columns.contains(c));
     let in_index = |i: &Index| {
         let key: Option<Vec<String>> = i.parts.iter().map(|part| part.column.clone()).collect();
-        i.unique && !i.invalid && i.predicate.is_none() && key.is_some_and(|key| within(&key))
+        let counts = i.unique && !i.invalid && i.predicate.is_none() && as_strict(i.nulls_not_distinct);
+        counts && key.is_some_and(|key| within(&key))
     };
     table.primary_key.as_ref().is_some_and(|key| within(&key.columns))
-        || table.uniques.values().any(|unique| within(&unique.columns))
+        || table.uniques.values().any(|unique| within(&unique.columns) && as_strict(unique.nulls_not_distinct))
         || table.indexes.values().any(in_index)
 }
 
@@ -349,20 +354,40 @@ fn orphans(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Dan
     }
     let what = format!("the reference of ({}) to `{}`", key.columns.join(", "), key.ref_table);
     let probe = other.zip(parent).and_then(|(other, parent)| {
-        let own: Vec<String> = key.columns.iter().map(|c| format!("schemadiff_rows.{}", cx.ddl.ident(c))).collect();
-        let there: Vec<_> = own.iter().map(|c| format!("{c} IS NOT NULL")).collect();
-        let equal: Vec<_> =
-            own.iter().zip(&other).map(|(own, c)| format!("schemadiff_parent.{} = {own}", cx.ddl.ident(c))).collect();
-        let condition = format!(
-            "{} AND NOT EXISTS (SELECT 1 FROM {} AS schemadiff_parent WHERE {})",
-            there.join(" AND "),
-            cx.ddl.name(&parent.name),
-            equal.join(" AND ")
-        );
-        let finds = format!("rows of `{table}` whose ({}) is not in `{}`", key.columns.join(", "), key.ref_table);
-        where_(cx, table, &key.columns, &condition).map(|sql| Probe { finds, sql })
+        let condition = has_no_parent(cx, key, &parent.name, &other);
+        where_(cx, table, &key.columns, &condition).map(|sql| Probe { finds: finds_orphans(table, key), sql })
     });
     Some(constraint(probe, &what, table))
+}
+
+fn finds_orphans(table: &ObjectName, key: &ForeignKey) -> String {
+    format!("rows of `{table}` whose ({}) is not in `{}`", key.columns.join(", "), key.ref_table)
+}
+
+/// The condition on `schemadiff_rows`.
+fn has_no_parent(cx: &Context<'_>, key: &ForeignKey, parent: &ObjectName, parent_columns: &[String]) -> String {
+    let own: Vec<String> = key.columns.iter().map(|c| format!("schemadiff_rows.{}", cx.ddl.ident(c))).collect();
+    let there: Vec<_> = own.iter().map(|c| format!("{c} IS NOT NULL")).collect();
+    let same = |(own, c): (&String, &String)| format!("schemadiff_parent.{} = {own}", cx.ddl.ident(c));
+    let equal: Vec<_> = own.iter().zip(parent_columns).map(same).collect();
+    format!(
+        "{} AND NOT EXISTS (SELECT 1 FROM {} AS schemadiff_parent WHERE {})",
+        there.join(" AND "),
+        cx.ddl.name(parent),
+        equal.join(" AND ")
+    )
+}
+
+/// Rows that a foreign key which comes back would refuse: written since it has gone.
+pub(super) fn refused_back(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Probe> {
+    let there = cx.before(table)?;
+    let sql = format!(
+        "SELECT {} FROM {} AS schemadiff_rows WHERE {} LIMIT {SAMPLE}",
+        row_name(cx, there),
+        cx.ddl.name(table),
+        has_no_parent(cx, key, &key.ref_table, &key.ref_columns)
+    );
+    Some(Probe { finds: finds_orphans(table, key), sql })
 }
 
 /// A column that goes, changes its type, or may not be NULL any more.

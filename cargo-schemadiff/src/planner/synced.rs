@@ -28,11 +28,22 @@ pub(super) struct Synced<'c> {
     pub forward: String,
     /// Old from new.
     pub backward: Option<String>,
+    /// Whether the column has NULL where the old one has.
+    pub passes_nulls: bool,
+}
+
+impl Synced<'_> {
+    /// The column's default, where a NULL on both sides can only be a value that was left out, and old code has none for it.
+    fn default(&self) -> Option<String> {
+        let old = self.old.filter(|old| !old.nullable && old.default.is_none() && !self.column.nullable)?;
+        self.backward.as_ref().filter(|_| old.name != self.column.name)?;
+        self.column.default.clone()
+    }
 }
 
 /// Makes the column and its trigger, fills it and tightens it. Returns the trigger's name.
 pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> {
-    let Synced { table, column, old, forward, backward } = synced;
+    let Synced { table, column, old, forward, backward, .. } = synced;
     refuse_unready(cx, synced)?;
     let key = cx.key(table)?.into_iter().map(|k| k.name).collect();
     let name = cx.ddl.sync_name(table, &column.name);
@@ -51,13 +62,19 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         columns,
         later: Vec::new(),
         restores: cx.restored(table),
+        default: synced.default(),
     };
     let step = create(cx, synced, &spec);
     cx.push(step);
     cx.syncs.insert(name.clone(), spec);
     cx.fill(table, column, forward, Some(name.clone()), compared(cx, synced));
     if !column.nullable && cx.caps.alter_column {
-        tighten(cx, table, column);
+        if synced.passes_nulls {
+            // Old code writes NULL until it is gone.
+            prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
+        } else {
+            tighten(cx, table, column);
+        }
     }
     Ok(name)
 }
@@ -114,9 +131,9 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
         Some(old) => format!("add `{table}.{}` and keep it in step with `{}`", column.name, old.name),
         None => format!("add `{table}.{}` and fill it for writers that do not know it", column.name),
     };
-    let proof = proof_needed(cx, column).then(|| proof(cx, table, column, true));
+    let proof = (proof_needed(cx, column) && !synced.passes_nulls).then(|| proof(cx, table, column, true));
     let filled = old.map(|c| c.name.clone()).into_iter().collect();
-    let sync = Sync { fills: spec.fills(), filled, ..Sync::default() };
+    let sync = Sync { fills: spec.fills(), filled, passes_nulls: synced.passes_nulls, ..Sync::default() };
     // The default is the trigger's matter until contract, and it may come too late for RETURNING.
     let late = cx.ddl.sync_needs_nullable_old() && column.default.is_some();
     let loosened = old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none());
@@ -186,6 +203,28 @@ fn has_constraint(table: &Table, name: &str) -> bool {
 /// The check as the server spells it: without quotes that are not needed.
 pub(super) fn in_model(check: &Check, column: &str) -> Check {
     Check { expr: expr::rename_column(&check.expr, column, column), ..check.clone() }
+}
+
+/// A check NOT VALID, its validation, SET NOT NULL, and the check goes.
+pub(super) fn prove_and_set_not_null(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    column: &Column,
+    after: impl IntoIterator<Item = String>,
+) {
+    let (name, check) = proof(cx, table, column, true);
+    let id = slug(&["add-not-null-proof", &table.to_string(), &column.name]);
+    let title = format!("refuse NULL in `{table}.{}` from now on", column.name);
+    let stored = in_model(&check, &column.name);
+    let step = Proto::new(rank::TIGHTEN, id, title, table)
+        .sql(cx.ddl.add_check(table, &name, &check))
+        .undo(cx.ddl.drop_constraint(table, &name))
+        .locks(cx.ddl.locks("add_check", table, &[]))
+        .effect(on(table, move |t| drop(t.checks.insert(name.clone(), stored.clone()))))
+        .tag(tag::backfilled(table, &column.name))
+        .after_all(after);
+    cx.push(step);
+    tighten(cx, table, column);
 }
 
 /// VALIDATE, SET NOT NULL, and the proof goes. Each in a transaction of its own: what scans must not hold a strong lock.

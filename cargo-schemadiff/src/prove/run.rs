@@ -142,7 +142,8 @@ impl<'r> Run<'r> {
         for (table, refusal) in seeded.empty {
             // What took no row at the start is on record; a table of the plan's own has no start.
             let is_new = !self.proof.without_rows.contains_key(&table.to_string());
-            if !refusal.about_rows && (self.took.contains(&table) || is_new) {
+            let is_fault = !refusal.about_rows || misses_a_value(&refusal.reason);
+            if is_fault && (self.took.contains(&table) || is_new) {
                 return Err(cannot_write(who, &table, &refusal.reason));
             }
             if is_new {
@@ -153,13 +154,11 @@ impl<'r> Run<'r> {
             }
         }
         for (table, error) in seed::touch(self.scratch, self.ddl, schema).await {
-            if error.about_rows {
-                self.remark(format!(
-                    "{who} could not update a made-up row of `{table}` before contract: {}",
-                    words(error)
-                ));
+            let (about_rows, reason) = (error.about_rows, words(error));
+            if about_rows && !misses_a_value(&reason) {
+                self.remark(format!("{who} could not update a made-up row of `{table}` before contract: {reason}"));
             } else if !self.fixed.contains(&table) {
-                return Err(cannot_write(who, &table, &words(error)));
+                return Err(cannot_write(who, &table, &reason));
             }
         }
         Ok(())
@@ -265,6 +264,12 @@ fn refused(step: &Step, what: &str, error: Error) -> Error {
 pub(super) fn misfit(step: &Step, error: DeltaError) -> Error {
     Error::new(Kind::Internal, "SD0903", format!("step {} does not fit the state it was planned for", step.id))
         .cause(error)
+}
+
+/// The code gives every column that it writes a value: what is NULL then is so by the plan's doing, or a trigger's that it left
+/// behind.
+fn misses_a_value(reason: &str) -> bool {
+    reason.contains("SQLSTATE 23502") || reason.contains("NOT NULL constraint failed")
 }
 
 fn cannot_write(who: &str, table: &ObjectName, reason: &str) -> Error {

@@ -107,6 +107,17 @@ impl Table {
         self.syncs.values().any(|s| !s.later && s.fills.iter().any(|c| c == column))
     }
 
+    /// Whether some sync trigger gives the column a value other than NULL when a statement does not.
+    pub fn is_valued(&self, column: &str) -> bool {
+        self.syncs.values().any(|s| !s.later && !s.passes_nulls && s.fills.iter().any(|c| c == column))
+    }
+
+    /// The columns that are NULL where the column is, because a sync trigger has no other value for them.
+    pub fn null_with(&self, column: &str) -> impl Iterator<Item = &str> {
+        let passing = self.syncs.values().filter(move |s| s.passes_nulls && s.fills.iter().any(|c| c == column));
+        passing.flat_map(|s| &s.fills).map(String::as_str).filter(move |other| *other != column)
+    }
+
     /// Whether some sync trigger looks after the column for writers that do not know it, at once or later.
     pub fn is_looked_after(&self, column: &str) -> bool {
         self.syncs.values().any(|s| s.fills.iter().any(|c| c == column))
@@ -460,6 +471,9 @@ pub struct Sync {
     /// application gives `fills` theirs later. Until then they are NULL.
     #[serde(default, skip_serializing_if = "is_default")]
     pub later: bool,
+    /// A NULL in one of `fills` is a NULL in the other one: the trigger has no value of its own for it. Ledger knowledge.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub passes_nulls: bool,
 }
 
 impl Sync {

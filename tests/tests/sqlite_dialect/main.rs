@@ -480,6 +480,7 @@ fn statements_are_as_reviewed() {
         columns: after.columns.iter().map(|c| c.name.clone()).collect(),
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     };
     after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), ..Default::default() });
     let dependents = Dependents { syncs: vec![sync] };

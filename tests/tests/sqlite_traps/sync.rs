@@ -21,6 +21,7 @@ fn spec(forward: &str, backward: Option<&str>, key: &[&str]) -> SyncSpec {
         columns: ["id", "old", "other", "new"].map(Into::into).into(),
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     }
 }
 
@@ -238,6 +239,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
         columns: ["id", "a*/'\"b", "new '*/"].map(Into::into).into(),
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     };
     base.connection.run(&sqlite().create_sync(&spec)).await.unwrap();
     assert_eq!(base.table("o\"d").await.syncs[&spec.name].fills, ["a*/'\"b", "new '*/"]);

@@ -145,14 +145,15 @@ fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: 
     // A row that is NULL because new code said so is filled too; nobody can tell it from an old one.
     cx.fill(table, column, default, None, None);
     if !column.nullable {
-        super::column_alter::prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
+        synced::prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
     }
     Ok(())
 }
 
 /// A trigger fills the column for the old version's writes, a backfill for the rows that exist.
 fn filled_from_row(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &str) -> Result<()> {
-    let synced = Synced { table, column, old: None, forward: expr.to_owned(), backward: None };
+    let forward = expr.to_owned();
+    let synced = Synced { table, column, old: None, forward, backward: None, passes_nulls: false };
     let trigger = synced::make(cx, &synced)?;
     let final_column = column.clone();
     let id = slug(&["end-sync", &table.to_string(), &column.name]);

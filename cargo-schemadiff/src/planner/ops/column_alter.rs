@@ -14,7 +14,7 @@ use crate::{
     planner::{
         context::{Context, Retype, on, slug},
         proto::{Proto, rank, tag},
-        synced::{self, in_model, proof},
+        synced::prove_and_set_not_null,
     },
 };
 
@@ -131,6 +131,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: Vec::new(),
         restores: cx.restored(table),
+        default: None,
     };
     let sync = Sync { fills: spec.fills(), there_before: spec.fills(), ..Sync::default() };
     let id = slug(&["fill-nulls", &table.to_string(), &column.name]);
@@ -173,28 +174,6 @@ fn set_not_null(cx: &mut Context<'_>, table: &ObjectName, column: &Column, trigg
             }
         }
     }
-}
-
-/// A check NOT VALID, its validation, SET NOT NULL, and the check goes.
-pub(super) fn prove_and_set_not_null(
-    cx: &mut Context<'_>,
-    table: &ObjectName,
-    column: &Column,
-    after: impl IntoIterator<Item = String>,
-) {
-    let (name, check) = proof(cx, table, column, true);
-    let id = slug(&["add-not-null-proof", &table.to_string(), &column.name]);
-    let title = format!("refuse NULL in `{table}.{}` from now on", column.name);
-    let stored = in_model(&check, &column.name);
-    let step = Proto::new(rank::TIGHTEN, id, title, table)
-        .sql(cx.ddl.add_check(table, &name, &check))
-        .undo(cx.ddl.drop_constraint(table, &name))
-        .locks(cx.ddl.locks("add_check", table, &[]))
-        .effect(on(table, move |t| drop(t.checks.insert(name.clone(), stored.clone()))))
-        .tag(tag::backfilled(table, &column.name))
-        .after_all(after);
-    cx.push(step);
-    synced::tighten(cx, table, column);
 }
 
 /// In contract by the predicate: old code cannot read the NULLs that become possible.
@@ -241,7 +220,10 @@ fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &C
     let title = format!("change how `{table}.{}` is numbered", after.name);
     // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
     let (old, new) = (before.clone(), after.clone());
+    // Old code gives the numbers itself: the sequence would not know of them, and new code would meet them.
+    let numbered_by_code = before.identity.is_none() && before.default.is_none();
     let step = Proto::new(rank::CONSTRAINT, id, title, table)
+        .prepares(numbered_by_code)
         .sql(cx.ddl.alter_identity(table, before, after))
         .undo(cx.ddl.alter_identity(table, &old, before))
         .locks(cx.ddl.locks("alter_identity", table, &[]))

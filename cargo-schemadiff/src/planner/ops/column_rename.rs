@@ -35,17 +35,22 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         _ => forward,
     };
     let filled = backfill.is_some();
-    let synced = Synced { table, column: after, old: Some(before), forward, backward: Some(backward) };
+    let (old, backward) = (Some(before), Some(backward));
+    let synced = Synced { table, column: after, old, forward, backward, passes_nulls: before.nullable && !filled };
     let trigger = synced::make(cx, &synced)?;
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &after.name))) {
         if converts {
             step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
         }
-        if after.nullable && before.default.is_some() {
+        let other_default = before.nullable && after.default.is_some() && after.default != before.default;
+        if (after.nullable && before.default.is_some()) || other_default {
             step.hazards.push(hazard::ambiguous_null::hazard(table, &after.name));
         }
         if before.nullable && !after.nullable && !filled {
             step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
+        }
+        if !before.nullable && after.nullable {
+            step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
         }
     }
     domain::note_rewrite(cx, table, &after.name, &after.ty);
@@ -95,10 +100,11 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
     cx.push(step);
 }
 
-/// Whether the column is renamed in place: it can only be so, or nobody is in the way. A column that becomes NOT NULL at the
-/// same time is doubled all the same, so that the new version need not wait for the old one's NULLs to end.
+/// Whether the column is renamed in place: it can only be so, or nobody is in the way. A column that becomes NOT NULL with a
+/// backfill at the same time is doubled all the same, so that the new version need not wait for the old one's NULLs to end.
 pub(super) fn stays_one(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
-    let tightens = before.nullable && !after.nullable;
+    let is_filled = cx.request.hints.backfills.contains_key(&(table.clone(), after.name.clone()));
+    let tightens = before.nullable && !after.nullable && is_filled;
     must_stay_one(cx, table, before, after) || (cx.is_shielded(table) && !tightens)
 }
 

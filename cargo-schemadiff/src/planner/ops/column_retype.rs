@@ -316,13 +316,17 @@ pub(super) fn through_shadow(
     let column = Column { name: shadow.to_owned(), comment: None, ..after.clone() };
     let (old, new) = (cx.ddl.ident(&before.name), cx.ddl.ident(shadow));
     let synced = match conversion {
-        Some(expr) => Synced { table, column: &column, old: None, forward: expr.to_owned(), backward: None },
+        Some(expr) => {
+            let forward = expr.to_owned();
+            Synced { table, column: &column, old: None, forward, backward: None, passes_nulls: false }
+        }
         None => Synced {
             table,
             column: &column,
             old: Some(before),
             forward: cx.ddl.cast(&old, &after.ty),
             backward: Some(cx.ddl.cast(&new, &before.ty)),
+            passes_nulls: before.nullable,
         },
     };
     let trigger = synced::make(cx, &synced)?;
@@ -382,6 +386,7 @@ fn switch(
         backward: Some(ddl.cast(&new, &before.ty)),
         columns: first.columns.iter().map(renamed).collect(),
         restores: first.restores.iter().map(renamed).collect(),
+        default: None,
         ..first.clone()
     };
     let mut sql = ddl.drop_sync(table, &first.name);

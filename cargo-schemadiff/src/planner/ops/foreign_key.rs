@@ -11,6 +11,7 @@ use crate::{
     hazard,
     planner::{
         context::{Context, on, slug, temporary},
+        probes,
         proto::{Proto, rank, tag},
     },
 };
@@ -264,7 +265,10 @@ fn clears_the_way(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> boo
 pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey, first: bool) {
     let id = slug(&["drop-foreign-key", name]);
     let clears_the_way = first || clears_the_way(cx, table, key);
+    let relied_on = relied_on(table, name, key).filter(|_| !clears_the_way);
+    let waits = clears_the_way || relied_on.is_some();
     let (unproven, proof) = back(cx, table, name, key);
+    let probe = probes::refused_back(cx, table, key).filter(|_| !proof.is_empty());
     let mut undo = cx.ddl.add_foreign_key(table, name, &unproven);
     undo.extend(key.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     let step = Proto::new(rank::REMOVE, id, format!("drop foreign key `{name}` on `{table}`"), table)
@@ -272,6 +276,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .sql(cx.ddl.drop_constraint(table, name))
         .undo(undo)
         .undo_proof(proof)
+        .undo_probes(probe)
         .locks(cx.ddl.locks("drop_constraint", table, &[&key.ref_table]))
         .effect({
             let name = name.to_owned();
@@ -280,19 +285,17 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .tag(tag::freed(table, name))
         .tag(tag::unreferenced(table))
         .tags(gone_tags(table, key))
-        .prepares(clears_the_way);
-    if clears_the_way {
-        return cx.push(step);
-    }
+        .in_contract(relied_on)
+        .prepares(waits);
     // One that waits for contract must not make new keys wait with it.
-    cx.push(step.tag(tag::left(&key.ref_table)).hazard(relied_on(table, name, key)));
+    cx.push(if waits { step } else { step.tag(tag::left(&key.ref_table)) });
 }
 
-/// What old code leaves to the key has to be said where it goes while old code runs.
+/// Old code may leave something to the action of a key, which then stays for as long as old code runs; new code has to be told.
 fn relied_on(table: &ObjectName, name: &str, key: &ForeignKey) -> Option<Hazard> {
     let acts = |action| !matches!(action, FkAction::NoAction | FkAction::Restrict);
     let relied_on = acts(key.on_delete) || acts(key.on_update);
-    relied_on.then(|| hazard::left_behind::hazard(table, name, &key.ref_table))
+    relied_on.then(|| hazard::action_stays::hazard(table, name, &key.ref_table))
 }
 
 /// Part of the table's definition: it changes with a rebuild.
@@ -327,8 +330,8 @@ fn rebuild(
     if let Some(key) = before {
         let waits = clears_the_way(cx, table, key);
         let goes = after.is_none();
-        step = step.tags(gone_tags(table, key)).prepares(waits && goes);
-        step = step.hazard(if goes && !waits { relied_on(table, name, key) } else { None });
+        let relied_on = relied_on(table, name, key).filter(|_| goes && !waits);
+        step = step.tags(gone_tags(table, key)).prepares(goes && (waits || relied_on.is_some())).in_contract(relied_on);
     }
     let step = cx.rebuild(step, Vec::new());
     cx.push(step);

@@ -110,6 +110,10 @@ fn both_ways(sync: &SyncSpec, old: &str, backward: &str) -> String {
     let old_changed = differ(&format!("NEW.{old}"), &format!("OLD.{old}"));
     let new_changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
     let restored = restored(sync);
+    // Neither version gave a value: the new one has a default for that, and the old one has none.
+    let left_out = sync.default.as_ref().map_or_else(String::new, |default| {
+        format!("      IF NEW.{new} IS NULL THEN\n        NEW.{new} := {default};\n        NEW.{old} := {backward};\n      END IF;\n")
+    });
     format!(
         "#variable_conflict use_column
 DECLARE
@@ -121,7 +125,7 @@ BEGIN
     given.{new} := {forward};
     IF NEW.{new} IS NULL THEN
       NEW.{new} := given.{new};
-    ELSIF {written} AND NOT (passed_on AND NEW.{old} IS NOT NULL) THEN
+{left_out}    ELSIF {written} AND NOT (passed_on AND NEW.{old} IS NOT NULL) THEN
       NEW.{old} := {backward};
     END IF;
   ELSIF {old_changed} THEN

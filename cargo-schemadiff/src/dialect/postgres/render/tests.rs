@@ -50,6 +50,7 @@ fn a_sync_trigger() {
         columns: vec!["id".into(), "amount".into(), "amount_new".into()],
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     };
     insta::assert_snapshot!(DDL.create_sync(&spec).join(";\n"));
 }
@@ -67,6 +68,7 @@ fn a_derived_column() {
         columns: vec!["id".into(), "email".into(), "email_key".into()],
         later: Vec::new(),
         restores: Vec::new(),
+        default: None,
     };
     insta::assert_snapshot!(DDL.create_sync(&spec)[1]);
 }
