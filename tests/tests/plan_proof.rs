@@ -101,6 +101,22 @@ async fn a_trigger_that_fails_for_a_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_leaves_a_version_without_a_value_is_refused() {
+    // The old version gives every column that it knows a value: that one is NULL is no fault of made-up rows.
+    let t = |more: &str, from: &str| {
+        format!(
+            "CREATE TABLE t (id bigint PRIMARY KEY, name text NOT NULL, slug text NOT NULL{more}); \
+             CREATE FUNCTION sluggish() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.slug = lower(NEW.{from}); RETURN NEW; END'; \
+             CREATE TRIGGER sluggish BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION sluggish()"
+        )
+    };
+    let (before, after) = (t("", "name"), t(", title text", "title"));
+    let error = proof(Dialect::Postgres, [&before, &after], None).await.unwrap_err();
+    assert_eq!(error.code, "SD0624", "{error}");
+    assert!(error.to_string().contains("the old version could not write"), "{error}");
+}
+
+#[tokio::test]
 async fn a_trigger_that_writes_to_another_table_finds_it() {
     let t = |more: &str| {
         format!(

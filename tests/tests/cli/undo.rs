@@ -82,3 +82,34 @@ async fn a_phase_that_cannot_come_back_as_a_whole_says_of_each_step_why_and_what
         assert_eq!(after["status"]["kept"].as_array().unwrap().len(), 1);
     }
 }
+
+/// A foreign key comes back for new writes first and is then proven: rows that it would refuse are looked for before, and what an
+/// abort leaves that was cut short in between is no drift.
+#[tokio::test]
+async fn a_foreign_key_that_was_dropped_comes_back_proven_or_not_at_all() {
+    const PARENT: &str = "CREATE TABLE p (id INT PRIMARY KEY);";
+    let dialect = Dialect::Postgres;
+    let (project, database, desired) = (Project::empty(), TestDatabase::new(dialect), TestDatabase::new(dialect));
+    database
+        .execute(&format!(
+            "{PARENT} CREATE TABLE c (id INT PRIMARY KEY, a INT CONSTRAINT cf REFERENCES p); CREATE INDEX ci ON c (a)"
+        ))
+        .await;
+    desired.execute(&format!("{PARENT} CREATE TABLE c (id INT PRIMARY KEY, a INT)")).await;
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+    project.run(&["new", "less", "--from", &database.url, "--to", &desired.url]).expect(0);
+    project.run(&["apply", "--until", "backfill"]).expect(0);
+    database.execute("INSERT INTO c VALUES (1, 77)").await;
+    let run = project.run(&["abort"]).expect_error("SD0760");
+    assert!(run.err.contains("whose (a) is not in `p`: id = 1"), "{run:#?}");
+    let key = "SELECT convalidated::text FROM pg_constraint WHERE conname = 'cf'";
+    assert_eq!(database.text(key).await, None, "nothing was taken back");
+    database.execute("DELETE FROM c").await;
+    let half = "ALTER TABLE c ADD CONSTRAINT cf FOREIGN KEY (a) REFERENCES p NOT VALID; \
+                UPDATE schemadiff.step SET state = 'running' WHERE id LIKE '01%'";
+    database.execute(half).await;
+    project.run(&["apply", "--until", "backfill"]).expect(0);
+    assert_eq!(database.text(key).await, None);
+    project.run(&["abort"]).expect(0);
+    assert_eq!(database.text(key).await.as_deref(), Some("true"));
+}
