@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    model::{DeltaError, ObjectKey, ObjectName, Opaque, Schema, Table},
+    model::{Column, DeltaError, ObjectKey, ObjectName, Opaque, Schema, Table},
     plan::{Plan, Step},
 };
 
@@ -142,7 +142,7 @@ impl<'r> Run<'r> {
         for (table, refusal) in seeded.empty {
             // What took no row at the start is on record; a table of the plan's own has no start.
             let is_new = !self.proof.without_rows.contains_key(&table.to_string());
-            let is_fault = !refusal.about_rows || misses_a_value(&refusal.reason);
+            let is_fault = !refusal.about_rows || self.misses_a_value(&table, &refusal.reason);
             if is_fault && (self.took.contains(&table) || is_new) {
                 return Err(cannot_write(who, &table, &refusal.reason));
             }
@@ -155,13 +155,25 @@ impl<'r> Run<'r> {
         }
         for (table, error) in seed::touch(self.scratch, self.ddl, schema).await {
             let (about_rows, reason) = (error.about_rows, words(error));
-            if about_rows && !misses_a_value(&reason) {
+            if about_rows && !self.misses_a_value(&table, &reason) {
                 self.remark(format!("{who} could not update a made-up row of `{table}` before contract: {reason}"));
             } else if !self.fixed.contains(&table) {
                 return Err(cannot_write(who, &table, &reason));
             }
         }
         Ok(())
+    }
+
+    /// The code gives every column that it writes a value: what is NULL then is so by the plan's doing, or a trigger's that it
+    /// left behind. Of a column that a backfill expression fills it is the made-up row's.
+    fn misses_a_value(&self, table: &ObjectName, reason: &str) -> bool {
+        let Some(table) = self.state.table(table) else { return false };
+        let named = |column: &Column| {
+            let name = &column.name;
+            reason.contains(&format!("null value in column \"{name}\" "))
+                || reason.contains(&format!("NOT NULL constraint failed: {}.{name}", table.name.name))
+        };
+        table.columns.iter().any(|column| named(column) && !table.is_looked_after(&column.name))
     }
 
     fn remark(&mut self, text: String) {
@@ -264,12 +276,6 @@ fn refused(step: &Step, what: &str, error: Error) -> Error {
 pub(super) fn misfit(step: &Step, error: DeltaError) -> Error {
     Error::new(Kind::Internal, "SD0903", format!("step {} does not fit the state it was planned for", step.id))
         .cause(error)
-}
-
-/// The code gives every column that it writes a value: what is NULL then is so by the plan's doing, or a trigger's that it left
-/// behind.
-fn misses_a_value(reason: &str) -> bool {
-    reason.contains("SQLSTATE 23502") || reason.contains("NOT NULL constraint failed")
 }
 
 fn cannot_write(who: &str, table: &ObjectName, reason: &str) -> Error {
