@@ -15,7 +15,8 @@ fn aside(table: &Table, id: &str, what: &str) -> ObjectName {
 }
 
 /// Only where it refers to no other table: a foreign key would go on to stop what happens to the rows it refers to. The
-/// names of indexes are the database's, so they are made again when it comes back.
+/// names of indexes are the database's, so they are made again when it comes back; what a UNIQUE of the table itself made
+/// has a name of SQLite's own and goes along.
 pub(super) fn table(table: &Table, id: &str) -> Option<SetAside> {
     if !table.foreign_keys.is_empty() {
         return None;
@@ -23,7 +24,8 @@ pub(super) fn table(table: &Table, id: &str) -> Option<SetAside> {
     let aside = aside(table, id, &table.name.name);
     let rename =
         |from: &ObjectName, to: &ObjectName| format!("ALTER TABLE {} RENAME TO {}", name(from), ident(&to.name));
-    let indexes = table.indexes.keys().chain(table.uniques.keys());
+    let separate = table.indexes.iter().filter(|(_, index)| !index.constraint).map(|(index, _)| index);
+    let indexes = separate.chain(table.uniques.keys());
     let mut forth: Vec<String> =
         indexes.map(|index| format!("DROP INDEX {}", name(&table.name.sibling(index)))).collect();
     forth.push(rename(&table.name, &aside));

@@ -1,0 +1,1 @@
+INSERT INTO x (id, v, w) VALUES (1, 'a', 'b');
