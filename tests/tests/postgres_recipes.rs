@@ -51,6 +51,7 @@ fn renamed(old: &str, new: &str, forward: &str, backward: &str, columns: &[&str]
         new: new.into(),
         forward: forward.into(),
         backward: Some(backward.into()),
+        refuses_null: false,
         key: vec!["id".into()],
         columns: columns.iter().map(ToString::to_string).collect(),
         later: Vec::new(),

@@ -17,6 +17,7 @@ fn sync(old: &str, new: &str, forward: &str, backward: &str) -> SyncSpec {
         new: new.into(),
         forward: forward.into(),
         backward: Some(backward.into()),
+        refuses_null: false,
         key: vec!["id".into()],
         columns: ["id", "name", "label", "qty", "big"].map(Into::into).to_vec(),
         later: Vec::new(),

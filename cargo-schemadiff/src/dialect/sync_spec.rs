@@ -20,6 +20,8 @@ pub struct SyncSpec {
     pub forward: String,
     /// Old from new; `None` when nothing flows back.
     pub backward: Option<String>,
+    /// The old column takes no NULL, and only the trigger can see to it ([`Ddl::sync_needs_nullable_old`]).
+    pub refuses_null: bool,
     /// Key columns of the table, for engines whose triggers cannot assign NEW; empty: the engine's row identifier.
     pub key: Vec<String>,
     /// All column names of the table as they are when the trigger is made: bare names in `forward` are qualified with NEW.

@@ -58,6 +58,7 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         new: column.name.clone(),
         forward: forward.clone(),
         backward: backward.clone(),
+        refuses_null: loosened(cx, synced).is_some(),
         key,
         columns,
         later: Vec::new(),
@@ -124,6 +125,16 @@ fn interim(column: &Column) -> Column {
     Column { nullable: true, default: None, identity: None, ..column.clone() }
 }
 
+/// Whether new code's NULL goes no further than to the old column, which takes none. One with a default takes that instead.
+pub(super) fn refuses_null(old: &Column, new: &Column) -> bool {
+    !old.nullable && old.default.is_none() && new.nullable
+}
+
+/// The old column, where the engine must let it be NULL until the trigger has filled it.
+fn loosened<'c>(cx: &Context<'_>, synced: &Synced<'c>) -> Option<&'c Column> {
+    synced.old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none())
+}
+
 fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let Synced { table, column, old, .. } = synced;
     let added = interim(column);
@@ -136,7 +147,7 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     let sync = Sync { fills: spec.fills(), filled, passes_nulls: synced.passes_nulls, ..Sync::default() };
     // The default is the trigger's matter until contract, and it may come too late for RETURNING.
     let late = cx.ddl.sync_needs_nullable_old() && column.default.is_some();
-    let loosened = old.filter(|old| cx.ddl.sync_needs_nullable_old() && !old.nullable && old.default.is_none());
+    let loosened = loosened(cx, synced);
 
     let effect = {
         let (name, added, loosened) = (spec.name.clone(), added.clone(), loosened.map(|c| c.name.clone()));

@@ -476,6 +476,7 @@ fn statements_are_as_reviewed() {
         new: "login".into(),
         forward: "lower(email)".into(),
         backward: Some("login".into()),
+        refuses_null: false,
         key: vec!["id".into()],
         columns: after.columns.iter().map(|c| c.name.clone()).collect(),
         later: Vec::new(),

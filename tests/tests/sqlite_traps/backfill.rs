@@ -171,6 +171,7 @@ async fn a_backfill_beside_a_sync_leaves_the_old_column_alone() {
         new: "filled".into(),
         forward: "v || '!'".into(),
         backward: Some("rtrim(filled, '!')".into()),
+        refuses_null: false,
         key: vec!["id".into()],
         columns: ["id", "v", "filled"].map(Into::into).into(),
         later: Vec::new(),

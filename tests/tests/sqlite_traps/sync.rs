@@ -17,6 +17,7 @@ fn spec(forward: &str, backward: Option<&str>, key: &[&str]) -> SyncSpec {
         new: "new".into(),
         forward: forward.into(),
         backward: backward.map(Into::into),
+        refuses_null: false,
         key: key.iter().map(|k| (*k).into()).collect(),
         columns: ["id", "old", "other", "new"].map(Into::into).into(),
         later: Vec::new(),
@@ -99,11 +100,50 @@ async fn old_and_new_code_see_each_others_writes() {
     });
 }
 
+/// The old column was NOT NULL before it had to be loosened.
+fn strict(key: &[&str]) -> SyncSpec {
+    SyncSpec { refuses_null: true, ..rename(key) }
+}
+
+#[tokio::test]
+async fn nobody_writes_the_null_that_old_code_cannot_read() {
+    let start = ["INSERT INTO t (id, old) VALUES (1, 'before')"];
+    everywhere!(strict, &start, |base| {
+        base.run(&["INSERT INTO t (id, old) VALUES (2, 'a')", "INSERT INTO t (id, new) VALUES (3, 'b')"]).await;
+        for statement in [
+            "INSERT INTO t (id) VALUES (4)",
+            "INSERT INTO t (id, old) VALUES (4, NULL)",
+            "INSERT INTO t (id, new) VALUES (4, 'c'), (5, NULL)",
+            "INSERT OR IGNORE INTO t (id, old) VALUES (4, NULL)",
+            "INSERT OR REPLACE INTO t (id, new) VALUES (3, NULL)",
+            "INSERT INTO t (id, old) VALUES (2, 'x') ON CONFLICT (id) DO UPDATE SET old = NULL",
+            "UPDATE t SET old = NULL WHERE id = 1",
+            "UPDATE t SET old = NULL WHERE id = 2",
+            "UPDATE t SET new = NULL WHERE id = 3",
+            "UPDATE OR IGNORE t SET new = NULL",
+            "UPDATE t SET old = NULL, new = NULL",
+        ] {
+            let error = base.try_run(&[statement]).await.unwrap_err().to_string();
+            assert!(error.contains("NOT NULL constraint failed: t.old"), "{statement}: {error}");
+            assert_eq!(base.rows(PAIR).await, "1:before/NULL 2:a/a 3:b/b", "{statement}");
+        }
+        // Rows that hold a value are nobody's trouble, whoever touches them.
+        base.run(&[
+            "UPDATE t SET other = 'touched'",
+            "INSERT OR IGNORE INTO t (id, old) VALUES (2, NULL)",
+            "INSERT INTO t (id, new) VALUES (3, NULL) ON CONFLICT DO NOTHING",
+            "UPDATE t SET old = 'c', new = NULL WHERE id = 2",
+        ])
+        .await;
+        assert_eq!(base.rows(PAIR).await, "1:before/before 2:c/c 3:b/b");
+    });
+}
+
 #[tokio::test]
 async fn every_conflict_policy_keeps_them_in_step() {
     let unique = ["CREATE UNIQUE INDEX u_old ON t (old)", "CREATE UNIQUE INDEX u_new ON t (new)"];
     for (side, policies) in [("old", ["old", "new"]), ("new", ["new", "old"])] {
-        everywhere!(rename, &unique, |base| {
+        everywhere!(strict, &unique, |base| {
             let [a, _] = policies;
             let start = [format!("INSERT INTO t (id, {side}) VALUES (1, 'a'), (2, 'b')")];
             for (statement, expected) in [
@@ -235,6 +275,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
         new: "new '*/".into(),
         forward: "\"a*/'\"\"b\"".into(),
         backward: Some("\"new '*/\"".into()),
+        refuses_null: false,
         key: vec!["id".into()],
         columns: ["id", "a*/'\"b", "new '*/"].map(Into::into).into(),
         later: Vec::new(),

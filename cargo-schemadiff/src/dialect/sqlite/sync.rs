@@ -8,10 +8,18 @@
 //! All comparisons are byte for byte (`COLLATE BINARY`): under NOCASE a change of case would be no change.
 //! Plain UPDATEs take over the conflict policy of the client's statement, which is what is wanted: nothing here deletes
 //! or ignores a row that the client's own policy would not.
+//!
+//! An old column that is NOT NULL is nullable meanwhile, or new code could write no row. What its constraint refused is then
+//! refused by the triggers, in the constraint's words, when all is in step. OR IGNORE cannot be told from here: a row that it
+//! would have left out fails the statement, rather than being there with a NULL that old code cannot read.
 
 use schemadiff::model::Sync;
 
-use super::{create::name, expr, lexer::ident};
+use super::{
+    create::name,
+    expr,
+    lexer::{ident, literal},
+};
 use crate::dialect::SyncSpec;
 
 /// What a comment of ours begins with; JSON follows.
@@ -87,6 +95,8 @@ struct Texts {
     back: Option<(String, String)>,
     /// The columns the new one is computed from.
     sources: Vec<String>,
+    /// Stops a statement that leaves the old column NULL where that is refused.
+    refusal: Option<String>,
 }
 
 impl Texts {
@@ -104,6 +114,7 @@ impl Texts {
             forward: sync.forward.clone(),
             back: sync.old.as_ref().zip(sync.backward.as_ref()).map(|(old, back)| (ident(old), back.clone())),
             sources,
+            refusal: sync.old.as_ref().filter(|_| sync.refuses_null).map(|old| refusal(sync, old)),
         }
     }
 
@@ -160,7 +171,7 @@ impl Texts {
         let back = self.flow_back(&format!("NEW.{new} IS NOT NULL AND {}", self.out_of_step()));
         // It was not: old code did.
         let fill = self.fill(&format!("NEW.{new} IS NULL AND {new} IS NULL AND ({forward}) IS NOT NULL"));
-        back.into_iter().chain([fill]).collect()
+        back.into_iter().chain([fill]).chain(self.refusal.clone()).collect()
     }
 
     fn after_update(&self) -> Vec<String> {
@@ -181,8 +192,15 @@ impl Texts {
             // Nobody may leave it empty, also not old code that says NULL in so many words.
             None => self.fill(&empty),
         };
-        [follow].into_iter().chain(back).chain([fill]).collect()
+        [follow].into_iter().chain(back).chain([fill]).chain(self.refusal.clone()).collect()
     }
+}
+
+/// Looks at the row as it is stored by then.
+fn refusal(sync: &SyncSpec, old: &str) -> String {
+    let message = literal(&format!("NOT NULL constraint failed: {}.{old}", sync.table.name));
+    let (table, row) = (ident(&sync.table.name), row_of_new(sync));
+    format!("SELECT RAISE(ABORT, {message}) FROM {table}\n    WHERE {row} AND {} IS NULL", ident(old))
 }
 
 /// Finds the stored row. `IS`, because a primary key of SQLite may hold NULL.

@@ -127,6 +127,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         new: column.name.clone(),
         forward: expr.to_owned(),
         backward: None,
+        refuses_null: false,
         key: cx.key(table)?.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: Vec::new(),

@@ -46,6 +46,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         if (after.nullable && before.default.is_some()) || other_default {
             step.hazards.push(hazard::ambiguous_null::hazard(table, &after.name));
         }
+        if synced::refuses_null(before, after) {
+            step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
+        }
         if before.nullable && !after.nullable && !filled {
             step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
         }

@@ -336,6 +336,13 @@ pub(super) fn through_shadow(
         step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
     }
 
+    if conversion.is_none()
+        && synced::refuses_null(before, after)
+        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
+    {
+        step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
+    }
+
     let members = members(desired, &after.name);
     for (name, index) in &members.indexes {
         index::create(cx, table, &temporary(name), &bare_index(&renamed_index(index, &after.name, shadow)));

@@ -35,6 +35,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ca
         new: column.name.clone(),
         forward: String::new(),
         backward: None,
+        refuses_null: false,
         key: key.into_iter().map(|k| k.name).collect(),
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: reads.iter().map(|c| c.name.clone()).collect(),
