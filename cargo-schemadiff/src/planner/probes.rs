@@ -310,7 +310,11 @@ fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Dan
 /// Rows without a value that they shall have. What a backfill leaves empty is the backfill's danger.
 fn missing(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger> {
     let origin = origin(cx, table, column)?;
-    let plain = origin.column.filter(|_| origin.nullable)?;
+    nulls_in(cx, table, column, &origin.column.filter(|_| origin.nullable)?)
+}
+
+/// Rows with NULL in the column that it is made of.
+fn nulls_in(cx: &Context<'_>, table: &ObjectName, column: &str, plain: &str) -> Option<Danger> {
     let condition = format!("{} IS NULL", cx.ddl.ident(column));
     let sql = where_(cx, table, &[column.to_owned()], &condition)?;
     let probe = Probe { finds: format!("rows of `{table}` with NULL in `{plain}`"), sql };
@@ -403,15 +407,20 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         dangers.extend(publications_of(cx, table, name));
     }
     let Some(after) = after else { return dangers };
-    if before.nullable && !after.nullable && !cx.caps.not_valid {
-        dangers.extend(missing(cx, table, name));
-    }
     if ops::made_anew(cx, table, before, after) {
         dangers.extend(computed_anew(cx, table, after));
         return dangers;
     }
     let backfill = cx.request.hints.backfills.get(&(table.clone(), name.to_owned()));
     let converted = ops::conversion(&there, after, backfill.map(String::as_str)).is_some();
+    if before.nullable && !after.nullable && !cx.caps.not_valid {
+        // The table is copied as it is: what fills a column before that is asked about by itself.
+        dangers.extend(match backfill {
+            None => nulls_in(cx, table, name, &there.name),
+            Some(_) if converted => unfilled(cx, table, name),
+            Some(_) => None,
+        });
+    }
     if after.ty != there.ty
         && after.generated.is_none()
         && !converted
