@@ -87,6 +87,37 @@ pub(super) fn rename_all(columns: &mut [String], from: &str, to: &str) {
     }
 }
 
+/// Foreign keys whose name is made of the names of their table and columns, where the engine keeps none of its own: it is
+/// another one when those change. Pairs of what it was and what it becomes; the keys of `after` still have their old names.
+pub(super) fn names_that_follow(cx: &Context<'_>, before: &Table, after: &Table) -> Vec<(String, String)> {
+    if cx.caps.named_constraints {
+        return Vec::new();
+    }
+    let made = |table: &Table, key: &str| {
+        let columns: Vec<&str> = table.foreign_keys.get(key)?.columns.iter().map(String::as_str).collect();
+        Some(cx.ddl.default_name(&table.name.name, &columns, "fkey"))
+    };
+    let unnamed = before.foreign_keys.keys().filter(|key| made(before, key).as_ref() == Some(key));
+    let pairs = unnamed.filter_map(|key| Some((key.clone(), made(after, key)?)));
+    pairs.filter(|(was, becomes)| was != becomes).collect()
+}
+
+/// The same for a table that gets another name.
+pub(super) fn names_after_table(cx: &Context<'_>, from: &ObjectName, to: &ObjectName) -> Vec<(String, String)> {
+    let Some(before) = cx.request.current.table(from) else { return Vec::new() };
+    names_that_follow(cx, before, &Table { name: to.clone(), ..before.clone() })
+}
+
+/// Gives foreign keys the names that they have by then.
+pub(super) fn follow(schema: &mut Schema, table: &ObjectName, names: &[(String, String)]) {
+    let Some(table) = schema.tables.get_mut(table).filter(|_| !names.is_empty()) else { return };
+    for (was, becomes) in names {
+        if let Some(key) = table.foreign_keys.remove(was) {
+            table.foreign_keys.insert(becomes.clone(), key);
+        }
+    }
+}
+
 /// Tables with foreign keys to this one.
 pub(super) fn referencing(schema: &Schema, table: &ObjectName) -> Vec<ObjectName> {
     let references = |t: &&Shared<Table>| t.foreign_keys.values().any(|key| key.ref_table == *table);

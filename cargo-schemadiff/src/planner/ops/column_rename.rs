@@ -134,7 +134,7 @@ fn must_stay_one(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &
 }
 
 /// The new name at once: behind the retiring version's view, and in contract where it has none.
-pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to: &str) {
+pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to: &str, follows: Vec<(String, String)>) {
     let id = slug(&["rename-column", &table.to_string(), to]);
     let title = format!("rename column `{table}.{from}` to `{to}`");
     let mut others: Vec<_> = renaming::referencing(&cx.base, table);
@@ -151,7 +151,10 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to:
         .hazard(cx.opaque_hazard(table, Some(from)))
         .effect({
             let (table, from, to) = (table.clone(), from.to_owned(), to.to_owned());
-            move |schema: &mut Schema| renaming::rename_column(schema, &table, &from, &to)
+            move |schema: &mut Schema| {
+                renaming::rename_column(schema, &table, &from, &to);
+                renaming::follow(schema, &table, &follows);
+            }
         })
         // Everything else on the table is planned for the new name.
         .tag(tag::table(table))

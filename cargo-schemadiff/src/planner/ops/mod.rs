@@ -46,7 +46,7 @@ pub(super) use generated::is_made_anew as made_anew;
 pub(super) use index::{behind_unique, columns_of as index_columns};
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
-/// column follows it by itself, so the difference is taken anew from there.
+/// column, or is called by its table, follows by itself, so the difference is taken anew from there.
 pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Result<Vec<Change>> {
     let mut renamed = false;
     // A name that one column leaves and another one takes is never both at a time.
@@ -57,12 +57,21 @@ pub(super) fn rename_in_place(cx: &mut Context<'_>, changes: Vec<Change>) -> Res
         })
     };
     for change in &changes {
+        if let Change::RenameTable { from, to } = change {
+            let follows = renaming::names_after_table(cx, from, to);
+            renaming::follow(&mut cx.base, to, &follows);
+            renamed |= !follows.is_empty();
+        }
         if let Change::RenameColumn { table, before, after } = change
             && (passes_on(table, &before.name, &after.name) || column_rename::stays_one(cx, table, before, after))
         {
             cx.cause = cause(change);
+            let was = cx.before(table).cloned();
             renaming::rename_column(&mut cx.base, table, &before.name, &after.name);
-            column_rename::in_place(cx, table, &before.name, &after.name);
+            let follows = was.zip(cx.before(table)).map(|(was, is)| renaming::names_that_follow(cx, &was, is));
+            let follows = follows.unwrap_or_default();
+            renaming::follow(&mut cx.base, table, &follows);
+            column_rename::in_place(cx, table, &before.name, &after.name, follows);
             renamed = true;
         }
     }

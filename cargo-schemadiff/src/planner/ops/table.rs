@@ -15,6 +15,7 @@ use crate::{
         carried::Disturbed,
         context::{Context, slug},
         proto::{Proto, rank, tag},
+        renaming,
     },
 };
 
@@ -126,20 +127,6 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// Foreign keys whose name is made of the table's, where the engine keeps no name of its own: they follow a rename.
-fn names_that_follow(cx: &Context<'_>, from: &ObjectName, to: &ObjectName) -> Vec<(String, String)> {
-    if cx.caps.named_constraints {
-        return Vec::new();
-    }
-    let keys = cx.base.tables.get(to).map(|t| &t.foreign_keys).into_iter().flatten();
-    keys.filter_map(|(name, key)| {
-        let columns: Vec<&str> = key.columns.iter().map(String::as_str).collect();
-        let named = |table: &ObjectName| cx.ddl.default_name(&table.name, &columns, "fkey");
-        (*name == named(from)).then(|| (name.clone(), named(to)))
-    })
-    .collect()
-}
-
 /// The new name at once, the old one as a view until contract: the retiring version's own where it has views, else one for
 /// everybody beside the table. Where views do not take writes, it is one contract step.
 pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -> Result<()> {
@@ -207,16 +194,10 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .hazard(cx.opaque_hazard(from, None))
         .effect({
             let view = view.clone();
-            let follows = names_that_follow(cx, from, to);
+            let follows = renaming::names_after_table(cx, from, to);
             move |schema: &mut Schema| {
                 change.apply_to(schema);
-                if let Some(table) = schema.tables.get_mut(&view.table) {
-                    for (before, after) in &follows {
-                        if let Some(key) = table.foreign_keys.remove(before) {
-                            table.foreign_keys.insert(after.clone(), key);
-                        }
-                    }
-                }
+                renaming::follow(schema, &view.table, &follows);
                 if with_view {
                     schema.compat_views.insert(view.name.clone(), view.clone());
                 }

@@ -1,0 +1,1 @@
+INSERT INTO a (id) VALUES (1); INSERT INTO b (id, a) VALUES (1, 1); INSERT INTO c (a) VALUES (1); INSERT INTO d (id, a, b) VALUES (1, 1, 1);
