@@ -5,7 +5,7 @@ use schemadiff::{
     plan::{Envelope, Hazard},
 };
 
-use super::{comment, index, partition, rekey};
+use super::{comment, index, partition, primary_key, rekey};
 use crate::{
     dialect::PerPartition,
     hazard,
@@ -298,13 +298,32 @@ fn relied_on(table: &ObjectName, name: &str, key: &ForeignKey) -> Option<Hazard>
     relied_on.then(|| hazard::action_stays::hazard(table, name, &key.ref_table))
 }
 
-/// Part of the table's definition: it changes with a rebuild.
+/// Part of the table's definition: it changes with a rebuild. One that moves to a key that is made here lets go of the old one
+/// before, and takes hold of the new one after.
 fn rebuild(
     cx: &mut Context<'_>,
     table: &ObjectName,
     name: &str,
     before: Option<&ForeignKey>,
     after: Option<&ForeignKey>,
+) {
+    match (before, after) {
+        (Some(_), Some(key)) if rekey::makes_target(cx, key) => {
+            rebuild_once(cx, table, name, before, None, true);
+            rebuild_once(cx, table, name, None, after, false);
+        }
+        _ => rebuild_once(cx, table, name, before, after, false),
+    }
+}
+
+/// `first`: it clears the way for another step.
+fn rebuild_once(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    name: &str,
+    before: Option<&ForeignKey>,
+    after: Option<&ForeignKey>,
+    first: bool,
 ) {
     let id = slug(&["foreign-key", name]);
     let others: Vec<ObjectName> = before.iter().chain(&after).map(|k| k.ref_table.clone()).collect();
@@ -325,13 +344,15 @@ fn rebuild(
             .after(tag::table(&key.ref_table))
             .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
             .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)))
-            .after(tag::keys(&key.ref_table));
+            .after_all([tag::keys(&key.ref_table), tag::freed(table, name)])
+            .after_all(rekey::makes_target(cx, key).then(|| primary_key::step_tag(&key.ref_table)));
     }
     if let Some(key) = before {
-        let waits = clears_the_way(cx, table, key);
+        let waits = first || clears_the_way(cx, table, key);
         let goes = after.is_none();
         let relied_on = relied_on(table, name, key).filter(|_| goes && !waits);
-        step = step.tags(gone_tags(table, key)).prepares(goes && (waits || relied_on.is_some())).in_contract(relied_on);
+        step = step.tags(gone_tags(table, key)).tags(goes.then(|| tag::freed(table, name)));
+        step = step.prepares(goes && (waits || relied_on.is_some())).in_contract(relied_on);
     }
     let step = cx.rebuild(step, Vec::new());
     cx.push(step);

@@ -267,6 +267,11 @@ pub(super) fn numbered_by_key(cx: &Context<'_>, table: &ObjectName, after: &Colu
     !cx.caps.alter_column && columns(old) != columns(new) && old.column(&after.name).is_some_and(turns)
 }
 
+/// The step that makes the primary key what it shall be.
+pub(super) fn step_tag(table: &ObjectName) -> String {
+    tag::step(&slug(&["primary-key", &table.to_string()]))
+}
+
 /// Part of the table's definition: it changes with a rebuild.
 fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, after: Option<&PrimaryKey>) {
     let id = slug(&["primary-key", &table.to_string()]);
@@ -284,6 +289,7 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>
                 }
             }
         }))
+        .tag(step_tag(table))
         .tags(columns(before).iter().map(|c| tag::unused(table, c)))
         .after_all(columns(after).iter().map(|c| tag::filled(table, c)))
         .after(tag::unreferenced(table));

@@ -145,6 +145,11 @@ pub(super) fn comes_first(cx: &Context<'_>, table: &ObjectName, columns: &[Strin
     stands_on(cx.before(table)).is_some().then(|| tag::rekeyed(table))
 }
 
+/// Whether it is the plan that makes the key a foreign key refers to.
+pub(super) fn makes_target(cx: &Context<'_>, key: &ForeignKey) -> bool {
+    cx.before(&key.ref_table).is_some_and(|t| referenced_key(cx, t, &key.ref_columns).is_none())
+}
+
 /// Whether two foreign keys refer to the same columns of the same table.
 pub(super) fn same_target(a: &ForeignKey, b: &ForeignKey) -> bool {
     targets(a, &b.ref_table, &b.ref_columns)

@@ -1,11 +1,11 @@
 //! Create, drop and rename a table.
 
 use schemadiff::{
-    model::{Column, CompatView, Identity, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Table},
+    model::{Column, CompatView, ForeignKey, Identity, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Table},
     plan::Envelope,
 };
 
-use super::{foreign_key, naming};
+use super::{foreign_key, naming, rekey};
 use crate::{
     Error, Kind, Result,
     diff::{Change, goes_with},
@@ -20,11 +20,12 @@ use crate::{
 };
 
 /// Everything at once: nobody uses the table yet. Foreign keys to other tables come one by one, because each locks a table
-/// that is in use.
+/// that is in use, and where they are part of the table, those whose key is not there yet: with such a reference the engine
+/// refuses what old code writes to the other table.
 pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
-    let later = |name: &ObjectName| cx.caps.alter_constraints && *name != table.name;
-    let (keys, own): (Vec<_>, Vec<_>) =
-        table.foreign_keys.clone().into_iter().partition(|(_, key)| later(&key.ref_table));
+    let later =
+        |key: &ForeignKey| key.ref_table != table.name && (cx.caps.alter_constraints || rekey::makes_target(cx, key));
+    let (keys, own): (Vec<_>, Vec<_>) = table.foreign_keys.clone().into_iter().partition(|(_, key)| later(key));
     let bare = Table { foreign_keys: own.into_iter().collect(), ..table.clone() };
     let mut sql = new_schema(cx, &table.name);
     // A partition comes beside a parent in use, or with one that nobody uses yet.
