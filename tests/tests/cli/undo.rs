@@ -112,4 +112,52 @@ async fn a_foreign_key_that_was_dropped_comes_back_proven_or_not_at_all() {
     assert_eq!(database.text(key).await, None);
     project.run(&["abort"]).expect(0);
     assert_eq!(database.text(key).await.as_deref(), Some("true"));
+
+/// Two tables of which one is dropped with a way back, with `more` beside them before it is.
+async fn dropping_tags(more: &str) -> (Project, TestDatabase) {
+    let (project, database) = (Project::empty(), TestDatabase::new(Dialect::Sqlite));
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"]), ("tags", &["label"])]));
+    project.write("two.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\nundo-window = \"7d\"\n", database.url));
+    project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+    project.run(&["apply"]).expect(0);
+    database.execute(more).await;
+    project.run(&["new", "fewer", "--to", "file:two.toml", "--allow-drop", "tags"]).expect(0);
+    (project, database)
+}
+
+#[tokio::test]
+async fn a_table_whose_own_trigger_names_it_is_set_aside_and_comes_back_with_it() {
+    let shout =
+        "CREATE TRIGGER shout AFTER INSERT ON tags BEGIN UPDATE tags SET label = upper(label) WHERE id = new.id; END";
+    let (project, database) = dropping_tags(shout).await;
+    project.run(&["apply"]).expect(0);
+    // Also for whoever changes another table meanwhile, with statements that look at all triggers.
+    database
+        .execute("ALTER TABLE users RENAME COLUMN email TO mail; ALTER TABLE users RENAME COLUMN mail TO email")
+        .await;
+    project.run(&["undo"]).expect(0);
+    database.execute("INSERT INTO tags (label) VALUES ('blue')").await;
+    assert_eq!(database.text("SELECT label FROM tags").await.as_deref(), Some("BLUE"));
+    project.run(&["apply"]).expect(0);
+    project.run(&["purge"]).expect(0);
+    let left = "SELECT CAST(count(*) AS TEXT) FROM sqlite_schema WHERE name = 'shout' OR tbl_name GLOB '*kept_2*'";
+    assert_eq!(database.text(left).await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn what_uses_a_table_keeps_it_from_being_set_aside() {
+    for (more, what) in [
+        ("CREATE VIEW labels AS SELECT label FROM tags", "view `labels`"),
+        (
+            "CREATE TRIGGER tagged AFTER INSERT ON users BEGIN INSERT INTO tags (label) VALUES (new.email); END",
+            "trigger `tagged`",
+        ),
+        ("CREATE TABLE other (tag INTEGER REFERENCES tags (id))", "table `other`"),
+    ] {
+        let (project, database) = dropping_tags(more).await;
+        let run = project.run(&["apply"]).expect_error("SD0767");
+        assert!(run.err.contains(what), "{what}: {run:#?}");
+        assert_eq!(database.text("SELECT CAST(count(*) AS TEXT) FROM tags").await.as_deref(), Some("0"));
+    }
 }

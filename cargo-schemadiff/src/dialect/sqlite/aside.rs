@@ -16,22 +16,30 @@ fn aside(table: &Table, id: &str, what: &str) -> ObjectName {
 
 /// Only where it refers to no other table: a foreign key would go on to stop what happens to the rows it refers to. The
 /// names of indexes are the database's, so they are made again when it comes back; what a UNIQUE of the table itself made
-/// has a name of SQLite's own and goes along.
+/// has a name of SQLite's own and goes along, and so do the table's triggers.
 pub(super) fn table(table: &Table, id: &str) -> Option<SetAside> {
     if !table.foreign_keys.is_empty() {
         return None;
     }
     let aside = aside(table, id, &table.name.name);
-    let rename =
-        |from: &ObjectName, to: &ObjectName| format!("ALTER TABLE {} RENAME TO {}", name(from), ident(&to.name));
     let separate = table.indexes.iter().filter(|(_, index)| !index.constraint).map(|(index, _)| index);
     let indexes = separate.chain(table.uniques.keys());
     let mut forth: Vec<String> =
         indexes.map(|index| format!("DROP INDEX {}", name(&table.name.sibling(index)))).collect();
-    forth.push(rename(&table.name, &aside));
-    let mut back = vec![rename(&aside, &table.name)];
+    forth.extend(rename(&table.name, &aside));
+    let mut back = rename(&aside, &table.name).to_vec();
     back.extend(create::indexes_sql(table));
     Some(SetAside { forth, back, purge: vec![format!("DROP TABLE IF EXISTS {}", name(&aside))], copy_back: None })
+}
+
+/// With what names the table: a trigger that goes on to name what is not there fails whoever renames or drops a column of any
+/// table. What else follows is found by the executor ([`schemadiff::backend::sqlite`]), and the step does not come about.
+fn rename(from: &ObjectName, to: &ObjectName) -> [String; 3] {
+    [
+        "PRAGMA legacy_alter_table = OFF".to_owned(),
+        format!("ALTER TABLE {} RENAME TO {}", name(from), ident(&to.name)),
+        "PRAGMA legacy_alter_table = ON".to_owned(),
+    ]
 }
 
 /// By the primary key, which alone finds a row again: VACUUM may change what SQLite numbers rows by.
