@@ -130,12 +130,14 @@ async fn dropping_tags(more: &str) -> (Project, TestDatabase) {
 async fn a_table_whose_own_trigger_names_it_is_set_aside_and_comes_back_with_it() {
     let shout =
         "CREATE TRIGGER shout AFTER INSERT ON tags BEGIN UPDATE tags SET label = upper(label) WHERE id = new.id; END";
-    let (project, database) = dropping_tags(shout).await;
+    let (project, database) = dropping_tags(&format!("{shout}; CREATE VIEW broken AS SELECT * FROM nowhere")).await;
     project.run(&["apply"]).expect(0);
+    database.execute("DROP VIEW broken").await;
     // Also for whoever changes another table meanwhile, with statements that look at all triggers.
     database
         .execute("ALTER TABLE users RENAME COLUMN email TO mail; ALTER TABLE users RENAME COLUMN mail TO email")
         .await;
+    database.execute("CREATE VIEW broken AS SELECT * FROM nowhere").await;
     project.run(&["undo"]).expect(0);
     database.execute("INSERT INTO tags (label) VALUES ('blue')").await;
     assert_eq!(database.text("SELECT label FROM tags").await.as_deref(), Some("BLUE"));

@@ -34,10 +34,14 @@ pub(super) fn table(table: &Table, id: &str) -> Option<SetAside> {
 
 /// With what names the table: a trigger that goes on to name what is not there fails whoever renames or drops a column of any
 /// table. What else follows is found by the executor ([`schemadiff::backend::sqlite`]), and the step does not come about.
-fn rename(from: &ObjectName, to: &ObjectName) -> [String; 3] {
+///
+/// A view somewhere else that is broken as it is would stop the renaming; with a writable schema it is passed over.
+fn rename(from: &ObjectName, to: &ObjectName) -> [String; 5] {
     [
         "PRAGMA legacy_alter_table = OFF".to_owned(),
+        "PRAGMA writable_schema = ON".to_owned(),
         format!("ALTER TABLE {} RENAME TO {}", name(from), ident(&to.name)),
+        "PRAGMA writable_schema = OFF".to_owned(),
         "PRAGMA legacy_alter_table = ON".to_owned(),
     ]
 }
