@@ -112,6 +112,7 @@ async fn a_foreign_key_that_was_dropped_comes_back_proven_or_not_at_all() {
     assert_eq!(database.text(key).await, None);
     project.run(&["abort"]).expect(0);
     assert_eq!(database.text(key).await.as_deref(), Some("true"));
+}
 
 /// Two tables of which one is dropped with a way back, with `more` beside them before it is.
 async fn dropping_tags(more: &str) -> (Project, TestDatabase) {

@@ -52,9 +52,6 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         if before.nullable && !after.nullable && !filled {
             step.hazards.push(hazard::fails_on_null::hazard(table, &before.name));
         }
-        if !before.nullable && after.nullable {
-            step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
-        }
     }
     domain::note_rewrite(cx, table, &after.name, &after.ty);
     finish(cx, table, before, after, &trigger);
