@@ -200,7 +200,8 @@ fn signal(name: &str, pid: &str) {
 /// A server that is being recovered answers that it is: whoever applies then, or starts, waits for it.
 #[tokio::test]
 async fn a_server_that_is_not_ready_yet_is_waited_for() {
-    let server = Postgres::start(Major::V15);
+    // What was said to be done is so after the crash.
+    let server = Postgres::start_with(Major::V15, &["synchronous_commit=on"]);
     let db = server.database();
     let first = migrations(db.dialect, &[first(db.dialect)]);
     apply(&db.url, &first, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();

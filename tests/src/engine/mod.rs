@@ -63,7 +63,7 @@ impl TestDatabase {
         use sqlx::{Connection as _, Executor as _};
         match self.dialect {
             Dialect::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await?;
+                let mut connection = sqlite::connect(&self.url).await?;
                 connection.execute(sqlx::AssertSqlSafe(sql)).await?;
                 connection.close().await
             }
@@ -81,7 +81,7 @@ impl TestDatabase {
         let sql = sqlx::AssertSqlSafe(sql);
         let found: Result<Option<Option<String>>, _> = match self.dialect {
             Dialect::Sqlite => {
-                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                let mut connection = sqlite::connect(&self.url).await.unwrap();
                 sqlx::query_scalar(sql).fetch_optional(&mut connection).await
             }
             _ => {

@@ -28,3 +28,11 @@ impl Sqlite {
         }
     }
 }
+
+/// A connection with the patience that a busy disk asks for: whoever closes the file last writes its log back, and others wait
+/// for that.
+pub(super) async fn connect(url: &str) -> Result<sqlx::SqliteConnection, sqlx::Error> {
+    use sqlx::ConnectOptions as _;
+    let options: sqlx::sqlite::SqliteConnectOptions = url.parse()?;
+    options.busy_timeout(std::time::Duration::from_secs(60)).connect().await
+}
