@@ -151,6 +151,11 @@ impl<'a> Context<'a> {
         has(self.before(table)) && !has(self.after(table))
     }
 
+    /// Whether the column gets another name.
+    pub fn is_renamed(&self, table: &ObjectName, column: &str) -> bool {
+        self.request.hints.renamed_columns.iter().any(|((of, _), old)| of == table && old == column)
+    }
+
     /// A step that is one ALTER where the engine has it, and a rebuild of the table where it has not.
     pub fn in_place(&self, proto: Proto, sql: Vec<String>, undo: Vec<String>) -> Proto {
         if self.caps.alter_constraints { proto.sql(sql).undo(undo) } else { self.rebuild(proto, Vec::new()) }

@@ -258,11 +258,7 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
     let covered = columns_of(cx, table, &before.expr);
     let first = first || index::retyped(cx, table, &covered);
     // Through a column that is kept in step with its new name the check would refuse what new code may write.
-    let is_renamed = |c: &String| {
-        let mut renamed = cx.request.hints.renamed_columns.iter();
-        renamed.any(|((of, _), old)| of == table && old == c)
-    };
-    let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c) && !is_renamed(c));
+    let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c) && !cx.is_renamed(table, c));
     let (unproven, proof) = back(cx, table, name, before);
     let mut undo = cx.ddl.add_check(table, name, &unproven);
     undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));

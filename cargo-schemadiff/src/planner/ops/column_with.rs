@@ -84,7 +84,7 @@ fn reads(cx: &Context<'_>, table: &ObjectName, column: &Column, call: &str) -> R
                 .help("or make this one in a migration of its own, after the other"));
         };
         let stays = after.and_then(|t| t.column(name)).is_none_or(|c| c.ty == source.ty);
-        let renamed = cx.request.hints.renamed_columns.iter().any(|((t, _), old)| t == table && old == name);
+        let renamed = cx.is_renamed(table, name);
         if !stays || renamed {
             return Err(Error::new(Kind::Refused, "SD0627", format!("`{full}` cannot be computed from `{name}`"))
                 .cause(format!("the same migration changes the {} of `{name}`", if renamed { "name" } else { "type" }))
