@@ -362,6 +362,10 @@ pub(super) mod tag {
     pub fn refers(table: &ObjectName) -> String {
         format!("refers {table}")
     }
+    /// The primary key of the table is what it shall be.
+    pub fn primary_key(table: &ObjectName) -> String {
+        format!("primary key {table}")
+    }
     /// Unique indexes that the table gets are there.
     pub fn keys(table: &ObjectName) -> String {
         format!("keys {table}")

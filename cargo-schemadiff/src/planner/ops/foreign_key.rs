@@ -5,7 +5,7 @@ use schemadiff::{
     plan::{Envelope, Hazard},
 };
 
-use super::{comment, index, partition, primary_key, rekey};
+use super::{comment, index, partition, rekey};
 use crate::{
     dialect::PerPartition,
     hazard,
@@ -345,7 +345,7 @@ fn rebuild_once(
             .after_all(key.columns.iter().map(|c| tag::filled(table, c)))
             .after_all(key.ref_columns.iter().map(|c| tag::filled(&key.ref_table, c)))
             .after_all([tag::keys(&key.ref_table), tag::freed(table, name)])
-            .after_all(rekey::makes_target(cx, key).then(|| primary_key::step_tag(&key.ref_table)));
+            .after_all(rekey::makes_target(cx, key).then(|| tag::primary_key(&key.ref_table)));
     }
     if let Some(key) = before {
         let waits = first || clears_the_way(cx, table, key);

@@ -295,7 +295,7 @@ pub(super) fn primary_key(cx: &mut Context<'_>, table: &ObjectName, key: &Primar
             let key = key.clone();
             on(table, move |t| t.primary_key = Some(key.clone()))
         })
-        .tags([tag::keys(table), tag::adds(table), tag::step(&slug(&["primary-key", &table.to_string()]))])
+        .tags([tag::keys(table), tag::adds(table), tag::primary_key(table)])
         .after(tag::left(table))
         .after_all(key.columns.iter().map(|c| tag::filled(table, c)));
     let proto = step(cx, proto, &PerPartition::PrimaryKey(key));

@@ -146,7 +146,7 @@ fn make_at_once(cx: &mut Context<'_>, table: &ObjectName, before: Option<&Primar
     .locks(cx.ddl.locks("add_primary_key_using_index", table, &[]))
     .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
     .effect(on(table, move |t| t.primary_key = Some(key.clone())))
-    .tags([tag::adds(table), tag::step(&slug(&["primary-key", &table.to_string()]))])
+    .tags([tag::adds(table), tag::primary_key(table)])
     .tags(before.iter().map(|key| tag::freed(table, &named(key))))
     .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
     .after(tag::unreferenced(table))
@@ -194,7 +194,7 @@ fn adopt(
         .in_contract(hazard::late_deferral::of(table, &what, before.map(|key| key.deferrable), after.deferrable))
         .tags(before.into_iter().flat_map(covered).map(|c| tag::unused(table, c)))
         .after_all(covered(after).map(|c| tag::filled(table, c)))
-        .tag(tag::step(&slug(&["primary-key", &table.to_string()])))
+        .tag(tag::primary_key(table))
         .after_all([tag::unreferenced(table), tag::step(&slug(&["create-index", index]))]);
     let Some(before) = before else {
         cx.push(step.tag(tag::adds(table)));
@@ -224,7 +224,7 @@ fn under_interim(
     let name = name_of(cx, table, after);
     let interim = temporary(&name);
     plan(cx, table, before, Some(&PrimaryKey { name: Some(interim.clone()), comment: None, ..after.clone() }))?;
-    let made = [tag::step(&slug(&["primary-key", &table.to_string()]))];
+    let made = [tag::primary_key(table)];
     let key = after.clone();
     let effect = move |t: &mut Table| t.primary_key = Some(key.clone());
     naming::take(cx, table, "primary key", [&interim, &name], after.comment.as_deref(), made, effect);
@@ -267,11 +267,6 @@ pub(super) fn numbered_by_key(cx: &Context<'_>, table: &ObjectName, after: &Colu
     !cx.caps.alter_column && columns(old) != columns(new) && old.column(&after.name).is_some_and(turns)
 }
 
-/// The step that makes the primary key what it shall be.
-pub(super) fn step_tag(table: &ObjectName) -> String {
-    tag::step(&slug(&["primary-key", &table.to_string()]))
-}
-
 /// Part of the table's definition: it changes with a rebuild.
 fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>, after: Option<&PrimaryKey>) {
     let id = slug(&["primary-key", &table.to_string()]);
@@ -289,7 +284,7 @@ fn rebuild(cx: &mut Context<'_>, table: &ObjectName, before: Option<&PrimaryKey>
                 }
             }
         }))
-        .tag(step_tag(table))
+        .tag(tag::primary_key(table))
         .tags(columns(before).iter().map(|c| tag::unused(table, c)))
         .after_all(columns(after).iter().map(|c| tag::filled(table, c)))
         .after(tag::unreferenced(table));
