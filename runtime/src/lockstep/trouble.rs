@@ -1,4 +1,5 @@
-//! Going on with another connection when the one breaks: the server is started anew, a proxy gives up, somebody ends the session.
+//! The first connection of whoever carries migrations out, and going on with another one when it breaks: the server is started
+//! anew, a proxy gives up, somebody ends the session.
 
 use std::time::{Duration, Instant};
 
