@@ -193,8 +193,11 @@ impl Found {
             }
             Read::Database(open) => {
                 let (connection, introspection) = *open;
-                self.connection = Some(connection);
-                self.sizes.extend(introspection.sizes);
+                // Of two databases the plan is for the first: its server, its rows.
+                if self.connection.is_none() {
+                    self.connection = Some(connection);
+                    self.sizes = introspection.sizes;
+                }
                 self.opaque.extend(introspection.schema.opaque.iter().cloned());
                 introspection.schema
             }

@@ -27,6 +27,7 @@ pub mod returns_null;
 pub mod rewrites_table;
 pub mod rows_leave;
 pub mod rows_may_go;
+pub mod trigger_too_early;
 pub mod unindexed_reference;
 pub mod unknown_values;
 pub mod view_limits;
@@ -34,7 +35,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 28] = [
+pub const CODES: [&str; 29] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -61,6 +62,7 @@ pub const CODES: [&str; 28] = [
     key_stays::CODE,
     changes_result::CODE,
     action_stays::CODE,
+    trigger_too_early::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

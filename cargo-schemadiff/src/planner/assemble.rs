@@ -124,11 +124,8 @@ fn locks(placed: &Placed, context: &Context<'_>) -> Vec<Lock> {
     let mut locks: Vec<Lock> = Vec::new();
     let rebuilds = placed.protos.iter().filter(|p| matches!(p.work, Work::Rebuild { .. }));
     let rebuilds = rebuilds.flat_map(|p| context.ddl.locks("rebuild", p.table(), &[]));
-    let carried = placed.carried.iter().flat_map(|object| {
-        let mut locks = context.ddl.object_locks(object, false);
-        locks.extend(context.ddl.object_locks(object, true));
-        locks
-    });
+    let away = placed.carried.iter().flat_map(|object| context.ddl.object_locks(object, false));
+    let carried = away.chain(placed.again.iter().flat_map(|object| context.ddl.object_locks(object, true)));
     for lock in placed.protos.iter().flat_map(|p| p.locks.clone()).chain(rebuilds).chain(carried) {
         match locks.iter_mut().find(|l| l.relation == lock.relation) {
             Some(held) if strength(&lock.mode) > strength(&held.mode) => *held = lock,
@@ -158,10 +155,12 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
     let first = &placed.protos[0];
     match &first.work {
         Work::Sql(statements) => {
-            let around = |statements: &Vec<String>| carried::around(context.ddl, &placed.carried, statements.clone());
-            let back =
-                |statements: &Vec<String>| carried::around(context.ddl, &placed.carried_back, statements.clone());
-            Ok((Action::Sql(around(statements)), first.undo.as_ref().map(back)))
+            let around = |away: &[_], again: &[_], statements: &Vec<String>| {
+                carried::around(context.ddl, away, again, statements.clone())
+            };
+            let back = |statements| around(&placed.carried_back, &placed.carried_back, statements);
+            let forth = around(&placed.carried, &placed.again, statements);
+            Ok((Action::Sql(forth), first.undo.as_ref().map(back)))
         }
         Work::Generated(generated) => Ok((Action::Generated(generated.clone()), first.undo.clone())),
         Work::Backfill(fills) => {

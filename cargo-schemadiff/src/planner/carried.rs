@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use schemadiff::model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared};
+use schemadiff::{
+    model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Use},
+    plan::Phase,
+};
 
 use crate::{Error, Kind, Result, dialect::Ddl};
 
@@ -110,11 +113,44 @@ pub(crate) fn in_order(objects: Vec<Shared<Object>>) -> Vec<Shared<Object>> {
     ordered
 }
 
-/// The statements with the objects out of their way.
-pub(super) fn around(ddl: &dyn Ddl, carried: &[Shared<Object>], statements: Vec<String>) -> Vec<String> {
-    let mut sql: Vec<String> = carried.iter().rev().flat_map(|object| ddl.drop_object(object)).collect();
+/// What is made of an object that goes along with a step: what it shall be in the end, where that needs nothing but what is
+/// there after the step, and nobody who still uses it misses a column. Its old words may not even fit any more: a comparison
+/// with a constant of the old type, say.
+pub(super) fn made_again(object: &Shared<Object>, desired: &Schema, after: &Schema, phase: Phase) -> Shared<Object> {
+    let Some(shall) = desired.objects.get(&object.key).filter(|shall| *shall != object) else {
+        return object.clone();
+    };
+    let is_there = |used: &Use| match used {
+        Use::Column { table, column } => {
+            let there = |schema: &Schema| schema.column(table, column).map(|c| c.ty.clone());
+            // Of a view it is the view's matter.
+            after.table(table).is_none() && !desired.tables.contains_key(table) || there(after) == there(desired)
+        }
+        Use::Relation { name } => after.tables.contains_key(name) || !desired.tables.contains_key(name),
+        Use::Function { .. } => {
+            let mut used = desired.objects.values().filter(|other| shall.uses_object(&other.key));
+            used.all(|other| after.objects.get(&other.key).is_none_or(|there| there == other))
+        }
+        Use::Type { .. } => true,
+    };
+    let names = |object: &Object| object.columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let serves = phase == Phase::Contract || names(shall).starts_with(&names(object));
+    if !serves || !shall.uses.iter().all(is_there) {
+        return object.clone();
+    }
+    Object { rights: object.rights.clone(), ..(**shall).clone() }.into()
+}
+
+/// The statements with the objects out of their way, and made `again` after them.
+pub(super) fn around(
+    ddl: &dyn Ddl,
+    away: &[Shared<Object>],
+    again: &[Shared<Object>],
+    statements: Vec<String>,
+) -> Vec<String> {
+    let mut sql: Vec<String> = away.iter().rev().flat_map(|object| ddl.drop_object(object)).collect();
     sql.extend(statements);
-    for object in carried {
+    for object in again {
         sql.extend(ddl.create_object(object));
         sql.extend(object.rights.iter().cloned());
     }

@@ -32,8 +32,10 @@ pub(super) struct Placed {
     pub before: Schema,
     pub after: Schema,
     pub deltas: Vec<Delta>,
-    /// Objects that are made again around the step's statements, in the order of their making.
+    /// Objects that are put away before the step's statements, in the order of their making.
     pub carried: Vec<Shared<Object>>,
+    /// What is made of them after the statements.
+    pub again: Vec<Shared<Object>>,
     /// And those around the statements that take it back.
     pub carried_back: Vec<Shared<Object>>,
 }
@@ -174,6 +176,10 @@ impl<'c> Graph<'c> {
             let names = touched(std::slice::from_ref(proto), state);
             let before = restrict(state, &names);
             let after = apply(&before, std::slice::from_ref(proto));
+            if proto.changes_object && between(&before, &after).is_empty() {
+                self.take(at, &mut Vec::new()); // another step has carried it along
+                continue;
+            }
             if phase != Phase::Contract && (proto.prepares || !self.survives(&before, &after)) {
                 self.deferred.insert(at);
                 continue;
@@ -202,12 +208,13 @@ impl<'c> Graph<'c> {
         let mut after = apply(&before, &protos);
         let disturbed: Vec<_> = protos.iter().flat_map(|proto| &proto.disturbs).collect();
         let carried = carried::with(&disturbed, &before)?;
-        for object in &carried {
+        let again = carried.iter().map(|object| carried::made_again(object, self.desired, &after, phase));
+        let again = carried::in_order(again.collect());
+        for object in &again {
             // Made again, it means what its names mean then.
             if let Some(slot) = after.objects.get_mut(&object.key) {
                 let shall = self.desired.objects.get(&object.key).filter(|shall| *shall == object);
-                slot.uses.clone_from(&object.uses);
-                slot.columns.clone_from(&shall.unwrap_or(object).columns);
+                *slot = Object { columns: shall.unwrap_or(object).columns.clone(), ..(**object).clone() }.into();
             }
         }
         let back: Vec<_> = protos.iter().flat_map(|proto| &proto.undo_disturbs).chain(disturbed).collect();
@@ -220,7 +227,7 @@ impl<'c> Graph<'c> {
             let Some(placed) = state.table(name) else { continue };
             table.columns.sort_by_key(|column| placed.columns.iter().position(|it| it.name == column.name));
         }
-        Ok(Placed { phase, protos, before, after, deltas, carried, carried_back })
+        Ok(Placed { phase, protos, before, after, deltas, carried, again, carried_back })
     }
 
     fn take(&mut self, at: usize, protos: &mut Vec<Proto>) {

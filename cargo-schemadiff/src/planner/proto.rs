@@ -74,6 +74,8 @@ pub(super) struct Proto {
     /// It only clears the way for a step that waits for contract, and waits with it: before that it would cost something
     /// and gain nothing, and `abort` would have to make it again.
     pub prepares: bool,
+    /// It changes an object, and is not needed where another step has made that as it shall be.
+    pub changes_object: bool,
     /// What it sets aside instead of dropping it.
     pub keeps: Vec<Kept>,
     /// Statements before the rebuild, and after the one that takes it back.
@@ -135,6 +137,7 @@ impl Proto {
             tags: Vec::new(),
             after: Vec::new(),
             prepares: false,
+            changes_object: false,
             keeps: Vec::new(),
             beside: (Vec::new(), Vec::new()),
             disturbs: Vec::new(),
@@ -243,6 +246,11 @@ impl Proto {
 
     pub fn prepares(mut self, prepares: bool) -> Self {
         self.prepares = prepares;
+        self
+    }
+
+    pub fn changes_object(mut self) -> Self {
+        self.changes_object = true;
         self
     }
 

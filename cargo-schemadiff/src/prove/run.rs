@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
-    model::{Column, DeltaError, ObjectKey, ObjectName, Opaque, Schema, Table},
+    model::{Column, DeltaError, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Table},
     plan::{Plan, Step},
 };
 
@@ -53,9 +53,12 @@ impl<'r> Run<'r> {
         Self { scratch, ddl, tables, state, proof: Proof::default(), next: 1, took, fixed, seeded: false, objects }
     }
 
-    /// Objects that the plan speaks of are compared from now on, and those of the start.
+    /// Objects that the plan speaks of are compared from now on, and settings of columns: a step that makes a column anew could
+    /// forget them.
     pub fn watch(&mut self, plan: &Plan, remarks: Vec<String>) {
         self.objects = objects::spoken_of(plan);
+        let settings = self.state.objects.keys().filter(|key| key.kind == ObjectKind::ColumnSettings);
+        self.objects.extend(settings.cloned());
         self.proof.remarks = remarks;
     }
 

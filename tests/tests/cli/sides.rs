@@ -47,6 +47,23 @@ async fn a_snapshot_of_a_database_is_equal_to_it() {
     }
 }
 
+/// Between two databases the plan is for the first: how many rows there are is what it has.
+#[tokio::test]
+async fn the_rows_are_those_of_the_first_database() {
+    let project = Project::empty();
+    let (from, to) = (TestDatabase::new(Dialect::Postgres), TestDatabase::new(Dialect::Postgres));
+    let rows = "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t SELECT i, i FROM generate_series(1, 20000) i";
+    from.execute(rows).await;
+    from.execute("ANALYZE t").await;
+    to.execute("CREATE TABLE t (id INT PRIMARY KEY, a TEXT); ANALYZE t").await;
+    for (from, to, large) in [(&from, &to, true), (&to, &from, false)] {
+        let json = project.run(&["diff", "--from", &from.url, "--to", &to.url, "--json"]).expect(0).json();
+        assert_eq!(json["sizes"]["t"]["rows"].as_u64().unwrap() > 10_000, large, "{json}");
+        let plan = project.run(&["diff", "--from", &from.url, "--to", &to.url]).expect(0);
+        assert_eq!(plan.out.contains("expand"), large, "a large table gets a column beside the old one: {plan:#?}");
+    }
+}
+
 #[tokio::test]
 async fn the_address_comes_from_everywhere_it_may() {
     let project = Project::empty();

@@ -8,7 +8,7 @@
 
 use schemadiff::model::{Column, ObjectName, Schema, Table, expr};
 
-use super::{domain, exclusion, partition};
+use super::{domain, exclusion, partition, trigger};
 use crate::{
     Result, hazard,
     planner::{
@@ -38,7 +38,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
     let (old, backward) = (Some(before), Some(backward));
     let synced = Synced { table, column: after, old, forward, backward, passes_nulls: before.nullable && !filled };
     let trigger = synced::make(cx, &synced)?;
+    let too_early = trigger::too_early(cx, table, [&before.name, &after.name]);
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &after.name))) {
+        step.hazards.extend(too_early);
         if converts {
             step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
         }

@@ -14,7 +14,7 @@
 
 use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr};
 
-use super::{check, exclusion, foreign_key, generated, index, partition};
+use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, trigger};
 use crate::{
     Result,
     dialect::{SyncSpec, TypeChange},
@@ -198,8 +198,9 @@ pub(super) fn in_place(
         cost(cx, table, before, after)
     };
     let checks = if cost == Cost::Table { Vec::new() } else { read_again(cx, table, &after.name) };
-    // The old default may not convert; the new one is in the new type anyway.
-    let mut sql = Vec::new();
+    // The old default may not convert; the new one is in the new type anyway. Not all that is set for the column goes with the type.
+    let was_set = column_settings::of(&cx.base, table, &before.name);
+    let mut sql: Vec<String> = was_set.iter().flat_map(|object| cx.ddl.drop_object(object)).collect();
     for (name, _) in &checks {
         sql.extend(cx.ddl.drop_constraint(table, name));
     }
@@ -218,6 +219,8 @@ pub(super) fn in_place(
         sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
         sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
+    let settings = column_settings::of(&cx.request.desired, table, &after.name);
+    sql.extend(settings.iter().flat_map(|object| cx.ddl.create_object(object)));
     let others = tied(cx, table, &before.name);
     let others: Vec<_> = others.iter().collect();
     let id = step_of(table, &after.name);
@@ -228,20 +231,24 @@ pub(super) fn in_place(
         .sql(sql)
         .no_undo()
         .locks(cx.ddl.locks("alter_type", table, &others))
-        .effect(on(table, move |t| {
-            if let Some(slot) = t.column_mut(&column.name) {
-                slot.ty.clone_from(&column.ty);
-                slot.collation.clone_from(&column.collation);
-                if slot.identity.is_none() && column.identity.is_none() {
-                    slot.default.clone_from(&column.default);
+        .effect(column_settings::and_set(
+            (table, &after.name),
+            settings,
+            on(table, move |t| {
+                if let Some(slot) = t.column_mut(&column.name) {
+                    slot.ty.clone_from(&column.ty);
+                    slot.collation.clone_from(&column.collation);
+                    if slot.identity.is_none() && column.identity.is_none() {
+                        slot.default.clone_from(&column.default);
+                    }
                 }
-            }
-            for name in &names {
-                if let Some(check) = t.checks.get_mut(name) {
-                    check.not_valid = true;
+                for name in &names {
+                    if let Some(check) = t.checks.get_mut(name) {
+                        check.not_valid = true;
+                    }
                 }
-            }
-        }))
+            }),
+        ))
         .disturbs([Disturbed::Column(table.clone(), after.name.clone())])
         .tag(tag::filled(table, &after.name))
         .tag(tag::step(&id))
@@ -330,9 +337,11 @@ pub(super) fn through_shadow(
         },
     };
     let trigger = synced::make(cx, &synced)?;
+    let too_early = retained.and_then(|retained| trigger::too_early(cx, table, [retained, &after.name]));
     if retained.is_some()
         && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
     {
+        step.hazards.extend(too_early);
         step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
     }
 
@@ -475,6 +484,8 @@ fn swap(
     if after.comment.is_some() {
         sql.extend(ddl.comment_on_column(table, &after.name, after.comment.as_deref()));
     }
+    let settings = column_settings::of(&cx.request.desired, table, &after.name);
+    sql.extend(settings.iter().flat_map(|object| ddl.create_object(object)));
     for (name, index) in &members.indexes {
         sql.extend(ddl.rename_index(table, &temporary(name), name));
         sql.extend(index.comment.iter().flat_map(|text| ddl.comment_on_index(table, name, Some(text))));
@@ -507,29 +518,33 @@ fn swap(
         .hazard((shadow == after.name).then(|| cx.fewer_columns_hazard(table)))
         .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .disturbs([Disturbed::Column(table.clone(), before.name.clone())])
-        .effect(on(table, move |t| {
-            t.syncs.remove(&trigger);
-            let over = self::members(t, &old);
-            over.indexes.iter().for_each(|(name, _)| drop(t.indexes.remove(name)));
-            over.uniques.iter().for_each(|(name, _)| drop(t.uniques.remove(name)));
-            over.checks.iter().for_each(|(name, _)| drop(t.checks.remove(name)));
-            t.columns.retain(|c| c.name != old);
-            if let Some(slot) = t.column_mut(&shadow_name) {
-                *slot = column.clone();
-            }
-            for (name, index) in &members.indexes {
-                t.indexes.remove(&temporary(name));
-                t.indexes.insert(name.clone(), index.clone());
-            }
-            for (name, unique) in &members.uniques {
-                t.indexes.remove(&temporary(name));
-                t.uniques.insert(name.clone(), unique.clone());
-            }
-            for (name, check) in &members.checks {
-                t.checks.remove(&temporary(name));
-                t.checks.insert(name.clone(), check.clone());
-            }
-        }))
+        .effect(column_settings::and_set(
+            (table, &after.name),
+            settings,
+            on(table, move |t| {
+                t.syncs.remove(&trigger);
+                let over = self::members(t, &old);
+                over.indexes.iter().for_each(|(name, _)| drop(t.indexes.remove(name)));
+                over.uniques.iter().for_each(|(name, _)| drop(t.uniques.remove(name)));
+                over.checks.iter().for_each(|(name, _)| drop(t.checks.remove(name)));
+                t.columns.retain(|c| c.name != old);
+                if let Some(slot) = t.column_mut(&shadow_name) {
+                    *slot = column.clone();
+                }
+                for (name, index) in &members.indexes {
+                    t.indexes.remove(&temporary(name));
+                    t.indexes.insert(name.clone(), index.clone());
+                }
+                for (name, unique) in &members.uniques {
+                    t.indexes.remove(&temporary(name));
+                    t.uniques.insert(name.clone(), unique.clone());
+                }
+                for (name, check) in &members.checks {
+                    t.checks.remove(&temporary(name));
+                    t.checks.insert(name.clone(), check.clone());
+                }
+            }),
+        ))
         .tag(tag::TYPES_FREE)
         .after_all([
             tag::filled(table, shadow),

@@ -2,9 +2,9 @@
 //! column that they are computed from. The server does neither in place, so such a column is dropped and added again in one
 //! transaction, and with it all that is over it: dropping it takes that along.
 
-use schemadiff::model::{Column, ForeignKey, Index, Object, ObjectKind, ObjectName, Schema, Shared, Table, expr};
+use schemadiff::model::{Column, ForeignKey, Index, ObjectName, Schema, Table, expr};
 
-use super::{check, exclusion, index};
+use super::{check, column_settings, exclusion, index};
 use crate::{
     Error, Kind, Result, hazard,
     planner::{
@@ -212,7 +212,11 @@ impl Again {
             back.extend(cx.ddl.add_foreign_key(table, name, key));
             back.extend(comment_on(cx, table, name, key.comment.as_deref()));
         }
-        back.extend(settings(cx, table, &from.name).into_iter().flat_map(|object| cx.ddl.create_object(&object)));
+        back.extend(
+            column_settings::of(&cx.base, table, &from.name)
+                .into_iter()
+                .flat_map(|object| cx.ddl.create_object(&object)),
+        );
         Ok(Self { away, back, others: keys.into_iter().map(|(_, key)| key.ref_table).collect() })
     }
 }
@@ -290,11 +294,4 @@ fn keys_over(before: &Table, after: &Table, column: &str) -> Vec<(String, Foreig
 
 fn comment_on(cx: &Context<'_>, table: &ObjectName, name: &str, comment: Option<&str>) -> Vec<String> {
     comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))).collect()
-}
-
-/// What is set for the column alone goes with it, too.
-fn settings(cx: &Context<'_>, table: &ObjectName, column: &str) -> Vec<Shared<Object>> {
-    let of_column =
-        |object: &&Shared<Object>| object.key.kind == ObjectKind::ColumnSettings && object.uses_column(table, column);
-    cx.base.objects.values().filter(of_column).cloned().collect()
 }

@@ -6,6 +6,7 @@ mod column_alter;
 mod column_drop;
 mod column_rename;
 mod column_retype;
+mod column_settings;
 mod column_with;
 mod comment;
 mod domain;
@@ -24,6 +25,7 @@ mod primary_key;
 mod rekey;
 mod rename;
 mod table;
+mod trigger;
 mod unique;
 
 use schemadiff::model::ObjectName;

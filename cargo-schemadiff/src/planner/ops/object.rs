@@ -8,7 +8,7 @@ use schemadiff::{
     plan::Lock,
 };
 
-use super::{column_alter, object_chain};
+use super::{column_alter, column_settings, object_chain, trigger};
 use crate::{
     diff::Change,
     hazard,
@@ -21,6 +21,9 @@ use crate::{
 };
 
 pub(super) fn plan(cx: &mut Context<'_>, before: Option<&Object>, after: Option<&Object>) {
+    if before.or(after).is_some_and(|object| column_settings::go_with_type(cx, &object.key)) {
+        return;
+    }
     match (before, after) {
         (None, Some(after)) => create(cx, after),
         (Some(before), None) => drop(cx, before),
@@ -35,7 +38,7 @@ pub(super) fn plan(cx: &mut Context<'_>, before: Option<&Object>, after: Option<
 }
 
 /// A step about an object, and about the table that it hangs on.
-fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object: &Object) -> Proto {
+pub(super) fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object: &Object) -> Proto {
     let id = slug(&[what, &key.kind.as_str().replace(' ', "-"), &key.path()]);
     let owner = object.owned_by.as_ref().map(|(table, _)| table);
     Proto::new(rank, id, title, &key.as_touched()).touching(object.table()).touching(owner)
@@ -124,6 +127,15 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
 }
 
 fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
+    if let Some(meanwhile) = trigger::meanwhile(cx, before, after) {
+        replace(cx, before, &meanwhile);
+        trigger::settle(cx, &meanwhile, after);
+    } else {
+        replace(cx, before, after);
+    }
+}
+
+fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
     let key = &after.key;
     let in_place = cx.ddl.replace_object(before, after);
     let back = cx.ddl.replace_object(after, before);
@@ -148,6 +160,7 @@ fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
         .undo(undo)
         .locks(change_locks(cx, before, after))
         .effect(move |schema: &mut Schema| put(schema, &result))
+        .changes_object()
         .tag(tag::object(&key.as_touched()))
         .tags(released(before, Some(after)))
         .after_all(needs(after))

@@ -1,0 +1,1 @@
+SELECT (count(*) = 1 AND sum(b) = 2)::text FROM t

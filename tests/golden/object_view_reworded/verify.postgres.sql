@@ -1,0 +1,1 @@
+SELECT (sum(id) = 2)::text FROM w
