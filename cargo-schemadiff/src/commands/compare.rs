@@ -124,7 +124,7 @@ pub async fn compare(
     }
     let mut options = DiffOptions {
         undo_window: context.config.file.undo_window.unwrap_or_default(),
-        allowed_drops: diff::allowed_drops(&intent.allow_drop, &current, &desired)?,
+        allowed_drops: diff::allowed_drops(&intent.allow_drop, &current, &desired, &hints)?,
         ..options(from, to, migrations)
     };
     if to.is_code() {

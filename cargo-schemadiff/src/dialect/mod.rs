@@ -485,6 +485,11 @@ pub trait Ddl: Send + Sync {
         let _ = (parent, partition);
         Vec::new()
     }
+    /// What the rows within a partition's bound fulfil, and no others; `None` where no plain condition says it.
+    fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {
+        let _ = (by, bound);
+        None
+    }
     /// How a partitioned table gets something while all its partitions, also those that the plan does not know, are in use;
     /// `None` where there are no partitions.
     fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<EachPartition> {

@@ -73,8 +73,18 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
 ///
 /// # Errors
 /// [`Kind::Usage`] when a text names nothing in either schema: it would acknowledge nothing.
-pub fn allowed_drops(texts: &[String], current: &Schema, desired: &Schema) -> Result<BTreeSet<String>> {
-    let found = |text: &String| [current, desired].into_iter().find_map(|schema| droppable(schema, text));
+pub fn allowed_drops(texts: &[String], current: &Schema, desired: &Schema, hints: &Hints) -> Result<BTreeSet<String>> {
+    // A column of a table that gets another name is known by the new one, and may be named by either.
+    let of_renamed = |text: &String| {
+        let (named, column) = column_path(text)?;
+        let is_it = |(new, old): &(&ObjectName, &ObjectName)| **new == named || **old == named;
+        let (new, old) = hints.renamed_tables.iter().find(is_it)?;
+        current.column(old, &column)?;
+        Some(column_name(new, &column))
+    };
+    let found = |text: &String| {
+        of_renamed(text).or_else(|| [current, desired].into_iter().find_map(|schema| droppable(schema, text)))
+    };
     let name = |text: &String| {
         found(text).ok_or_else(|| {
             Error::new(Kind::Usage, "SD0207", format!("`--allow-drop {text}` names nothing"))

@@ -47,11 +47,15 @@ pub(crate) fn rename_label(schema: &mut Schema, name: &ObjectName, from: &str, t
         .into_iter()
         .map(|ty| (format!("{}::{ty}", literal(from)), format!("{}::{ty}", literal(to))))
         .collect();
+    let arrays: Vec<_> = spellings(name).into_iter().map(|ty| format!("'::{ty}[]")).collect();
     let relabelled = |text: &mut String| {
         for (old, new) in &pairs {
             if text.contains(old.as_str()) {
                 *text = text.replace(old.as_str(), new);
             }
+        }
+        for cast in arrays.iter().filter(|cast| text.contains(cast.as_str())).collect::<Vec<_>>() {
+            *text = in_arrays(text, cast, from, to);
         }
     };
     each_definition(schema, relabelled);
@@ -60,6 +64,43 @@ pub(crate) fn rename_label(schema: &mut Schema, name: &ObjectName, from: &str, t
             relabelled(text);
         }
     });
+}
+
+/// The text with the label exchanged in every array that is written as one literal: `'{a,"b c"}'::ty[]`.
+fn in_arrays(text: &str, cast: &str, from: &str, to: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(end) = rest.find(cast) {
+        let start = rest[..end].rfind("'{").unwrap_or(end);
+        out.push_str(&rest[..start]);
+        out.push_str(&array_relabelled(&rest[start..end], from, to));
+        out.push_str(cast);
+        rest = &rest[end + cast.len()..];
+    }
+    out + rest
+}
+
+fn array_relabelled(literal: &str, from: &str, to: &str) -> String {
+    // In a literal a quote is there twice, and an element may be in quotes with escapes of its own.
+    let element = |label: &str| {
+        let special = |c: char| c.is_whitespace() || "{},\"\\".contains(c);
+        let escaped = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\'', "''");
+        let must = label.is_empty() || label.eq_ignore_ascii_case("null") || label.contains(special);
+        if must { format!("\"{escaped}\"") } else { escaped }
+    };
+    let (from, to) = (element(from), element(to));
+    let (mut out, mut one, mut quoted, mut escaped) = (String::new(), String::new(), false, false);
+    for c in literal.chars() {
+        if !quoted && matches!(c, '{' | '}' | ',') {
+            out.push_str(if one == from { &to } else { &one });
+            one.clear();
+            out.push(c);
+            continue;
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        one.push(c);
+    }
+    out + &one
 }
 
 /// Gives a sequence another name in the defaults that call it.
@@ -211,4 +252,21 @@ fn in_table(table: &mut Table, change: &mut impl FnMut(&mut String, bool)) {
         index.predicate.iter_mut().for_each(|text| change(text, false));
     }
     table.partition_of.iter_mut().for_each(|of| change(&mut of.bound, false));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_arrays;
+
+    #[test]
+    fn a_label_is_exchanged_where_it_is_a_whole_element() {
+        let renamed = |text: &str, from: &str, to: &str| in_arrays(text, "'::e[]", from, to);
+        assert_eq!(renamed("'{a,ab,a}'::e[]", "a", "c"), "'{c,ab,c}'::e[]");
+        assert_eq!(renamed("'{\"a b\",x}'::e[]", "a b", "o'c"), "'{o''c,x}'::e[]");
+        assert_eq!(
+            renamed("f('a'::text, '{a}'::e[], '{a}'::e[])", "a", "x,y"),
+            "f('a'::text, '{\"x,y\"}'::e[], '{\"x,y\"}'::e[])"
+        );
+        assert_eq!(renamed("'{}'::e[]", "a", "b"), "'{}'::e[]");
+    }
 }

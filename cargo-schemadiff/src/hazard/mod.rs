@@ -20,6 +20,7 @@ pub mod no_overlap;
 pub mod null_too_early;
 pub mod opaque_dependents;
 pub mod out_of_range;
+pub mod reads_default_partition;
 pub mod rebuilds_indexes;
 pub mod rebuilds_table;
 pub mod result_shape;
@@ -35,7 +36,7 @@ pub mod view_limits;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 29] = [
+pub const CODES: [&str; 30] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -63,6 +64,7 @@ pub const CODES: [&str; 29] = [
     changes_result::CODE,
     action_stays::CODE,
     trigger_too_early::CODE,
+    reads_default_partition::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

@@ -66,6 +66,8 @@ pub(super) struct Context<'a> {
     pub syncs: BTreeMap<String, SyncSpec>,
     /// Columns whose type changes, by table and name.
     pub retypes: BTreeMap<(ObjectName, String), Retype>,
+    /// Indexes and constraints that get another name, by table and name.
+    pub renames: BTreeMap<(ObjectName, String), String>,
     /// Tables whose old name stays as a view for everybody.
     pub viewed: BTreeSet<ObjectName>,
     /// The database schemas with the retiring version's views; empty where it has none.
@@ -91,6 +93,7 @@ impl<'a> Context<'a> {
             protos: Vec::new(),
             syncs: BTreeMap::new(),
             retypes: BTreeMap::new(),
+            renames: BTreeMap::new(),
             viewed: BTreeSet::new(),
             views: shield::schemas(request),
             shields: BTreeSet::new(),

@@ -8,7 +8,8 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use schemadiff::{
     model::{
-        Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr, implies,
+        Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, PartitionOf, Table, expr,
+        implies,
     },
     plan::{Hazard, Probe},
 };
@@ -74,6 +75,12 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
                 if !cx.request.current.compat_views.contains_key(name) =>
             {
                 dangers.extend(users_of(cx, name, None));
+            }
+            Delta::Table { name, before, after: Some(after) } => {
+                let was = before.as_ref().and_then(|t| t.partition_of.as_ref());
+                dangers.extend(
+                    after.partition_of.as_ref().filter(|_| was.is_none()).and_then(|of| elsewhere(cx, name, of)),
+                );
             }
             _ => {}
         }
@@ -503,6 +510,19 @@ fn original(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<String
     let said = cx.request.hints.renamed_columns.get(&(table.clone(), column.to_owned()));
     let old = said.filter(|old| there.column(old).is_some()).map_or(column, String::as_str);
     there.column(old).map(|column| column.name.clone())
+}
+
+/// Rows of the default partition that belong into one that comes.
+fn elsewhere(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
+    let default = ops::default_of(cx.request.current, &of.parent).filter(|default| default != partition)?;
+    let by = cx.request.current.table(&of.parent)?.partition_by.as_ref()?;
+    let finds = format!("rows of `{default}` that belong into `{partition}`");
+    let there = current(cx, &default)?;
+    let probe = cx.ddl.partition_condition(by, &of.bound).map(|condition| {
+        let (row, table) = (row_name(cx, &there), cx.ddl.name(&default));
+        Probe { finds, sql: format!("SELECT {row} FROM {table} WHERE {condition} LIMIT {SAMPLE}") }
+    });
+    Some(constraint(probe, "not belonging into its new neighbour", &default))
 }
 
 /// Views over what goes or changes: the server refuses the step, or the view breaks.

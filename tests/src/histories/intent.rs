@@ -92,7 +92,8 @@ fn value(schema: &Schema, before: &Table, table: &Table, column: &Column) -> Str
     let reference = table.foreign_keys.values().find(|key| key.columns.contains(&column.name));
     if let Some(key) = reference {
         let at = key.columns.iter().position(|c| *c == column.name).unwrap_or_default();
-        return format!("(SELECT min({}::text)::{} FROM {})", key.ref_columns[at], column.ty, key.ref_table);
+        // The greatest is of a row that the load leaves alone (`twin::Scenario::bystanders`): any other may go meanwhile.
+        return format!("(SELECT max({}::text)::{} FROM {})", key.ref_columns[at], column.ty, key.ref_table);
     }
     let labels = schema.enums.values().find(|e| e.name.to_string() == column.ty.replace('"', ""));
     if let Some(label) = labels.and_then(|e| e.values.first()) {

@@ -274,7 +274,17 @@ fn scenario(t: &Transition, mut plan: Plan, hints: &Hints, tables: &BTreeSet<Obj
     }
     let values = Some(values(&t.old, &t.new));
     let always_written = [&old, &new].into_iter().flat_map(in_unique_keys).collect();
-    Scenario { rows: 45, rounds: 4, cautious: true, values, mapping, always_written, ..Scenario::new(old, new, plan) }
+    let (rows, bystanders, rounds) = (45, 3, 4);
+    Scenario {
+        rows,
+        bystanders,
+        rounds,
+        cautious: true,
+        values,
+        mapping,
+        always_written,
+        ..Scenario::new(old, new, plan)
+    }
 }
 
 /// Columns of unique keys whose default would be shared by all rows: the other version, which knows no key, writes them too.

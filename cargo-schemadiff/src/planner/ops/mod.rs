@@ -46,6 +46,7 @@ pub(super) use column_with::end_slug;
 pub(super) use enumeration::{columns_of_type, loses_labels};
 pub(super) use generated::is_made_anew as made_anew;
 pub(super) use index::{behind_unique, columns_of as index_columns};
+pub(super) use partition::default_of;
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
 /// column, or is called by its table, follows by itself, so the difference is taken anew from there.
@@ -96,6 +97,14 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
         if let Change::AlterColumn { table, before, after, backfill } = change {
             column_retype::decide(cx, table, before, after, backfill.as_deref());
             generated::decide(cx, table, before, after);
+        }
+        if let Change::Rename { table, from, to, .. } = change {
+            cx.renames.insert((table.clone(), from.clone()), to.clone());
+        }
+        if let Change::PrimaryKey { table, before, after } = change
+            && let Some([from, to]) = primary_key::renamed(cx, table, before.as_ref(), after.as_ref())
+        {
+            cx.renames.insert((table.clone(), from), to);
         }
         if let Change::RenameTable { to, .. } = change
             && cx.caps.updatable_views

@@ -1,7 +1,9 @@
 //! Partitions: attached and detached, and what a partitioned table gets one partition at a time.
 
 use schemadiff::{
-    model::{Check, Column, IdentityKind, Index, ObjectName, PartitionBy, PrimaryKey, Schema, Table, Unique},
+    model::{
+        Check, Column, IdentityKind, Index, ObjectName, PartitionBy, PartitionOf, PrimaryKey, Schema, Table, Unique,
+    },
     plan::Envelope,
 };
 
@@ -155,9 +157,23 @@ fn attach(cx: &mut Context<'_>, before: &Table, after: &Table, parent: &ObjectNa
         move |schema: &mut Schema| drop(schema.tables.insert(after.name.clone(), after.clone().into()))
     })
     .after(tag::table(parent));
+    let proto = beside_default(cx, parent, proto);
     let proto = step(cx, proto, &PerPartition::Attach { parent, by: &by, bound });
     cx.push(proto);
     Ok(())
+}
+
+/// The default partition of a table.
+pub(in crate::planner) fn default_of(schema: &Schema, parent: &ObjectName) -> Option<ObjectName> {
+    let is_default = |of: &PartitionOf| of.parent == *parent && of.bound == "DEFAULT";
+    schema.tables.values().find(|t| t.partition_of.as_ref().is_some_and(is_default)).map(|t| t.name.clone())
+}
+
+/// A step that gives the parent a partition: the default partition is read meanwhile, under a lock of its own.
+pub(super) fn beside_default(cx: &Context<'_>, parent: &ObjectName, step: Proto) -> Proto {
+    let Some(default) = default_of(&cx.base, parent).filter(|default| default != step.table()) else { return step };
+    let large = (!cx.is_small(&default)).then(|| hazard::reads_default_partition::hazard(&default, cx.rows(&default)));
+    step.touching([&default]).locks(cx.ddl.locks("default_partition", &default, &[])).hazard(large).scans()
 }
 
 /// The rows leave the parent: in contract, when no version is left that expects them there.

@@ -2,7 +2,7 @@
 
 use schemadiff::model::{Column, Index, ObjectName, PrimaryKey, Table};
 
-use super::{comment, index, naming, partition, rekey, unique};
+use super::{comment, index, naming, partition, rekey, rename, unique};
 use crate::{
     Error, Kind, Result, hazard,
     planner::{
@@ -105,20 +105,43 @@ fn covered(key: &PrimaryKey) -> impl Iterator<Item = &String> {
 
 fn rename(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey, after: &PrimaryKey) {
     let (from, to) = (name_of(cx, table, before), name_of(cx, table, after));
-    let id = slug(&["rename-constraint", &to]);
-    let name = after.name.clone();
-    let step = Proto::new(rank::CONSTRAINT, id, format!("rename the primary key of `{table}` to `{to}`"), table)
-        .sql(cx.ddl.rename_constraint(table, &from, &to))
-        .undo(cx.ddl.rename_constraint(table, &to, &from))
-        .locks(cx.ddl.locks("rename_constraint", table, &[]))
-        .effect(on(table, move |t| {
-            if let Some(key) = &mut t.primary_key {
-                key.name.clone_from(&name);
-            }
-        }))
-        .tags([tag::freed(table, &from), tag::step(&format!("renamed {to}"))])
-        .after_all(naming::free(&holders(cx, table, Some(before), &to), &to));
+    let one = |[from, to]: [&str; 2], then: Option<&String>| {
+        let id = slug(&["rename-constraint", to]);
+        let name = then.cloned();
+        Proto::new(rank::CONSTRAINT, id, format!("rename the primary key of `{table}` to `{to}`"), table)
+            .sql(cx.ddl.rename_constraint(table, from, to))
+            .undo(cx.ddl.rename_constraint(table, to, from))
+            .locks(cx.ddl.locks("rename_constraint", table, &[]))
+            .effect(on(table, move |t| {
+                if let Some(key) = &mut t.primary_key {
+                    key.name.clone_from(&name);
+                }
+            }))
+    };
+    let done = tag::step(&format!("renamed {to}"));
+    let free = naming::free(&holders(cx, table, Some(before), &to), &to);
+    if rename::opens_circle(cx, table, &from) {
+        let aside = temporary(&to);
+        let first = one([&from, &aside], Some(&aside)).tags([tag::freed(table, &from), tag::step(&aside)]);
+        let second = one([&aside, &to], after.name.as_ref()).tag(done).after(tag::step(&aside)).after_all(free);
+        cx.push(first);
+        cx.push(second);
+        return;
+    }
+    let step = one([&from, &to], after.name.as_ref()).tags([tag::freed(table, &from), done]).after_all(free);
     cx.push(step);
+}
+
+/// The two names of a key that is the same but for its name.
+pub(super) fn renamed(
+    cx: &Context<'_>,
+    table: &ObjectName,
+    before: Option<&PrimaryKey>,
+    after: Option<&PrimaryKey>,
+) -> Option<[String; 2]> {
+    let (before, after) = before.zip(after).filter(|(before, after)| bare(before) == bare(after))?;
+    let names = [name_of(cx, table, before), name_of(cx, table, after)];
+    (names[0] != names[1]).then_some(names)
 }
 
 /// See [`unique::at_once`].

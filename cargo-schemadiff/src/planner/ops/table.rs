@@ -5,7 +5,7 @@ use schemadiff::{
     plan::Envelope,
 };
 
-use super::{foreign_key, naming, rekey};
+use super::{foreign_key, naming, partition, rekey};
 use crate::{
     Error, Kind, Result,
     diff::{Change, goes_with},
@@ -52,6 +52,10 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             .locks(parent.iter().flat_map(|parent| cx.ddl.locks(how, &name, &[parent])));
     let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
     let step = step.tags(columns);
+    let step = match parent.as_ref().filter(|_| beside) {
+        Some(parent) => partition::beside_default(cx, parent, step),
+        None => step,
+    };
     cx.push(step);
     for (key_name, key) in keys {
         foreign_key::plan(cx, &table.name, &key_name, None, Some(&key));

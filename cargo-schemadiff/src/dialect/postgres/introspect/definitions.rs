@@ -218,6 +218,7 @@ fn object(row: Row<'_>) -> Option<Object> {
     } else {
         views(&definition)
     };
+    let definition = if kind == ObjectKind::Statistics { in_one_order(&definition) } else { definition };
     Some(Object {
         completed_by: list(13),
         over,
@@ -226,6 +227,30 @@ fn object(row: Row<'_>) -> Option<Object> {
         rights: list(14),
         ..Object::new(key, definition.trim_end_matches(';').to_owned())
     })
+}
+
+/// The server names the columns of extended statistics in the order in which the table has them, which says nothing.
+fn in_one_order(definition: &str) -> String {
+    let Some((head, rest)) = definition.split_once(" ON ") else { return definition.to_owned() };
+    let (list, tail) = rest.rsplit_once(" FROM ").unwrap_or((rest, ""));
+    let (mut parts, mut from, mut depth, mut quote) = (Vec::new(), 0, 0_usize, None);
+    for (at, c) in list.char_indices() {
+        match c {
+            c if quote == Some(c) => quote = None,
+            _ if quote.is_some() => {}
+            '"' | '\'' => quote = Some(c),
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(list[from..at].trim());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(list[from..].trim());
+    parts.sort_unstable();
+    format!("{head} ON {} FROM {tail}", parts.join(", "))
 }
 
 /// The name of the table behind ON, TO or FROM is the one that the object hangs on.

@@ -41,10 +41,16 @@ pub(super) fn not_of_extension(class: &str, oid: &str) -> String {
     )
 }
 
+/// About how many rows a table has. What was counted may be from before a load, and is -1 where nobody has counted yet, or 0: the
+/// statistics know what was written since. A crash loses those; then the table is as large as its file allows. Only then:
+/// asking for its length waits for whoever has locked the table.
+const ROWS: &str = "CASE WHEN c.reltuples <= 0 AND pg_stat_get_live_tuples(c.oid) = 0 THEN pg_relation_size(c.oid) / 32
+           ELSE greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)) END";
+
 pub(super) fn tables(scope: Where) -> String {
     format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, array_to_string(c.reloptions, E'\\n'),
-           d.description, greatest(c.reltuples, 0)::bigint, c.relpages + coalesce(toast.relpages, 0), i.inhparent,
+           d.description, CASE WHEN c.relkind = 'r' THEN {ROWS} END, c.relpages + coalesce(toast.relpages, 0), i.inhparent,
            c.relkind = 'r' AND NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)), c.relrowsecurity,
            c.reloftype <> 0, CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END, i.inhdetachpending,
            pg_get_expr(c.relpartbound, c.oid)

@@ -40,6 +40,8 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         "create_partition" => (None, Some(SHARE_UPDATE_EXCLUSIVE)),
         // Of a parent that nobody uses yet.
         "create_partition_of" => (None, Some(ACCESS_EXCLUSIVE)),
+        // It is read for rows that belong into the new one.
+        "default_partition" => (Some(ACCESS_EXCLUSIVE), None),
         "attach_partition" => (Some(ACCESS_EXCLUSIVE), Some(SHARE_UPDATE_EXCLUSIVE)),
         "detach_partition" => (Some(ACCESS_EXCLUSIVE), Some(ACCESS_EXCLUSIVE)),
         // Each for milliseconds, with a short lock timeout: the index of the table itself, and making keys of indexes.

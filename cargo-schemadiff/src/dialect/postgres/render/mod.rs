@@ -22,7 +22,7 @@ mod volatility;
 use schemadiff::{
     model::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
-        ObjectName, PrimaryKey, Table, Unique,
+        ObjectName, PartitionBy, PrimaryKey, Table, Unique,
     },
     plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
@@ -416,6 +416,10 @@ impl Ddl for Postgres {
 
     fn detach_partition(&self, parent: &ObjectName, partition: &ObjectName) -> Vec<String> {
         vec![partition::detach(parent, partition)]
+    }
+
+    fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {
+        partition::condition(by, bound)
     }
 
     fn each_partition(&self, table: &ObjectName, what: &PerPartition<'_>) -> Option<EachPartition> {

@@ -42,7 +42,7 @@ pub(super) fn detach(parent: &ObjectName, partition: &ObjectName) -> String {
 }
 
 /// What rows within a bound fulfil, as the server can prove it; `None` for bounds that no plain condition says.
-fn condition(by: &PartitionBy, bound: &str) -> Option<String> {
+pub(super) fn condition(by: &PartitionBy, bound: &str) -> Option<String> {
     let [key] = by.keys.as_slice() else { return None };
     match by.method {
         PartitionMethod::Range => {

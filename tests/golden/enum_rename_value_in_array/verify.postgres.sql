@@ -1,0 +1,1 @@
+SELECT (moods::text = '{sad,well}')::text FROM t

@@ -1,0 +1,5 @@
+CREATE TABLE t (id int, a int, b int, CONSTRAINT l PRIMARY KEY (id), CONSTRAINT y UNIQUE (a), CONSTRAINT d CHECK (a > 0), CONSTRAINT c CHECK (b > 0));
+CREATE INDEX z ON t (b);
+CREATE INDEX k ON t (a);
+CREATE TABLE u (id int PRIMARY KEY, a int);
+CREATE INDEX x ON u (a);

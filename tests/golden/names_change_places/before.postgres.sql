@@ -1,0 +1,5 @@
+CREATE TABLE t (id int, a int, b int, CONSTRAINT k PRIMARY KEY (id), CONSTRAINT x UNIQUE (a), CONSTRAINT c CHECK (a > 0), CONSTRAINT d CHECK (b > 0));
+CREATE INDEX y ON t (b);
+CREATE INDEX l ON t (a);
+CREATE TABLE u (id int PRIMARY KEY, a int);
+CREATE INDEX z ON u (a);

@@ -1,0 +1,1 @@
+SELECT (count(*) = 1 AND sum(b) = 3)::text FROM t

@@ -1,0 +1,1 @@
+SELECT (count(*) = 3 AND sum(a) = 527)::text FROM t

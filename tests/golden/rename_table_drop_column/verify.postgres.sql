@@ -1,0 +1,1 @@
+SELECT (sum(b) = 3)::text FROM u

@@ -1,0 +1,1 @@
+SELECT (sum(c) = 2)::text FROM t
