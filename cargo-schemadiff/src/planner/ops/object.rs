@@ -224,6 +224,10 @@ pub(super) fn change_locks(cx: &Context<'_>, before: &Object, after: &Object) ->
     if after.key.kind == ObjectKind::Sequence {
         return cx.ddl.locks("alter_sequence", &after.key.name, &[]);
     }
+    // The server replaces a trigger as it makes one.
+    if after.key.kind == ObjectKind::Trigger && cx.ddl.replace_object(before, after).is_some() {
+        return cx.ddl.object_locks(after, true);
+    }
     let mut locks = cx.ddl.object_locks(before, false);
     locks.extend(cx.ddl.object_locks(after, true));
     locks
