@@ -15,10 +15,11 @@ struct Wrapper<T>(#[allow(dead_code)] T);
 type Email = String;
 
 #[derive(ColumnType)]
-#[column_type(name = "mood", rename_all = "snake_case")]
+#[column_type(name = "mood", rename_all = "snake_case", renamed_from = "app.temper")]
 #[allow(dead_code)]
 enum Mood {
     VeryHappy,
+    #[column_type(renamed_from = "un\"happy")]
     Sad,
     #[column_type(rename = "it's \"complicated\"")]
     Complicated,
@@ -150,9 +151,12 @@ fn types_are_what_the_compiler_resolves() {
     assert_eq!(ty("hash"), ("bytea", "BLOB", false));
     let mood = column("mood").ty.enumeration.clone().expect("an enumeration");
     assert_eq!(
-        (mood.name.as_str(), mood.values),
+        (mood.name.as_str(), mood.values.clone()),
         ("mood", vec!["very_happy".to_owned(), "sad".into(), "it's \"complicated\"".into()])
     );
+    assert_eq!(mood.renamed_from.as_deref(), Some("app.temper"));
+    let renamed: Vec<_> = mood.renamed_values.iter().map(|value| (value.from.as_str(), value.to.as_str())).collect();
+    assert_eq!(renamed, [("un\"happy", "sad")]);
     assert!(users.columns.iter().all(|c| c.field != "cache"));
     assert_eq!(column("type").name, "type");
 }

@@ -79,11 +79,16 @@ fn default_names_are_postgresqls() {
 fn one_declaration_serves_both_engines() {
     let mood = json!({"name": "mood", "field": "mood", "nullable": true, "type": {
         "postgres": "mood", "mysql": "varchar(255)", "sqlite": "TEXT",
-        "enumeration": {"name": "mood", "values": ["happy", "it's"]}}});
+        "enumeration": {"name": "mood", "values": ["happy", "it's"], "renamed_from": "app.temper",
+                        "renamed_values": [{"from": "glad", "to": "happy"}]}}});
     let decl = table("t", &[mood, column("code", "text", "TEXT")], json!({"uniques": [{"columns": ["code"]}]}));
     let name = ObjectName::new("t");
 
-    let postgres = lowered(std::slice::from_ref(&decl), Dialect::Postgres).schema;
+    let lowered_here = lowered(std::slice::from_ref(&decl), Dialect::Postgres);
+    let mood = ObjectName::new("mood");
+    assert_eq!(lowered_here.hints.renamed_types[&mood], ObjectName::in_schema(Some("app"), "temper"));
+    assert_eq!(lowered_here.hints.renamed_labels[&(mood, "happy".to_owned())], "glad");
+    let postgres = lowered_here.schema;
     assert_eq!(postgres.enums[&ObjectName::new("mood")].values, ["happy", "it's"]);
     assert!(postgres.tables[&name].checks.is_empty());
     assert_eq!(postgres.tables[&name].columns[0].identity, None);

@@ -74,7 +74,7 @@ impl<'o> Questions<'o> {
             self.renames.extend(came.iter().map(|to| MaybeRename {
                 old: name(label),
                 new: name(to),
-                attribute: String::new(),
+                attribute: format!("#[column_type(renamed_from = \"{label}\")]"),
             }));
         }
     }

@@ -15,13 +15,14 @@ use crate::{
 pub struct ColumnTypeAttrs {
     pub name: Option<LitStr>,
     pub schema: Option<LitStr>,
+    pub renamed_from: Option<LitStr>,
     pub rename_all: Option<(Span, RenameAll)>,
     pub ty: Option<TypeAttr>,
     pub ty_span: Option<Span>,
     pub root: Option<Path>,
 }
 
-const KEYS: &[&str] = &["name", "schema", "rename_all", "ty", "crate"];
+const KEYS: &[&str] = &["name", "schema", "rename_all", "renamed_from", "ty", "crate"];
 
 pub fn container(attrs: &[Attribute], errors: &mut Errors) -> ColumnTypeAttrs {
     let mut out = ColumnTypeAttrs::default();
@@ -29,6 +30,7 @@ pub fn container(attrs: &[Attribute], errors: &mut Errors) -> ColumnTypeAttrs {
         args::attribute(attr, errors, |key, input| match key.to_string().as_str() {
             "name" => args::once(&mut out.name, key, args::name(key, input)?),
             "schema" => args::once(&mut out.schema, key, args::name(key, input)?),
+            "renamed_from" => args::once(&mut out.renamed_from, key, args::name(key, input)?),
             "crate" => args::once(&mut out.root, key, args::path(key, input, "path::to::schemadiff")?),
             "ty" => {
                 out.ty_span = Some(key.span());
@@ -50,16 +52,29 @@ pub fn container(attrs: &[Attribute], errors: &mut Errors) -> ColumnTypeAttrs {
     out
 }
 
-/// `rename` of a variant.
-pub fn variant(attrs: &[Attribute], errors: &mut Errors) -> Option<LitStr> {
-    let mut rename = None;
+/// On a variant.
+#[derive(Default)]
+pub struct VariantAttrs {
+    pub rename: Option<LitStr>,
+    /// The former label.
+    pub renamed_from: Option<LitStr>,
+}
+
+impl VariantAttrs {
+    /// Whatever is said of its label.
+    pub fn any(&self) -> Option<&LitStr> {
+        self.rename.as_ref().or(self.renamed_from.as_ref())
+    }
+}
+
+pub fn variant(attrs: &[Attribute], errors: &mut Errors) -> VariantAttrs {
+    let mut out = VariantAttrs::default();
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("column_type")) {
-        args::attribute(attr, errors, |key, input| {
-            if key != "rename" {
-                return Err(unknown(key, "#[column_type(..)]", &["rename"]));
-            }
-            args::once(&mut rename, key, args::name(key, input)?)
+        args::attribute(attr, errors, |key, input| match key.to_string().as_str() {
+            "rename" => args::once(&mut out.rename, key, args::name(key, input)?),
+            "renamed_from" => args::once(&mut out.renamed_from, key, args::name(key, input)?),
+            _ => Err(unknown(key, "#[column_type(..)]", &["rename", "renamed_from"])),
         });
     }
-    rename
+    out
 }

@@ -65,6 +65,7 @@ fn newtype(input: &DeriveInput, data: &DataStruct, attrs: &ColumnTypeAttrs, erro
         (attrs.name.as_ref().map(|it| it.span()), "name"),
         (attrs.schema.as_ref().map(|it| it.span()), "schema"),
         (attrs.rename_all.map(|it| it.0), "rename_all"),
+        (attrs.renamed_from.as_ref().map(|it| it.span()), "renamed_from"),
     ] {
         if let Some(span) = span {
             errors.at(
@@ -122,8 +123,11 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
         if let Some(schema) = &attrs.schema {
             errors.at(schema.span(), "an enum with `repr` is stored as numbers and is no type of a schema: remove it");
         }
+        if let Some(old) = &attrs.renamed_from {
+            errors.at(old.span(), "an enum with `repr` is stored as numbers and is no type that had a name: remove it");
+        }
         for variant in &data.variants {
-            if let Some(label) = attrs::variant(&variant.attrs, errors) {
+            if let Some(label) = attrs::variant(&variant.attrs, errors).any() {
                 errors.at(label.span(), "an enum with `repr` is stored as numbers, which have no names: remove it");
             }
         }
@@ -156,10 +160,15 @@ fn enumeration(input: &DeriveInput, data: &DataEnum, attrs: &ColumnTypeAttrs, er
         errors.at(span, message);
     }
     let labels = labels(data, attrs, sqlx.rename_all, errors);
+    let renamed = former_labels(data, &labels, errors);
     let mut json = Json::default();
     json.raw("{\"name\":").string(&name).word_field("schema", schema.as_deref());
     json.raw(",\"values\":").list(&labels, |json, label| {
         json.string(label);
+    });
+    json.text_field("renamed_from", attrs.renamed_from.as_ref());
+    json.raw(",\"renamed_values\":").list(&renamed, |json, (from, to)| {
+        json.raw("{\"from\":").string(from).raw(",\"to\":").string(to).raw("}");
     });
     json.raw("}");
     let text = json.into_text();
@@ -212,7 +221,7 @@ fn labels(
     let mut labels: Vec<String> = Vec::new();
     for variant in &data.variants {
         let plain = variant.ident.unraw().to_string();
-        let ours = attrs::variant(&variant.attrs, errors);
+        let ours = attrs::variant(&variant.attrs, errors).rename;
         let sqlx = neighbours::sqlx_field(&variant.attrs);
         let by_us = ours
             .map(|it| (it.value(), it.span()))
@@ -237,4 +246,21 @@ fn labels(
         labels.push(label);
     }
     labels
+}
+
+/// Former labels and those that they became.
+fn former_labels(data: &DataEnum, labels: &[String], errors: &mut Errors) -> Vec<(String, String)> {
+    let mut renamed: Vec<(String, String)> = Vec::new();
+    for (variant, label) in data.variants.iter().zip(labels) {
+        // Its mistakes are noted already.
+        let Some(old) = attrs::variant(&variant.attrs, &mut Errors::default()).renamed_from else { continue };
+        let from = old.value();
+        if labels.contains(&from) {
+            errors.at(old.span(), format!("\"{from}\" is a label of the enum still: remove `renamed_from`"));
+        } else if renamed.iter().any(|(known, _)| *known == from) {
+            errors.at(old.span(), format!("two variants were \"{from}\": only one of them can be"));
+        }
+        renamed.push((from, label.clone()));
+    }
+    renamed
 }

@@ -101,6 +101,21 @@ pub struct EnumDecl {
     pub name: String,
     /// Labels in order.
     pub values: Vec<String>,
+    /// Former name of the type, `schema.name` or `name`.
+    #[serde(default)]
+    pub renamed_from: Option<String>,
+    /// Labels that had another name.
+    #[serde(default)]
+    pub renamed_values: Vec<RenamedValueDecl>,
+}
+
+/// A label that had another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenamedValueDecl {
+    /// What it was.
+    pub from: String,
+    /// What it is.
+    pub to: String,
 }
 
 /// A column.

@@ -281,6 +281,20 @@ impl Lowering {
         }
         let name = object_name(self.dialect, enumeration.schema.as_deref(), &enumeration.name);
         let new = EnumType { name: name.clone(), values: enumeration.values.clone(), comment: None };
+        if let Some(old) = &enumeration.renamed_from {
+            match old.parse::<ObjectName>() {
+                Ok(old) => {
+                    let schema = old.schema.as_deref().or(name.schema.as_deref());
+                    let old = object_name(self.dialect, schema, &old.name);
+                    self.out.hints.renamed_types.insert(name.clone(), old);
+                }
+                Err(error) => self.fail(decl, format!("`renamed_from`: {error}"), "write the former name of the type"),
+            }
+        }
+        for value in &enumeration.renamed_values {
+            let key = (name.clone(), value.to.clone());
+            self.out.hints.renamed_labels.insert(key, value.from.clone());
+        }
         match self.out.schema.enums.get(&name) {
             Some(old) if *old != new => {
                 let message = format!("type `{name}` is declared by two enums with different values");

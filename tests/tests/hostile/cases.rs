@@ -1,6 +1,6 @@
 //! The operations.
 
-use schemadiff_tests::twin::case::Case;
+use schemadiff_tests::twin::{Scenario, case::Case};
 
 /// An operation with its name.
 #[derive(Clone)]
@@ -9,6 +9,16 @@ pub struct Operation {
     pub name: &'static str,
     /// What is done.
     pub case: Case,
+}
+
+impl Operation {
+    /// What a trigger of the user's stamps, nobody can foretell.
+    pub fn stamped(&self, scenario: &mut Scenario) {
+        if self.case.old.contains("touch()") {
+            let columns = ["updated_at", "touched"].map(|column| ("users".parse().unwrap(), column.to_owned()));
+            scenario.mapping.uncompared.extend(columns);
+        }
+    }
 }
 
 /// Two tables with a foreign key: the state that most operations start from.

@@ -81,13 +81,14 @@ async fn one(server: &'static Postgres, hostility: Hostility, operation: Operati
         },
         ..operation
     };
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         bystanders: 24,
         rows: hostility.rows,
         max_stall: hostility.budget,
         stage: (!hostility.habits.is_empty()).then(|| guests.invite(&db.url, hostility.habits)),
         ..operation.case.scenario(&db).await
     };
+    operation.stamped(&mut scenario);
     let began = Instant::now();
     let report = twin::run(&db, &scenario).await;
     if !hostility.habits.is_empty() {

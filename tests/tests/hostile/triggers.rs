@@ -13,9 +13,7 @@ async fn touches_no_more_than_it_fills(operation: &str, most: &str) {
     let db = Postgres::shared().database();
     let operation = cases::all().into_iter().find(|op| op.name == operation).unwrap();
     let mut scenario = Scenario { bystanders: 40, ..operation.case.scenario(&db).await };
-    for column in ["updated_at", "touched"] {
-        scenario.mapping.uncompared.insert(("users".parse().unwrap(), column.to_owned()));
-    }
+    operation.stamped(&mut scenario);
     let keys = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let noted = std::sync::Arc::clone(&keys);
     scenario.stage = Some(std::sync::Arc::new(move |stage: &twin::Stage| {

@@ -31,7 +31,9 @@ fn main() -> std::process::ExitCode {
         Some("operations") => {
             let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
             let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
-            operations::run(rows);
+            if !operations::run(rows) {
+                return std::process::ExitCode::FAILURE;
+            }
         }
         Some("fleet") => {
             let databases = std::env::args().nth(2).map_or(Ok(500), |databases| databases.parse());

@@ -307,8 +307,12 @@ struct Bench {
     rows: i64,
 }
 
-/// Every operation with every tool that is there, on a table of so many rows.
-pub fn run(rows: u64) {
+/// Beyond what the slowest statement took before, none may take longer beside schemadiff.
+const BUDGET: Duration = Duration::from_millis(100);
+
+/// Every operation with every tool that is there, on a table of so many rows. Whether beside schemadiff no statement failed, and
+/// none was held up beyond the budget.
+pub fn run(rows: u64) -> bool {
     let settings =
         ["fsync=on", "full_page_writes=on", "shared_buffers=512MB", "max_wal_size=8GB", "checkpoint_timeout=30min"];
     let bench = Bench {
@@ -329,7 +333,7 @@ pub fn run(rows: u64) {
     for tool in &tools {
         bench.prepare(*tool, &start);
     }
-    let mut remarks = String::new();
+    let (mut remarks, mut within) = (String::new(), true);
     for (operation, change) in OPERATIONS.iter().zip(&changes) {
         for tool in &tools {
             let row = bench.runtime.block_on(bench.one(*tool, operation, &start, change));
@@ -344,6 +348,10 @@ pub fn run(rows: u64) {
                 took.as_secs_f64(),
                 written as f64 / 1_048_576.0
             );
+            if matches!(tool, Tool::Schemadiff) && (seen.failed > 0 || seen.longest > seen.idle + BUDGET) {
+                within = false;
+                let _ = writeln!(remarks, "{}: schemadiff is over the budget of {BUDGET:?}", operation.name);
+            }
             for text in seen.first.iter().chain(&error) {
                 let _ =
                     writeln!(remarks, "{} by {tool:?}: {}", operation.name, text.lines().next().unwrap_or_default());
@@ -351,6 +359,7 @@ pub fn run(rows: u64) {
         }
     }
     println!("\n{remarks}");
+    within
 }
 
 impl Bench {
