@@ -49,6 +49,8 @@ pub struct Capabilities {
     /// A foreign key can be added `NOT VALID` to a partitioned table too (PostgreSQL 18). When false it goes through
     /// [`Ddl::each_partition`].
     pub partitioned_not_valid: bool,
+    /// NOT NULL itself can be added `NOT VALID` and validated later (PostgreSQL 18). When false a check stands in for it.
+    pub not_null_not_valid: bool,
     /// A partitioned table can get a column that the engine numbers (PostgreSQL 17).
     pub partitioned_identity: bool,
     /// What becomes of statements with `*` that a connection keeps prepared while the table gets or loses a column: the rest of
@@ -245,6 +247,11 @@ pub trait Ddl: Send + Sync {
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
     /// Sets or drops NOT NULL.
     fn alter_nullable(&self, table: &ObjectName, column: &str, nullable: bool) -> Vec<String>;
+    /// NOT NULL for new rows, under a name of its own; see [`Capabilities::not_null_not_valid`].
+    fn add_not_null(&self, table: &ObjectName, name: &str, column: &str) -> Vec<String> {
+        let _ = (table, name, column);
+        Vec::new()
+    }
     /// Changes a column to, from or between identity forms and serial, keeping the sequence's position.
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
     /// Adds a check, `NOT VALID` when it says so.

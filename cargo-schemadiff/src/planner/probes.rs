@@ -19,6 +19,7 @@ use super::{
     graph::Placed,
     ops,
     proto::Work,
+    synced,
 };
 use crate::{dialect::TypeChange, hazard};
 
@@ -420,7 +421,9 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     }
     let backfill = cx.request.hints.backfills.get(&(table.clone(), name.to_owned()));
     let converted = ops::conversion(&there, after, backfill.map(String::as_str)).is_some();
-    if before.nullable && !after.nullable && !cx.caps.not_valid {
+    if before.nullable && !after.nullable && synced::proves_itself(cx, table) {
+        dangers.extend(missing(cx, table, name));
+    } else if before.nullable && !after.nullable && !cx.caps.not_valid {
         // The table is copied as it is: what fills a column before that is asked about by itself.
         dangers.extend(match backfill {
             None => nulls_in(cx, table, name, &there.name),

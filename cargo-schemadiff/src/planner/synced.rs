@@ -174,7 +174,7 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
     }
     let mut sql = cx.ddl.add_column(table, &added);
     sql.extend(cx.ddl.create_sync(spec));
-    sql.extend(proof.iter().flat_map(|(name, check)| cx.ddl.add_check(table, name, check)));
+    sql.extend(proof.iter().flat_map(|(name, check)| refuse_null(cx, table, &column.name, (name, check))));
     let mut undo = cx.ddl.drop_sync(table, &spec.name);
     undo.extend(cx.ddl.drop_column(table, &column.name));
     proto.sql(sql).undo(undo).locks(cx.ddl.locks("add_column", table, &[]))
@@ -191,8 +191,40 @@ pub(super) fn proof(cx: &Context<'_>, table: &ObjectName, column: &Column, not_v
     (name, Check { expr, not_valid, no_inherit: false, comment: None })
 }
 
+/// Whether NOT NULL itself can be unproven for a while. On a partitioned table each partition would have to be proven for itself.
+pub(super) fn proves_itself(cx: &Context<'_>, table: &ObjectName) -> bool {
+    let is_plain = |t: &Table| t.partition_by.is_none() && t.partition_of.is_none();
+    cx.caps.not_null_not_valid && [cx.before(table), cx.after(table)].into_iter().flatten().all(is_plain)
+}
+
+/// The statement after which nobody writes NULL.
+pub(super) fn refuse_null(
+    cx: &Context<'_>,
+    table: &ObjectName,
+    column: &str,
+    (name, check): (&str, &Check),
+) -> Vec<String> {
+    match proves_itself(cx, table) {
+        true => cx.ddl.add_not_null(table, name, column),
+        false => cx.ddl.add_check(table, name, check),
+    }
+}
+
+/// What has proven that a column is NOT NULL follows it to its own name, where it stays.
+pub(super) fn rename_proven(cx: &Context<'_>, table: &ObjectName, [from, to]: [&str; 2]) -> Vec<String> {
+    let stays = proves_itself(cx, table);
+    let rename = || cx.ddl.rename_constraint(table, &proof_name(cx, table, from), &proof_name(cx, table, to));
+    if stays { rename() } else { Vec::new() }
+}
+
 /// Names that had to be cut may be one, and a name may be taken by a constraint of the user's: then it is told by a hash.
+///
+/// NOT NULL keeps its name, also where its column gets another one, and no schema says it: it has one that comes no second time.
 fn proof_name(cx: &Context<'_>, table: &ObjectName, column: &str) -> String {
+    if proves_itself(cx, table) {
+        let hash = Sha256::digest(format!("{} {table} {column}", cx.request.id).as_bytes());
+        return cx.ddl.default_name(&table.name, &[column], &format!("not_null_{}", hex(&hash[..4])));
+    }
     let plain = format!("{column}_not_null");
     let name = cx.ddl.default_name(&table.name, &[&plain], "check");
     let is_taken = [cx.before(table), cx.after(table)].into_iter().flatten().any(|t| has_constraint(t, &name));
@@ -228,7 +260,7 @@ pub(super) fn prove_and_set_not_null(
     let title = format!("refuse NULL in `{table}.{}` from now on", column.name);
     let stored = in_model(&check, &column.name);
     let step = Proto::new(rank::TIGHTEN, id, title, table)
-        .sql(cx.ddl.add_check(table, &name, &check))
+        .sql(refuse_null(cx, table, &column.name, (&name, &check)))
         .undo(cx.ddl.drop_constraint(table, &name))
         .locks(cx.ddl.locks("add_check", table, &[]))
         .effect(on(table, move |t| drop(t.checks.insert(name.clone(), stored.clone()))))
@@ -245,6 +277,27 @@ pub(super) fn tighten(cx: &mut Context<'_>, table: &ObjectName, column: &Column)
     let (name, check) = proof(cx, table, column, true);
     let (valid, set, forget) = (slug_of("validate-not-null"), slug_of("set-not-null"), slug_of("drop-not-null-proof"));
     let full = format!("`{table}.{}`", column.name);
+    if proves_itself(cx, table) {
+        let mut undo = cx.ddl.drop_constraint(table, &name);
+        undo.extend(cx.ddl.add_not_null(table, &name, &column.name));
+        let step = Proto::new(rank::TIGHTEN, &valid, format!("prove that {full} holds no NULL"), table)
+            .envelope(Envelope::Long)
+            .sql(cx.ddl.validate(table, &name))
+            .undo(undo)
+            .locks(cx.ddl.locks("validate", table, &[]))
+            .scans()
+            .effect({
+                let column = column.name.clone();
+                on(table, move |t| {
+                    t.checks.remove(&name);
+                    t.column_mut(&column).into_iter().for_each(|column| column.nullable = false);
+                })
+            })
+            .tags([tag::step(&valid), tag::step(&set), tag::filled(table, &column.name)])
+            .after(tag::backfilled(table, &column.name));
+        cx.push(step);
+        return;
+    }
 
     let step = Proto::new(rank::TIGHTEN, &valid, format!("prove that {full} holds no NULL"), table)
         .envelope(Envelope::Long)

@@ -16,6 +16,7 @@ pub(super) const fn capabilities(version: u32) -> Capabilities {
         fast_default: true,
         cheap_drop_column: true,
         partitioned_not_valid: version >= 180_000,
+        not_null_not_valid: version >= 180_000,
         partitioned_identity: version >= 170_000,
         // `cached plan must not change result type`.
         cached_star: "fail once per connection",

@@ -115,6 +115,7 @@ impl Ddl for Sqlite {
             fast_default: false,
             cheap_drop_column: false,
             partitioned_not_valid: false,
+            not_null_not_valid: false,
             partitioned_identity: false,
             named_constraints: false,
         }

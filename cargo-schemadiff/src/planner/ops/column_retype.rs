@@ -508,6 +508,9 @@ fn swap(
     if after.comment.is_some() {
         sql.extend(ddl.comment_on_column(table, &after.name, after.comment.as_deref()));
     }
+    if !after.nullable {
+        sql.extend(synced::rename_proven(cx, table, [&temporary(&after.name), &after.name]));
+    }
     let settings = column_settings::of(&cx.request.desired, table, &after.name);
     sql.extend(settings.iter().flat_map(|object| ddl.create_object(object)));
     for (name, index) in &members.indexes {

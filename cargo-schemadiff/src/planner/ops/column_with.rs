@@ -131,7 +131,7 @@ fn end(cx: &Context<'_>, table: &ObjectName, column: &Column, trigger: &str) -> 
     if let Some(default) = &default {
         sql.extend(cx.ddl.alter_default(table, &column.name, Some(default)));
     }
-    sql.extend(proof.iter().flat_map(|(name, check)| cx.ddl.add_check(table, name, check)));
+    sql.extend(proof.iter().flat_map(|(name, check)| synced::refuse_null(cx, table, &column.name, (name, check))));
     let (name, trigger) = (column.name.clone(), trigger.to_owned());
     let proof = proof.map(|(name, check): (String, Check)| (name, synced::in_model(&check, &column.name)));
     Proto::new(rank::REMOVE, slug.clone(), title, table)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use schemadiff::model::{Check, Deferrable, Exclusion, FkAction, ForeignKey, PrimaryKey, Unique};
+use schemadiff::model::{Check, Deferrable, Exclusion, FkAction, ForeignKey, PrimaryKey, Unique, expr};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     row::{Oid, Row},
     tables::Relation,
 };
-use crate::dialect::postgres::normalize::text::expression;
+use crate::dialect::postgres::{normalize::text::expression, render::names::ident};
 
 /// Which unique constraint an index belongs to; `None` for a primary key's.
 pub(super) type Owned = HashMap<Oid, Option<String>>;
@@ -66,6 +66,20 @@ pub(super) fn constraints(rows: &[PgRow], relations: &mut HashMap<Oid, Relation>
                     comment: row.owned(15),
                 };
                 relation.table.checks.insert(name, check);
+            }
+            // NOT NULL that is not proven yet says of the rows that are there no more than a check of the same words.
+            'n' => {
+                for column in relation.column_names(&row.numbers(7)) {
+                    let text = format!("{} IS NOT NULL", ident(&column));
+                    let check = Check {
+                        expr: expr::rename_column(&text, &column, &column),
+                        not_valid: true,
+                        no_inherit: row.flag(6),
+                        comment: row.owned(15),
+                    };
+                    relation.table.column_mut(&column).into_iter().for_each(|column| column.nullable = true);
+                    relation.table.checks.insert(name.clone(), check);
+                }
             }
             _ => {
                 if let Some(key) = key {

@@ -108,7 +108,8 @@ pub(super) fn constraints(scope: Where, version: u32) -> String {
            CASE WHEN k.contype = 'x' THEN pg_get_constraintdef(k.oid) END
          FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
          LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass AND d.objsubid = 0
-         WHERE k.conrelid <> 0 AND k.conparentid = 0 AND (k.coninhcount = 0 OR k.contype <> 'c') AND k.contype IN ('p', 'u', 'c', 'f', 'x') AND {}",
+         WHERE k.conrelid <> 0 AND k.conparentid = 0 AND (k.coninhcount = 0 OR k.contype NOT IN ('c', 'n'))
+           AND (k.contype IN ('p', 'u', 'c', 'f', 'x') OR k.contype = 'n' AND NOT k.convalidated) AND {}",
         scope.condition()
     )
 }

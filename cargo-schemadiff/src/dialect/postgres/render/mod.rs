@@ -164,6 +164,11 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("ALTER COLUMN {} {what} NOT NULL", ident(column)))]
     }
 
+    fn add_not_null(&self, table: &ObjectName, name: &str, column: &str) -> Vec<String> {
+        let (name, column) = (ident(name), ident(column));
+        vec![table::alter(table, &format!("ADD CONSTRAINT {name} NOT NULL {column} NOT VALID"))]
+    }
+
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
         identity::change(table, before, after)
     }
