@@ -167,9 +167,10 @@ pub struct ApplyArgs {
     /// How long to wait for running versions to go: `30s`, `10m`, `2h` [default: do not wait]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
     pub wait: Duration,
-    /// How long a version that is gone is still waited for before the contract phase leaves it behind [default: not at all]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
-    pub soak: Duration,
+    /// How long a version that is gone is still waited for before the contract phase leaves it behind [default: schemadiff.toml,
+    /// or not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub soak: Option<Duration>,
     /// The longest that a statement of an application may wait for the migration, for example `100ms`; lock timeouts and the
     /// size of batches follow from it [default: schemadiff.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
@@ -259,6 +260,10 @@ pub struct StatusArgs {
     /// Keep looking: a live picture on a terminal, elsewhere one after each change
     #[arg(long)]
     pub watch: bool,
+    /// Say what waits for whom where contract phases wait so long for a version that is gone, see `apply --soak` [default:
+    /// schemadiff.toml, or not at all]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub soak: Option<Duration>,
     /// Exit with 1 when migrations are left, 8 when a step waits for running versions, 10 when somebody works
     #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,

@@ -20,17 +20,18 @@ use crate::{
 
 pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome> {
     if let Some(members) = fleet::members(context, &args.fleet).await? {
-        return fleet::status(context, &args.fleet, members, migrations(context)?).await;
+        return fleet::status(context, args, members, migrations(context)?).await;
     }
     let url = context.database_url()?;
+    let soak = context.config.soak(args.soak);
     if !args.watch {
-        let status = admin::status(&url, migrations(context)?.as_ref()).await?;
+        let status = admin::status_soaking(&url, migrations(context)?.as_ref(), soak).await?;
         context.report.json(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
         context.report.say(render(&status, &Rate::default()))?;
         return Ok(if args.exit_code { outcome(&status) } else { Outcome::Done });
     }
     tokio::select! {
-        result = watch(context, &url, args.interval) => result,
+        result = watch(context, &url, args.interval, soak) => result,
         () = interruption() => Ok(Outcome::Done),
     }
 }
@@ -55,12 +56,12 @@ fn migrations(context: &Context) -> Result<Option<embed::Migrations>> {
 
 /// Looks again and again until somebody ends it. On a terminal the picture stays in its place; elsewhere a picture comes when
 /// something has changed, in JSON one document a line. A database that is away for a while is said and asked again.
-async fn watch(context: &Context, url: &str, every: Duration) -> Result<Outcome> {
+async fn watch(context: &Context, url: &str, every: Duration, soak: Duration) -> Result<Outcome> {
     let live = std::io::stdout().is_terminal() && !context.report.json;
     let migrations = migrations(context)?;
     let (mut rate, mut last) = (Rate::default(), None);
     // What cannot be read at first is a mistake of the caller's; later on it is a server that restarts.
-    let mut found = admin::status(url, migrations.as_ref()).await.map(Some)?;
+    let mut found = admin::status_soaking(url, migrations.as_ref(), soak).await.map(Some)?;
     loop {
         if let Some(status) = found.take() {
             rate.saw(&status);
@@ -74,7 +75,7 @@ async fn watch(context: &Context, url: &str, every: Duration) -> Result<Outcome>
             last = Some(facts);
         }
         tokio::time::sleep(every).await;
-        match admin::status(url, migrations.as_ref()).await {
+        match admin::status_soaking(url, migrations.as_ref(), soak).await {
             Ok(status) => found = Some(status),
             Err(error) if live => context.report.picture(&format!("{error}\n"))?,
             Err(error) => context.report.note(error.to_string()),
@@ -86,6 +87,7 @@ async fn watch(context: &Context, url: &str, every: Duration) -> Result<Outcome>
 fn without_clock(status: &Status) -> Status {
     let mut facts = status.clone();
     facts.now_ms = 0;
+    facts.migrations.iter_mut().flat_map(|m| &mut m.steps).for_each(|step| step.eta_ms = None);
     for version in &mut facts.versions {
         version.instances.iter_mut().for_each(|i| i.heartbeat_age_ms = 0);
     }

@@ -47,6 +47,9 @@ pub struct File {
     /// The longest that a statement of an application may wait for a migration.
     #[serde(deserialize_with = "pace::stall")]
     pub max_stall: Option<Duration>,
+    /// How long a version that is gone is still waited for before a contract phase leaves it behind: `"1h"`.
+    #[serde(deserialize_with = "pace::duration")]
+    pub soak: Option<Duration>,
     /// How long tables and columns that contract phases drop are kept, where the engine can do that cheaply: `"7d"`. What was
     /// kept for so long is dropped by whoever migrates next.
     #[serde(deserialize_with = "pace::duration")]
@@ -115,6 +118,11 @@ impl Config {
             Some(toml::from_str::<Manifest>(&text).ok()?.package.name)
         };
         self.file.app.clone().or_else(|| self.args.project.package.clone()).or_else(package)
+    }
+
+    /// How long a version that is gone is still waited for; the argument is what the command line says.
+    pub fn soak(&self, given: Option<Duration>) -> Duration {
+        given.or(self.file.soak).unwrap_or_default()
     }
 
     /// How gentle and how careful migrations are; the arguments are what the command line says.

@@ -154,6 +154,9 @@ fn step(s: &StepStatus, rate: &Rate) -> String {
                 let left = total.saturating_sub(u64::try_from(s.rows).unwrap_or(0));
                 if let Some((in_a_second, time)) = rate.of(left) {
                     out.push_str(&format!(", {} rows/s, {} left", count(in_a_second), duration(time)));
+                } else if let Some(eta) = s.eta_ms.and_then(|eta| u64::try_from(eta).ok()) {
+                    let time = duration(Duration::from_millis(eta));
+                    out.push_str(&format!(", {time} left at its rate so far"));
                 }
             }
             _ => out.push_str(&format!(", {rows} rows")),

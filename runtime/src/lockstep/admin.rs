@@ -148,7 +148,16 @@ async fn is_settled_on<B: Backend>(url: &str, migrations: &Migrations) -> Result
 /// # Errors
 /// When the database cannot be read.
 pub async fn status(url: &str, migrations: Option<&Migrations>) -> Result<Status> {
-    by_engine!(url, status_on(migrations))
+    status_soaking(url, migrations, Duration::ZERO).await
+}
+
+/// The same where contract phases wait for versions that are gone until the soak time is over: each migrates with its own, and what
+/// waits for whom depends on it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn status_soaking(url: &str, migrations: Option<&Migrations>, soak: Duration) -> Result<Status> {
+    by_engine!(url, status_on(migrations, soak))
 }
 
 /// Whether the connections of the code that runs now, and whose newest migration this is, see its compatibility views. Nothing is known of a database
@@ -446,10 +455,10 @@ pub(super) fn names(holders: &[Holder]) -> Vec<(String, String, String)> {
     holders.iter().map(|h| (h.app.clone(), h.version.clone(), h.instance.clone())).collect()
 }
 
-async fn status_on<B: Backend>(url: &str, migrations: Option<&Migrations>) -> Result<Status> {
+async fn status_on<B: Backend>(url: &str, migrations: Option<&Migrations>, soak: Duration) -> Result<Status> {
     let history = migrations.map(|m| history_for::<B>(m)).transpose()?;
     let mut db = B::connect(&B::target(url)?).await?;
-    let status = status::read(&mut db, history.as_deref()).await;
+    let status = status::read(&mut db, history.as_deref(), soak).await;
     db.close().await;
     status
 }

@@ -389,8 +389,8 @@ impl Builder {
             let until = if self.contract == Contract::Automatic { Phase::Contract } else { Phase::Backfill };
             tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
         }
-        let (app, on_standbys, migrations, probe) = (self.app, self.on_standbys, self.migrations, self.probe);
-        Ok(Lockstep { app, version, instance, on_standbys, url, migrations, stop, probe, fence, tasks })
+        let Self { app, on_standbys, migrations, probe, soak, .. } = self;
+        Ok(Lockstep { app, version, instance, on_standbys, url, migrations, soak, stop, probe, fence, tasks })
     }
 }
 

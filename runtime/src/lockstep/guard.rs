@@ -1,6 +1,6 @@
 //! What a started service holds.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use tokio::{sync::watch, task::JoinHandle};
@@ -29,6 +29,8 @@ pub struct Lockstep {
     pub(super) on_standbys: bool,
     pub(super) url: String,
     pub(super) migrations: Migrations,
+    /// How long its own contract phases wait for a version that is gone.
+    pub(super) soak: Duration,
     pub(super) stop: watch::Sender<bool>,
     pub(super) probe: Probe,
     pub(super) fence: Fence,
@@ -148,7 +150,7 @@ impl Lockstep {
     /// # Errors
     /// When the database cannot be read.
     pub async fn status(&self) -> Result<Status> {
-        admin::status(&self.url, Some(&self.migrations)).await
+        admin::status_soaking(&self.url, Some(&self.migrations), self.soak).await
     }
 
     /// Gives the lease back and ends the work in the background. Close the pools first.

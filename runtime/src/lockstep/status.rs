@@ -1,5 +1,7 @@
 //! What has been done, who runs, and what waits for whom since when.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{
@@ -128,6 +130,8 @@ pub struct StepStatus {
     pub rows: i64,
     /// Rows that waited when the backfill began.
     pub total: Option<u64>,
+    /// Milliseconds until a running backfill is done, at the rate that it had on average since it was begun.
+    pub eta_ms: Option<i64>,
     /// When it was begun.
     pub started_ms: Option<i64>,
     /// When it ended.
@@ -194,13 +198,14 @@ pub struct Waiting {
 }
 
 /// Reads everything.
-pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> Result<Status> {
+pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak: Duration) -> Result<Status> {
     let known: Vec<&str> = history.iter().flat_map(|h| h.entries()).map(|e| e.head.id.as_str()).collect();
     let found = ledger::read(db, &known).await?;
     let ledger_exists = found.is_some();
     let ledger = found.unwrap_or_default();
     let failed = |e| ledger::explain::<B>("read the ledger", e);
-    let grace_ms = i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX);
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let (grace_ms, soak_ms) = (ms(GRACE), ms(soak));
     let (leases, work) = if ledger_exists {
         (db.leases().await.map_err(failed)?, Work::look(db, grace_ms).await.map_err(failed)?)
     } else {
@@ -216,7 +221,7 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>) -> R
         Some((snapshot, plans)) => {
             // Plans that the reader takes from the ledger are known, not newer.
             let ledger = if history.is_some() { ledger.clone() } else { without_plans(&ledger) };
-            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms, soak_ms: 0 };
+            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms, soak_ms };
             (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?, decide::queued(&world))
         }
         None => (None, Vec::new(), Vec::new()),
@@ -309,6 +314,7 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan
                 state: s.state,
                 rows: s.rows_done,
                 total: s.cursor.as_deref().and_then(super::backfill::total_of),
+                eta_ms: eta_ms(s, ledger.now_ms),
                 started_ms: s.started_ms,
                 finished_ms: s.finished_ms,
                 attempts: s.attempts,
@@ -335,6 +341,14 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan
     }
 }
 
+fn eta_ms(step: &crate::backend::StepRow, now_ms: i64) -> Option<i64> {
+    let total = step.cursor.as_deref().and_then(super::backfill::total_of)?;
+    let left = i64::try_from(total).ok()?.checked_sub(step.rows_done)?;
+    let took = now_ms.checked_sub(step.started_ms?)?;
+    let running = step.state == StepState::Running && step.rows_done > 0 && left >= 0;
+    running.then(|| (took as f64 * left as f64 / step.rows_done as f64) as i64)
+}
+
 fn not_begun(step: &crate::plan::Step) -> StepStatus {
     StepStatus {
         id: step.id.clone(),
@@ -343,6 +357,7 @@ fn not_begun(step: &crate::plan::Step) -> StepStatus {
         state: StepState::Pending,
         rows: 0,
         total: None,
+        eta_ms: None,
         started_ms: None,
         finished_ms: None,
         attempts: 0,
@@ -389,4 +404,33 @@ fn versions(dialect: Dialect, leases: &[Lease], state: Option<&Schema>, grace_ms
         }
     }
     versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::StepRow;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_the_rate_so_far_says() {
+        let step = |state, rows_done, total: Option<u64>| StepRow {
+            id: "02-backfill".to_owned(),
+            phase: Phase::Backfill,
+            state,
+            cursor: Some(serde_json::json!({ "upper": [], "last": null, "pass": 1, "total": total }).to_string()),
+            rows_done,
+            started_ms: Some(1_000),
+            finished_ms: None,
+            attempts: 1,
+            last_error: None,
+        };
+        let at = |step: &StepRow| eta_ms(step, 3_000);
+        assert_eq!(at(&step(StepState::Running, 100, Some(400))), Some(6_000));
+        assert_eq!(at(&step(StepState::Running, 400, Some(400))), Some(0));
+        // Rows that came meanwhile are filled by writers; more than were counted is no time at all.
+        assert_eq!(at(&step(StepState::Running, 401, Some(400))), None);
+        assert_eq!(at(&step(StepState::Running, 0, Some(400))), None, "nothing is known of its rate");
+        assert_eq!(at(&step(StepState::Done, 100, Some(400))), None);
+        assert_eq!(at(&step(StepState::Running, 100, None)), None);
+    }
 }

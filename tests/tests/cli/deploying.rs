@@ -219,6 +219,10 @@ async fn blue_and_green() {
         holds_together([blue]);
         let held = deployment.tool(&["apply", "--wait", "1s", "--soak", "24h"], "v2").expect(8);
         assert!(held.err.contains("soak"), "{held:#?}");
+        let shown = deployment.tool(&["status", "--soak", "24h", "--exit-code"], "v2").expect(8).out;
+        assert!(shown.contains("the soak time is not over"), "{shown}");
+        let shown = deployment.tool(&["status"], "v2").expect(0).out;
+        assert!(!shown.contains("soak"), "nobody was said to wait: {shown}");
         deployment.tool(&["apply", "--wait", "60s"], "v2").expect(0);
         assert!(column_is_gone(&deployment.db).await);
         holds_together([green]);

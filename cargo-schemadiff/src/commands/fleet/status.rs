@@ -13,25 +13,30 @@ use tokio::sync::watch;
 use super::{Bar, Ended, Member, each};
 use crate::{
     Error, Kind, Result,
-    commands::{Outcome, args::FleetArgs, context::Context},
+    commands::{
+        Outcome,
+        args::{FleetArgs, StatusArgs},
+        context::Context,
+    },
     report::{JSON_FORMAT, count, error_json, paint, style},
 };
 
 /// Shows how far each one is.
 pub(in crate::commands) async fn run(
     context: &Context,
-    args: &FleetArgs,
+    args: &StatusArgs,
     members: Vec<Member>,
     migrations: Option<embed::Migrations>,
 ) -> Result<Outcome> {
     // Looking is harmless: all of them, whoever cannot be reached.
-    let args = FleetArgs { canary: 0, keep_going: true, ..args.clone() };
+    let soak = context.config.soak(args.soak);
+    let args = FleetArgs { canary: 0, keep_going: true, ..args.fleet.clone() };
     let (_go, stop) = watch::channel(false);
     let bar = Bar::new(crate::report::Report { quiet: true, ..context.report }, members.len());
     let migrations = Arc::new(migrations);
     let work = move |member: Member| {
         let migrations = Arc::clone(&migrations);
-        async move { Ok(admin::status(&member.url, migrations.as_ref().as_ref()).await?) }
+        async move { Ok(admin::status_soaking(&member.url, migrations.as_ref().as_ref(), soak).await?) }
     };
     let found = each(members, &args, &stop, &bar, |_: &Status| String::new(), work).await;
     let databases: Vec<Value> = found.iter().map(|(member, ended)| document(member, ended)).collect();
