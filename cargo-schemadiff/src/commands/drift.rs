@@ -7,6 +7,7 @@ use schemadiff::{
     embed,
     lockstep::{Status, admin},
     model::{Fingerprint, ObjectName, Schema, between},
+    plan::Action,
 };
 
 use super::context::Context;
@@ -23,14 +24,15 @@ pub const DRIFTED: &str = "SD0745";
 /// [`Kind::Apply`] with the first differences.
 pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations: &embed::Migrations) -> Result<()> {
     let status = admin::status(url, Some(migrations)).await?;
-    let expected = expected(ours, &status)?;
-    if expected.is_empty() {
+    let Expected { mut states, under_way } = expected(ours, &status)?;
+    if states.is_empty() {
         return Ok(());
     }
     let mut found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
-    without_half_made(&mut found, &expected);
+    without_half_made(&mut found, &states);
+    states.iter_mut().chain([&mut found]).for_each(|schema| without(schema, &under_way));
     let mut first = None;
-    for state in &expected {
+    for state in &states {
         let (state, found) = comparable(state, &found, ours);
         if Fingerprint::of(&state) == Fingerprint::of(&found) {
             return Ok(());
@@ -58,13 +60,30 @@ fn without_half_made(found: &mut Schema, expected: &[Schema]) {
     }
 }
 
-/// The states that the database may be in: one, or two while a step is on record as begun. None when that cannot be
-/// known, because a newer version of the project has been at work.
-fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
-    let Some(lock) = &ours.lock else { return Ok(Vec::new()) };
+/// The states that the database may be in.
+#[derive(Default)]
+struct Expected {
+    /// One, or two while a step is on record as begun. None when that cannot be known, because a newer version of the project has
+    /// been at work.
+    states: Vec<Schema>,
+    /// Tables that a step is half-way through which asks the catalogue for each of its statements: between them everything can be
+    /// there, and what is not its own it does not touch.
+    under_way: Vec<ObjectName>,
+}
+
+/// Without the tables and their partitions.
+fn without(schema: &mut Schema, tables: &[ObjectName]) {
+    let below = |name: &ObjectName| schema.partitions(name).into_iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+    let gone: BTreeSet<ObjectName> = tables.iter().flat_map(below).chain(tables.iter().cloned()).collect();
+    schema.tables.retain(|name, _| !gone.contains(name));
+}
+
+fn expected(ours: &Migrations, status: &Status) -> Result<Expected> {
+    let Some(lock) = &ours.lock else { return Ok(Expected::default()) };
     if status.migrations.iter().any(|m| !m.known && m.state != "aborted") {
-        return Ok(Vec::new());
+        return Ok(Expected::default());
     }
+    let one = |state| Ok(Expected { states: vec![state], under_way: Vec::new() });
     let mut state = lock.schema.clone();
     for plan in ours.plans.iter().rev() {
         let row = status.migrations.iter().find(|m| m.id == plan.id);
@@ -74,12 +93,15 @@ fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
         let state_of = |id: &str| row.and_then(|m| m.steps.iter().find(|s| s.id == id)).map(|s| s.state);
         for step in plan.steps.iter().rev() {
             match state_of(&step.id) {
-                Some(StepState::Done) => return Ok(vec![state]),
+                Some(StepState::Done) => return one(state),
                 Some(StepState::Running) => {
                     let with = state.clone();
                     step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
                     let half = (!step.undo_proof.is_empty()).then(|| unproven(&state, &with));
-                    return Ok([state, with].into_iter().chain(half).collect());
+                    let goes_on = matches!(step.action, Action::Generated(_));
+                    let touched = step.effects.iter().filter(|_| goes_on).filter_map(|delta| delta.table().cloned());
+                    let under_way = touched.collect();
+                    return Ok(Expected { states: [state, with].into_iter().chain(half).collect(), under_way });
                 }
                 Some(StepState::Pending | StepState::Undone) | None => {
                     step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
@@ -87,7 +109,7 @@ fn expected(ours: &Migrations, status: &Status) -> Result<Vec<Schema>> {
             }
         }
     }
-    Ok(vec![state])
+    one(state)
 }
 
 /// What an abort leaves that was cut short before it had proven what it put back.

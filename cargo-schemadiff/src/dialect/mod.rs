@@ -492,6 +492,11 @@ pub trait Ddl: Send + Sync {
         let _ = (parent, partition);
         Vec::new()
     }
+    /// A query for the index of the table over that column, or of that name, by which others are told which row has changed.
+    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
+        let _ = (table, column, index);
+        None
+    }
     /// What the rows within a partition's bound fulfil, and no others; `None` where no plain condition says it.
     fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {
         let _ = (by, bound);

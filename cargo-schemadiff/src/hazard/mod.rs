@@ -32,11 +32,12 @@ pub mod trigger_too_early;
 pub mod unindexed_reference;
 pub mod unknown_values;
 pub mod view_limits;
+pub mod zone_assumed;
 
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 30] = [
+pub const CODES: [&str; 31] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -65,6 +66,7 @@ pub const CODES: [&str; 30] = [
     action_stays::CODE,
     trigger_too_early::CODE,
     reads_default_partition::CODE,
+    zone_assumed::CODE,
     made_again::CODE,
     rows_may_go::CODE,
 ];

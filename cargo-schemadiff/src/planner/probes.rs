@@ -43,6 +43,10 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Index { table, before, after: Some(index), .. } if index.unique && before.is_none() => {
                 dangers.extend(duplicates(cx, table, index));
             }
+            Delta::Index { table, name, before: Some(_), after: None }
+            | Delta::Unique { table, name, before: Some(_), after: None } => {
+                dangers.extend(identity_of(cx, table, None, Some(name)));
+            }
             Delta::Unique { table, before: None, after: Some(unique), .. } if !cx.caps.constraint_using_index => {
                 dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
             }
@@ -412,6 +416,10 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     });
     if after.is_none() || retyped {
         dangers.extend(users_of(cx, table, Some(name)));
+        // Where the type changes in place, the server keeps to the index.
+        if cx.retypes.get(&(table.clone(), name.to_owned())) != Some(&Retype::InPlace) {
+            dangers.extend(identity_of(cx, table, Some(name), None));
+        }
         dangers.extend(publications_of(cx, table, name));
     }
     let Some(after) = after else { return dangers };
@@ -540,6 +548,30 @@ fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Optio
         None => format!("`{}`", there.name),
     };
     Some(Danger { probe: Some(Probe { finds: format!("views that use {what}"), sql }), hazard: None })
+}
+
+/// The index that tells subscribers which row has changed: without it the server refuses to change rows of a table that is published.
+fn identity_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<Danger> {
+    let there = current(cx, table)?;
+    // Only the index of a key can be it, and only one that is there before the plan.
+    let over = |columns: &[String]| column.is_none_or(|column| columns.iter().any(|c| c == column));
+    let of_indexes = there.indexes.iter().filter(|(_, index)| index.unique).map(|(name, index)| {
+        (name.as_str(), index.parts.iter().filter_map(|part| part.column.clone()).collect::<Vec<_>>())
+    });
+    let of_uniques = there.uniques.iter().map(|(name, unique)| (name.as_str(), unique.columns.clone()));
+    let mut keys = of_indexes.chain(of_uniques);
+    let key = there.primary_key.as_ref().filter(|_| index.is_none());
+    let can_be = keys.any(|(name, columns)| index.is_none_or(|index| index == name) && over(&columns))
+        || key.is_some_and(|key| over(&key.columns));
+    if !can_be {
+        return None;
+    }
+    let sql = cx.ddl.replica_identity(&there.name, column, index)?;
+    let finds = format!(
+        "an index that goes or is made anew, and is the REPLICA IDENTITY of `{}` (give the table another one first)",
+        there.name
+    );
+    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
 }
 
 /// Publications that name the column: the server lets it neither go nor change its type.

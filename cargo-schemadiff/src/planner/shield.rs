@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use schemadiff::{
     compat::view_schema,
     embed::INITIAL,
-    model::{CompatView, ObjectName, Schema, Table},
+    model::{CompatView, Object, ObjectKind, ObjectName, Schema, Shared, Table},
     plan::Overlap,
 };
 
 use super::{
     PlanRequest,
-    context::{Context, slug},
+    context::{Context, names_word, slug},
     proto::{Proto, rank, tag},
 };
 use crate::hazard;
@@ -48,6 +48,27 @@ impl Context<'_> {
         // A table with a database schema of its own is reached by its full name, past any view.
         let was_qualified = self.request.hints.renamed_tables.get(table).is_some_and(|from| from.schema.is_some());
         !self.views.is_empty() && table.schema.is_none() && !was_qualified
+    }
+
+    /// Whether the column can change behind the view: what of the user's depends on it (a view, a trigger, a policy, a function that
+    /// names it) would change with it, before the old version's statements that rely on it are gone.
+    pub fn is_column_shielded(&mut self, table: &ObjectName, columns: [&str; 2]) -> bool {
+        let named = |text: &str| columns.iter().any(|column| names_word(text, column));
+        let depends = |object: &Object| match object.key.kind {
+            ObjectKind::ColumnSettings | ObjectKind::Sequence | ObjectKind::RowSecurity => false,
+            ObjectKind::Function | ObjectKind::Procedure => {
+                let fires = |other: &Shared<Object>| {
+                    other.key.kind == ObjectKind::Trigger
+                        && other.table() == Some(table)
+                        && other.uses_object(&object.key)
+                };
+                named(&object.definition)
+                    && (names_word(&object.definition, &table.name) || self.base.objects.values().any(fires))
+            }
+            _ => columns.iter().any(|column| object.uses_column(table, column)),
+        };
+        let hindered = self.base.objects.values().any(|object| depends(object));
+        !hindered && self.is_shielded(table)
     }
 
     /// A step that changes what `SELECT *` returns: behind the view, or with a warning.

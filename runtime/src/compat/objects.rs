@@ -1,18 +1,25 @@
 //! What a version needs of views, functions, sequences and the like.
 
 use super::Reason;
-use crate::model::{Object, ObjectKind, Schema};
+use crate::model::{Object, ObjectKey, ObjectKind, Schema, Shared};
 
 /// What is missing, or is not as the version knows it, of the objects that it names. What only hangs on a table (a trigger, a
 /// policy) is missed too: the version's writes rely on it.
 pub(super) fn missing(state: &Schema, code: &Schema, reasons: &mut Vec<Reason>) {
     for (key, declared) in &code.objects {
-        match state.objects.get(key) {
+        match state.objects.get(key).or_else(|| behind_view(state, key)) {
             None if is_missed(declared) => reasons.push(Reason::NoObject { object: key.to_string() }),
             None => {}
             Some(actual) => reasons.extend(other_columns(declared, actual)),
         }
     }
+}
+
+/// A trigger or a rule fires for whoever writes through a view that has its table's old name. Policies ask who owns the view.
+fn behind_view<'s>(state: &'s Schema, key: &ObjectKey) -> Option<&'s Shared<Object>> {
+    let fires = matches!(key.kind, ObjectKind::Trigger | ObjectKind::Rule);
+    let view = key.of.as_ref().filter(|_| fires).and_then(|of| state.compat_views.get(of))?;
+    state.objects.get(&ObjectKey { of: Some(view.table.clone()), ..key.clone() })
 }
 
 /// Storage, statistics and what is known of them only make statements faster or slower. A table may be without a policy's

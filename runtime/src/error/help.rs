@@ -96,9 +96,9 @@ impl Error {
                 "or change the migration so that it suits them".to_owned(),
             ],
             Self::StepFailed { rows, .. } if !rows.is_empty() => one(
-                "nothing of the step is left behind, and both versions go on working; correct the rows that are named, then apply again",
+                "both versions go on working; correct the rows that are named, then apply again: the step begins anew, or goes on where it stopped",
             ),
-            Self::StepFailed { .. } => one("nothing of the step is left behind; correct the cause the server names, then apply again"),
+            Self::StepFailed { .. } => one("correct the cause the server names, then apply again: the step begins anew, or goes on where it stopped"),
             Self::LockNotHad { .. } => one("end the sessions that are named, or apply again when they have ended; nothing is half-done"),
             Self::BackfillIncomplete { .. } => one("look at the rows the step's `pending` condition selects; apply again when they can be filled"),
             Self::BackfillRow { .. } => vec![

@@ -153,3 +153,46 @@ async fn what_comes_later_stops_the_step_and_leaves_both_versions_working() {
         more.project.run(&["apply"]).expect(0);
     }
 }
+
+/// What goes partition by partition and stops half-way leaves what the next attempt takes up: it is no change that somebody else has made.
+#[tokio::test]
+async fn a_step_that_stopped_between_two_partitions_goes_on() {
+    const PARTS: &str = "PARTITION BY RANGE (d); \
+         CREATE TABLE t23 PARTITION OF t FOR VALUES FROM ('2023-01-01') TO ('2024-01-01'); \
+         CREATE TABLE t24 PARTITION OF t FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')";
+    let this = Move::new(
+        Dialect::Postgres,
+        &format!(
+            "CREATE TABLE t (id INT, e INT, d DATE, PRIMARY KEY (id, d)) {PARTS}; CREATE TABLE o (id INT, d DATE)"
+        ),
+        &format!(
+            "CREATE TABLE t (id INT, e INT, d DATE, PRIMARY KEY (id, d), UNIQUE (e, d)) {PARTS}; \
+             CREATE TABLE o (id INT, d DATE)"
+        ),
+        "INSERT INTO t VALUES (1, 1, '2024-02-02'), (2, 1, '2024-02-02')",
+    )
+    .await;
+    let run = this.project.run(&["apply"]).expect_error("SD0750");
+    assert!(run.err.contains("goes on where it stopped"), "{run:#?}");
+    let half = "SELECT CAST(count(*) AS text) FROM pg_constraint WHERE conrelid = 't23'::regclass AND contype = 'u'";
+    assert_eq!(this.database.text(half).await.as_deref(), Some("1"), "the first partition has it");
+    // What somebody else changes meanwhile is found all the same.
+    this.database.execute("ALTER TABLE o ADD COLUMN extra INT").await;
+    this.project.run(&["apply"]).expect_error("SD0745");
+    this.database.execute("ALTER TABLE o DROP COLUMN extra; DELETE FROM t WHERE id = 2").await;
+    this.project.run(&["apply"]).expect(0);
+    this.project.run(&["diff", "--from", &this.database.url, "--to", "lock", "--exit-code"]).expect(0);
+}
+
+/// Without the index by which subscribers know a row, the server changes no row of a table that is published.
+#[tokio::test]
+async fn an_index_that_is_the_replica_identity_is_named_before_it_goes() {
+    let this = Move::new(
+        Dialect::Postgres,
+        "CREATE TABLE t (id INT NOT NULL, v INT NOT NULL); CREATE UNIQUE INDEX ri ON t (v)",
+        "CREATE TABLE t (id INT NOT NULL, v INT NOT NULL); CREATE UNIQUE INDEX ri ON t (v) INCLUDE (id)",
+        "INSERT INTO t VALUES (1, 1); ALTER TABLE t REPLICA IDENTITY USING INDEX ri",
+    )
+    .await;
+    this.found_before(&["REPLICA IDENTITY of `t`", ": ri"], "ALTER TABLE t REPLICA IDENTITY FULL").await;
+}

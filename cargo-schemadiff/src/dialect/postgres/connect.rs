@@ -218,7 +218,9 @@ pub(super) fn failed(sql: &str, error: &sqlx::Error) -> Error {
     // Class 22 is a value that cannot be what it shall be, class 23 a constraint that a row violates, P0001 what a trigger
     // raises by itself.
     let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default();
-    let about_rows = code.starts_with("22") || code.starts_with("23") || code == "P0001";
+    let about_rows = code.starts_with("22") || code.starts_with("23") || code == "P0001"
+        // What types of extensions say of a text that is none of theirs.
+        || code == "XX000";
     Error::new(Kind::Database, "SD0506", "a statement failed")
         .cause(format!("{}\nin: {sql}", words(error)))
         .about_rows(about_rows)

@@ -257,8 +257,10 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
     let id = slug(&["drop-check", name]);
     let covered = columns_of(cx, table, &before.expr);
     let first = first || index::retyped(cx, table, &covered);
-    // Through a column that is kept in step with its new name the check would refuse what new code may write.
-    let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c) && !cx.is_renamed(table, c));
+    // Through a column that is kept in step with its new name the check would refuse what new code may write, unless that has
+    // a check of its own which lets in no more: then there is always one of the two.
+    let goes = |c: &String| cx.goes(table, c) && !cx.is_renamed(table, c);
+    let clears_the_way = first || covered.iter().any(goes) || is_succeeded(cx, table, name, before);
     let (unproven, proof) = back(cx, table, name, before);
     let mut undo = cx.ddl.add_check(table, name, &unproven);
     undo.extend(before.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
@@ -276,6 +278,17 @@ fn drop_check(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Che
         .tags(covered.iter().map(|c| tag::unused(table, c)))
         .prepares(clears_the_way);
     cx.push(step);
+}
+
+/// Whether the table gets a check that lets in no more than this one, which then stays until code is gone that knows it alone.
+fn is_succeeded(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Check) -> bool {
+    let (Some(was), Some(shall)) = (cx.before(table), cx.after(table)) else { return false };
+    let renamed = cx.request.hints.renamed_columns.iter().filter(|((of, _), _)| of == table);
+    let follow = |text: String, ((_, new), old): (&(ObjectName, String), &String)| expr::rename_column(&text, old, new);
+    let expr = renamed.fold(before.expr.clone(), follow);
+    let by_then = Check { expr, ..before.clone() };
+    let comes = |(other, check): &(&String, &Check)| *other != name && was.checks.get(*other) != Some(check);
+    shall.checks.iter().filter(comes).any(|(_, check)| follows(cx, table, check, &by_then))
 }
 
 /// Part of the table's definition: it changes with a rebuild.

@@ -41,6 +41,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
     let too_early = trigger::too_early(cx, table, [&before.name, &after.name]);
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &after.name))) {
         step.hazards.extend(too_early);
+        if hazard::zone_assumed::concerns(&before.ty, &after.ty) {
+            step.hazards.push(hazard::zone_assumed::hazard(table, &before.name));
+        }
         if converts {
             step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
         }
@@ -107,7 +110,7 @@ fn finish(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Col
 pub(super) fn stays_one(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
     let is_filled = cx.request.hints.backfills.contains_key(&(table.clone(), after.name.clone()));
     let tightens = before.nullable && !after.nullable && is_filled;
-    must_stay_one(cx, table, before, after) || (cx.is_shielded(table) && !tightens)
+    must_stay_one(cx, table, before, after) || (!tightens && cx.is_column_shielded(table, [&before.name, &after.name]))
 }
 
 /// Whether a column can only be renamed in place.
@@ -161,6 +164,7 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to:
     let step = step
         .tag(tag::freed(table, from))
         .after_all([tag::freed(table, to), tag::step(&format!("rename-table {table}"))]);
-    let step = if cx.is_shielded(table) { cx.changes_shape(table, step) } else { step.after(tag::unviewed(table)) };
+    let shielded = cx.is_column_shielded(table, [from, to]);
+    let step = if shielded { cx.changes_shape(table, step) } else { step.after(tag::unviewed(table)) };
     cx.push(step);
 }

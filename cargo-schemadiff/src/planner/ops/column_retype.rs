@@ -43,7 +43,7 @@ pub(super) fn decide(
     let costly = converts || cost(cx, table, before, after) != Cost::Catalogue;
     let can = cx.caps.alter_column && can_be_doubled(cx, table, before, after);
     // An expression of the user's leads one way only: the old version's view would have nothing to show.
-    let how = if can && cx.is_shielded(table) && !converts {
+    let how = if can && !converts && cx.is_column_shielded(table, [&before.name, &after.name]) {
         Retype::Shadow(temporary(&after.name), Some(retained(&after.name)))
     } else if can && costly && !cx.is_small(table) {
         Retype::Shadow(temporary(&after.name), None)
@@ -256,6 +256,8 @@ pub(super) fn in_place(
         .tag(tag::TYPES_FREE)
         .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
         .hazard(cx.opaque_hazard(table, Some(&after.name)));
+    let zoned = conversion.is_none() && hazard::zone_assumed::concerns(&before.ty, &after.ty);
+    step = step.hazard(zoned.then(|| hazard::zone_assumed::hazard(table, &after.name)));
     let size = cx.rows(table);
     let large = |hazard| (!cx.is_small(table)).then_some(hazard);
     step = match cost {
@@ -374,6 +376,13 @@ pub(super) fn through_shadow(
         && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
     {
         step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
+    }
+
+    if conversion.is_none()
+        && hazard::zone_assumed::concerns(&before.ty, &after.ty)
+        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
+    {
+        step.hazards.push(hazard::zone_assumed::hazard(table, &after.name));
     }
 
     let members = members(desired, &after.name);

@@ -286,9 +286,19 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .tag(tag::unreferenced(table))
         .tags(gone_tags(table, key))
         .in_contract(relied_on)
+        .after_all(successors(cx, table, name, key))
         .prepares(waits);
     // One that waits for contract must not make new keys wait with it.
     cx.push(if waits { step } else { step.tag(tag::left(&key.ref_table)) });
+}
+
+/// What comes in the place of a key under another name is there before it goes.
+fn successors(cx: &Context<'_>, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String> {
+    let (Some(was), Some(shall)) = (cx.before(table), cx.after(table)) else { return Vec::new() };
+    let same = |other: &ForeignKey| rekey::same_target(key, other) && other.columns == key.columns;
+    let comes =
+        |(other, new): &(&String, &ForeignKey)| *other != name && !was.foreign_keys.contains_key(*other) && same(new);
+    shall.foreign_keys.iter().filter(comes).flat_map(|(other, _)| ready(other)).collect()
 }
 
 /// Old code may leave something to the action of a key, which then stays for as long as old code runs; new code has to be told.

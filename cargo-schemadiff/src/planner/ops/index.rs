@@ -83,9 +83,22 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index,
     let interim = temporary(name);
     create(cx, table, &interim, after);
     drop_index(cx, table, name, before, false)?;
+    // Statements of old code may need it to be quick, and the new one is of no use to them.
+    if !before.unique && !serves_as(after, before) {
+        let dropped = slug(&["drop-index", name]);
+        cx.protos.iter_mut().filter(|proto| proto.slug == dropped).for_each(|proto| proto.prepares = true);
+    }
     take_name(cx, table, name, &interim);
     commented(cx, table, name, after);
     Ok(())
+}
+
+/// Whether every statement that one index makes quick is quick with the other.
+fn serves_as(new: &Index, old: &Index) -> bool {
+    let first = new.parts.len() >= old.parts.len() && new.parts[..old.parts.len()] == old.parts[..];
+    let covers =
+        old.include.iter().all(|c| new.include.contains(c) || new.parts.iter().any(|p| p.column.as_ref() == Some(c)));
+    first && covers && new.method == old.method && (new.predicate.is_none() || new.predicate == old.predicate)
 }
 
 /// The index takes the name when that is free.

@@ -21,6 +21,7 @@ mod object;
 mod object_chain;
 mod options;
 mod partition;
+mod policy;
 mod primary_key;
 mod rekey;
 mod rename;

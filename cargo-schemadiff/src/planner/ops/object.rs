@@ -8,7 +8,7 @@ use schemadiff::{
     plan::Lock,
 };
 
-use super::{column_alter, column_settings, object_chain, trigger};
+use super::{column_alter, column_settings, object_chain, policy, trigger};
 use crate::{
     diff::Change,
     hazard,
@@ -53,7 +53,7 @@ fn is_released(cx: &Context<'_>, sequence: &Object) -> bool {
         })
 }
 
-fn create(cx: &mut Context<'_>, after: &Object) {
+pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
     if is_released(cx, after) {
         return;
     }
@@ -68,7 +68,8 @@ fn create(cx: &mut Context<'_>, after: &Object) {
     if matches!(after.key.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::MaterializedView) {
         proto = proto.after(tag::ADDED);
     }
-    cx.push(proto);
+    // It takes rows away from code that does not know it.
+    cx.push(proto.prepares(policy::restricts(after)));
     if let Some((table, column)) = &after.owned_by {
         let with_owner = after.clone();
         let title = format!("let {} belong to `{table}.{column}`", after.key);
@@ -127,7 +128,9 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
 }
 
 fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {
-    if let Some(meanwhile) = trigger::meanwhile(cx, before, after) {
+    if policy::both_can_be(before, after) {
+        policy::replace(cx, before, after);
+    } else if let Some(meanwhile) = trigger::meanwhile(cx, before, after) {
         replace(cx, before, &meanwhile);
         trigger::settle(cx, &meanwhile, after);
     } else {
@@ -163,6 +166,7 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
         .changes_object()
         .tag(tag::object(&key.as_touched()))
         .tags(released(before, Some(after)))
+        .prepares(policy::restricts(before) || policy::restricts(after))
         .after_all(needs(after))
         .hazard(shape.then(|| cx.more_columns_hazard(&key.name)));
     if key.kind == ObjectKind::MaterializedView && anew {

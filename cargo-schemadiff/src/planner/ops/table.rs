@@ -121,7 +121,17 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
         Some(aside) => aside,
         None => {
             let lost = hazard::drops_data::hazard(&format!("table `{name}`"));
-            step().sql(cx.ddl.drop_table(&name)).no_undo().hazard([lost])
+            // A key that refers to the whole table stands on each of its partitions.
+            let stands_on = |t: &Table| t.foreign_keys.values().any(|key| Some(&key.ref_table) == parent.as_ref());
+            let referring = cx.base.tables.values().filter(|t| stands_on(t)).map(|t| t.name.clone());
+            let referring: Vec<_> = referring.collect();
+            let away = parent.iter().filter(|_| !referring.is_empty());
+            step()
+                .sql(away.flat_map(|parent| cx.ddl.detach_partition(parent, &name)))
+                .sql(cx.ddl.drop_table(&name))
+                .locks(referring.iter().flat_map(|child| cx.ddl.locks("drop_constraint", child, &[])))
+                .no_undo()
+                .hazard([lost])
         }
     };
     let step = step.hazard(cx.opaque_hazard(&name, None));

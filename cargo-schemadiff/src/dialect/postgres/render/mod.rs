@@ -27,7 +27,7 @@ use schemadiff::{
     plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
 
-use self::names::{ident, qualified};
+use self::names::{ident, literal, qualified};
 use super::capabilities::capabilities;
 use crate::dialect::{
     Capabilities, CompareSpec, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange,
@@ -66,7 +66,7 @@ impl Ddl for Postgres {
     }
 
     fn literal(&self, text: &str) -> String {
-        names::literal(text)
+        literal(text)
     }
 
     fn default_name(&self, table: &str, columns: &[&str], suffix: &str) -> String {
@@ -322,7 +322,7 @@ impl Ddl for Postgres {
     }
 
     fn rename_enum_value(&self, name: &ObjectName, from: &str, to: &str) -> Vec<String> {
-        let (from, to) = (names::literal(from), names::literal(to));
+        let (from, to) = (literal(from), literal(to));
         vec![format!("ALTER TYPE {} RENAME VALUE {from} TO {to}", qualified(name))]
     }
 
@@ -373,6 +373,7 @@ impl Ddl for Postgres {
     fn neutral_default(&self, ty: &str) -> Option<String> {
         let base = ty.split('(').next().unwrap_or(ty).trim();
         match base {
+            _ if ty.ends_with("[]") => None,
             // The server adds the type to a bare literal, without its length.
             "text" | "character varying" => Some(format!("''::{base}")),
             "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" => Some("0".to_owned()),
@@ -421,6 +422,24 @@ impl Ddl for Postgres {
 
     fn detach_partition(&self, parent: &ObjectName, partition: &ObjectName) -> Vec<String> {
         vec![partition::detach(parent, partition)]
+    }
+
+    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
+        let over = column.map(|column| {
+            format!(
+                " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (CAST(i.indkey AS smallint[])) \
+                 AND a.attname = {})",
+                literal(column)
+            )
+        });
+        let named = index.map(|index| format!(" AND c.relname = {}", literal(index)));
+        Some(format!(
+            "SELECT CAST(c.relname AS text) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             WHERE i.indisreplident AND i.indrelid = to_regclass({}){}{}",
+            literal(&qualified(table)),
+            over.unwrap_or_default(),
+            named.unwrap_or_default()
+        ))
     }
 
     fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {

@@ -1,0 +1,4 @@
+CREATE TABLE ev (id int, d date, PRIMARY KEY (id, d)) PARTITION BY RANGE (d);
+CREATE TABLE ev20 PARTITION OF ev FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+CREATE TABLE ch (id int PRIMARY KEY, e int, d date, FOREIGN KEY (e, d) REFERENCES ev (id, d));
+CREATE INDEX ch_e ON ch (e, d);

@@ -1,0 +1,1 @@
+SELECT (sum(n) = 8)::text FROM purchases
