@@ -492,6 +492,11 @@ pub trait Ddl: Send + Sync {
         let _ = (parent, partition);
         Vec::new()
     }
+    /// Lets whoever may use one column of the table use another one: what is granted for the whole table needs no word.
+    fn copy_column_rights(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        let _ = (table, from, to);
+        Vec::new()
+    }
     /// A query for the index of the table over that column, or of that name, by which others are told which row has changed.
     fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
         let _ = (table, column, index);

@@ -66,6 +66,8 @@ pub(super) struct Context<'a> {
     pub syncs: BTreeMap<String, SyncSpec>,
     /// Columns whose type changes, by table and name.
     pub retypes: BTreeMap<(ObjectName, String), Retype>,
+    /// Foreign keys that stay, but go and come back around a change of type.
+    pub parted: BTreeSet<(ObjectName, String)>,
     /// Indexes and constraints that get another name, by table and name.
     pub renames: BTreeMap<(ObjectName, String), String>,
     /// Tables whose old name stays as a view for everybody.
@@ -94,6 +96,7 @@ impl<'a> Context<'a> {
             syncs: BTreeMap::new(),
             retypes: BTreeMap::new(),
             renames: BTreeMap::new(),
+            parted: BTreeSet::new(),
             viewed: BTreeSet::new(),
             views: shield::schemas(request),
             shields: BTreeSet::new(),

@@ -173,6 +173,7 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
         return cx.rebuild(proto, Vec::new());
     }
     let mut sql = cx.ddl.add_column(table, &added);
+    sql.extend(old.iter().flat_map(|old| cx.ddl.copy_column_rights(table, &old.name, &column.name)));
     sql.extend(cx.ddl.create_sync(spec));
     sql.extend(proof.iter().flat_map(|(name, check)| refuse_null(cx, table, &column.name, (name, check))));
     let mut undo = cx.ddl.drop_sync(table, &spec.name);

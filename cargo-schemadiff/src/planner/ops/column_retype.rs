@@ -303,7 +303,8 @@ fn tied(cx: &Context<'_>, table: &ObjectName, column: &String) -> Vec<ObjectName
     };
     let mut tied = Vec::new();
     for t in cx.base.tables.values() {
-        for (_, key) in t.foreign_keys.iter().filter(|(name, key)| stays(t, name, key)) {
+        let parted = |name: &String| cx.parted.contains(&(t.name.clone(), name.clone()));
+        for (_, key) in t.foreign_keys.iter().filter(|(name, key)| stays(t, name, key) && !parted(name)) {
             if t.name == *table && key.columns.contains(column) {
                 tied.push(key.ref_table.clone());
             }

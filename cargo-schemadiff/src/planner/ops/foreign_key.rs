@@ -35,6 +35,8 @@ pub(super) fn plan(
             }
         }
         (Some(before), None) => drop(cx, table, name, before, false),
+        // It goes and comes back as it shall be.
+        (Some(_), Some(_)) if cx.parted.contains(&(table.clone(), name.to_owned())) => {}
         (Some(before), Some(after)) if same_rule(before, after) => {
             if before.deferrable != after.deferrable {
                 alter_deferrable(cx, table, name, before, after);
@@ -47,15 +49,56 @@ pub(super) fn plan(
                 comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
             }
         }
-        (Some(before), Some(after)) if retyped(cx, table, before) => {
-            // It would stand in the way of the column, and the new one fits only after it.
-            drop(cx, table, name, before, true);
-            add(cx, table, name, after);
-            if after.comment.is_some() {
-                comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
+        (Some(before), Some(after)) if retyped(cx, table, before) => again(cx, table, name, before, after),
+        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+    }
+}
+
+/// It would stand in the way of the column, and the new one fits only after it.
+fn again(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &ForeignKey, after: &ForeignKey) {
+    drop(cx, table, name, before, true);
+    add(cx, table, name, after);
+    if after.comment.is_some() {
+        comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::ForeignKey);
+    }
+}
+
+/// Takes foreign keys away for as long as their two ends are of types that the server cannot compare: a text on one side that is a
+/// uuid already on the other.
+pub(super) fn part(cx: &mut Context<'_>) {
+    if !cx.caps.alter_constraints {
+        return;
+    }
+    let changes = |cx: &Context<'_>, table: &ObjectName, column: &String| {
+        let (Some(was), Some(shall)) = (cx.before(table), cx.after(table)) else { return false };
+        let ends = was.column(column).zip(shall.column(column));
+        let family = ends.is_some_and(|(was, shall)| comparable(&was.ty) != comparable(&shall.ty));
+        family && index::retyped(cx, table, std::slice::from_ref(column))
+    };
+    let mut parted = Vec::new();
+    for table in cx.base.tables.values() {
+        for (name, key) in &table.foreign_keys {
+            let shall = cx.after(&table.name).and_then(|t| t.foreign_keys.get(name));
+            let own = key.columns.iter().any(|column| changes(cx, &table.name, column));
+            let other = key.ref_columns.iter().any(|column| changes(cx, &key.ref_table, column));
+            if let Some(shall) = shall.filter(|shall| (own || other) && same_rule(key, shall)) {
+                parted.push((table.name.clone(), name.clone(), key.clone(), shall.clone()));
             }
         }
-        (Some(before), Some(after)) => replace(cx, table, name, before, after),
+    }
+    for (table, name, before, after) in parted {
+        cx.cause = format!("change the types of the columns of foreign key `{name}`");
+        cx.parted.insert((table.clone(), name.clone()));
+        again(cx, &table, &name, &before, &after);
+    }
+}
+
+/// What stands for all types that the server compares with each other.
+fn comparable(ty: &str) -> &str {
+    match ty.split('(').next().unwrap_or(ty).trim() {
+        "smallint" | "integer" | "bigint" => "integer",
+        "text" | "character varying" => "text",
+        other => other,
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
         }
     }
     generated::decide_fed(cx);
+    foreign_key::part(cx);
     for change in changes {
         cx.cause = cause(change);
         plan_one(cx, change)?;

@@ -424,6 +424,18 @@ impl Ddl for Postgres {
         vec![partition::detach(parent, partition)]
     }
 
+    fn copy_column_rights(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
+        let (name, from, to) = (literal(&qualified(table)), literal(from), literal(to));
+        let body = format!(
+            "DECLARE\n  granted record;\nBEGIN\n  FOR granted IN SELECT acl.* FROM pg_catalog.pg_attribute a, \
+             pg_catalog.aclexplode(a.attacl) acl\n    WHERE a.attrelid = {name}::pg_catalog.regclass AND a.attname = {from} LOOP\n    \
+             EXECUTE pg_catalog.format('GRANT %s (%I) ON TABLE %s TO %s%s', granted.privilege_type, {to}, {name},\n      \
+             CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(granted.grantee)) END,\n      \
+             CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n  END LOOP;\nEND\n"
+        );
+        vec![format!("DO {}", sync::dollar_quoted(&body))]
+    }
+
     fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
         let over = column.map(|column| {
             format!(

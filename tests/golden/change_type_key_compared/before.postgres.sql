@@ -1,0 +1,4 @@
+CREATE TABLE t (id varchar(36) PRIMARY KEY, up varchar(36) REFERENCES t);
+CREATE TABLE c (id int PRIMARY KEY, t varchar(36) NOT NULL CONSTRAINT of_t REFERENCES t DEFERRABLE);
+CREATE INDEX c_t ON c (t);
+CREATE INDEX t_up ON t (up);

@@ -1,0 +1,1 @@
+SELECT (count(*) = 1)::text FROM c JOIN t ON t.id = c.t
