@@ -106,7 +106,7 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (
         Forth,
         "require-concurrent-partition-detach",
-        &["detach-partition"],
+        &["detach-partition", "drop-table"],
         "the other way waits for every transaction, and leaves a check behind",
     ),
     (Forth, "require-enum-value-ordering", &["add-label"], "at the end is where it belongs"),

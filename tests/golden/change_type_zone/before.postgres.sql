@@ -1,1 +1,2 @@
-CREATE TABLE t (id int PRIMARY KEY, a timestamp NOT NULL, b timestamp NOT NULL);
+CREATE TABLE t (id int PRIMARY KEY, a timestamp NOT NULL, b timestamp NOT NULL, c timestamp(3) with time zone);
+CREATE INDEX t_c ON t (c);

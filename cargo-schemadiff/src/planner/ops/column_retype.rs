@@ -14,9 +14,9 @@
 
 use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr};
 
-use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, trigger};
+use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, rekey, trigger};
 use crate::{
-    Error, Kind, Result,
+    Result,
     dialect::{SyncSpec, TypeChange},
     hazard,
     planner::{
@@ -86,7 +86,7 @@ fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -
         let texts = index.parts.iter().filter_map(|part| part.expr.as_ref()).chain(&index.predicate);
         texts.into_iter().any(|text| expr::mentions(text, name))
     };
-    let sorted_anew = before.collation != after.collation;
+    let sorted_anew = before.collation != after.collation || is_zone_alone(&before.ty, &after.ty);
     let has = |columns: &[String]| sorted_anew && columns.contains(name);
     let rebuilt =
         |index: &Index| in_text(index) || sorted_anew && index.parts.iter().any(|p| p.column.as_ref() == Some(name));
@@ -101,7 +101,16 @@ fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -
 fn changes_values(cx: &Context<'_>, before: &str, after: &str) -> bool {
     let (old, new) = (cx.base.base_type(before), cx.request.desired.base_type(after));
     let same_rules = !cx.request.desired.constrains(after) || before == after;
+    // A session whose time zone is UTC, as those are that carry steps out, reads the same bytes either way.
+    if same_rules && is_zone_alone(old, new) {
+        return false;
+    }
     !same_rules || cx.ddl.type_change(old, new) == TypeChange::Rewrite
+}
+
+/// Whether the types differ in their time zone alone. One with a precision is cut to it anew.
+fn is_zone_alone(before: &str, after: &str) -> bool {
+    hazard::zone_assumed::concerns(before, after) && !before.contains('(') && !after.contains('(')
 }
 
 fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
@@ -191,7 +200,7 @@ pub(super) fn in_place(
     after: &Column,
     conversion: Option<&str>,
 ) -> Result<()> {
-    refuse_in_key(cx, table, &after.name)?;
+    rekey::refuse_included(cx, table, &after.name)?;
     let full = format!("`{table}.{}`", after.name);
     let cost = if conversion.is_some() || generated::feeds(cx, table, &after.name) {
         Cost::Table
@@ -269,29 +278,6 @@ pub(super) fn in_place(
     cx.push(step);
     for (name, check) in checks {
         check::validate_kept(cx, table, &name, &unproven(&check), tag::step(&id));
-    }
-    Ok(())
-}
-
-/// The server builds a key anew that has the column beside its own, and does not while a foreign key refers to it.
-fn refuse_in_key(cx: &Context<'_>, table: &ObjectName, column: &String) -> Result<()> {
-    let Some(t) = cx.before(table) else { return Ok(()) };
-    let uniques = t.uniques.iter().map(|(name, unique)| (name.clone(), &unique.columns, &unique.include));
-    let default = || cx.ddl.default_name(&table.name, &[], "pkey");
-    let key = t.primary_key.iter().map(|key| (key.name.clone().unwrap_or_else(default), &key.columns, &key.include));
-    for (name, columns, _) in uniques.chain(key).filter(|(_, _, include)| include.contains(column)) {
-        let refers = |key: &&ForeignKey| key.ref_table == *table && key.ref_columns.iter().all(|c| columns.contains(c));
-        let mut children = cx.base.tables.values().filter(|child| child.foreign_keys.values().any(|key| refers(&key)));
-        if let Some(child) = children.next() {
-            let what = format!("the type of `{table}.{column}` cannot change: key `{name}` includes it");
-            return Err(Error::new(Kind::Refused, "SD0607", what)
-                .cause(format!(
-                    "the server has to build the key anew, and a foreign key of `{}` refers to it",
-                    child.name
-                ))
-                .help("make a key that does not include the column in a migration before this one")
-                .help("or add a new column under another name, and drop this one in a later release"));
-        }
     }
     Ok(())
 }

@@ -154,3 +154,26 @@ pub(super) fn makes_target(cx: &Context<'_>, key: &ForeignKey) -> bool {
 pub(super) fn same_target(a: &ForeignKey, b: &ForeignKey) -> bool {
     targets(a, &b.ref_table, &b.ref_columns)
 }
+
+/// The server builds a key anew that has the column beside its own, and does not while a foreign key refers to it.
+pub(super) fn refuse_included(cx: &Context<'_>, table: &ObjectName, column: &String) -> Result<()> {
+    let Some(t) = cx.before(table) else { return Ok(()) };
+    let uniques = t.uniques.iter().map(|(name, unique)| (name.clone(), &unique.columns, &unique.include));
+    let default = || cx.ddl.default_name(&table.name, &[], "pkey");
+    let key = t.primary_key.iter().map(|key| (key.name.clone().unwrap_or_else(default), &key.columns, &key.include));
+    for (name, columns, _) in uniques.chain(key).filter(|(_, _, include)| include.contains(column)) {
+        let refers = |key: &&ForeignKey| key.ref_table == *table && key.ref_columns.iter().all(|c| columns.contains(c));
+        let mut children = cx.base.tables.values().filter(|child| child.foreign_keys.values().any(|key| refers(&key)));
+        if let Some(child) = children.next() {
+            let what = format!("the type of `{table}.{column}` cannot change: key `{name}` includes it");
+            return Err(Error::new(Kind::Refused, "SD0607", what)
+                .cause(format!(
+                    "the server has to build the key anew, and a foreign key of `{}` refers to it",
+                    child.name
+                ))
+                .help("make a key that does not include the column in a migration before this one")
+                .help("or add a new column under another name, and drop this one in a later release"));
+        }
+    }
+    Ok(())
+}

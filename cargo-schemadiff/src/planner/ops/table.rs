@@ -126,8 +126,13 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             let referring = cx.base.tables.values().filter(|t| stands_on(t)).map(|t| t.name.clone());
             let referring: Vec<_> = referring.collect();
             let away = parent.iter().filter(|_| !referring.is_empty());
-            step()
-                .sql(away.flat_map(|parent| cx.ddl.detach_partition(parent, &name)))
+            let refer = referring
+                .iter()
+                .map(|child| hazard::fails_on_rows::hazard(&format!("that none refers to `{name}`"), child));
+            let step = step().hazard(refer);
+            // It looks for rows that refer to it.
+            let step = if referring.is_empty() { step } else { step.scans() };
+            step.sql(away.flat_map(|parent| cx.ddl.detach_partition(parent, &name)))
                 .sql(cx.ddl.drop_table(&name))
                 .locks(referring.iter().flat_map(|child| cx.ddl.locks("drop_constraint", child, &[])))
                 .no_undo()
