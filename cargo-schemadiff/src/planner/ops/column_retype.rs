@@ -229,7 +229,7 @@ pub(super) fn in_place(
         sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
         sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
-    let settings = column_settings::of(&cx.request.desired, table, &after.name);
+    let settings = column_settings::of(cx.request.desired, table, &after.name);
     sql.extend(settings.iter().flat_map(|object| cx.ddl.create_object(object)));
     let others = tied(cx, table, &before.name);
     let others: Vec<_> = others.iter().collect();
@@ -507,7 +507,7 @@ fn swap(
     if !after.nullable {
         sql.extend(synced::rename_proven(cx, table, [&temporary(&after.name), &after.name]));
     }
-    let settings = column_settings::of(&cx.request.desired, table, &after.name);
+    let settings = column_settings::of(cx.request.desired, table, &after.name);
     sql.extend(settings.iter().flat_map(|object| ddl.create_object(object)));
     for (name, index) in &members.indexes {
         sql.extend(ddl.rename_index(table, &temporary(name), name));
