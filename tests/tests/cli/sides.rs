@@ -53,8 +53,12 @@ async fn the_rows_are_those_of_the_first_database() {
     let project = Project::empty();
     let (from, to) = (TestDatabase::new(Dialect::Postgres), TestDatabase::new(Dialect::Postgres));
     let rows = "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t SELECT i, i FROM generate_series(1, 20000) i";
-    // Nobody has counted them yet.
+    // Nobody has counted them yet; that they were written is known a moment later.
     from.execute(rows).await;
+    let written = "SELECT CAST(pg_stat_get_live_tuples('t'::regclass) AS text)";
+    while from.text(written).await.as_deref() != Some("20000") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     to.execute("CREATE TABLE t (id INT PRIMARY KEY, a TEXT); ANALYZE t").await;
     for (from, to, large) in [(&from, &to, true), (&to, &from, false)] {
         let json = project.run(&["diff", "--from", &from.url, "--to", &to.url, "--json"]).expect(0).json();
