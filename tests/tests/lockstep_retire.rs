@@ -232,6 +232,39 @@ async fn silence_while_nobody_could_speak_is_no_death() {
 }
 
 /// The sessions of a version end with the server, and its processes come back a moment later than somebody who applies.
+/// A backend that is killed takes the whole server down, and through recovery, as soon as the server sees it.
+async fn crash(db: &TestDatabase) {
+    let pid = db.text("SELECT session_pid::text FROM schemadiff.lease").await.unwrap();
+    let mut other = sqlx::PgConnection::connect(&db.url).await.unwrap();
+    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    while sqlx::Connection::ping(&mut other).await.is_ok() {}
+    while sqlx::PgConnection::connect(&db.url).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The same before it has sent a heartbeat: that it is of another server's time is known from when it registered.
+#[tokio::test]
+async fn a_server_that_is_started_anew_before_the_first_heartbeat_leaves_live_versions_their_time() {
+    let server = Postgres::start(Major::V15);
+    let db = server.database();
+    let until = ApplyOptions { until: schemadiff::plan::Phase::Backfill, ..ApplyOptions::default() };
+    all(&db, &until).await.unwrap();
+    // Once by the function, which makes the lease, and once more by the shorter way of a start with nothing to do.
+    for _ in 0..2 {
+        let old = old_version(&db, Duration::from_secs(20)).await;
+        assert_eq!(db.text("SELECT (server IS NULL)::text FROM schemadiff.lease").await.as_deref(), Some("false"));
+        // The test server's commits may be a moment away from its disk.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        crash(&db).await;
+        let both = migrations(db.dialect, &[first(db.dialect), second(db.dialect)]);
+        let waiting = status(&db.url, Some(&both)).await.unwrap().waiting;
+        assert_eq!(waiting.len(), 1, "its contract phase waits: {waiting:?}");
+        drop(old);
+        db.execute("DELETE FROM schemadiff.lease").await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_started_anew_leaves_live_versions_time_to_connect_again() {
     let server = Postgres::start(Major::V15);
@@ -240,14 +273,7 @@ async fn a_server_that_is_started_anew_leaves_live_versions_time_to_connect_agai
     all(&db, &until).await.unwrap();
     let old = old_version(&db, Duration::from_millis(900)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // A backend that is killed takes the whole server down, and through recovery, as soon as the server sees it.
-    let pid = db.text("SELECT session_pid::text FROM schemadiff.lease").await.unwrap();
-    let mut other = sqlx::PgConnection::connect(&db.url).await.unwrap();
-    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    while sqlx::Connection::ping(&mut other).await.is_ok() {}
-    while sqlx::PgConnection::connect(&db.url).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    crash(&db).await;
     let error = all(&db, &ApplyOptions::default()).await.unwrap_err();
     assert!(matches!(error, Error::GateClosed { .. }), "{error}");
     while instances(&db).await.is_empty() || old.ready().await != schemadiff::lockstep::Ready::Yes {

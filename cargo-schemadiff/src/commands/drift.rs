@@ -1,6 +1,6 @@
 //! Whether the database is what the ledger says it is.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use schemadiff::{
     backend::StepState,
@@ -23,10 +23,32 @@ pub const DRIFTED: &str = "SD0745";
 /// # Errors
 /// [`Kind::Apply`] with the first differences.
 pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations: &embed::Migrations) -> Result<()> {
-    let status = admin::status(url, Some(migrations)).await?;
-    let Expected { mut states, under_way } = expected(ours, &status)?;
+    let mut looks = 0;
+    loop {
+        let status = admin::status(url, Some(migrations)).await?;
+        let Some(differs) = difference(context, url, ours, &status).await? else { return Ok(()) };
+        // Somebody who works between the two looks is no drift. Who works for long is found by whoever takes the work.
+        let now = admin::status(url, Some(migrations)).await?;
+        if now.worker.is_none() && now.migrations == status.migrations {
+            return Err(differs);
+        }
+        looks += 1;
+        if looks == LOOKS {
+            return Ok(());
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
+/// How often a database is looked at in which somebody is at work.
+const LOOKS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// What differs from all states that the ledger allows.
+async fn difference(context: &Context, url: &str, ours: &Migrations, status: &Status) -> Result<Option<Error>> {
+    let Expected { mut states, under_way } = expected(ours, status)?;
     if states.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
     without_half_made(&mut found, &states);
@@ -35,14 +57,15 @@ pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations:
     for state in &states {
         let (state, found) = comparable(state, &found, ours);
         if Fingerprint::of(&state) == Fingerprint::of(&found) {
-            return Ok(());
+            return Ok(None);
         }
         first.get_or_insert_with(|| between(&state, &found));
     }
-    Err(Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
+    let error = Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
         .cause(first_differences(&first.unwrap_or_default(), "in the database"))
         .help("take the change back in the database")
-        .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`"))
+        .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`");
+    Ok(Some(error))
 }
 
 /// What a concurrent build or drop leaves when it is cut short, or shows while it goes on, is neither there nor away: the

@@ -35,6 +35,11 @@ pub(super) async fn in_background<B: Backend>(target: B::Target, mut ctx: Contex
             }
             Err(Error::WorkerBusy { .. } | Error::NeedsApplication { .. }) => trouble = 0,
             Err(Error::Interrupted) => return,
+            // What somebody has taken back on purpose is not this process's to carry out again.
+            Err(error @ Error::AbortedMeanwhile { .. }) => {
+                tracing::warn!(target: "schemadiff", %error, code = error.code(), "the contract phase is not carried out");
+                return;
+            }
             Err(error) => {
                 trouble = (trouble + 1).min(5);
                 tracing::error!(target: "schemadiff", %error, code = error.code(), "the contract phase does not go on");
@@ -61,6 +66,15 @@ async fn once<B: Backend>(
             return Err(Error::WorkerBusy { holder: busy.holder });
         }
     };
+    // It was there, in expand at least, when this process began to wait.
+    if let Some(head) = ctx.history.snapshot().head.clone() {
+        let aborted = work.is_aborted(&head).await;
+        if !matches!(aborted, Ok(false)) {
+            work.give_back().await;
+            aborted?;
+            return Err(Error::AbortedMeanwhile { migration: head });
+        }
+    }
     let advance = work.advance(until, &mut Vec::new()).await;
     work.give_back().await;
     match advance? {

@@ -183,6 +183,9 @@ async fn take_lock<B: Backend>(db: &mut B, ctx: &Context) -> DbResult<Option<Bus
     taken
 }
 
+/// How often the work is given back, at most.
+const GIVING_BACK: u32 = 10;
+
 impl<B: Backend> Work<B> {
     /// Tries to take the work once. `Err` of the inner result is the connection back, and who works.
     pub(super) async fn try_take(mut db: B, ctx: &Context) -> Result<Result<Self, (B, Busy)>> {
@@ -237,8 +240,18 @@ impl<B: Backend> Work<B> {
 
     /// Gives the work back: whoever waits for others must not keep it from somebody who has something to do.
     pub(super) async fn lay_down(mut self) -> (B, Told) {
-        if let Err(error) = ledger::clear_worker(&mut self.db, &self.ctx.token).await {
-            tracing::debug!(%error, "the worker's row stays; it counts for nothing without its signs of life");
+        // A file that others write to may take its time; as long as the row is there, others take this process to be at work.
+        for left in (0..GIVING_BACK).rev() {
+            match ledger::clear_worker(&mut self.db, &self.ctx.token).await {
+                Err(error) if error.class.is_transient() && left > 0 => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the worker's row stays; it counts for nothing without its signs of life");
+                    break;
+                }
+                Ok(_) => break,
+            }
         }
         self.db.release_work_lock().await;
         (self.db, self.told)

@@ -52,6 +52,8 @@ pub async fn open(url: &str) -> Result<Client> {
                 .help("write postgres://user:password@host:port/database")
         })?
         .application_name("schemadiff")
+        // PgBouncer refuses it at the start unless it is told to ignore it; the session sets it itself.
+        .extra_float_digits(None)
         // Statements run once each, and a pooler in transaction mode cannot keep prepared ones.
         .statement_cache_capacity(0)
         .disable_statement_logging();

@@ -13,7 +13,7 @@ const LEASES: &str = "SELECT CAST(json_build_object(
         'started_ms', CAST(extract(epoch FROM l.started_at) * 1000 AS bigint),
         'heartbeat_age_ms', CAST(extract(epoch FROM clock_timestamp() - l.heartbeat_at) * 1000 AS bigint),
         'beat', CAST(l.heartbeat_at AS text), 'grace_ms', l.grace_ms,
-        'same_server', coalesce(l.server = {server}, true), 'ended', l.ended_at IS NOT NULL,
+        'same_server', coalesce(l.server = {server}, false), 'ended', l.ended_at IS NOT NULL,
         'version_connected', coalesce(k.sessions, 0) > 0,
         'keeper_connected', EXISTS (SELECT 1 FROM pg_stat_activity a
             WHERE a.pid = l.session_pid AND a.backend_start = l.session_start),
@@ -145,9 +145,9 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &s
     let sql = format!(
         "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
          INSERT INTO schemadiff.lease (instance, app, version, ordinal, fingerprint, schema, process, revision, evidence,
-             grace_ms, started_at, heartbeat_at, session_pid, session_start)
+             grace_ms, started_at, heartbeat_at, session_pid, session_start, server)
          SELECT {}, clock_timestamp(), clock_timestamp(), pg_backend_pid(),
-             (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a)
+             (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a), {SERVER}
          FROM schemadiff.meta m
          WHERE CASE
              WHEN current_setting('schemadiff.gate') = 'true' AND m.digest = {} AND m.format = {LEDGER_FORMAT} AND {}

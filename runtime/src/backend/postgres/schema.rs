@@ -1,6 +1,6 @@
 //! The ledger's tables and functions.
 
-use super::{GATE_KEY, session::Postgres};
+use super::{GATE_KEY, leases::SERVER, session::Postgres};
 use crate::{
     backend::{Backend as _, DbError, ErrorClass, LEDGER_FORMAT, Timeouts, digest},
     error::{Error, Result},
@@ -105,13 +105,13 @@ fn register_function() -> String {
             entered := schemadiff.enter(register.app, register.version);
             IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
             INSERT INTO schemadiff.lease AS l (instance, app, version, ordinal, fingerprint, schema, process, revision,
-                started_at, heartbeat_at, evidence, grace_ms, session_pid, session_start)
+                started_at, heartbeat_at, evidence, grace_ms, session_pid, session_start, server)
             VALUES (register.instance, register.app, register.version, register.ordinal, register.fingerprint,
                 register.schema, register.process, register.revision, clock_timestamp(), clock_timestamp(),
                 CASE entered WHEN 'pooled' THEN 'heartbeat' ELSE register.evidence END, register.grace_ms,
-                pg_backend_pid(), (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a))
+                pg_backend_pid(), (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a), {SERVER})
             ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL,
-                session_pid = excluded.session_pid, session_start = excluded.session_start, server = NULL,
+                session_pid = excluded.session_pid, session_start = excluded.session_start, server = excluded.server,
                 evidence = CASE excluded.evidence WHEN 'heartbeat' THEN 'heartbeat' ELSE l.evidence END;
             RETURN entered;
          END $$"

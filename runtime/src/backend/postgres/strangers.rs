@@ -10,7 +10,7 @@ use crate::{
 /// counts: it will be used again. Without `pg_read_all_stats` the server says of other users' sessions little more than that they are there.
 const SESSIONS: &str = "
     SELECT a.pid::text, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, coalesce(a.state, '')::text,
-        (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint::text, left(coalesce(a.query, ''), 200)::text
+        (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint::text, left(regexp_replace(coalesce(a.query, ''), 'password.*', 'password ...', 'i'), 200)::text
     FROM pg_stat_activity a
     WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
         AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
@@ -55,7 +55,7 @@ async fn statements(db: &mut Postgres, tables: &[String]) -> DbResult<Vec<Strang
     }
     let words: Vec<_> = tables.iter().map(|table| Postgres::literal(table)).collect();
     let sql = format!(
-        "SELECT r.rolname::text, sum(s.calls)::bigint::text, left(max(s.query), 200)
+        "SELECT r.rolname::text, sum(s.calls)::bigint::text, left(max(regexp_replace(s.query, 'password.*', 'password ...', 'i')), 200)
          FROM {schema}.pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid
          WHERE s.dbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
             AND EXISTS (SELECT 1 FROM unnest(ARRAY[{}]) t WHERE strpos(lower(s.query), lower(t)) > 0)

@@ -14,9 +14,10 @@ use crate::{
 /// What the second connection calls itself, so that the throttle does not take it for somebody else's.
 pub(super) const WATCHER: &str = "schemadiff watcher";
 
+/// A statement may say a password, which is shown to nobody and stands in no ledger.
 const COLUMNS: &str = "a.pid::bigint, coalesce(a.usename, '')::text, coalesce(a.application_name, '')::text, \
     coalesce(a.state, '')::text, (extract(epoch FROM clock_timestamp() - a.xact_start) * 1000)::bigint, \
-    left(coalesce(a.query, ''), 200)::text";
+    left(regexp_replace(coalesce(a.query, ''), 'password.*', 'password ...', 'i'), 200)::text";
 
 /// Reads blockers from rows of [`COLUMNS`].
 fn blockers(rows: &[sqlx::postgres::PgRow]) -> Vec<Blocker> {

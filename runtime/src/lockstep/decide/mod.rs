@@ -238,7 +238,8 @@ fn between(
         }
         if is_alive(lease, world.grace_ms) {
             holders.push(holder(lease, world, reasons));
-        } else if lease.heartbeat_age_ms < soak_ms {
+        // One from the future is of a clock that was set back since: it is as old as can be, or as young, but no soak time by itself.
+        } else if lease.heartbeat_age_ms.max(0) < soak_ms {
             let (_, holder) = holder(lease, world, reasons);
             holders.push((true, Holder { gone_ms: Some(lease.heartbeat_age_ms), ..holder }));
         } else if !retire.iter().any(|r| r.app == *app && r.version == *version) {
