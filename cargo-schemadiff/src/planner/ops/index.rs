@@ -83,11 +83,6 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Index,
     let interim = temporary(name);
     create(cx, table, &interim, after);
     drop_index(cx, table, name, before, false)?;
-    // Statements of old code may need it to be quick, and the new one is of no use to them.
-    if !before.unique && !serves_as(after, before) {
-        let dropped = slug(&["drop-index", name]);
-        cx.protos.iter_mut().filter(|proto| proto.slug == dropped).for_each(|proto| proto.prepares = true);
-    }
     take_name(cx, table, name, &interim);
     commented(cx, table, name, after);
     Ok(())
@@ -239,6 +234,9 @@ pub(super) fn drop_index(
     // The index of a partitioned table cannot be dropped concurrently; those of its partitions go with it.
     let concurrent = cx.caps.concurrent_indexes && !partition::is_partitioned(cx, table) && standing.is_empty();
     let clears_the_way = first || covered.iter().any(|c| cx.goes(table, c));
+    // Statements of old code may need it to be quick, and the one of its name that comes is of no use to them.
+    let after = cx.after(table).and_then(|t| t.indexes.get(name)).filter(|_| !index.unique);
+    let is_missed = after.is_some_and(|after| !serves_as(after, index));
     let mut undo = cx.ddl.create_index(table, name, index, concurrent);
     undo.extend(index.comment.iter().flat_map(|text| cx.ddl.comment_on_index(table, name, Some(text))));
     let mut step = Proto::new(rank::REMOVE, id, format!("drop index `{name}` on `{table}`"), table)
@@ -250,7 +248,7 @@ pub(super) fn drop_index(
         })
         .tag(tag::freed(table, name))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
-        .prepares(clears_the_way);
+        .prepares(clears_the_way || is_missed);
     if !first {
         step = step.after(tag::adds(table));
     }
