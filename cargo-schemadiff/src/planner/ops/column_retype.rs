@@ -350,27 +350,19 @@ pub(super) fn through_shadow(
         },
     };
     let trigger = synced::make(cx, &synced)?;
-    let too_early = retained.and_then(|retained| trigger::too_early(cx, table, [retained, &after.name]));
-    if retained.is_some()
-        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
-    {
-        step.hazards.extend(too_early);
-        step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
+    let mut hazards = Vec::new();
+    if let Some(retained) = retained {
+        hazards.extend(trigger::too_early(cx, table, [retained, &after.name]));
+        hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
     }
-
-    if conversion.is_none()
-        && synced::refuses_null(before, after)
-        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
-    {
-        step.hazards.push(hazard::null_too_early::hazard(table, &after.name));
+    if conversion.is_none() && synced::refuses_null(before, after) {
+        hazards.push(hazard::null_too_early::hazard(table, &after.name));
     }
-
-    if conversion.is_none()
-        && hazard::zone_assumed::concerns(&before.ty, &after.ty)
-        && let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, shadow)))
-    {
-        step.hazards.push(hazard::zone_assumed::hazard(table, &after.name));
+    if conversion.is_none() && hazard::zone_assumed::concerns(&before.ty, &after.ty) {
+        hazards.push(hazard::zone_assumed::hazard(table, &after.name));
     }
+    let made = tag::column(table, shadow);
+    cx.protos.iter_mut().filter(|step| step.tags.contains(&made)).for_each(|step| step.hazards.append(&mut hazards));
 
     let members = members(desired, &after.name);
     for (name, index) in &members.indexes {
