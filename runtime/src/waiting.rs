@@ -144,3 +144,24 @@ impl fmt::Display for Holder {
         }
     }
 }
+
+/// A later migration that waits for an earlier one, because both touch the same tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Queued {
+    /// The later one.
+    pub migration: String,
+    /// The earlier one.
+    pub behind: String,
+    /// The tables that what is left of both touches; empty where one of them does not say what it touches.
+    pub tables: Vec<String>,
+}
+
+impl fmt::Display for Queued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} waits for {}: ", self.migration, self.behind)?;
+        match self.tables.as_slice() {
+            [] => f.write_str("one of them may touch any table"),
+            tables => write!(f, "both touch `{}`", tables.join("`, `")),
+        }
+    }
+}

@@ -283,3 +283,70 @@ async fn a_server_that_is_started_anew_leaves_live_versions_time_to_connect_agai
     // And one that does not come back is not waited for longer than the grace time.
     all(&db, &ApplyOptions::default()).await.unwrap();
 }
+
+/// What the application's role and the migrator's need, as docs/lockstep.md lists it; and no more.
+async fn plain_role(db: &TestDatabase, name: &str) -> String {
+    db.execute(&format!(
+        "CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA schemadiff TO {name};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff TO {name};
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff TO {name}"
+    ))
+    .await;
+    Postgres::shared().url_as(name, &db.name)
+}
+
+#[tokio::test]
+async fn a_migrator_without_rights_on_sessions_sees_names_and_records_nothing_that_it_cannot_do() {
+    let db = TestDatabase::new(Dialect::Postgres);
+    let plans = [first(db.dialect), second(db.dialect)];
+    let filled = ApplyOptions { until: schemadiff::plan::Phase::Backfill, ..ApplyOptions::default() };
+    apply(&db.url, &migrations(db.dialect, &plans), &filled, Arc::new(NoProgress)).await.unwrap();
+    let (service, migrator) = (plain_role(&db, "the_service").await, plain_role(&db, "the_migrator").await);
+    let silent = Lockstep::builder("shop", migrations(db.dialect, &plans[..1]))
+        .database_url(&service)
+        .schema(old_code(db.dialect))
+        .heartbeat(NEVER)
+        .start()
+        .await
+        .unwrap();
+    let target = instances(&db).await.pop().unwrap();
+    let seen = status(&migrator, None).await.unwrap();
+    assert_eq!(seen.waiting[0].holders[0].instance, target.instance, "{:?}", seen.waiting);
+    assert_eq!(seen.versions[0].instances[0].instance, target.instance);
+
+    let refused = loop {
+        match retire(&migrator, &target, "gone", Duration::from_millis(10)).await.unwrap_err() {
+            Error::InstanceAlive { .. } => tokio::time::sleep(Duration::from_millis(20)).await,
+            error => break error,
+        }
+    };
+    assert_eq!(refused.code(), "SD0552", "{refused}");
+    assert!(refused.help()[0].contains("pg_signal_backend"), "{:?}", refused.help());
+    let seen = status(&db.url, None).await.unwrap();
+    assert!(seen.retired_by_hand.is_empty() && seen.versions[0].instances[0].instance == target.instance);
+
+    db.execute("GRANT pg_signal_backend TO the_migrator").await;
+    let retired = retire(&migrator, &target, "gone", Duration::from_millis(10)).await.unwrap();
+    assert_eq!((retired.sessions_ended, retired.sessions_left), (1, 0));
+    silent.shutdown().await;
+    db.execute("DROP OWNED BY the_service, the_migrator; DROP ROLE the_service, the_migrator").await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_the_future_is_no_sign_of_life() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let silent = old_version(&db, NEVER).await;
+        let set = match dialect {
+            Dialect::Sqlite => {
+                "UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far'), \
+                 heartbeat_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 hour')"
+            }
+            _ => "UPDATE schemadiff.lease SET heartbeat_at = heartbeat_at + interval '1 hour'",
+        };
+        db.execute(set).await;
+        let target = instances(&db).await.pop().unwrap();
+        retire(&db.url, &target, "the clock was set back", Duration::from_secs(15)).await.unwrap();
+        silent.shutdown().await;
+    }
+}

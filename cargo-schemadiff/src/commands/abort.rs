@@ -53,12 +53,12 @@ pub(super) fn options(context: &Context, stop: watch::Receiver<bool>) -> ApplyOp
     }
 }
 
-/// The newest migration that has begun and not ended.
+/// The newest migration of these that has begun and not ended; not one of another service on the database.
 async fn under_way(url: &str, migrations: &embed::Migrations) -> Result<String> {
     let status = admin::status(url, Some(migrations)).await?;
-    let running = status.migrations.iter().rev().find(|m| m.state == "running");
+    let running = status.migrations.iter().rev().find(|m| m.known && m.state == "running");
     running.map(|m| m.id.clone()).ok_or_else(|| {
-        Error::new(Kind::Refused, "SD0640", "no migration is under way in this database")
+        Error::new(Kind::Refused, "SD0640", "none of these migrations is under way in this database")
             .help("name one: `cargo schemadiff abort MIGRATION`; `cargo schemadiff status` lists them")
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     migrations::LOCK_FILE,
     report::{
         JSON_FORMAT,
-        status::{Rate, render},
+        status::{Rate, render, render_live},
     },
 };
 
@@ -67,7 +67,7 @@ async fn watch(context: &Context, url: &str, every: Duration, soak: Duration) ->
             rate.saw(&status);
             let facts = without_clock(&status);
             if live {
-                context.report.picture(&render(&status, &rate))?;
+                context.report.picture(&render_live(&status, &rate))?;
             } else if last.as_ref() != Some(&facts) {
                 context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "status", "status": status }))?;
                 context.report.say(render(&status, &rate))?;

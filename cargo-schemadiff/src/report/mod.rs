@@ -2,6 +2,7 @@
 
 pub mod describe;
 mod human;
+mod picture;
 pub mod plan;
 pub mod progress;
 pub mod proof;
@@ -12,6 +13,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::{Error, Kind, Result};
+use picture::fitted;
 
 pub use human::{bytes, count, duration};
 
@@ -85,7 +87,7 @@ impl Report {
         if self.json { print(&format!("{document}\n")) } else { Ok(()) }
     }
 
-    /// A picture that takes the place of the one before it, on a terminal.
+    /// A picture that takes the place of the one before it, on a terminal: as much of it as the terminal has room for.
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when nobody reads any more.
@@ -93,8 +95,10 @@ impl Report {
         let stdout = std::io::stdout();
         let plain = anstream::AutoStream::choice(&stdout) == anstream::ColorChoice::Never;
         let text = if plain { anstream::adapter::strip_str(text).to_string() } else { text.to_owned() };
+        let (rows, columns) = console::Term::stdout().size();
         // Each line to its end, then what is left of a longer picture.
-        let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        let lines: String =
+            fitted(&text, rows.into(), columns.into()).iter().map(|line| format!("{line}\x1b[K\n")).collect();
         let mut out = stdout.lock();
         write!(out, "\x1b[H{lines}\x1b[J").and_then(|()| out.flush()).map_err(closed)
     }

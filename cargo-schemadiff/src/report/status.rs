@@ -1,6 +1,6 @@
 //! The status of a database in text.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use schemadiff::{
     backend::StepState,
@@ -45,13 +45,30 @@ impl Rate {
     }
 }
 
+/// How many migrations that are done a picture on a terminal shows, which is looked at for what is not.
+const DONE: usize = 2;
+
+/// What there is to watch: migrations that were done long ago are only counted.
+pub fn render_live(status: &Status, rate: &Rate) -> String {
+    let old = status.migrations.iter().take_while(|m| m.state == "done" && !m.rewritten).count().saturating_sub(DONE);
+    let mut out = rendered(status, old, rate);
+    out.push_str(&paint(style::DIM, "Ctrl-C ends this, and nothing else\n"));
+    out
+}
+
 /// The whole picture.
 pub fn render(status: &Status, rate: &Rate) -> String {
+    rendered(status, 0, rate)
+}
+
+fn rendered(status: &Status, old: usize, rate: &Rate) -> String {
     let mut out = String::new();
     if !status.ledger {
         out.push_str("no migration has been applied to this database\n");
     }
-    section(&mut out, "migrations", status.migrations.iter().map(|m| migration(m, status.now_ms, rate)));
+    let before = (old > 0).then(|| format!("  {} {old} earlier ones\n", paint(style::GOOD, "done   ")));
+    let shown = status.migrations.iter().skip(old).map(|m| migration(m, status.now_ms, rate));
+    section(&mut out, "migrations", before.into_iter().chain(shown));
     section(&mut out, "running versions", status.versions.iter().map(|v| version(v, status.now_ms)));
     section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
     section(&mut out, "behind another migration", status.queued.iter().map(|q| format!("  {q}\n")));
@@ -80,6 +97,11 @@ pub fn render(status: &Status, rate: &Rate) -> String {
     section(&mut out, "retired by hand", by_hand);
     let sessions = status.strangers.sessions.iter().map(ToString::to_string);
     let clients = sessions.chain(status.strangers.statements.iter().map(ToString::to_string));
+    // A pooler's sessions are those of services that have leases, and nothing tells which.
+    let pooled = status.versions.iter().filter(|v| v.evidence == Evidence::Heartbeat).map(|v| v.app.as_str());
+    let pooled: BTreeSet<&str> = if status.strangers.is_empty() { BTreeSet::new() } else { pooled.collect() };
+    let pooled = pooled.iter().map(|app| format!("some may be {app}'s, whose sessions are a pooler's"));
+    let clients = clients.chain(pooled);
     section(&mut out, "clients without a lease (not waited for)", clients.map(|client| format!("  {client}\n")));
     out
 }
@@ -130,6 +152,9 @@ fn migration(m: &MigrationStatus, now_ms: i64, rate: &Rate) -> String {
     }
     if !m.known && m.state != "pending" {
         out.push_str(&paint(style::DIM, " (not among the migrations here)"));
+    }
+    if m.rewritten {
+        out.push_str(&paint(style::BAD, " (the file here is another than the one that was applied)"));
     }
     out.push('\n');
     if m.state == "running" {

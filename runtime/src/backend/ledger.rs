@@ -12,16 +12,13 @@ use crate::{
     plan::{Plan, Step},
 };
 
-fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
-    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
-}
-
 /// An error of the ledger for people.
 pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
     match error.class {
         ErrorClass::Forbidden => {
             Error::Forbidden { action: doing.to_owned(), cause: error.message, grant: B::SQL.rights.to_owned() }
         }
+        ErrorClass::Unreadable => Error::LedgerDamaged { cause: error.message },
         ErrorClass::ReadOnly => Error::ReadOnly { doing: doing.to_owned(), cause: error.message },
         ErrorClass::Connection => {
             Error::ConnectionLost { doing: doing.to_owned(), code: error.code, cause: error.message }
@@ -53,8 +50,8 @@ pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledge
     let Some(text) = rows.into_iter().next().and_then(|mut row| row.pop().flatten()) else {
         return Ok(None);
     };
-    let ledger: Ledger =
-        serde_json::from_str(&text).map_err(|e| explain::<B>("read the ledger", unreadable("the ledger", e)))?;
+    let ledger: Ledger = serde_json::from_str(&text)
+        .map_err(|e| explain::<B>("read the ledger", DbError::unreadable("the ledger", e)))?;
     if ledger.format > LEDGER_FORMAT {
         return Err(Error::LedgerTooNew { found: ledger.format, newest: LEDGER_FORMAT });
     }
@@ -359,7 +356,7 @@ pub async fn schemas_of<B: Backend>(db: &mut B, app: &str, version: &str) -> DbR
     let sql = format!("SELECT CAST(schema AS text) FROM {} WHERE app = $1 AND version = $2", B::SQL.table("lease"));
     let rows = db.rows(&sql, &[Some(app), Some(version)]).await?;
     let texts = rows.into_iter().filter_map(|mut row| row.pop().flatten());
-    texts.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the schema of a lease", e))).collect()
+    texts.map(|text| serde_json::from_str(&text).map_err(|e| DbError::unreadable("the schema of a lease", e))).collect()
 }
 
 /// The process that carries out migrations, if one says so.
@@ -380,8 +377,9 @@ pub async fn worker<B: Backend>(db: &mut B) -> DbResult<Option<Worker>> {
     );
     let rows = db.rows(&sql, &[]).await?;
     let text = rows.into_iter().next().and_then(|mut row| row.pop().flatten());
-    let worker: Option<Worker> =
-        text.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("the worker's row", e))).transpose()?;
+    let worker: Option<Worker> = text
+        .map(|text| serde_json::from_str(&text).map_err(|e| DbError::unreadable("the worker's row", e)))
+        .transpose()?;
     Ok(worker.map(|worker| Worker { silent_ms: worker.heartbeat_age_ms, ..worker }))
 }
 
@@ -514,5 +512,5 @@ pub async fn retired_by_hand<B: Backend>(db: &mut B) -> DbResult<Vec<RetiredByHa
         q.table("retired_instance"),
     );
     let texts = db.rows(&sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten());
-    texts.map(|text| serde_json::from_str(&text).map_err(|e| unreadable("a retired instance", e))).collect()
+    texts.map(|text| serde_json::from_str(&text).map_err(|e| DbError::unreadable("a retired instance", e))).collect()
 }

@@ -59,6 +59,8 @@ pub enum ErrorClass {
     Data,
     /// The disk is full.
     Full,
+    /// The server gave what was asked for, and it is not what this tool writes.
+    Unreadable,
     /// Anything else: a mistake in the plan.
     Other,
 }
@@ -79,6 +81,13 @@ pub struct DbError {
     pub code: String,
     /// The server's words.
     pub message: String,
+}
+
+impl DbError {
+    /// What the ledger holds cannot be understood.
+    pub(crate) fn unreadable(what: &str, cause: impl fmt::Display) -> Self {
+        Self { class: ErrorClass::Unreadable, code: String::new(), message: format!("{what}: {cause}") }
+    }
 }
 
 impl fmt::Display for DbError {
@@ -225,6 +234,8 @@ pub struct LedgerSql {
     pub user: &'static str,
     /// What to do about a missing right on the ledger.
     pub rights: &'static str,
+    /// What to do about a missing right to end the sessions of others.
+    pub signals: &'static str,
 }
 
 impl LedgerSql {

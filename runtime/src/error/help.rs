@@ -155,6 +155,14 @@ impl Error {
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
+            Self::Behind { .. } => vec![
+                "carry the contract phase of the earlier one out: `cargo schemadiff apply`, which waits for the versions that need what it drops".to_owned(),
+                "`cargo schemadiff status` names them".to_owned(),
+            ],
+            Self::LedgerDamaged { .. } => vec![
+                "somebody changed its rows by hand: restore them, from a backup if need be (docs/lockstep.md, \"The ledger\")".to_owned(),
+                "if nobody did, report this with the output of `cargo schemadiff status --json`".to_owned(),
+            ],
             Self::WorkerBusy { .. } => one("wait for it, or stop it; see `cargo schemadiff status`"),
             Self::NotServedInTime { .. } => one("see `cargo schemadiff status` for what is waited for, or raise the deadline"),
             Self::Contradiction { .. } => one("report this with the plan and the output of `cargo schemadiff status --json`"),

@@ -1,13 +1,14 @@
 //! The errors of the runtime. Each has a stable code in the numbering of the command-line tool (`SD`, two digits of the
 //! exit code, two digits of its own, from 50 upwards) and says what to do.
 
+mod code;
 mod help;
 mod words;
 
 use crate::{
     compat::Reason,
     model::Dialect,
-    waiting::{Blocker, Holder},
+    waiting::{Blocker, Holder, Queued},
 };
 use words::{by, done_or_undone, found, holders_text, kept_aside, list, listed, still_kept, such_as};
 
@@ -452,6 +453,9 @@ pub enum Error {
     /// The gate stayed closed.
     #[error("step {step} of migration {migration} waits for {}", holders_text(holders))]
     GateClosed { migration: String, step: String, holders: Vec<Holder> },
+    /// What was asked for waits for the contract phase of an earlier migration, which was not.
+    #[error("{}", queued.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Behind { queued: Vec<Queued> },
     /// Another process migrates and the deadline passed.
     #[error("another process is migrating this database: {holder}")]
     WorkerBusy {
@@ -462,6 +466,9 @@ pub enum Error {
     #[error("the database did not come to serve {app} {version} in time: {}", list(reasons))]
     NotServedInTime { app: String, version: String, reasons: Vec<Reason> },
 
+    /// The ledger holds what no version of this tool has written.
+    #[error("the ledger cannot be understood: {cause}")]
+    LedgerDamaged { cause: String },
     /// A plan does not fit the schema it was made for.
     #[error("the ledger and the plans contradict each other: {cause}")]
     Contradiction { cause: String },
@@ -495,78 +502,6 @@ impl Error {
                 || (code.len() < 5 && code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)))
         };
         self.is_connection() || matches!(self, Self::Database { code, .. } if passing(code))
-    }
-
-    /// Stable code, listed in `docs/errors.md`.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "SD0420",
-            Self::PlanMalformed { .. } => "SD0421",
-            Self::FormatTooNew { .. } => "SD0422",
-            Self::PlanEdited { .. } => "SD0423",
-            Self::TwoChildren { .. } => "SD0425",
-            Self::OtherDirectory { .. } => "SD0424",
-            Self::ParentMissing { .. } => "SD0426",
-            Self::BrokenChain { .. } => "SD0427",
-            Self::LockHead { .. } | Self::LockEdited { .. } => "SD0430",
-            Self::LockMalformed { .. } => "SD0432",
-            Self::OtherDialect { .. } => "SD0458",
-            Self::HistoryRewritten { .. } => "SD0459",
-            Self::HistoryForked { .. } => "SD0460",
-            Self::NoMigrations { .. } => "SD0461",
-            Self::OwnSchema { .. } => "SD0370",
-            Self::Connect { .. } => "SD0550",
-            Self::LedgerTooNew { .. } => "SD0551",
-            Self::Forbidden { .. } => "SD0552",
-            Self::Database { .. } => "SD0553",
-            Self::ConnectionLost { .. } => "SD0555",
-            Self::ServerTooOld { .. } => "SD0554",
-            Self::ReadOnly { .. } => "SD0556",
-            Self::Address => "SD0250",
-            Self::NoAddress => "SD0259",
-            Self::NothingDeclared { .. } => "SD0463",
-            Self::EngineMissing { .. } => "SD0251",
-            Self::InMemory => "SD0258",
-            Self::NotThroughDiesel { .. } => "SD0669",
-            Self::Thread { .. } => "SD0769",
-            Self::Retired { .. } => "SD0650",
-            Self::NotServed { .. } => "SD0651",
-            Self::OnStandby { .. } => "SD0659",
-            Self::StandbyBehind { .. } => "SD0853",
-            Self::AbortAfterContract { .. } => "SD0652",
-            Self::NotUndoable { .. } => "SD0653",
-            Self::NothingToAbort { .. } => "SD0654",
-            Self::WrongStart { .. } => "SD0655",
-            Self::NoSuchInstance { .. } => "SD0656",
-            Self::InstanceAlive { .. } => "SD0657",
-            Self::NothingToPace => "SD0658",
-            Self::Purged { .. } => "SD0666",
-            Self::NothingKept => "SD0667",
-            Self::NotPurged { .. } => "SD0761",
-            Self::NotBehindViews { .. } => "SD0665",
-            Self::BadRows { .. } => "SD0760",
-            Self::StepFailed { .. } => "SD0750",
-            Self::LockNotHad { .. } => "SD0751",
-            Self::BackfillIncomplete { .. } => "SD0752",
-            Self::NotDone { .. } => "SD0753",
-            Self::NameTaken { .. } => "SD0764",
-            Self::NotInStep { .. } => "SD0765",
-            Self::AbortedMeanwhile { .. } => "SD0766",
-            Self::WouldBreak { .. } => "SD0767",
-            Self::ForeignKeys { .. } => "SD0754",
-            Self::LostWork => "SD0755",
-            Self::BackfillRow { .. } => "SD0756",
-            Self::BackfillNull { .. } => "SD0757",
-            Self::BackfillAside { .. } => "SD0763",
-            Self::NeedsApplication { .. } => "SD0857",
-            Self::BackfillTarget { .. } => "SD0758",
-            Self::NoSpace { .. } => "SD0759",
-            Self::GateClosed { .. } => "SD0850",
-            Self::WorkerBusy { .. } => "SD1050",
-            Self::NotServedInTime { .. } => "SD0852",
-            Self::Contradiction { .. } => "SD0950",
-            Self::Interrupted => "SD1350",
-        }
     }
 
     /// The exit code that the command-line tool ends with: the first two digits of [`Error::code`], 130 for 13.

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::{
-    Backfills, Connections, Event, Holder, Progress, Retry, Status,
+    Backfills, Connections, Event, Holder, Progress, Queued, Retry, Status,
     backfill::Rounds,
     context::{Context, Stop},
     decide, hooked, retire,
     retry::jittered,
-    run::{Advance, Work},
+    run::{Advance, Left, Work},
     status,
     throttle::Pace,
     trouble::open,
@@ -111,8 +111,8 @@ macro_rules! by_engine {
 /// Carries the migrations out, up to and with a phase. What is done already is not done again.
 ///
 /// # Errors
-/// When a step fails, when live versions hold the gate for longer than the caller waits ([`Error::GateClosed`]), and when
-/// these migrations and the database's ledger are not one history.
+/// When a step fails, when live versions hold the gate for longer than the caller waits ([`Error::GateClosed`]), when a phase that
+/// was asked for waits for one of an earlier migration that was not ([`Error::Behind`]), and when these migrations and the database's ledger are not one history.
 pub async fn apply(
     url: &str,
     migrations: &Migrations,
@@ -194,7 +194,7 @@ pub struct Undone {
 
 /// Takes the contract phase of a migration back that set aside what it would have dropped: the old version can run again,
 /// beside the new one. Services leave it so; [`apply`] carries the contract phase out again. Without an id it is the newest
-/// migration of which something is kept.
+/// of these migrations of which something is kept.
 ///
 /// # Errors
 /// When live versions would break ([`Error::GateClosed`]), when a step of it has no way back, when what it had set aside is
@@ -391,6 +391,46 @@ async fn apply_on<B: Backend>(
     to_the_end(work, &mut ctx, options.until, deadline).await
 }
 
+/// What an apply waits for that has done all it could.
+enum Waits {
+    /// A step of a migration, for live versions.
+    Gate { migration: String, step: String, holders: Vec<Holder> },
+    /// Migrations, for the contract phase of earlier ones.
+    Turn(Vec<Queued>),
+}
+
+impl Waits {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Gate { migration, step, holders } => Error::GateClosed { migration, step, holders },
+            Self::Turn(queued) => Error::Behind { queued },
+        }
+    }
+
+    fn span(&self) -> tracing::Span {
+        match self {
+            Self::Gate { migration, step, .. } => {
+                tracing::info_span!(target: "schemadiff", "gate_wait", migration, step)
+            }
+            Self::Turn(queued) => {
+                let migration = queued.first().map(|queued| queued.migration.as_str());
+                tracing::info_span!(target: "schemadiff", "turn_wait", migration)
+            }
+        }
+    }
+
+    /// Says what it is, once.
+    fn tell(&self, ctx: &mut Context, told: &mut Vec<(String, String, String)>) {
+        match self {
+            Self::Gate { migration, step, holders } if names(holders) != *told => {
+                ctx.tell(&Event::GateClosed { migration, step, holders });
+                *told = names(holders);
+            }
+            Self::Gate { .. } | Self::Turn(_) => {}
+        }
+    }
+}
+
 async fn to_the_end<B: Backend>(
     mut work: Work<B>,
     ctx: &mut Context,
@@ -399,39 +439,50 @@ async fn to_the_end<B: Backend>(
 ) -> Result<ApplyReport> {
     let (mut report, mut told, mut suspected) = (ApplyReport::default(), Vec::new(), None);
     loop {
-        let (migration, step, holders) = match work.advance(until, &mut report.steps).await {
-            Ok(Advance::Closed { migration, step, holders }) => (migration, step, holders),
+        let waits = match work.advance(until, &mut report.steps).await {
+            Ok(Advance::Closed { migration, step, holders }) => Waits::Gate { migration, step, holders },
             // Whoever has the function needs the work, which is held here.
             other => {
-                let left = if other.is_ok() { work.left().await } else { Ok(Vec::new()) };
-                work.give_back().await;
-                report.left = left?;
-                return other?.into_error().map_or(Ok(report), Err);
+                let left = if other.is_ok() { work.left(until).await } else { Ok(Left::default()) };
+                let left = match left {
+                    Ok(left) => left,
+                    Err(error) => {
+                        work.give_back().await;
+                        return Err(error);
+                    }
+                };
+                if left.behind.is_empty() || !matches!(other, Ok(Advance::Finished)) {
+                    work.give_back().await;
+                    report.left = left.steps;
+                    return other?.into_error().map_or(Ok(report), Err);
+                }
+                Waits::Turn(left.behind)
             }
         };
-        if names(&holders) != told {
-            ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
-            told = names(&holders);
-        }
+        waits.tell(ctx, &mut told);
         // The work is not held meanwhile: what it waits for may be a deploy that has steps to carry out.
         let (db, so_far) = work.lay_down().await;
-        let watched = watched_until(&holders, ctx, &mut suspected);
+        let watched = match &waits {
+            Waits::Gate { holders, .. } => watched_until(holders, ctx, &mut suspected),
+            Waits::Turn(_) => None,
+        };
         if deadline.is_some_and(|at| Instant::now() >= watched.map_or(at, |until| at.max(until))) {
             db.close().await;
-            return Err(Error::GateClosed { migration, step, holders });
+            return Err(waits.into_error());
         }
-        let span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
-        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await {
+        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(waits.span()).await {
             db.close().await;
             return Err(stopped);
         }
         let patience = deadline.map(|at| at.max(Instant::now() + AGAIN));
         work = Work::take(db, ctx, patience).await?.taken_up(so_far);
-        let is_aborted = work.is_aborted(&migration).await;
-        if !matches!(is_aborted, Ok(false)) {
-            work.give_back().await;
-            is_aborted?;
-            return Err(Error::AbortedMeanwhile { migration });
+        if let Waits::Gate { migration, .. } = waits {
+            let is_aborted = work.is_aborted(&migration).await;
+            if !matches!(is_aborted, Ok(false)) {
+                work.give_back().await;
+                is_aborted?;
+                return Err(Error::AbortedMeanwhile { migration });
+            }
         }
     }
 }
@@ -513,7 +564,8 @@ async fn undo_on<B: Backend>(
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
     let mut db = open::<B>(url, &mut ctx).await?;
     let all = kept::all(&mut db).await.map_err(|e| ledger::explain::<B>("read what is kept", e))?;
-    let newest = all.iter().map(|row| row.migration.as_str()).max();
+    // Another service's may be newer.
+    let newest = all.iter().map(|row| row.migration.as_str()).filter(|id| history.entry(id).is_some()).max();
     let id = id.or(newest).ok_or(Error::NothingKept)?;
     let nothing = || Error::NothingToAbort { id: id.to_owned(), problem: "is not among these migrations".to_owned() };
     let plan = history.entry(id).ok_or_else(nothing)?.plan()?;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
 use super::{
-    Event,
+    Event, Queued,
     admin::names,
     builder::{Contract, Role},
     context::Context,
-    decide::{self, Boot, Queued},
+    decide::{self, Boot},
     lease,
     probe::{Probe, Standing},
     retry::jittered,
@@ -153,9 +153,22 @@ impl<B: Backend> Booting<'_, B> {
                 db.create_ledger().await?;
                 self.ctx.tell(&Event::LedgerCreated);
             }
-            Role::WaitOnly => self.wait(Vec::new(), Vec::new(), deadline).await?,
+            Role::WaitOnly => {
+                let reasons = self.lacking_in_an_empty_one()?;
+                self.wait(reasons, Vec::new(), deadline).await?;
+            }
         }
         Ok(None)
+    }
+
+    /// What a database lacks in which nothing has been applied yet.
+    fn lacking_in_an_empty_one(&self) -> Result<Vec<Reason>> {
+        let ledger = Ledger::default();
+        let plans = decide::pending(&self.ctx.history, &ledger)?;
+        Ok(match decide::boot(&self.ctx.world(&plans, &ledger, &[]), &self.lease.identity)? {
+            Boot::Work { reasons, .. } => reasons,
+            Boot::Start | Boot::Refused(_) => Vec::new(),
+        })
     }
 
     /// A migration whose expand waits behind the contract of an earlier one needs that contract first.

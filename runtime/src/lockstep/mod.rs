@@ -9,6 +9,7 @@ pub mod state;
 
 mod backfill;
 mod background;
+mod beat;
 mod booting;
 mod builder;
 mod context;
@@ -37,9 +38,9 @@ mod trouble;
 mod witness;
 
 pub use crate::backend::{Limits, Pacing};
+pub use crate::waiting::Queued;
 pub use crate::waiting::{Blocker, Evidence, Holder, StrangeStatements, Strangers};
 pub use builder::{Builder, Contract, Role};
-pub use decide::Queued;
 pub use given::Backfills;
 pub use guard::Lockstep;
 pub use hook::Enter;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::decide::Queued;
+use crate::waiting::Queued;
 use crate::{
     plan::Phase,
     waiting::{Blocker, Holder, Strangers},

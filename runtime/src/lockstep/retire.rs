@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{admin::Target, decide, retry::jittered};
 use crate::{
-    backend::{Backend, Lease, Timeouts, ledger},
+    backend::{Backend, ErrorClass, Lease, Timeouts, ledger},
     error::{Error, Result},
 };
 
@@ -47,9 +47,8 @@ pub(super) async fn retire<B: Backend>(
         }
         let ended = within(db, target, (reason, by), grace_ms).await;
         match ended {
-            Ok(Some(lease)) => {
+            Ok(Some((lease, (sessions_ended, sessions_left)))) => {
                 db.commit().await.map_err(failed)?;
-                let (sessions_ended, sessions_left) = db.end_sessions(&lease, grace_ms).await.map_err(failed)?;
                 return Ok(RetiredInstance {
                     app: lease.identity.app,
                     version: lease.identity.version,
@@ -70,13 +69,13 @@ pub(super) async fn retire<B: Backend>(
     Err(Error::WorkerBusy { holder: "instances that register at this moment".to_owned() })
 }
 
-/// None while the gate is held.
+/// The lease, and how many of its sessions were ended and left; none while the gate is held.
 async fn within<B: Backend>(
     db: &mut B,
     target: &Target,
     (reason, by): (&str, &str),
     grace_ms: i64,
-) -> Result<Option<Lease>> {
+) -> Result<Option<(Lease, (i64, i64))>> {
     let failed = |e| ledger::explain::<B>("retire the instance", e);
     if !db.try_gate().await.map_err(failed)? {
         return Ok(None);
@@ -96,5 +95,14 @@ async fn within<B: Backend>(
         });
     }
     ledger::retire_instance(db, &lease, reason, by).await.map_err(failed)?;
-    Ok(Some(lease))
+    // Before anything is on record: sessions that this role may not end would hold the gate although they were retired.
+    let sessions = db.end_sessions(&lease, grace_ms).await.map_err(|e| match e.class {
+        ErrorClass::Forbidden => Error::Forbidden {
+            action: format!("end the sessions of {}/{}, which was not retired", target.app, target.instance),
+            cause: e.message,
+            grant: B::SQL.signals.to_owned(),
+        },
+        _ => failed(e),
+    })?;
+    Ok(Some((lease, sessions)))
 }

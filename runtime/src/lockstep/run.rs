@@ -8,7 +8,8 @@ use std::{
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Event, Holder, backfill,
+    Event, Holder, Queued, backfill,
+    beat::Beat,
     context::Context,
     decide::{self, Decision},
     execute::{self, Outcome},
@@ -59,43 +60,6 @@ pub(super) struct Told {
     purged: bool,
 }
 
-/// A task that ends when this is dropped.
-struct Beat(tokio::task::JoinHandle<()>);
-
-impl Drop for Beat {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Beat {
-    /// On a connection of its own: the other one may be busy for hours with one statement.
-    fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
-        let (target, token, every) = (db.connected_to().clone(), ctx.token.clone(), ctx.grace / 3);
-        Self(tokio::spawn(async move {
-            let mut own: Option<B> = None;
-            loop {
-                tokio::time::sleep(every).await;
-                let mut beat = match own.take() {
-                    Some(beat) => beat,
-                    None => match B::connect(&target).await {
-                        Ok(beat) => beat,
-                        Err(error) => {
-                            tracing::debug!(%error, "no sign of life could be sent");
-                            continue;
-                        }
-                    },
-                };
-                match ledger::still_working(&mut beat, &token).await {
-                    Ok(_) => own = Some(beat),
-                    // A long transaction of this process's own holds the row or the file: then nobody can take over either.
-                    Err(error) => tracing::debug!(%error, "no sign of life could be sent"),
-                }
-            }
-        }))
-    }
-}
-
 /// How far a run came.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Advance {
@@ -120,6 +84,15 @@ impl Advance {
             }
         }
     }
+}
+
+/// What an advance leaves.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Steps that are not done: migration and step.
+    pub(super) steps: Vec<(String, String)>,
+    /// Migrations with steps of the phases that were asked for, which wait for an earlier one.
+    pub(super) behind: Vec<Queued>,
 }
 
 /// A step that was carried out.
@@ -183,6 +156,9 @@ async fn take_lock<B: Backend>(db: &mut B, ctx: &Context) -> DbResult<Option<Bus
     taken
 }
 
+/// Replicas take the work for a moment to see whether a gate has opened; that is no reason to send anybody away.
+const A_LOOK: Duration = Duration::from_secs(3);
+
 /// How often the work is given back, at most.
 const GIVING_BACK: u32 = 10;
 
@@ -206,9 +182,10 @@ impl<B: Backend> Work<B> {
     }
 
     /// Takes the work, waiting for another process until `deadline`, and for one of which nothing is heard until it is sure that
-    /// it works no more.
+    /// it works no more. Whoever does not want to wait waits for [`A_LOOK`] all the same.
     pub(super) async fn take(mut db: B, ctx: &mut Context, deadline: Option<Instant>) -> Result<Self> {
         let (target, mut watched, mut trouble) = (db.connected_to().clone(), None, Trouble::none());
+        let (began, deadline) = (Instant::now(), deadline.map(|at| at.max(Instant::now() + A_LOOK)));
         loop {
             ctx.stop.check()?;
             trouble.begin();
@@ -228,8 +205,10 @@ impl<B: Backend> Work<B> {
                 db.close().await;
                 return Err(Error::WorkerBusy { holder });
             }
-            ctx.tell(&Event::WorkerBusy { holder: &holder });
-            ctx.stop.sleep(jittered(Duration::from_millis(400))).await?;
+            if began.elapsed() > A_LOOK / 2 {
+                ctx.tell(&Event::WorkerBusy { holder: &holder });
+            }
+            ctx.stop.sleep(jittered(Duration::from_millis(200))).await?;
         }
     }
 
@@ -418,15 +397,17 @@ impl<B: Backend> Work<B> {
         Ok(now.migration(migration).is_some_and(|row| row.state == MigrationState::Aborted))
     }
 
-    /// Steps that are not done: migration and step.
-    pub(super) async fn left(&mut self) -> Result<Vec<(String, String)>> {
-        let Some(now) = persevere!(self, self.ctx.ledger(&mut self.db))? else { return Ok(Vec::new()) };
+    /// What is left, and which of it was asked for and waits for an earlier migration.
+    pub(super) async fn left(&mut self, until: Phase) -> Result<Left> {
+        let Some(now) = persevere!(self, self.ctx.ledger(&mut self.db))? else { return Ok(Left::default()) };
         let plans = decide::pending(&self.ctx.history, &now)?;
-        let left = plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)));
-        Ok(left
-            .filter(|(plan, step)| now.step_state(&plan.id, &step.id) != StepState::Done)
-            .map(|(plan, step)| (plan.id.clone(), step.id.clone()))
-            .collect())
+        let steps = plans.iter().flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)));
+        let steps: Vec<_> =
+            steps.filter(|(plan, step)| now.step_state(&plan.id, &step.id) != StepState::Done).collect();
+        let asked = |id: &str| steps.iter().any(|(plan, step)| plan.id == id && step.phase <= until);
+        let mut behind = decide::queued(&self.ctx.world(&plans, &now, &[]));
+        behind.retain(|queued| asked(&queued.migration));
+        Ok(Left { steps: steps.iter().map(|(plan, step)| (plan.id.clone(), step.id.clone())).collect(), behind })
     }
 
     /// Takes the steps of a migration back, newest first. Whether it may be taken back is asked while the work is held, so

@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Holder,
-    decide::{self, Decision, Queued, World},
+    Holder, Queued,
+    decide::{self, Decision, World},
     lease::GRACE,
     state,
 };
 use crate::{
     backend::{
-        Backend, DbResult, KeptRow, Lease, Ledger, MigrationState, Pacing, Retired, RetiredByHand, StepState, Worker,
-        kept, ledger, pace,
+        Backend, DbResult, KeptRow, Lease, Ledger, MigrationRow, MigrationState, Pacing, Retired, RetiredByHand,
+        StepState, Worker, kept, ledger, pace,
     },
     compat::{Reason, serves},
     embed::{History, plan_from_text},
@@ -103,6 +103,8 @@ pub struct MigrationStatus {
     pub state: &'static str,
     /// Whether it is among the migrations that the caller has.
     pub known: bool,
+    /// Whether the one that the caller has is another than the one that was applied.
+    pub rewritten: bool,
     /// Who applied it.
     pub app: Option<String>,
     /// Database user and host.
@@ -212,23 +214,28 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak
         (Vec::new(), Work { worker: None, server: None, held_up_by: Vec::new() })
     };
     let pace = if ledger_exists { Some(pace::read(db).await.map_err(failed)?) } else { None };
-    let known = match history {
-        Some(history) => Some((history.snapshot().clone(), decide::pending(history, &ledger)?)),
-        None => from_ledger(&ledger, B::DIALECT),
-    };
-    let plans = known.as_ref().map(|(_, plans)| plans.as_slice()).unwrap_or_default();
-    let view = match &known {
-        Some((snapshot, plans)) => {
-            // Plans that the reader takes from the ledger are known, not newer.
-            let ledger = if history.is_some() { ledger.clone() } else { without_plans(&ledger) };
-            let world = World { snapshot, plans, ledger: &ledger, leases: &leases, grace_ms, soak_ms };
-            (Some(state::state(snapshot, plans, &ledger)?), waiting(&world)?, decide::queued(&world))
+    let chains = match history {
+        Some(history) => {
+            vec![Chain { snapshot: history.snapshot().clone(), plans: decide::pending(history, &ledger)? }]
         }
-        None => (None, Vec::new(), Vec::new()),
+        None => Chain::all_of(&ledger, B::DIALECT),
     };
+    let mut view = View::default();
+    for chain in &chains {
+        // Plans that the reader takes from the ledger are known, not newer.
+        let ledger = if history.is_some() { ledger.clone() } else { chain.known_in(&ledger) };
+        let world = chain.world(&ledger, &leases, (grace_ms, soak_ms));
+        view.waiting.extend(waiting(&world)?);
+        view.queued.extend(decide::queued(&world));
+        // Each sees the tables of the others.
+        if view.state.is_none() {
+            view.state = Some(state::state(&chain.snapshot, &chain.plans, &ledger)?);
+        }
+    }
+    let plans: Vec<Plan> = chains.into_iter().flat_map(|chain| chain.plans).collect();
     let retired_by_hand = if ledger_exists { ledger::retired_by_hand(db).await.map_err(failed)? } else { Vec::new() };
     let kept = if ledger_exists { kept::all(db).await.map_err(failed)? } else { Vec::new() };
-    let tables = decide::contract_tables(plans, &ledger);
+    let tables = decide::contract_tables(&plans, &ledger);
     let strangers = match tables.is_empty() || !ledger_exists {
         true => Strangers::default(),
         false => db.strangers(&tables).await.map_err(failed)?,
@@ -237,43 +244,76 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak
         dialect: B::DIALECT,
         ledger: ledger_exists,
         now_ms: ledger.now_ms,
-        migrations: migrations(&ledger, history, plans),
-        versions: versions(B::DIALECT, &leases, view.0.as_ref(), grace_ms),
+        migrations: migrations(&ledger, history, &plans),
+        versions: versions(B::DIALECT, &leases, view.state.as_ref(), grace_ms),
         retired: ledger.retired.clone(),
         worker: work.worker,
         server: work.server,
         held_up_by: work.held_up_by,
         pace: pace.filter(|pace| *pace != Pacing::default()),
-        waiting: view.1,
-        queued: view.2,
+        waiting: view.waiting,
+        queued: view.queued,
         kept,
         retired_by_hand,
         strangers,
     })
 }
 
-/// Without the files: the plans stand in the ledger, and from the empty schema on they say what the schema is.
-fn from_ledger(ledger: &Ledger, dialect: Dialect) -> Option<(Snapshot, Vec<Plan>)> {
-    let mut schema = Schema::default();
-    let (mut head, mut plans) = (None::<String>, Vec::new());
-    while let Some(row) = ledger.migrations.iter().find(|row| {
-        row.parent == head && row.state != MigrationState::Aborted && !plans.iter().any(|p: &Plan| p.id == row.id)
-    }) {
-        let plan = plan_from_text(&row.id, row.plan.as_deref()?).ok()?;
-        plan.steps.iter().try_for_each(|step| step.apply_to(&mut schema)).ok()?;
-        head = Some(row.id.clone());
-        plans.push(plan);
-    }
-    let snapshot = Snapshot { format: SNAPSHOT_FORMAT, dialect, head, sources: Default::default(), schema };
-    Some((snapshot, plans))
+/// What waits, as the migrations say that are known.
+#[derive(Default)]
+struct View {
+    state: Option<Schema>,
+    waiting: Vec<Waiting>,
+    queued: Vec<Queued>,
 }
 
-fn without_plans(ledger: &Ledger) -> Ledger {
-    let mut ledger = ledger.clone();
-    for row in &mut ledger.migrations {
-        row.plan = None;
+/// Migrations that follow each other, from the empty schema or from the files that the reader has.
+struct Chain {
+    snapshot: Snapshot,
+    plans: Vec<Plan>,
+}
+
+impl Chain {
+    /// Without the files: the plans stand in the ledger, and from the empty schema on they say what the schema is. Each service on
+    /// the database has a chain of its own; one that began with tables that were there says too little.
+    fn all_of(ledger: &Ledger, dialect: Dialect) -> Vec<Self> {
+        let first = ledger.migrations.iter().filter(|row| row.parent.is_none() && row.state != MigrationState::Aborted);
+        first.filter_map(|first| Self::from(first, ledger, dialect)).collect()
     }
-    ledger
+
+    fn from(first: &MigrationRow, ledger: &Ledger, dialect: Dialect) -> Option<Self> {
+        let (mut schema, mut plans, mut row) = (Schema::default(), Vec::<Plan>::new(), Some(first));
+        while let Some(now) = row {
+            let plan = plan_from_text(&now.id, now.plan.as_deref()?).ok()?;
+            plan.steps.iter().try_for_each(|step| step.apply_to(&mut schema)).ok()?;
+            plans.push(plan);
+            row = ledger.migrations.iter().find(|next| {
+                next.parent.as_deref() == Some(&now.id)
+                    && next.state != MigrationState::Aborted
+                    && !plans.iter().any(|p| p.id == next.id)
+            });
+        }
+        let head = plans.last().map(|plan| plan.id.clone());
+        Some(Self {
+            snapshot: Snapshot { format: SNAPSHOT_FORMAT, dialect, head, sources: Default::default(), schema },
+            plans,
+        })
+    }
+
+    /// The ledger of whoever has these plans and no others.
+    fn known_in(&self, ledger: &Ledger) -> Ledger {
+        let mut ledger = ledger.clone();
+        for row in &mut ledger.migrations {
+            if self.plans.iter().any(|plan| plan.id == row.id) {
+                row.plan = None;
+            }
+        }
+        ledger
+    }
+
+    fn world<'w>(&'w self, ledger: &'w Ledger, leases: &'w [Lease], (grace_ms, soak_ms): (i64, i64)) -> World<'w> {
+        World { snapshot: &self.snapshot, plans: &self.plans, ledger, leases, grace_ms, soak_ms }
+    }
 }
 
 fn waiting(world: &World<'_>) -> Result<Vec<Waiting>> {
@@ -298,7 +338,7 @@ fn migrations(ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> Vec
 }
 
 fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> MigrationStatus {
-    let row = ledger.migration(id);
+    let (row, entry) = (ledger.migration(id), history.and_then(|h| h.entry(id)));
     let plan = plans.iter().find(|p| p.id == id);
     let title = |step: &str| {
         plan.and_then(|p| p.steps.iter().find(|s| s.id == step)).map_or_else(|| step.to_owned(), |s| s.title.clone())
@@ -332,7 +372,10 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan
             Some(MigrationState::Done) => "done",
             Some(MigrationState::Aborted) => "aborted",
         },
-        known: history.is_some_and(|h| h.entry(id).is_some()),
+        known: entry.is_some(),
+        rewritten: row
+            .zip(entry)
+            .is_some_and(|(row, entry)| row.state != MigrationState::Aborted && row.checksum != entry.head.checksum),
         app: row.map(|r| r.app.clone()),
         applied_by: row.map(|r| r.applied_by.clone()),
         started_ms: row.map(|r| r.started_ms),

@@ -2,11 +2,12 @@
 
 use super::{GATE_KEY, errors::of_begin, session::Postgres};
 use crate::{
-    backend::{Backend as _, DbError, DbResult, Entering, ErrorClass, LEDGER_FORMAT, Lease, Registered, Retired},
+    backend::{Backend as _, DbError, DbResult, Entering, LEDGER_FORMAT, Lease, Registered, Retired},
     waiting::Evidence,
 };
 
-/// `pg_locks` shows a 64-bit advisory key in two halves.
+/// `pg_locks` shows a 64-bit advisory key in two halves. When a session of another role began is told only to members of
+/// `pg_read_all_stats`; to others the lock says whose it is.
 const LEASES: &str = "SELECT CAST(json_build_object(
         'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', l.schema,
         'fingerprint', l.fingerprint, 'process', l.process, 'revision', l.revision, 'evidence', l.evidence,
@@ -16,11 +17,12 @@ const LEASES: &str = "SELECT CAST(json_build_object(
         'same_server', coalesce(l.server = {server}, false), 'ended', l.ended_at IS NOT NULL,
         'version_connected', coalesce(k.sessions, 0) > 0,
         'keeper_connected', EXISTS (SELECT 1 FROM pg_stat_activity a
-            WHERE a.pid = l.session_pid AND a.backend_start = l.session_start),
+            WHERE a.pid = l.session_pid AND coalesce(a.backend_start = l.session_start, a.pid = ANY (k.pids), false)),
         'connections', coalesce(k.sessions, 0), 'process_runs', NULL) AS text)
     FROM schemadiff.lease l
     LEFT JOIN (
-        SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) AS key, count(DISTINCT pid) AS sessions
+        SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) AS key, count(DISTINCT pid) AS sessions,
+            array_agg(pid) AS pids
         FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ShareLock'
             AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
@@ -37,16 +39,12 @@ pub(super) const SERVER: &str = "concat(extract(epoch FROM pg_postmaster_start_t
 /// A standby has no such transactions, and says so; everything else that is asked outside a transaction only reads.
 pub(crate) const WRITES: &str = "SET TRANSACTION READ WRITE; ";
 
-fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
-    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
-}
-
 pub(super) async fn read(db: &mut Postgres) -> DbResult<Vec<Lease>> {
     let rows = db.rows(&LEASES.replace("{server}", SERVER), &[]).await?;
     rows.into_iter()
         .filter_map(|mut row| row.pop().flatten())
         .map(|text| {
-            let lease: Lease = serde_json::from_str(&text).map_err(|e| unreadable("a lease", e))?;
+            let lease: Lease = serde_json::from_str(&text).map_err(|e| DbError::unreadable("a lease", e))?;
             Ok(Lease { silent_ms: lease.heartbeat_age_ms, ..lease })
         })
         .collect()
@@ -90,7 +88,7 @@ pub(crate) fn answer(text: &str) -> DbResult<Registered> {
         "changed" => Ok(Registered::Changed),
         retired => {
             let retired: Retired =
-                serde_json::from_str(retired).map_err(|e| unreadable("the answer of the ledger", e))?;
+                serde_json::from_str(retired).map_err(|e| DbError::unreadable("the answer of the ledger", e))?;
             Ok(Registered::Retired(retired))
         }
     }
@@ -99,8 +97,8 @@ pub(crate) fn answer(text: &str) -> DbResult<Registered> {
 /// The values of a lease that a client sends, as literals: a statement with parameters costs a second round trip.
 fn values(lease: &Lease) -> DbResult<String> {
     let text = Postgres::literal;
-    let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| unreadable("the schema", e))?;
-    let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
+    let schema = serde_json::to_string(&lease.identity.schema).map_err(|e| DbError::unreadable("the schema", e))?;
+    let process = serde_json::to_string(&lease.process).map_err(|e| DbError::unreadable("the process", e))?;
     Ok(format!(
         "{}, {}, {}, {}, {}, {}, {}, {}, {}, {}",
         text(&lease.instance),
@@ -195,7 +193,7 @@ pub(super) async fn end_sessions(db: &mut Postgres, lease: &Lease, grace_ms: i64
                 AND ((CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint)) = schemadiff.version_key({app}, {version})),
         wanted AS (
             SELECT s.pid, EXISTS (SELECT 1 FROM schemadiff.lease l JOIN pg_stat_activity a
-                    ON a.pid = l.session_pid AND a.backend_start = l.session_start
+                    ON a.pid = l.session_pid AND coalesce(a.backend_start = l.session_start, true)
                     WHERE l.instance = {instance} AND a.pid = s.pid)
                 OR NOT EXISTS (SELECT 1 FROM schemadiff.lease l
                     WHERE l.app = {app} AND l.version = {version} AND l.instance <> {instance} AND l.ended_at IS NULL

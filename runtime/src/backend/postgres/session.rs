@@ -246,6 +246,7 @@ impl Backend for Postgres {
         rights: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
                  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
                  and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user",
+        signals: "GRANT pg_signal_backend TO this user, or have it done by the role whose sessions they are",
     };
 
     fn target(url: &str) -> Result<PgConnectOptions> {

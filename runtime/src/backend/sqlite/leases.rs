@@ -16,16 +16,12 @@ const LEASES: &str = "SELECT CAST(json_object(
     WHERE NOT EXISTS (SELECT 1 FROM _schemadiff_retired r WHERE r.app = l.app AND r.version = l.version)
     ORDER BY l.started_at, l.instance";
 
-fn unreadable(what: &str, cause: impl std::fmt::Display) -> DbError {
-    DbError { class: ErrorClass::Other, code: String::new(), message: format!("{what} cannot be read: {cause}") }
-}
-
 pub(super) async fn read(db: &mut Sqlite) -> DbResult<Vec<Lease>> {
     let rows = db.rows(LEASES, &[]).await?;
     rows.into_iter()
         .filter_map(|mut row| row.pop().flatten())
         .map(|text| {
-            let mut lease: Lease = serde_json::from_str(&text).map_err(|e| unreadable("a lease", e))?;
+            let mut lease: Lease = serde_json::from_str(&text).map_err(|e| DbError::unreadable("a lease", e))?;
             lease.process_runs = lease.process.runs();
             lease.silent_ms = lease.heartbeat_age_ms;
             Ok(lease)
@@ -81,8 +77,8 @@ async fn register_within(db: &mut Sqlite, lease: &Lease, unchanged: &str) -> DbR
                CAST($10 AS INTEGER)) \
                ON CONFLICT (instance) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, ended_at = NULL";
     let (ordinal, grace) = (identity.ordinal.to_string(), lease.grace_ms.to_string());
-    let schema = serde_json::to_string(&identity.schema).map_err(|e| unreadable("the schema", e))?;
-    let process = serde_json::to_string(&lease.process).map_err(|e| unreadable("the process", e))?;
+    let schema = serde_json::to_string(&identity.schema).map_err(|e| DbError::unreadable("the schema", e))?;
+    let process = serde_json::to_string(&lease.process).map_err(|e| DbError::unreadable("the process", e))?;
     let params = [
         Some(lease.instance.as_str()),
         Some(&identity.app),

@@ -125,6 +125,7 @@ impl Backend for Sqlite {
         server: None,
         user: "'a process'",
         rights: "give this process the right to write the database file and its directory, and leave `mode=ro` out of its address",
+        signals: "none is needed",
     };
 
     fn target(url: &str) -> Result<SqliteConnectOptions> {

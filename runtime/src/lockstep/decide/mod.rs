@@ -2,9 +2,7 @@
 
 mod back;
 
-use std::{collections::BTreeSet, fmt};
-
-use serde::Serialize;
+use std::collections::BTreeSet;
 
 pub use back::{may_abort, may_undo, next_back, next_undo};
 
@@ -19,7 +17,7 @@ use crate::{
     error::{Error, Result},
     model::{Delta, Dialect, ObjectName, Schema},
     plan::{Phase, Plan, Snapshot, Step, Way},
-    waiting::{Evidence, Holder},
+    waiting::{Evidence, Holder, Queued},
 };
 
 /// All that a decision depends on.
@@ -114,27 +112,6 @@ fn is_undone(ledger: &Ledger, plan: &Plan, step: &Step) -> bool {
     // One that was aborted as a whole begins anew.
     let running = ledger.migration(&plan.id).is_some_and(|row| row.state == MigrationState::Running);
     running && step.phase == Phase::Contract && ledger.step_state(&plan.id, &step.id) == StepState::Undone
-}
-
-/// A later migration that waits for an earlier one, because both touch the same tables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Queued {
-    /// The later one.
-    pub migration: String,
-    /// The earlier one.
-    pub behind: String,
-    /// The tables that what is left of both touches; empty where one of them does not say what it touches.
-    pub tables: Vec<String>,
-}
-
-impl fmt::Display for Queued {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} waits for {}: ", self.migration, self.behind)?;
-        match self.tables.as_slice() {
-            [] => f.write_str("one of them may touch any table"),
-            tables => write!(f, "both touch `{}`", tables.join("`, `")),
-        }
-    }
 }
 
 /// Which migrations cannot begin before an earlier one has come to its end, and why.
@@ -280,10 +257,15 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
 
 /// Whether the instance itself has shown life lately, whatever its connections say: a machine that died without a word leaves
 /// them open.
+///
+/// A heartbeat of the future was written before the server's clock was set back: whoever lives has sent another one since.
 pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
-    let said = !lease.ended && lease.silent_ms <= grace_ms;
+    let said = !lease.ended && (-SKEW_MS..=grace_ms).contains(&lease.silent_ms);
     said || (lease.evidence == Evidence::Process && !lease.ended && lease.process_runs == Some(true))
 }
+
+/// Two looks at one clock may differ by so much.
+const SKEW_MS: i64 = 1_000;
 
 fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
     !lease.ended && lease.silent_ms <= grace_ms.max(lease.grace_ms)
@@ -521,12 +503,20 @@ pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()>
 /// The known migrations that are not done, parsed.
 ///
 /// # Errors
-/// When one of them is damaged.
+/// When one of them is damaged, or the ledger has lost steps of it.
 pub fn pending(history: &History, ledger: &Ledger) -> Result<Vec<Plan>> {
-    history
-        .entries()
-        .iter()
-        .filter(|e| ledger.migration(&e.head.id).is_none_or(|row| row.state != MigrationState::Done))
-        .map(|entry| entry.plan())
+    let left = history.entries().iter().map(|entry| (entry, ledger.migration(&entry.head.id)));
+    left.filter(|(_, row)| row.is_none_or(|row| row.state != MigrationState::Done))
+        .map(|(entry, row)| {
+            let plan = entry.plan()?;
+            // One that was written anew is said by `same_history`.
+            let begun = row.filter(|row| row.state == MigrationState::Running && row.checksum == plan.checksum);
+            match begun.and_then(|row| plan.steps.iter().find(|step| row.steps.iter().all(|s| s.id != step.id))) {
+                Some(step) => Err(Error::LedgerDamaged {
+                    cause: format!("{} has begun, and the row of its step {} is gone", plan.id, step.id),
+                }),
+                None => Ok(plan),
+            }
+        })
         .collect()
 }
