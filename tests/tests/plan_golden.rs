@@ -204,7 +204,7 @@ fn phases_keep_their_promise(plan: &Plan, current: &Schema, desired: &Schema) ->
         step.apply_to(&mut state).map_err(|e| format!("{}: {e}", step.id))?;
         if step.phase != Phase::Contract {
             let broken = compat::breaks(plan.dialect, &seen(plan, &before), &seen(plan, &state), current);
-            if !broken.is_empty() || !step.undoable && !step.id.contains("add-label") {
+            if !broken.is_empty() || !step.undoable {
                 return Err(format!("{} breaks old code or cannot be undone: {broken:?}", step.id));
             }
         } else if overlap == Some(true) {

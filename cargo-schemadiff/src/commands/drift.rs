@@ -55,6 +55,10 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
     states.iter_mut().chain([&mut found]).for_each(|schema| without(schema, &under_way));
     let mut first = None;
     for state in &states {
+        let mut found = found.clone();
+        if let Some(lock) = &ours.lock {
+            prove::without_labels_to_come(&mut found, state, &lock.schema);
+        }
         let (state, found) = comparable(state, &found, ours);
         if Fingerprint::of(&state) == Fingerprint::of(&found) {
             return Ok(None);

@@ -488,31 +488,37 @@ fn computed_anew(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Vec<Da
 
 /// Rows that hold a label which the type loses.
 fn lost_labels(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Vec<Danger> {
-    let lost: Vec<String> =
-        before.values.iter().filter(|label| !after.values.contains(label)).map(|label| cx.ddl.literal(label)).collect();
+    let lost: Vec<String> = before.values.iter().filter(|label| !after.values.contains(label)).cloned().collect();
     if lost.is_empty() || before.values.len() <= after.values.len() {
         return Vec::new(); // a rename takes the rows along
     }
-    let mut dangers = Vec::new();
-    for (table, column) in ops::columns_of_type(cx, name) {
-        let (Some(there), Some(old)) = (current(cx, &table), original(cx, &table, &column.name)) else { continue };
-        let text = format!("CAST({} AS text)", cx.ddl.ident(&old));
+    let columns = ops::columns_of_type(cx, name).into_iter().filter_map(|(table, column)| {
+        let (there, old) = (current(cx, &table)?.name.clone(), original(cx, &table, &column.name)?);
+        Some((there, Column { name: old, ..column }))
+    });
+    let columns: Vec<_> = columns.collect();
+    holding(cx, &columns, &lost).into_iter().map(|probe| Danger { probe: Some(probe), hazard: None }).collect()
+}
+
+/// Rows of tables that are there whose columns hold one of these labels.
+pub(super) fn holding(cx: &Context<'_>, columns: &[(ObjectName, Column)], labels: &[String]) -> Vec<Probe> {
+    let labels: Vec<String> = labels.iter().map(|label| cx.ddl.literal(label)).collect();
+    let of_column = |(table, column): &(ObjectName, Column)| {
+        let there = cx.request.current.table(table)?;
+        let ident = cx.ddl.ident(&column.name);
         let condition = match column.ty.ends_with("[]") {
             true => {
-                let has = |label: &String| format!("{label} = ANY (CAST({} AS text[]))", cx.ddl.ident(&old));
-                lost.iter().map(has).collect::<Vec<_>>().join(" OR ")
+                let has = |label: &String| format!("{label} = ANY (CAST({ident} AS text[]))");
+                labels.iter().map(has).collect::<Vec<_>>().join(" OR ")
             }
-            false => format!("{text} IN ({})", lost.join(", ")),
+            false => format!("CAST({ident} AS text) IN ({})", labels.join(", ")),
         };
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
-            row_name(cx, &there),
-            cx.ddl.name(&there.name)
-        );
-        let finds = format!("rows of `{table}` whose `{old}` holds {}", lost.join(", "));
-        dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
-    }
-    dangers
+        let sql =
+            format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, there), cx.ddl.name(table));
+        let finds = format!("rows of `{table}` whose `{}` holds {}", column.name, labels.join(", "));
+        Some(Probe { finds, sql })
+    };
+    columns.iter().filter_map(of_column).collect()
 }
 
 /// The name that a column has before the migration; none when the migration makes it.

@@ -21,6 +21,14 @@ pub(super) fn same(predicted: &Schema, found: &Schema, at_end: bool) -> Result<(
     Err(describe(&between(&predicted, &found)))
 }
 
+/// Takes labels out of types that `expected` does not have and `coming` has: a migration that was taken back leaves them.
+pub fn without_labels_to_come(found: &mut Schema, expected: &Schema, coming: &Schema) {
+    for (name, found) in &mut found.enums {
+        let (Some(expected), Some(coming)) = (expected.enums.get(name), coming.enums.get(name)) else { continue };
+        found.values.retain(|label| expected.values.contains(label) || !coming.values.contains(label));
+    }
+}
+
 /// Without what a server cannot show, and with names in expressions quoted in one way: which words must be quoted is the
 /// server's matter, and a prediction that replaced a name cannot know it.
 pub fn comparable(schema: &Schema) -> Schema {

@@ -29,7 +29,7 @@ use crate::{
 use objects::Part;
 use run::Run;
 
-pub use compare::comparable;
+pub use compare::{comparable, without_labels_to_come};
 
 /// What was shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]

@@ -37,6 +37,8 @@ pub(super) struct Run<'r> {
     seeded: bool,
     /// The objects that are compared.
     objects: BTreeSet<ObjectKey>,
+    /// What was there before the steps were taken back.
+    full: Option<Schema>,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +52,19 @@ enum Way {
 impl<'r> Run<'r> {
     pub fn new(scratch: &'r mut Connection, ddl: &'r dyn Ddl, tables: BTreeSet<ObjectName>, state: Schema) -> Self {
         let (took, fixed, objects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { scratch, ddl, tables, state, proof: Proof::default(), next: 1, took, fixed, seeded: false, objects }
+        Self {
+            scratch,
+            ddl,
+            tables,
+            state,
+            proof: Proof::default(),
+            next: 1,
+            took,
+            fixed,
+            seeded: false,
+            objects,
+            full: None,
+        }
     }
 
     /// Objects that the plan speaks of are compared from now on, and settings of columns: a step that makes a column anew could
@@ -193,6 +207,7 @@ impl<'r> Run<'r> {
     }
 
     pub async fn back(&mut self, step: &Step) -> Result<()> {
+        self.full.get_or_insert_with(|| self.state.clone());
         for way in [Way::Back, Way::Proof] {
             self.carry_out(step, way).await.map_err(|error| refused(step, "cannot be taken back", error))?;
         }
@@ -246,6 +261,9 @@ impl<'r> Run<'r> {
         // Types of tables that are not here cannot be told from types of the plan: all are there.
         let mut found = Schema { tables: keep(found.tables, &self.tables), ..found };
         let mut state = self.state.clone();
+        if let Some(full) = &self.full {
+            compare::without_labels_to_come(&mut found, &state, full);
+        }
         for schema in [&mut found, &mut state] {
             schema.objects.retain(|key, _| self.objects.contains(key));
         }

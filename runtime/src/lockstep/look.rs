@@ -63,6 +63,14 @@ pub(super) async fn before_back<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
     Ok(())
 }
 
+/// Looks for rows that keep a migration from being taken back, before any step of it is.
+pub(super) async fn before_abort<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, now: &Ledger) -> Result<()> {
+    for step in plan.steps.iter().rev().filter(|step| now.step_state(&plan.id, &step.id) == StepState::Done) {
+        before_back(db, ctx, plan, step).await?;
+    }
+    Ok(())
+}
+
 /// Adds the rows that the step has failed on, as far as they can be found.
 pub(super) async fn explain<B: Backend>(db: &mut B, step: &Step, error: Error) -> Error {
     let mut error = error;

@@ -422,11 +422,15 @@ impl<B: Backend> Work<B> {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
             let aborted = |row: &MigrationRow| row.state == MigrationState::Aborted;
+            let is_again = std::mem::replace(again, true);
             // The connection broke before it said that this was recorded.
-            if std::mem::replace(again, true) && now.migration(&plan.id).is_some_and(aborted) {
+            if is_again && now.migration(&plan.id).is_some_and(aborted) {
                 break;
             }
             decide::may_abort(plan, &now)?;
+            if !is_again {
+                look::before_abort(&mut self.db, &self.ctx, plan, &now).await?;
+            }
             let Some(step) = decide::next_back(plan, &now)? else {
                 self.record_abort(plan).await?;
                 break;

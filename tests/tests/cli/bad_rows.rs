@@ -196,3 +196,45 @@ async fn an_index_that_is_the_replica_identity_is_named_before_it_goes() {
     .await;
     this.found_before(&["REPLICA IDENTITY of `t`", ": ri"], "ALTER TABLE t REPLICA IDENTITY FULL").await;
 }
+
+#[tokio::test]
+async fn an_added_label_stays_behind_an_abort_and_rows_with_it_hold_one() {
+    let (table, labels) = ("CREATE TABLE t (id bigint PRIMARY KEY, m mood, all_m mood[]", "CREATE TYPE mood AS ENUM");
+    let before = format!("{labels} ('fine', 'well'); {table}, gone text)");
+    let after = format!("{labels} ('bad', 'fine', 'well', 'best'); {table}, note text)");
+    let moved =
+        Move::new(Dialect::Postgres, &before, &after, "INSERT INTO t (id, m, all_m) VALUES (11, 'fine', '{well}')")
+            .await;
+    let seen = async || moved.database.text("SELECT enum_range(NULL::mood)::text").await;
+    moved.project.run(&["apply", "--until", "backfill"]).expect(0);
+    for (change, repair, word) in [
+        ("UPDATE t SET m = 'bad'", "UPDATE t SET m = 'fine'", "whose `m` holds 'bad'"),
+        ("UPDATE t SET all_m = '{well,best}'", "UPDATE t SET all_m = '{well}'", "whose `all_m` holds 'best'"),
+    ] {
+        moved.database.execute(change).await;
+        let run = moved.project.run(&["abort"]).expect_error("SD0760");
+        assert!(run.err.contains(word) && run.err.contains("id = 11"), "{run:#?}");
+        assert_eq!(
+            moved.database.text("SELECT count(note)::text FROM t").await.as_deref(),
+            Some("0"),
+            "nothing is undone"
+        );
+        moved.database.execute(repair).await;
+    }
+    moved.project.run(&["abort"]).expect(0);
+    assert_eq!(seen().await.as_deref(), Some("{bad,fine,well,best}"));
+    let columns = "SELECT count(*)::text FROM information_schema.columns WHERE table_name = 't'";
+    assert_eq!(moved.database.text(columns).await.as_deref(), Some("4"));
+
+    // It is no drift, and the migration can come again; a label that no migration adds is drift.
+    moved.database.execute("ALTER TYPE mood ADD VALUE 'odd'").await;
+    moved.project.run(&["apply"]).expect_error("SD0745");
+    moved.database.execute("ALTER TABLE t ALTER m TYPE text, ALTER all_m TYPE text[]; DROP TYPE mood").await;
+    moved.database.execute(&format!("{labels} ('bad', 'fine', 'well', 'best')")).await;
+    moved
+        .database
+        .execute("ALTER TABLE t ALTER m TYPE mood USING m::mood, ALTER all_m TYPE mood[] USING all_m::mood[]")
+        .await;
+    moved.project.run(&["apply"]).expect(0);
+    assert_eq!(seen().await.as_deref(), Some("{bad,fine,well,best}"));
+}

@@ -13,6 +13,7 @@ use crate::{
     planner::{
         carried::Disturbed,
         context::{Context, slug},
+        probes,
         proto::{Proto, rank, tag},
     },
 };
@@ -121,6 +122,7 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
     if anew {
         refuse_replacement(cx, name, before, after)?;
     }
+    let columns = there(cx, name);
     let mut previous: Option<String> = None;
     for (at, value) in after.values.iter().enumerate().filter(|(_, v)| !before.values.contains(v)) {
         // Where the type is made anew later, that puts them in order.
@@ -132,7 +134,9 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
         let (type_name, tagged) = (name.clone(), tag::step(&id));
         let step = Proto::new(rank::TYPE, &id, format!("add the label '{value}' to type `{name}`"), name)
             .sql(cx.ddl.add_enum_value(name, value, next.map(String::as_str)))
-            .no_undo()
+            // No server takes a label away. It stays, and is no longer missed when the migration comes again.
+            .undo([])
+            .undo_probes(probes::holding(cx, &columns, std::slice::from_ref(value)))
             .effect(move |schema: &mut Schema| {
                 if let Some(enumeration) = schema.enums.get_mut(&type_name) {
                     enumeration.values.clone_from(&result);
@@ -157,11 +161,20 @@ fn alter(cx: &mut Context<'_>, name: &ObjectName, before: &EnumType, after: &Enu
 
 /// The columns of the type, or of arrays of it, as they shall be.
 pub(in crate::planner) fn columns_of_type(cx: &Context<'_>, name: &ObjectName) -> Vec<(ObjectName, Column)> {
+    of_type(cx.request.desired, name)
+}
+
+/// Those that are there before the migration, and again when it is taken back.
+fn there(cx: &Context<'_>, name: &ObjectName) -> Vec<(ObjectName, Column)> {
+    of_type(cx.request.current, name)
+}
+
+fn of_type(schema: &Schema, name: &ObjectName) -> Vec<(ObjectName, Column)> {
     let of_table = |table: &Table| -> Vec<_> {
         let own = table.columns.iter().filter(|column| is_type(&column.ty, name));
         own.map(|column| (table.name.clone(), column.clone())).collect()
     };
-    cx.request.desired.tables.values().flat_map(|table| of_table(table)).collect()
+    schema.tables.values().flat_map(|table| of_table(table)).collect()
 }
 
 /// A type whose labels go or change places is made anew, and what cannot be made anew with it is in the way.
