@@ -240,9 +240,13 @@ pub trait Ddl: Send + Sync {
     fn drop_column(&self, table: &ObjectName, column: &str) -> Vec<String>;
     /// Renames.
     fn rename_column(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String>;
-    /// Changes the type in place, from `from` (and the collation, when `column` has one). A text that is too long for the new
+    /// The part of an ALTER TABLE that changes the type in place, from `from` (and the collation, when `column` has one). A text that is too long for the new
     /// type is refused, never cut off. `using` is an expression over the row that gives the values instead of a cast.
-    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String>;
+    fn alter_type(&self, from: &str, column: &Column, using: Option<&str>) -> String;
+    /// What follows it, in statements of its own.
+    fn follow_type(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// All parts in one statement, which writes the table anew once at most.
+    fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String;
     /// Sets (`Some`) or drops (`None`) the default.
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
     /// Sets or drops NOT NULL.

@@ -44,9 +44,12 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
     };
     let slug = match placed.protos.as_slice() {
         [only] => only.slug.clone(),
-        _ => format!("rebuild-{}", super::context::slug(&[&first.table().to_string()])),
+        _ => {
+            let what = if matches!(first.work, Work::Alter { .. }) { "retype" } else { "rebuild" };
+            super::context::slug(&[what, &first.table().to_string()])
+        }
     };
-    let (lock_timeout_ms, statement_timeout_ms) = timeouts_of(context, first);
+    let (lock_timeout_ms, statement_timeout_ms) = timeouts_of(context, &placed.protos);
     let mut hazards: Vec<Hazard> = Vec::new();
     for hazard in placed
         .protos
@@ -96,10 +99,11 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
 }
 
 /// A step that rewrites or scans under its lock takes as long as it takes.
-fn timeouts_of(context: &Context<'_>, proto: &Proto) -> (u64, u64) {
-    let (lock, statement) = timeouts(proto.envelope);
-    let long = (proto.rewrites || proto.scans) && !context.is_small(proto.table());
-    if long && proto.envelope == Envelope::Transaction { (lock, 0) } else { (lock, statement) }
+fn timeouts_of(context: &Context<'_>, protos: &[Proto]) -> (u64, u64) {
+    let first = &protos[0];
+    let (lock, statement) = timeouts(first.envelope);
+    let long = protos.iter().any(|p| p.rewrites || p.scans) && !context.is_small(first.table());
+    if long && first.envelope == Envelope::Transaction { (lock, 0) } else { (lock, statement) }
 }
 
 fn of_proto(proto: &Proto, phase: Phase) -> impl Iterator<Item = Hazard> {
@@ -162,6 +166,10 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let forth = around(&placed.carried, &placed.again, statements);
             Ok((Action::Sql(forth), first.undo.as_ref().map(back)))
         }
+        Work::Alter { .. } => {
+            let statements = altered(context, &placed.protos);
+            Ok((Action::Sql(carried::around(context.ddl, &placed.carried, &placed.again, statements)), None))
+        }
         Work::Generated(generated) => Ok((Action::Generated(generated.clone()), first.undo.clone())),
         Work::Backfill(fills) => {
             let key = context.key(first.table())?;
@@ -189,7 +197,9 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let copies = |back: bool| -> Vec<(String, String)> {
                 let of = |p: &Proto| match &p.work {
                     Work::Rebuild { copy, copy_back } => if back { copy_back } else { copy }.clone(),
-                    Work::Sql(_) | Work::Generated(_) | Work::Backfill(_) | Work::Given(_) => Vec::new(),
+                    Work::Sql(_) | Work::Alter { .. } | Work::Generated(_) | Work::Backfill(_) | Work::Given(_) => {
+                        Vec::new()
+                    }
                 };
                 placed.protos.iter().flat_map(of).collect()
             };
@@ -203,6 +213,19 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             Ok((Action::Sql(forth), Some(back)))
         }
     }
+}
+
+/// One statement for all parts, what goes before all of them, and what comes after. What two need is done once.
+fn altered(context: &Context<'_>, protos: &[Proto]) -> Vec<String> {
+    let [mut before, mut changes, mut after] = [Vec::<String>::new(), Vec::new(), Vec::new()];
+    for proto in protos {
+        let Work::Alter { before: first, parts, after: then } = &proto.work else { continue };
+        for (all, own) in [(&mut before, first), (&mut changes, parts), (&mut after, then)] {
+            let new: Vec<String> = own.iter().filter(|statement| !all.contains(statement)).cloned().collect();
+            all.extend(new);
+        }
+    }
+    [before, vec![context.ddl.alter_table(protos[0].table(), &changes)], after].concat()
 }
 
 fn table_of<'s>(schema: &'s Schema, name: &ObjectName) -> Option<&'s Table> {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{Error, Kind, Result, diff::goes_with};
 
-/// Steps that became one: only rebuilds of one table are ever more than one.
+/// Steps that became one: only rebuilds of one table, and changes of its columns' types, are ever more than one.
 pub(super) struct Placed {
     pub phase: Phase,
     pub protos: Vec<Proto>,
@@ -184,12 +184,30 @@ impl<'c> Graph<'c> {
                 self.deferred.insert(at);
                 continue;
             }
-            if patient && self.moving.waits(&before, &after, state, self.desired) {
+            if patient && (self.moving.waits(&before, &after, state, self.desired) || self.has_company_to_come(at)) {
                 continue;
             }
             return Some(at);
         }
         None
+    }
+
+    /// Whether another one that could be one step with this still waits for something else than this.
+    fn has_company_to_come(&self, at: usize) -> bool {
+        let Some(proto) = &self.protos[at] else { return false };
+        let waits = |other: usize| !self.is_ready(other) && !self.comes_after(other, at);
+        matches!(proto.work, Work::Alter { .. })
+            && self.waiting.values().copied().any(|other| {
+                other != at && self.protos[other].as_ref().is_some_and(|p| proto.becomes_one_with(p)) && waits(other)
+            })
+    }
+
+    fn comes_after(&self, at: usize, before: usize) -> bool {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![at]);
+        while let Some(at) = open.pop() {
+            open.extend(self.predecessors[at].iter().copied().filter(|earlier| seen.insert(*earlier)));
+        }
+        seen.contains(&before)
     }
 
     fn survives(&self, before: &Schema, after: &Schema) -> bool {
@@ -237,14 +255,13 @@ impl<'c> Graph<'c> {
     }
 
     fn joins(&mut self, group: &[Proto], phase: Phase, state: &Schema) -> Option<usize> {
-        let table = match group.first() {
-            Some(first) if matches!(first.work, Work::Rebuild { .. }) => first.table(),
-            _ => return None,
-        };
+        let first = group.first()?;
         for at in self.waiting.values().copied() {
             let Some(proto) = &self.protos[at] else { continue };
-            let same = matches!(proto.work, Work::Rebuild { .. }) && proto.table() == table;
-            if !same || !self.is_ready(at) || (phase != Phase::Contract && self.deferred.contains(&at)) {
+            if !first.becomes_one_with(proto)
+                || !self.is_ready(at)
+                || (phase != Phase::Contract && self.deferred.contains(&at))
+            {
                 continue;
             }
             let mut names = touched(group, state);

@@ -6,7 +6,7 @@ use schemadiff::{
 };
 
 use super::carried::Disturbed;
-use crate::dialect::CompareSpec;
+use crate::dialect::{CompareSpec, Ddl};
 
 /// What a step does to the schema. It sees only the tables the step touches.
 pub(super) type Effect = Box<dyn Fn(&mut Schema)>;
@@ -28,6 +28,9 @@ pub(super) struct Fill {
 pub(super) enum Work {
     /// Statements.
     Sql(Vec<String>),
+    /// Parts of an ALTER TABLE, with statements before and after it. Several of one table become one, so that the server writes the
+    /// table anew once.
+    Alter { before: Vec<String>, parts: Vec<String>, after: Vec<String> },
     /// Statements that a query gives.
     Generated(Generated),
     /// Fills, carried out as one backfill.
@@ -152,11 +155,33 @@ impl Proto {
         self
     }
 
-    /// Puts statements before those of the step, and others after them.
-    pub fn around(mut self, before: &[String], after: Vec<String>) -> Self {
-        if let Work::Sql(all) = &mut self.work {
-            *all = [before.to_vec(), std::mem::take(all), after].concat();
-        }
+    /// Puts statements before those of the step, and others after them; then it is one with no other.
+    pub fn around(mut self, ddl: &dyn Ddl, before: &[String], after: Vec<String>) -> Self {
+        let own = match std::mem::replace(&mut self.work, Work::Sql(Vec::new())) {
+            Work::Sql(own) => own,
+            Work::Alter { before, parts, after } => {
+                [before, vec![ddl.alter_table(self.table(), &parts)], after].concat()
+            }
+            other => {
+                self.work = other;
+                return self;
+            }
+        };
+        self.work = Work::Sql([before.to_vec(), own, after].concat());
+        self
+    }
+
+    /// Whether both are one step when they can come at the same time.
+    pub fn becomes_one_with(&self, other: &Self) -> bool {
+        let kinds = matches!(
+            (&self.work, &other.work),
+            (Work::Rebuild { .. }, Work::Rebuild { .. }) | (Work::Alter { .. }, Work::Alter { .. })
+        );
+        kinds && self.table() == other.table()
+    }
+
+    pub fn alter(mut self, before: Vec<String>, part: String, after: Vec<String>) -> Self {
+        self.work = Work::Alter { before, parts: vec![part], after };
         self
     }
 

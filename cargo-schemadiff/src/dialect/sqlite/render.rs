@@ -244,8 +244,16 @@ impl Ddl for Sqlite {
         "rowid"
     }
 
-    fn alter_type(&self, _table: &ObjectName, _from: &str, _column: &Column, _using: Option<&str>) -> Vec<String> {
+    fn alter_type(&self, _from: &str, _column: &Column, _using: Option<&str>) -> String {
+        String::new()
+    }
+
+    fn follow_type(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
         Vec::new()
+    }
+
+    fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String {
+        format!("ALTER TABLE {} {}", self.name(table), parts.join(", "))
     }
 
     fn alter_default(&self, _table: &ObjectName, _column: &str, _default: Option<&str>) -> Vec<String> {

@@ -219,18 +219,19 @@ pub(super) fn in_place(
     }
     // Another way of numbering is another step's.
     let numbered = Column { identity: before.identity.clone(), ..after.clone() };
-    sql.extend(cx.ddl.alter_type(table, &before.ty, &numbered, conversion));
+    let part = cx.ddl.alter_type(&before.ty, &numbered, conversion);
+    let mut then = cx.ddl.follow_type(table, &numbered);
     if after.identity.is_none()
         && let Some(default) = &after.default
     {
-        sql.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
+        then.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
     }
     for (name, check) in &checks {
-        sql.extend(cx.ddl.add_check(table, name, &unproven(check)));
-        sql.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+        then.extend(cx.ddl.add_check(table, name, &unproven(check)));
+        then.extend(check.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
     let settings = column_settings::of(cx.request.desired, table, &after.name);
-    sql.extend(settings.iter().flat_map(|object| cx.ddl.create_object(object)));
+    then.extend(settings.iter().flat_map(|object| cx.ddl.create_object(object)));
     let others = tied(cx, table, &before.name);
     let others: Vec<_> = others.iter().collect();
     let id = step_of(table, &after.name);
@@ -238,7 +239,7 @@ pub(super) fn in_place(
     let column = after.clone();
     let names: Vec<String> = checks.iter().map(|(name, _)| name.clone()).collect();
     let mut step = Proto::new(rank::COLUMN, &id, title, table)
-        .sql(sql)
+        .alter(sql, part, then)
         .no_undo()
         .locks(cx.ddl.locks("alter_type", table, &others))
         .effect(column_settings::and_set(

@@ -137,7 +137,7 @@ pub(super) fn around(cx: &Context<'_>, table: &ObjectName, column: &str, step: P
         let put_back = then.clone();
         let first = std::mem::replace(&mut step.effect, Box::new(|_| {}));
         step = step
-            .around(&again.away, again.back)
+            .around(cx.ddl, &again.away, again.back)
             .touching(&again.others)
             .locks(again.others.iter().flat_map(|other| cx.ddl.locks("add_foreign_key", table, &[other])))
             .effect({

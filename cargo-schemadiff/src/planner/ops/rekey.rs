@@ -116,7 +116,7 @@ pub(super) fn carry(cx: &mut Context<'_>, mut step: Proto, standing: Vec<Standin
         after.extend(key.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     }
     // It cannot be taken back without reading the referencing tables under a lock.
-    step = step.around(&before, after).no_undo().prepares(true).after(tag::indexed(&step_table));
+    step = step.around(cx.ddl, &before, after).no_undo().prepares(true).after(tag::indexed(&step_table));
     let locks: Vec<Lock> =
         standing.iter().flat_map(|s| cx.ddl.locks("drop_constraint", &s.table, &[&s.key.ref_table])).collect();
     step = step.touching(standing.iter().map(|s| &s.table)).locks(locks);

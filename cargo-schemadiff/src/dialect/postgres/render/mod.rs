@@ -129,10 +129,16 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("RENAME COLUMN {} TO {}", ident(from), ident(to)))]
     }
 
-    fn alter_type(&self, table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String> {
-        let mut sql = table::alter_type(table, from, column, using);
-        sql.extend(identity::follow_type(table, column));
-        sql
+    fn alter_type(&self, from: &str, column: &Column, using: Option<&str>) -> String {
+        table::alter_type(from, column, using)
+    }
+
+    fn follow_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        identity::follow_type(table, column).into_iter().collect()
+    }
+
+    fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String {
+        table::alter(table, &parts.join(", "))
     }
 
     fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String> {

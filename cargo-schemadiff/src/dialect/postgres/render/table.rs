@@ -208,7 +208,7 @@ pub(super) fn alter(table: &ObjectName, what: &str) -> String {
 }
 
 /// Type and collation in place.
-pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column, using: Option<&str>) -> Vec<String> {
+pub(super) fn alter_type(from: &str, column: &Column, using: Option<&str>) -> String {
     let collate = column.collation.as_ref().map(|name| format!(" COLLATE {}", collation(name))).unwrap_or_default();
     let name = ident(&column.name);
     // Without USING the server refuses what has no assignment cast (text to integer).
@@ -218,7 +218,7 @@ pub(super) fn alter_type(table: &ObjectName, from: &str, column: &Column, using:
         Some(expr) => format!(" USING {}", in_parentheses(expr)),
         None => format!(" USING {name}::{}", if may_cut { "text" } else { &column.ty }),
     };
-    vec![alter(table, &format!("ALTER COLUMN {name} TYPE {}{collate}{using}", column.ty))]
+    format!("ALTER COLUMN {name} TYPE {}{collate}{using}", column.ty)
 }
 
 /// Storage parameters. Nothing when a rewrite (`UNLOGGED`) would be needed.

@@ -1,0 +1,10 @@
+CREATE TABLE p (id bigint PRIMARY KEY);
+CREATE TABLE t (
+    id bigint PRIMARY KEY,
+    a integer NOT NULL DEFAULT 1 REFERENCES p (id),
+    b integer REFERENCES p (id),
+    c varchar(10),
+    CONSTRAINT apart CHECK (a IS DISTINCT FROM b)
+);
+CREATE INDEX t_both ON t (a, b);
+CREATE VIEW sums AS SELECT id, a + b AS total FROM t;
