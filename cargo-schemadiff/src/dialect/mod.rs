@@ -249,6 +249,8 @@ pub trait Ddl: Send + Sync {
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String;
     /// Sets (`Some`) or drops (`None`) the default.
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
+    /// Makes a generated column a plain one that keeps its values.
+    fn drop_expression(&self, table: &ObjectName, column: &str) -> Vec<String>;
     /// Sets or drops NOT NULL.
     fn alter_nullable(&self, table: &ObjectName, column: &str, nullable: bool) -> Vec<String>;
     /// NOT NULL for new rows, under a name of its own; see [`Capabilities::not_null_not_valid`].

@@ -238,3 +238,14 @@ async fn an_added_label_stays_behind_an_abort_and_rows_with_it_hold_one() {
     moved.project.run(&["apply"]).expect(0);
     assert_eq!(seen().await.as_deref(), Some("{bad,fine,well,best}"));
 }
+
+#[tokio::test]
+async fn values_that_an_expression_does_not_give() {
+    for dialect in ENGINES {
+        let after = format!("{T}, key text GENERATED ALWAYS AS (lower(name)) STORED)");
+        let moved = Move::new(dialect, &table(", key text"), &after, ROWS).await;
+        moved.database.execute("UPDATE t SET key = lower(name); UPDATE t SET key = 'own' WHERE id = 12").await;
+        let words = ["whose `key` is not what", "and would be lost", "id = 12"];
+        moved.found_before(&words, "UPDATE t SET key = lower(name) WHERE id = 12").await;
+    }
+}

@@ -260,6 +260,10 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
+    fn drop_expression(&self, _table: &ObjectName, _column: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     fn alter_nullable(&self, _table: &ObjectName, _column: &str, _nullable: bool) -> Vec<String> {
         Vec::new()
     }

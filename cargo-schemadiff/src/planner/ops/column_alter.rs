@@ -40,6 +40,8 @@ pub(super) fn plan(
         rebuild(cx, table, before, after, filled_by_trigger, conversion);
         return Ok(());
     }
+    let plain = generated::given_up(cx, table, before, after)?;
+    let before = plain.as_ref().unwrap_or(before);
     if generated::plan(cx, table, before, after)? {
         return Ok(());
     }

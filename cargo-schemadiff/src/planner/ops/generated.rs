@@ -14,10 +14,9 @@ use crate::{
     },
 };
 
-/// Whether a column is computed by the server and stays so, but not with the values that it has.
+/// Whether the server is to compute a column, and not to the values that it has.
 fn changes(before: &Column, after: &Column) -> bool {
-    before.generated.is_some()
-        && after.generated.is_some()
+    after.generated.is_some()
         && (before.generated != after.generated || before.ty != after.ty || before.collation != after.collation)
 }
 
@@ -66,7 +65,6 @@ fn retyped_feeders(cx: &Context<'_>, table: &ObjectName, before: &Column, after:
 /// Whether the values of a generated column are computed anew.
 pub(in crate::planner) fn is_made_anew(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
     cx.caps.alter_column
-        && before.generated.is_some()
         && after.generated.is_some()
         && (changes(before, after) || !retyped_feeders(cx, table, before, after).is_empty())
 }
@@ -74,17 +72,12 @@ pub(in crate::planner) fn is_made_anew(cx: &Context<'_>, table: &ObjectName, bef
 /// Plans what differs in a generated column, as far as it is made anew; whether it is.
 pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Result<bool> {
     let full = format!("{table}.{}", after.name);
-    if before.generated.is_some() != after.generated.is_some() {
-        return Err(Error::new(
-            Kind::Refused,
-            "SD0611",
-            format!("`{full}` cannot turn between a plain and a generated column"),
-        )
-        .cause("the server has no way to do that with the data in place")
-        .help("add a new column under another name, and drop this one in a later release"));
-    }
-    if before.generated.is_none() {
+    if after.generated.is_none() {
         return Ok(false);
+    }
+    let was_plain = before.generated.is_none();
+    if was_plain && !retyped_feeders(cx, table, before, after).is_empty() {
+        return Err(beside_another(&full, "a column that it shall be computed from changes its type"));
     }
     if !retyped_feeders(cx, table, before, after).is_empty() {
         return Ok(true); // the change of that type makes it anew
@@ -105,9 +98,12 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
     let forth = Again::new(cx, table, before, after)?;
     let back = Again::new(cx, table, after, before)?;
     let id = slug(&["generated", &table.to_string(), &after.name]);
-    let step = Proto::new(rank::COLUMN, id, format!("compute `{full}` by its new expression"), table)
-        .sql(forth.away.into_iter().chain(forth.back))
-        .undo(back.away.into_iter().chain(back.back))
+    let how = if was_plain { "from now on" } else { "by its new expression" };
+    let step = Proto::new(rank::COLUMN, id, format!("compute `{full}` {how}"), table)
+        .sql(forth.away.into_iter().chain(forth.back));
+    // The values that it had do not come back.
+    let step = if was_plain { step.no_undo() } else { step.undo(back.away.into_iter().chain(back.back)) };
+    let step = step
         .locks(cx.ddl.locks("drop_column", table, &[]))
         .locks(forth.others.iter().flat_map(|other| cx.ddl.locks("add_foreign_key", table, &[other])))
         .touching(&forth.others)
@@ -119,9 +115,59 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         .hazard(cx.opaque_hazard(table, Some(&after.name)))
         .hazard(stored.then(|| hazard::rewrites_table::hazard(table, cx.rows(table))))
         .after_all([tag::unused(table, &after.name), tag::unviewed(table), tag::TYPES.to_owned()])
+        .after_all(sources(cx, table, after))
         .tags([tag::filled(table, &after.name), tag::TYPES_FREE.to_owned()]);
     cx.push(if stored { step.rewrites() } else { step.scans() });
     Ok(true)
+}
+
+fn beside_another(full: &str, what: &str) -> Error {
+    Error::new(Kind::Refused, "SD0611", format!("`{full}` cannot turn between a plain and a generated column"))
+        .cause(format!("{what} in the same migration"))
+        .help("make two migrations of it")
+}
+
+/// A generated column becomes a plain one with the values that it has; as it is then, for what else changes about it. Old code does not
+/// write it, so it waits for that code to end.
+pub(super) fn given_up(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    before: &Column,
+    after: &Column,
+) -> Result<Option<Column>> {
+    let Some(generated) = before.generated.as_ref().filter(|_| after.generated.is_none()) else { return Ok(None) };
+    let full = format!("{table}.{}", after.name);
+    if before.ty != after.ty || before.collation != after.collation {
+        return Err(beside_another(&full, "it changes its type"));
+    }
+    if after.identity.is_some() {
+        return Err(beside_another(&full, "it shall be numbered"));
+    }
+    if !generated.stored {
+        return Err(Error::new(Kind::Refused, "SD0611", format!("`{full}` cannot turn into a plain column"))
+            .cause("the server stores no values of it")
+            .help("add a new column under another name, and drop this one in a later release"));
+    }
+    let plain = Column { generated: None, default: after.default.clone(), ..before.clone() };
+    let mut sql = cx.ddl.drop_expression(table, &after.name);
+    if let Some(default) = &after.default {
+        sql.extend(cx.ddl.alter_default(table, &after.name, Some(default)));
+    }
+    let id = slug(&["drop-expression", &table.to_string(), &after.name]);
+    let step = Proto::new(rank::COLUMN, id, format!("no longer compute `{full}`"), table)
+        .sql(sql)
+        .no_undo()
+        .prepares(true)
+        .locks(cx.ddl.locks("alter_nullable", table, &[]))
+        .effect(on(table, {
+            let column = plain.clone();
+            move |t: &mut Table| put(t, &column)
+        }))
+        .after(tag::unviewed(table))
+        .tags(frees(cx, table, before))
+        .tag(tag::filled(table, &after.name));
+    cx.push(step);
+    Ok(Some(plain))
 }
 
 /// Takes the generated columns that are computed from a column out of the way of the step that changes its type.

@@ -165,6 +165,10 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("ALTER COLUMN {} {what}", ident(column)))]
     }
 
+    fn drop_expression(&self, table: &ObjectName, column: &str) -> Vec<String> {
+        vec![table::alter(table, &format!("ALTER COLUMN {} DROP EXPRESSION", ident(column)))]
+    }
+
     fn alter_nullable(&self, table: &ObjectName, column: &str, nullable: bool) -> Vec<String> {
         let what = if nullable { "DROP" } else { "SET" };
         vec![table::alter(table, &format!("ALTER COLUMN {} {what} NOT NULL", ident(column)))]

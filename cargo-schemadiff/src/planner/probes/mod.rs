@@ -4,15 +4,18 @@
 //! The questions name tables and columns as they are before the migration. A column that the migration makes is
 //! represented by the expression that will fill it.
 
-use std::{borrow::Cow, collections::BTreeSet};
+mod labels;
+
+use std::borrow::Cow;
 
 use schemadiff::{
     model::{
-        Check, Column, Delta, EnumType, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, PartitionOf, Table, expr,
-        implies,
+        Check, Column, Delta, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, PartitionOf, Table, expr, implies,
     },
     plan::{Hazard, Probe},
 };
+
+pub(super) use labels::holding;
 
 use super::{
     context::{Context, Retype},
@@ -74,7 +77,7 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
                 dangers.extend(column(cx, table, name, before, after.as_ref()));
             }
             Delta::Enum { name, before: Some(before), after: Some(after) } => {
-                dangers.extend(lost_labels(cx, name, before, after));
+                dangers.extend(labels::lost(cx, name, before, after));
             }
             Delta::Table { name, before: Some(_), after: None }
                 if !cx.request.current.compat_views.contains_key(name) =>
@@ -95,31 +98,11 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             dangers.extend(fills.iter().filter_map(|fill| unfilled(cx, proto.table(), &fill.assignment.column)));
         }
     }
-    let coming = labels_to_come(cx);
+    let coming = labels::to_come(cx);
     for danger in &mut dangers {
-        danger.probe.take_if(|probe| expr::literals(&probe.sql).iter().any(|text| names(text, &coming)));
+        danger.probe.take_if(|probe| expr::literals(&probe.sql).iter().any(|text| labels::names(text, &coming)));
     }
     dangers
-}
-
-/// Labels that a type does not have before the migration. No row holds them, and the server refuses a question that names them.
-fn labels_to_come<'c>(cx: &Context<'c>) -> BTreeSet<&'c str> {
-    let (before, after) = (cx.request.current, cx.request.desired);
-    let mut coming = BTreeSet::new();
-    for (name, to) in &after.enums {
-        let old = cx.request.hints.renamed_types.get(name).and_then(|old| before.enums.get(old));
-        if let Some(from) = old.or_else(|| before.enums.get(name)) {
-            coming.extend(to.values.iter().filter(|label| !from.values.contains(label)).map(String::as_str));
-        }
-    }
-    coming
-}
-
-/// Whether a text is one of the labels, or an array with one of them.
-fn names(text: &str, labels: &BTreeSet<&str>) -> bool {
-    let array = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
-    let mut elements = array.iter().flat_map(|list| list.split(','));
-    labels.contains(text) || elements.any(|element| labels.contains(element.trim().trim_matches('"')))
 }
 
 /// Whether the step proves a check for the rows that are there.
@@ -175,9 +158,7 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
         };
         return Some(Origin { expr, column: None, nullable: true, target });
     };
-    if before.generated.is_some()
-        && let Some(generated) = target.generated.as_ref().filter(|_| ops::made_anew(cx, table, before, &target))
-    {
+    if let Some(generated) = target.generated.as_ref().filter(|_| ops::made_anew(cx, table, before, &target)) {
         let read = cx.after(table)?.columns.iter().filter(|c| expr::mentions(&generated.expr, &c.name));
         if read.into_iter().any(|c| there.column(&c.name).is_none()) {
             return None;
@@ -423,6 +404,7 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         dangers.extend(publications_of(cx, table, name));
     }
     let Some(after) = after else { return dangers };
+    dangers.extend(stated_otherwise(cx, table, &there, after));
     if ops::made_anew(cx, table, before, after) {
         dangers.extend(computed_anew(cx, table, after));
         return dangers;
@@ -486,39 +468,20 @@ fn computed_anew(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Vec<Da
     dangers
 }
 
-/// Rows that hold a label which the type loses.
-fn lost_labels(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Vec<Danger> {
-    let lost: Vec<String> = before.values.iter().filter(|label| !after.values.contains(label)).cloned().collect();
-    if lost.is_empty() || before.values.len() <= after.values.len() {
-        return Vec::new(); // a rename takes the rows along
-    }
-    let columns = ops::columns_of_type(cx, name).into_iter().filter_map(|(table, column)| {
-        let (there, old) = (current(cx, &table)?.name.clone(), original(cx, &table, &column.name)?);
-        Some((there, Column { name: old, ..column }))
-    });
-    let columns: Vec<_> = columns.collect();
-    holding(cx, &columns, &lost).into_iter().map(|probe| Danger { probe: Some(probe), hazard: None }).collect()
-}
-
-/// Rows of tables that are there whose columns hold one of these labels.
-pub(super) fn holding(cx: &Context<'_>, columns: &[(ObjectName, Column)], labels: &[String]) -> Vec<Probe> {
-    let labels: Vec<String> = labels.iter().map(|label| cx.ddl.literal(label)).collect();
-    let of_column = |(table, column): &(ObjectName, Column)| {
-        let there = cx.request.current.table(table)?;
-        let ident = cx.ddl.ident(&column.name);
-        let condition = match column.ty.ends_with("[]") {
-            true => {
-                let has = |label: &String| format!("{label} = ANY (CAST({ident} AS text[]))");
-                labels.iter().map(has).collect::<Vec<_>>().join(" OR ")
-            }
-            false => format!("CAST({ident} AS text) IN ({})", labels.join(", ")),
-        };
-        let sql =
-            format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, there), cx.ddl.name(table));
-        let finds = format!("rows of `{table}` whose `{}` holds {}", column.name, labels.join(", "));
-        Some(Probe { finds, sql })
-    };
-    columns.iter().filter_map(of_column).collect()
+/// Rows whose own value gets lost, because the column becomes one that the server computes.
+fn stated_otherwise(cx: &Context<'_>, table: &ObjectName, there: &Column, after: &Column) -> Option<Danger> {
+    let generated = after.generated.as_ref().filter(|_| there.generated.is_none())?;
+    let computed = format!("CAST(({}) AS {})", generated.expr, after.ty);
+    let current = current(cx, table)?;
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {} IS DISTINCT FROM {computed} LIMIT {SAMPLE}",
+        row_name(cx, &current),
+        cx.ddl.name(&current.name),
+        cx.ddl.ident(&there.name),
+    );
+    let finds =
+        format!("rows of `{table}` whose `{}` is not what `{}` gives, and would be lost", there.name, generated.expr);
+    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
 }
 
 /// The name that a column has before the migration; none when the migration makes it.
