@@ -260,6 +260,8 @@ pub trait Ddl: Send + Sync {
     }
     /// Changes a column to, from or between identity forms and serial, keeping the sequence's position.
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
+    /// Makes the sequence that is there the column's, as `column` says.
+    fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String>;
     /// Adds a check, `NOT VALID` when it says so.
     fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String>;
     /// Adds a foreign key, `NOT VALID` when it says so.

@@ -1,18 +1,32 @@
 //! What a version needs of views, functions, sequences and the like.
 
 use super::Reason;
-use crate::model::{Object, ObjectKey, ObjectKind, Schema, Shared};
+use crate::model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, Schema, Shared, Table};
 
 /// What is missing, or is not as the version knows it, of the objects that it names. What only hangs on a table (a trigger, a
 /// policy) is missed too: the version's writes rely on it.
 pub(super) fn missing(state: &Schema, code: &Schema, reasons: &mut Vec<Reason>) {
     for (key, declared) in &code.objects {
         match state.objects.get(key).or_else(|| behind_view(state, key)) {
+            None if is_columns(state, key) => {}
             None if is_missed(declared) => reasons.push(Reason::NoObject { object: key.to_string() }),
             None => {}
             Some(actual) => reasons.extend(other_columns(declared, actual)),
         }
     }
+}
+
+/// A sequence that belongs to a column is there for whoever names it.
+fn is_columns(state: &Schema, key: &ObjectKey) -> bool {
+    let numbers = |table: &Table, column: &Column| {
+        let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial);
+        identity.is_some_and(|identity| {
+            let name = identity.sequence.clone();
+            table.name.sibling(name.unwrap_or_else(|| format!("{}_{}_seq", table.name.name, column.name))) == key.name
+        })
+    };
+    key.kind == ObjectKind::Sequence
+        && state.tables.values().any(|table| table.columns.iter().any(|column| numbers(table, column)))
 }
 
 /// A trigger or a rule fires for whoever writes through a view that has its table's old name. Policies ask who owns the view.

@@ -260,6 +260,10 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
+    fn adopt_sequence(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
+        Vec::new()
+    }
+
     fn drop_expression(&self, _table: &ObjectName, _column: &str) -> Vec<String> {
         Vec::new()
     }

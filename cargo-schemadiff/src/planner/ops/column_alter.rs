@@ -217,7 +217,10 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
 
 fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
     if let Some(sequence) = kept_sequence(cx, table, before) {
-        return released(cx, table, after, sequence);
+        return released(cx, table, before, after, sequence);
+    }
+    if let Some(sequence) = adopted_sequence(cx, table, after) {
+        return taken(cx, table, before, after, sequence);
     }
     let id = slug(&["identity", &table.to_string(), &after.name]);
     let title = format!("change how `{table}.{}` is numbered", after.name);
@@ -239,36 +242,69 @@ fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &C
     cx.push(step);
 }
 
-/// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
-pub(super) fn kept_sequence(cx: &Context<'_>, table: &ObjectName, before: &Column) -> Option<Object> {
-    let identity = before.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
-    let after = cx.after(table)?.column(&before.name).filter(|after| after.identity.is_none())?;
-    let default = || cx.ddl.default_name(&table.name, &[&after.name], "seq");
-    let name = table.sibling(identity.sequence.clone().unwrap_or_else(default));
-    let key = ObjectKey::new(ObjectKind::Sequence, name);
-    cx.request
-        .desired
-        .objects
-        .get(&key)
-        .filter(|_| !cx.base.objects.contains_key(&key))
-        .map(|object| (**object).clone())
+/// The sequence that numbers a column with a `serial` type.
+fn sequence_of(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<ObjectKey> {
+    let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
+    let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
+    Some(ObjectKey::new(ObjectKind::Sequence, table.sibling(identity.sequence.clone().unwrap_or_else(default))))
 }
 
-fn released(cx: &mut Context<'_>, table: &ObjectName, after: &Column, sequence: Object) {
-    let as_it_is = Object {
-        owned_by: Some((table.clone(), after.name.clone())),
+/// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
+pub(super) fn kept_sequence(cx: &Context<'_>, table: &ObjectName, before: &Column) -> Option<Object> {
+    cx.after(table)?.column(&before.name).filter(|after| after.identity.is_none())?;
+    let key = sequence_of(cx, table, before)?;
+    let sequence = cx.request.desired.objects.get(&key).filter(|_| !cx.base.objects.contains_key(&key))?;
+    Some((**sequence).clone())
+}
+
+/// The free-standing sequence that a column comes to own and to be numbered by. It keeps its position, too.
+pub(super) fn adopted_sequence(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Option<Object> {
+    cx.before(table)?.column(&after.name).filter(|before| before.identity.is_none())?;
+    let key = sequence_of(cx, table, after)?;
+    let sequence = cx.base.objects.get(&key).filter(|_| !cx.request.desired.objects.contains_key(&key))?;
+    Some((**sequence).clone())
+}
+
+/// The statements that let a sequence go: the column's default is what is said, and the sequence is as it was by itself.
+fn let_go(cx: &Context<'_>, table: &ObjectName, column: &Column, sequence: &Object) -> Vec<String> {
+    let owned = Object {
+        owned_by: Some((table.clone(), column.name.clone())),
         definition: String::new(),
         comment: None,
         ..sequence.clone()
     };
-    let mut sql = cx.ddl.alter_default(table, &after.name, after.default.as_deref());
-    sql.extend(cx.ddl.replace_object(&as_it_is, &sequence).into_iter().flatten());
-    let (name, default) = (after.name.clone(), after.default.clone());
+    let mut sql = cx.ddl.alter_default(table, &column.name, column.default.as_deref());
+    sql.extend(cx.ddl.replace_object(&owned, &Object { owned_by: None, ..sequence.clone() }).into_iter().flatten());
+    sql
+}
+
+fn released(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
+    let title = format!("`{table}.{}` no longer takes numbers", after.name);
+    let (forth, back) = (let_go(cx, table, after, &sequence), cx.ddl.adopt_sequence(table, before));
+    renumbered(cx, table, after, title, (forth, back), (sequence, true));
+}
+
+fn taken(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
+    let title = format!("`{table}.{}` takes its numbers from {}, which it owns then", after.name, sequence.key);
+    let (forth, back) = (cx.ddl.adopt_sequence(table, after), let_go(cx, table, before, &sequence));
+    renumbered(cx, table, after, title, (forth, back), (sequence, false));
+}
+
+/// A sequence becomes one of its own, or is one no longer.
+fn renumbered(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    after: &Column,
+    title: String,
+    (forth, back): (Vec<String>, Vec<String>),
+    (sequence, is_free): (Object, bool),
+) {
+    let (name, default, identity) = (after.name.clone(), after.default.clone(), after.identity.clone());
     let id = slug(&["identity", &table.to_string(), &after.name]);
-    let step = Proto::new(rank::CONSTRAINT, id, format!("`{table}.{}` no longer takes numbers", after.name), table)
+    let step = Proto::new(rank::CONSTRAINT, id, title, table)
         .touching([&sequence.key.as_touched()])
-        .sql(sql)
-        .no_undo()
+        .sql(forth)
+        .undo(back)
         .locks(cx.ddl.locks("alter_default", table, &[]))
         .locks(cx.ddl.locks("alter_sequence", &sequence.key.name, &[]))
         .tag(tag::object(&sequence.key.as_touched()))
@@ -277,10 +313,13 @@ fn released(cx: &mut Context<'_>, table: &ObjectName, after: &Column, sequence: 
             let table = table.clone();
             move |schema: &mut schemadiff::model::Schema| {
                 if let Some(column) = schema.tables.get_mut(&table).and_then(|t| t.column_mut(&name)) {
-                    column.identity = None;
+                    column.identity.clone_from(&identity);
                     column.default.clone_from(&default);
                 }
-                schema.objects.insert(sequence.key.clone(), sequence.clone().into());
+                match is_free {
+                    true => drop(schema.objects.insert(sequence.key.clone(), sequence.clone().into())),
+                    false => drop(schema.objects.remove(&sequence.key)),
+                }
             }
         });
     cx.push(step);

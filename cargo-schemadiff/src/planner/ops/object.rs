@@ -4,7 +4,7 @@
 //! by a drop and a creation in one transaction; what depends on it goes along (`carried`). A drop waits for the old version.
 
 use schemadiff::{
-    model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
+    model::{Column, Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
     plan::Lock,
 };
 
@@ -44,17 +44,19 @@ pub(super) fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object:
     Proto::new(rank, id, title, &key.as_touched()).touching(object.table()).touching(owner)
 }
 
-/// Whether a sequence is there already and numbers a column, which is then what changes.
-fn is_released(cx: &Context<'_>, sequence: &Object) -> bool {
+/// Whether a sequence is there already and numbers a column, or will, which is then what changes.
+fn is_columns(cx: &Context<'_>, sequence: &Object) -> bool {
+    let of_column = |table: &ObjectName, column: &Column| {
+        let kept = column_alter::kept_sequence(cx, table, column);
+        kept.or_else(|| column_alter::adopted_sequence(cx, table, column)).is_some_and(|it| it.key == sequence.key)
+    };
+    let all = cx.base.tables.values().chain(cx.request.desired.tables.values());
     sequence.key.kind == ObjectKind::Sequence
-        && cx.base.tables.values().any(|table| {
-            let is_it = |column| column_alter::kept_sequence(cx, &table.name, column);
-            table.columns.iter().any(|column| is_it(column).is_some_and(|kept| kept.key == sequence.key))
-        })
+        && all.into_iter().any(|table| table.columns.iter().any(|column| of_column(&table.name, column)))
 }
 
 pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
-    if is_released(cx, after) {
+    if is_columns(cx, after) {
         return;
     }
     let made = Object { owned_by: None, ..after.clone() };
@@ -111,6 +113,9 @@ const fn removal_rank(kind: ObjectKind) -> u8 {
 }
 
 fn drop(cx: &mut Context<'_>, before: &Object) {
+    if is_columns(cx, before) {
+        return;
+    }
     let key = before.key.clone();
     let lost = key.kind == ObjectKind::Sequence;
     let proto = step(removal_rank(key.kind), "drop", format!("drop {key}"), &key, before)

@@ -41,6 +41,11 @@ pub(super) fn not_of_extension(class: &str, oid: &str) -> String {
     )
 }
 
+/// A range type has functions of its own that come and go with it.
+pub(super) fn not_of_type(oid: &str) -> String {
+    format!("{oid} NOT IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND deptype = 'i')")
+}
+
 /// About how many rows a table has. What was counted may be from before a load, and is -1 where nobody has counted yet: the
 /// statistics know what was written since. Neither opens the table, which would cost more than all the rest.
 const ROWS: &str = "greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0)";

@@ -57,6 +57,25 @@ pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
     format!("ALTER SEQUENCE {sequence} OWNED BY {}.{}", qualified(table), ident(&column.name))
 }
 
+/// Makes a sequence that is there the one of a serial column. Its position stays.
+pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
+    let sequence = sequence_name(table, column);
+    let options = options(column);
+    let own = if is_sequence_type(&column.ty) && !options.starts_with(" AS ") {
+        format!(" AS {}", column.ty)
+    } else {
+        String::new()
+    };
+    let name = qualified(&sequence);
+    let mut sql = vec![format!("ALTER SEQUENCE {name}{own} {DEFAULT_OPTIONS}")];
+    if !options.is_empty() {
+        sql.push(format!("ALTER SEQUENCE {name}{options}"));
+    }
+    sql.push(alter_column(table, column, &format!("SET DEFAULT {}", nextval(&sequence))));
+    sql.push(own_sequence(table, column));
+    sql
+}
+
 /// The sequence of a serial column counts in a type of its own, which does not follow the column's: a `bigint` column would
 /// run out of `integer` numbers. The sequence of an identity column follows by itself.
 pub(super) fn follow_type(table: &ObjectName, column: &Column) -> Option<String> {

@@ -165,6 +165,10 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("ALTER COLUMN {} {what}", ident(column)))]
     }
 
+    fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        identity::adopt(table, column)
+    }
+
     fn drop_expression(&self, table: &ObjectName, column: &str) -> Vec<String> {
         vec![table::alter(table, &format!("ALTER COLUMN {} DROP EXPRESSION", ident(column)))]
     }
