@@ -2,7 +2,37 @@
 
 use schemadiff::model::{Domain, ObjectName, Schema};
 
-use super::Change;
+use super::{Change, Hints};
+
+/// Renames that are still to be done: those that somebody said, and a domain that is gone where a new one has the same rules.
+pub(super) fn renames(base: &Schema, desired: &Schema, hints: &Hints) -> Vec<Change> {
+    let mut gone: Vec<_> = base.domains.values().filter(|d| !desired.domains.contains_key(&d.name)).collect();
+    let mut changes = Vec::new();
+    for (name, new) in desired.domains.iter().filter(|(name, _)| !base.domains.contains_key(*name)) {
+        let said = hints.renamed_types.get(name);
+        let is_it = |old: &&Domain| said.map_or_else(|| same_rules(old, new), |said| *said == old.name);
+        if let Some(at) = gone.iter().position(is_it) {
+            changes.push(Change::RenameType { from: gone.remove(at).name.clone(), to: name.clone() });
+        }
+    }
+    changes
+}
+
+/// Whether both take the same values, whatever they and their rules are called.
+fn same_rules(one: &Domain, other: &Domain) -> bool {
+    let rules = |domain: &Domain| {
+        let mut rules: Vec<_> = domain.checks.values().map(|check| (check.expr.clone(), check.not_valid)).collect();
+        rules.sort();
+        rules
+    };
+    let bare = |domain: &Domain| Domain {
+        name: other.name.clone(),
+        checks: Default::default(),
+        comment: None,
+        ..domain.clone()
+    };
+    bare(one) == bare(other) && rules(one) == rules(other)
+}
 
 /// Created and changed domains (they come before the tables that use them), and dropped ones (after).
 pub(super) fn changes(

@@ -8,6 +8,10 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
         enumeration.name = to.clone();
         schema.enums.insert(to.clone(), enumeration);
     }
+    if let Some(mut domain) = schema.domains.remove(from) {
+        domain.name = to.clone();
+        schema.domains.insert(to.clone(), domain);
+    }
     let new = spelled(to);
     let spellings = spellings(from);
     let keys: Vec<_> = schema.objects.values().filter(|o| o.uses_type(from)).map(|o| o.key.clone()).collect();
@@ -226,6 +230,11 @@ fn each_text(schema: &mut Schema, mut change: impl FnMut(&mut String, bool)) {
         if changed != **table {
             *table = Shared::from(changed);
         }
+    }
+    for domain in schema.domains.values_mut() {
+        change(&mut domain.ty, true);
+        domain.default.iter_mut().for_each(|text| change(text, false));
+        domain.checks.values_mut().for_each(|check| change(&mut check.expr, false));
     }
 }
 

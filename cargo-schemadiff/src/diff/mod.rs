@@ -66,7 +66,7 @@ pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOpt
         change.apply_to(&mut base);
         changes.push(change);
     }
-    for change in enums::renames(&base, desired, hints) {
+    for change in [enums::renames(&base, desired, hints), domains::renames(&base, desired, hints)].concat() {
         change.apply_to(&mut base);
         changes.push(change);
     }

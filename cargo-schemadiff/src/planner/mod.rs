@@ -130,7 +130,7 @@ fn managed_part(request: &PlanRequest<'_>, changes: &[Change]) -> Schema {
     let dropped = |name: &ObjectName| {
         changes.iter().any(|c| matches!(c, Change::Domain { name: n, after: None, .. } if n == name))
     };
-    managed.domains.retain(|name, _| request.desired.domains.contains_key(name) || dropped(name));
+    managed.domains.retain(|name, _| request.desired.domains.contains_key(name) || dropped(name) || renamed(name));
     managed
 }
 

@@ -157,7 +157,7 @@ fn made(domain: &Domain) -> String {
 
 /// A step about the domain; what it does to code is seen on the tables that have columns of it.
 fn step(cx: &Context<'_>, name: &ObjectName, rank: u8, id: &str, title: String) -> Proto {
-    Proto::new(rank, id, title, name).touching(users(cx, name).iter())
+    Proto::new(rank, id, title, name).touching(users(cx, name).iter()).after(tag::step(&format!("rename-type {name}")))
 }
 
 fn users(cx: &Context<'_>, name: &ObjectName) -> Vec<ObjectName> {

@@ -41,7 +41,16 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     let mut dangers: Vec<Danger> = Vec::new();
     // A type or a label that is renamed takes the expressions along.
     let follows = placed.deltas.iter().any(|delta| matches!(delta, Delta::Enum { .. }));
-    for delta in &placed.deltas {
+    let renames_type = placed
+        .deltas
+        .iter()
+        .any(|delta| matches!(delta, Delta::Enum { after: None, .. } | Delta::Domain { after: None, .. }))
+        && placed
+            .deltas
+            .iter()
+            .any(|delta| matches!(delta, Delta::Enum { before: None, .. } | Delta::Domain { before: None, .. }));
+    let concerned = |delta: &&Delta| !(renames_type && matches!(delta, Delta::Column { .. } | Delta::Check { .. }));
+    for delta in placed.deltas.iter().filter(concerned) {
         match delta {
             Delta::Index { table, before, after: Some(index), .. } if index.unique && before.is_none() => {
                 dangers.extend(duplicates(cx, table, index));

@@ -1,0 +1,1 @@
+INSERT INTO u (id, m, ms) VALUES (1, 'b', '{c}');
