@@ -70,8 +70,8 @@ pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
     if matches!(after.key.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::MaterializedView) {
         proto = proto.after(tag::ADDED);
     }
-    // It takes rows away from code that does not know it.
-    cx.push(proto.prepares(policy::restricts(after)));
+    let narrows = narrows(cx, None, after);
+    cx.push(proto.prepares(narrows));
     if let Some((table, column)) = &after.owned_by {
         let with_owner = after.clone();
         let title = format!("let {} belong to `{table}.{column}`", after.key);
@@ -91,6 +91,21 @@ pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
                 tag::filled(table, column),
             ]);
         cx.push(owner);
+    }
+}
+
+/// Whether it takes rows away from code that does not know it, refuses what such code writes, or makes another statement of its own.
+fn narrows(cx: &Context<'_>, before: Option<&Object>, after: &Object) -> bool {
+    let checks = |view: &Object| view.definition.contains("check_option=");
+    match after.key.kind {
+        ObjectKind::Policy => policy::restricts(after),
+        ObjectKind::View => checks(after) && before.is_some_and(|before| !checks(before)),
+        ObjectKind::Rule => after.table().is_some_and(|on| {
+            let current = cx.request.current;
+            let is_view = |kind| current.objects.contains_key(&ObjectKey::new(kind, on.clone()));
+            cx.before(on).is_some() || is_view(ObjectKind::View)
+        }),
+        _ => false,
     }
 }
 
@@ -171,7 +186,7 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
         .changes_object()
         .tag(tag::object(&key.as_touched()))
         .tags(released(before, Some(after)))
-        .prepares(policy::restricts(before) || policy::restricts(after))
+        .prepares(policy::restricts(before) || narrows(cx, Some(before), after))
         .after_all(needs(after))
         .hazard(shape.then(|| cx.more_columns_hazard(&key.name)));
     if key.kind == ObjectKind::MaterializedView && anew {
