@@ -149,7 +149,7 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (
         Forth,
         "ban-set-default",
-        &["default", "add-column", "change-function"],
+        &["default", "add-column", "change-function", "identity"],
         "whoever leaves the column out gets a value that serves both",
     ),
     (Forth, "ban-set-schema", &["rename-table"], "a view of the old name stays behind"),

@@ -110,33 +110,31 @@ fn expected(ours: &Migrations, status: &Status) -> Result<Expected> {
     if status.migrations.iter().any(|m| !m.known && m.state != "aborted") {
         return Ok(Expected::default());
     }
-    let one = |state| Ok(Expected { states: vec![state], under_way: Vec::new() });
-    let mut state = lock.schema.clone();
+    let (mut states, mut under_way) = (vec![lock.schema.clone()], Vec::new());
     for plan in ours.plans.iter().rev() {
         let row = status.migrations.iter().find(|m| m.id == plan.id);
+        // One that is done says nothing of those before it: a later migration goes on while an earlier contract phase waits.
         if row.is_some_and(|m| m.state == "done") {
-            break;
+            continue;
         }
         let state_of = |id: &str| row.and_then(|m| m.steps.iter().find(|s| s.id == id)).map(|s| s.state);
         for step in plan.steps.iter().rev() {
-            match state_of(&step.id) {
-                Some(StepState::Done) => return one(state),
-                Some(StepState::Running) => {
-                    let with = state.clone();
-                    step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
-                    let half = (!step.undo_proof.is_empty()).then(|| unproven(&state, &with));
-                    let goes_on = matches!(step.action, Action::Generated(_));
-                    let touched = step.effects.iter().filter(|_| goes_on).filter_map(|delta| delta.table().cloned());
-                    let under_way = touched.collect();
-                    return Ok(Expected { states: [state, with].into_iter().chain(half).collect(), under_way });
-                }
-                Some(StepState::Pending | StepState::Undone) | None => {
-                    step.revert_on(&mut state).map_err(|e| contradiction(&e))?;
-                }
+            let found = state_of(&step.id).unwrap_or(StepState::Pending);
+            if found == StepState::Done {
+                continue;
+            }
+            let with = states.clone();
+            states.iter_mut().try_for_each(|state| step.revert_on(state)).map_err(|e| contradiction(&e))?;
+            if found == StepState::Running {
+                let halves = with.iter().zip(&states).filter(|_| !step.undo_proof.is_empty());
+                let halves: Vec<Schema> = halves.map(|(with, without)| unproven(without, with)).collect();
+                states.extend(with.into_iter().chain(halves));
+                let goes_on = matches!(step.action, Action::Generated(_));
+                under_way.extend(step.effects.iter().filter(|_| goes_on).filter_map(|delta| delta.table().cloned()));
             }
         }
     }
-    one(state)
+    Ok(Expected { states, under_way })
 }
 
 /// What an abort leaves that was cut short before it had proven what it put back.

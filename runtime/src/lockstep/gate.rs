@@ -8,7 +8,7 @@ use super::{
     state,
 };
 use crate::{
-    backend::{Backend, Lease, StepState, ledger},
+    backend::{Backend, Lease, Ledger, MigrationState, StepState, ledger},
     embed::INITIAL,
     error::{Error, Result},
     plan::{Plan, Step, Way},
@@ -66,10 +66,8 @@ pub(super) async fn pass<B: Backend>(
     if now.step_state(&plan.id, &step.id) == StepState::after(way) {
         return Ok(Pass::Already);
     }
-    if way == Way::Forward
-        && now.migration(&plan.id).is_none_or(|row| row.steps.is_empty() || row.finished_ms.is_some())
-    {
-        begin(db, ctx, plan).await?;
+    if way == Way::Forward {
+        begin(db, ctx, &now, plan).await?;
     }
     let leases = ctx.leases(db).await?;
     let plans = decide::pending(&ctx.history, &now)?;
@@ -141,11 +139,22 @@ pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context, changes: &mut
     Ok(())
 }
 
-async fn begin<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -> Result<()> {
+/// Puts the migration on record, and those before it of which no step has been carried out yet: nothing but contract is left of them,
+/// and a history with a gap would be none.
+async fn begin<B: Backend>(db: &mut B, ctx: &Context, now: &Ledger, plan: &Plan) -> Result<()> {
+    let entries = ctx.history.entries();
     let unknown = || Error::Contradiction { cause: format!("migration {} is not one of ours", plan.id) };
-    let ordinal = ctx.history.entries().iter().position(|e| e.head.id == plan.id).ok_or_else(unknown)?;
-    let text = ctx.history.entries()[ordinal].text();
-    ledger::begin_migration(db, plan, text, &ctx.app, ordinal + 1)
-        .await
-        .map_err(|e| ledger::explain::<B>("record the migration", e))
+    let last = entries.iter().position(|e| e.head.id == plan.id).ok_or_else(unknown)?;
+    for (ordinal, entry) in entries[..=last].iter().enumerate() {
+        let row = now.migration(&entry.head.id);
+        if row.is_none_or(|row| row.state == MigrationState::Aborted) {
+            let failed = |e| ledger::explain::<B>("record the migration", e);
+            let plan = entry.plan()?;
+            ledger::begin_migration(db, &plan, entry.text(), &ctx.app, ordinal + 1).await.map_err(failed)?;
+            if plan.steps.is_empty() {
+                ledger::settle_migration(db, &plan.id).await.map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
 }

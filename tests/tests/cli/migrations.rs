@@ -448,3 +448,32 @@ async fn unchanged_texts_over_a_column_of_another_type_are_spelled_anew() {
     let default = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 't'::regclass";
     assert_eq!(notes.database.text(default).await.as_deref(), Some("'new'::st"));
 }
+
+/// A migration with nothing but a contract phase holds up none that touches other tables, and is not passed over.
+#[tokio::test]
+async fn a_later_migration_goes_on_while_a_contract_phase_alone_waits() {
+    for dialect in ENGINES {
+        let project = Project::empty();
+        let database = TestDatabase::new(dialect);
+        let tables = [[("t", &["gone"][..]), ("w", &[])], [("t", &[]), ("w", &[])], [("t", &[]), ("w", &["note"])]];
+        for (name, tables) in ["one", "two", "three"].iter().zip(tables) {
+            project.write(&format!("{name}.toml"), &snapshot(dialect.as_str(), &tables));
+        }
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+        project.run(&["new", "one", "--to", "file:one.toml"]).expect(0);
+        project.run(&["apply"]).expect(0);
+        project.run(&["new", "two", "--to", "file:two.toml", "--allow-drop", "t.gone"]).expect(0);
+        project.run(&["new", "three", "--to", "file:three.toml"]).expect(0);
+        for _ in 0..2 {
+            project.run(&["apply", "--until", "backfill"]).expect(0);
+            let json = project.run(&["status", "--json"]).expect(0).json();
+            let states: Vec<_> =
+                json["status"]["migrations"].as_array().unwrap().iter().map(|m| m["state"].as_str().unwrap()).collect();
+            assert_eq!(states, ["done", "running", "done"]);
+        }
+        project.run(&["abort"]).expect_error("SD0654");
+        project.run(&["apply"]).expect(0);
+        project.run(&["diff", "--to", "file:three.toml", "--exit-code"]).expect(0);
+        project.run(&["apply"]).expect(0);
+    }
+}
