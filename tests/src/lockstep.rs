@@ -98,6 +98,7 @@ pub fn step(id: &str, phase: Phase, envelope: Envelope, statements: Vec<String>,
         undoable: !undo.is_empty(),
         undo,
         undo_proof: Vec::new(),
+        undo_takes: Vec::new(),
         undo_probes: Vec::new(),
         effects: Vec::new(),
     }

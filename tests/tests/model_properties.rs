@@ -150,6 +150,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         stopped_by: None,
         undo: vec![],
         undo_proof: vec![],
+        undo_takes: vec![],
         undo_probes: vec![],
         undoable: true,
         effects: between(before, after),

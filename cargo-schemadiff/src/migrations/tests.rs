@@ -38,6 +38,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         stopped_by: None,
         undo: vec![],
         undo_proof: vec![],
+        undo_takes: vec![],
         undo_probes: vec![],
         undoable: true,
         effects: between(before, after),

@@ -1,7 +1,7 @@
 //! Placed steps become numbered steps with their final text.
 
 use schemadiff::{
-    model::{ObjectName, Schema, Table},
+    model::{Delta, ObjectName, Schema, Table},
     plan::{Action, Assignment, Backfill, Envelope, Hazard, Lock, Phase, Step},
 };
 
@@ -31,7 +31,30 @@ const fn timeouts(envelope: Envelope) -> (u64, u64) {
 /// The plan's steps.
 pub(super) fn steps(context: &Context<'_>, placed: &[Placed]) -> Result<Vec<Step>> {
     let width = placed.len().to_string().len().max(2);
-    placed.iter().enumerate().map(|(at, placed)| step(context, placed, &format!("{:0width$}", at + 1))).collect()
+    let each = placed.iter().enumerate();
+    let mut steps: Vec<Step> =
+        each.map(|(at, placed)| step(context, placed, &format!("{:0width$}", at + 1))).collect::<Result<_>>()?;
+    for (at, placed) in placed.iter().enumerate() {
+        if let [Proto { undo_along: Some((slug, undo)), .. }] = placed.protos.as_slice()
+            && placed.carried_back.is_empty()
+        {
+            take_along(&mut steps, at, slug, undo);
+        }
+    }
+    Ok(steps)
+}
+
+/// What takes one step back takes away what an earlier one made, which then need not be made again only to be taken back itself.
+/// Nothing between them may be about the same table as a whole.
+fn take_along(steps: &mut [Step], at: usize, slug: &str, undo: &[String]) {
+    let made = |step: &Step| step.phase != Phase::Contract && step.id.split_once('-').is_some_and(|(_, it)| it == slug);
+    let Some(first) = steps[..at].iter().position(made).filter(|_| steps[at].phase != Phase::Contract) else { return };
+    let whole = |step: &Step| step.effects.iter().any(|delta| matches!(delta, Delta::Table { .. }));
+    if steps[first + 1..at].iter().any(whole) {
+        return;
+    }
+    steps[at].undo_takes = vec![steps[first].id.clone()];
+    steps[at].undo = undo.to_vec();
 }
 
 fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
@@ -91,6 +114,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         stopped_by: first.stopped_by.clone(),
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
+        undo_takes: Vec::new(),
         undo_probes: if undo.is_some() { first.undo_probes.clone() } else { Vec::new() },
         undo_proof: if undo.is_some() { first.undo_proof.clone() } else { Vec::new() },
         undo: undo.unwrap_or_default(),

@@ -68,6 +68,8 @@ pub(super) struct Proto {
     pub stopped_by: Option<String>,
     /// `None`: cannot be taken back.
     pub undo: Option<Vec<String>>,
+    /// The slug of the step that is taken back along with this one, before contract, and the statements that do it then.
+    pub undo_along: Option<(String, Vec<String>)>,
     /// See [`schemadiff::plan::Step::undo_proof`].
     pub undo_proof: Vec<String>,
     /// See [`schemadiff::plan::Step::undo_probes`].
@@ -135,6 +137,7 @@ impl Proto {
             clean_up: None,
             stopped_by: None,
             undo: Some(Vec::new()),
+            undo_along: None,
             undo_proof: Vec::new(),
             undo_probes: Vec::new(),
             tags: Vec::new(),
@@ -204,6 +207,12 @@ impl Proto {
 
     pub fn undo(mut self, statements: impl IntoIterator<Item = String>) -> Self {
         self.undo = Some(statements.into_iter().collect());
+        self
+    }
+
+    /// Takes the step of that slug back along with this one, where both come before contract.
+    pub fn undo_along(mut self, slug: String, statements: Vec<String>) -> Self {
+        self.undo_along = Some((slug, statements));
         self
     }
 

@@ -109,9 +109,7 @@ async fn prove_with(
     }
     let undoable = first.iter().rev().take_while(|s| s.undoable).count();
     let again = &first[first.len() - undoable..];
-    for step in again.iter().rev() {
-        run.back(step).await?;
-    }
+    run.all_back(plan, again).await?;
     for step in again {
         run.forth(step, false).await?;
     }
@@ -122,9 +120,7 @@ async fn prove_with(
     // What `undo` would do.
     let undoable = last.iter().rev().take_while(|s| s.undoable).count();
     let again = &last[last.len() - undoable..];
-    for step in again.iter().rev() {
-        run.back(step).await?;
-    }
+    run.all_back(plan, again).await?;
     for step in again {
         run.forth(step, false).await?;
     }

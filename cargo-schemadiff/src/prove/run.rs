@@ -206,13 +206,27 @@ impl<'r> Run<'r> {
         if compare { self.compare(&format!("step {}", step.id)).await } else { Ok(()) }
     }
 
-    pub async fn back(&mut self, step: &Step) -> Result<()> {
+    /// The steps, newest first.
+    pub async fn all_back(&mut self, plan: &Plan, steps: &[Step]) -> Result<()> {
+        let mut taken: BTreeSet<&str> = BTreeSet::new();
+        for step in steps.iter().rev() {
+            if !taken.contains(step.id.as_str()) {
+                self.back(plan, step).await?;
+                taken.extend(step.undo_takes.iter().map(String::as_str));
+            }
+        }
+        Ok(())
+    }
+
+    async fn back(&mut self, plan: &Plan, step: &Step) -> Result<()> {
         self.full.get_or_insert_with(|| self.state.clone());
         for way in [Way::Back, Way::Proof] {
             self.carry_out(step, way).await.map_err(|error| refused(step, "cannot be taken back", error))?;
         }
-        step.revert_on(&mut self.state).map_err(|error| misfit(step, error))?;
-        self.proof.undone += 1;
+        for step in plan.taken_back_with(step) {
+            step.revert_on(&mut self.state).map_err(|error| misfit(step, error))?;
+            self.proof.undone += 1;
+        }
         self.compare(&format!("undoing step {}", step.id)).await
     }
 

@@ -385,6 +385,10 @@ async fn within<B: Backend>(
         recorded.map_err(Failed::from)?;
     }
     ledger::step_ended(db, &plan.id, &step.id, StepState::after(way)).await.map_err(Failed::from)?;
+    let along = plan.taken_back_with(step).skip(1).filter(|_| way == Way::Back);
+    for earlier in along {
+        ledger::step_ended(db, &plan.id, &earlier.id, StepState::Undone).await.map_err(Failed::from)?;
+    }
     if way == Way::Forward {
         ledger::settle_migration(db, &plan.id).await.map_err(Failed::from)?;
     }

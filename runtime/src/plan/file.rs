@@ -98,6 +98,10 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for sql in &step.undo {
         field(&normal_sql(sql));
     }
+    for id in &step.undo_takes {
+        field("undo takes");
+        field(id);
+    }
     for probe in &step.probes {
         field("probe");
         field(&normal_sql(&probe.sql));

@@ -296,6 +296,9 @@ pub struct Step {
     /// blocks no reader and no writer, as in [`Envelope::Long`]. Only in [`Envelope::Transaction`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_proof: Vec<String>,
+    /// Ids of earlier steps that are taken back along with this one: what takes this one back takes away what they made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_takes: Vec<String>,
     /// Rows that `undo_proof` would fail on. They are looked for before anything is taken back, and it is not where there are
     /// such.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -330,6 +333,12 @@ impl Step {
 }
 
 impl Plan {
+    /// The step, and the earlier ones that are taken back along with it: the last one first.
+    pub fn taken_back_with<'p>(&'p self, step: &'p Step) -> impl Iterator<Item = &'p Step> {
+        let along = self.steps.iter().rev().filter(|earlier| step.undo_takes.contains(&earlier.id));
+        std::iter::once(step).chain(along)
+    }
+
     /// The steps of one phase.
     pub fn phase(&self, phase: Phase) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |s| s.phase == phase)

@@ -523,11 +523,18 @@ impl<'a> Run<'a> {
             self.forward(&mut execution, point).await;
             execution.interrupt().await;
             self.stop(Version::New).await;
+            let mut taken: Vec<&str> = Vec::new();
             for step in steps[..point].iter().rev() {
+                if taken.contains(&step.id.as_str()) {
+                    continue;
+                }
                 self.during(&format!("taking back {}", step.id));
                 let undone = execution.back().await.unwrap_or_else(|e| panic!("taking back {}: {e}", step.id));
                 assert_eq!(undone, step.id);
-                step.revert_on(&mut self.state).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+                for step in self.scenario.plan.taken_back_with(step) {
+                    step.revert_on(&mut self.state).unwrap_or_else(|e| panic!("step {}: {e}", step.id));
+                    taken.push(&step.id);
+                }
                 self.compare_with_server(&format!("after taking back step {}", step.id)).await;
                 self.load(&format!("after taking back {}", step.id)).await;
             }

@@ -33,6 +33,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         stopped_by: None,
         undo: vec![],
         undo_proof: vec![],
+        undo_takes: vec![],
         undo_probes: vec![],
         undoable: true,
         effects: vec![],

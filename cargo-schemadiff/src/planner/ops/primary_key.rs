@@ -192,7 +192,8 @@ fn adopt(
     }
     sql.extend(cx.ddl.add_primary_key_using_index(table, after, index));
     sql.extend(after.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, &name, Some(text))));
-    let mut undo = cx.ddl.drop_constraint(table, &name);
+    let dropped = cx.ddl.drop_constraint(table, &name);
+    let mut undo = dropped.clone();
     undo.extend(cx.ddl.create_index(table, index, &behind(after), false));
     if let Some(before) = before {
         let old = name_of(cx, table, before);
@@ -220,6 +221,7 @@ fn adopt(
         .tag(tag::primary_key(table))
         .after_all([tag::unreferenced(table), tag::step(&slug(&["create-index", index]))]);
     let Some(before) = before else {
+        let step = step.undo_along(slug(&["create-index", index]), dropped);
         cx.push(step.tag(tag::adds(table)));
         return Ok(());
     };

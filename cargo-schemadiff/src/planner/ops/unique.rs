@@ -150,7 +150,8 @@ fn adopt(
     sql.extend(cx.ddl.add_unique_using_index(table, name, new, index));
     sql.extend(new.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
     // Dropping the constraint drops the index it took over.
-    let mut undo = cx.ddl.drop_constraint(table, name);
+    let dropped = cx.ddl.drop_constraint(table, name);
+    let mut undo = dropped.clone();
     undo.extend(cx.ddl.create_index(table, index, &index::behind_unique(new), false));
     if let Some(old) = old {
         undo.extend(cx.ddl.create_index(table, name, &index::behind_unique(old), false));
@@ -178,7 +179,7 @@ fn adopt(
             .tags(columns(old).iter().map(|c| tag::unused(table, c)))
             .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
             .after(tag::unreferenced(table)),
-        None => step.tags([tag::keys(table), tag::adds(table)]),
+        None => step.tags([tag::keys(table), tag::adds(table)]).undo_along(slug(&["create-index", index]), dropped),
     };
     match old {
         Some(old) => {
