@@ -99,6 +99,7 @@ pub fn step(id: &str, phase: Phase, envelope: Envelope, statements: Vec<String>,
         undo,
         undo_proof: Vec::new(),
         undo_takes: Vec::new(),
+        undo_loses: Vec::new(),
         undo_probes: Vec::new(),
         effects: Vec::new(),
     }

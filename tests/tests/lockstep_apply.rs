@@ -213,7 +213,9 @@ async fn a_worker_that_gives_no_sign_of_life_is_dead_though_its_process_runs() {
     };
     db.execute(&left(0)).await;
     let options = || ApplyOptions { grace: Duration::from_secs(2), ..ApplyOptions::default() };
-    let error = run(&db, &plans, options()).await.unwrap_err();
+    // Longer than whoever waits for nobody looks.
+    let patient = ApplyOptions { grace: Duration::from_secs(60), ..ApplyOptions::default() };
+    let error = run(&db, &plans, patient).await.unwrap_err();
     assert_eq!(error.code(), "SD1050", "{error}");
     db.execute(&left(3)).await;
     // Its silence is watched before it counts, also by whoever waits for nobody.

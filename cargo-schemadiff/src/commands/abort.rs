@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
         Some(id) => id.clone(),
         None => under_way(&url, &migrations).await?,
     };
-    let options = options(context, stop_on_interruption());
+    let options = ApplyOptions { allow_drop: args.allow_drop.clone(), ..options(context, stop_on_interruption()) };
     if let Err(error) = admin::abort(&url, &migrations, &id, &options, progress(context)).await {
         return Err(stopped_at(error, &url, &migrations).await);
     }

@@ -235,6 +235,9 @@ impl From<Until> for Phase {
 pub struct AbortArgs {
     /// The migration [default: the newest one that is under way]
     pub migration: Option<String>,
+    /// Say that the data of a table or column which the migration made may be lost, `orders` or `users.note`; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub allow_drop: Vec<String>,
     /// The databases.
     #[command(flatten)]
     pub fleet: FleetArgs,

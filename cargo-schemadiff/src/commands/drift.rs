@@ -6,7 +6,7 @@ use schemadiff::{
     backend::StepState,
     embed,
     lockstep::{Status, admin},
-    model::{Fingerprint, ObjectName, Schema, between},
+    model::{Delta, Fingerprint, ObjectName, Schema, between},
     plan::Action,
 };
 
@@ -65,8 +65,21 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
         }
         first.get_or_insert_with(|| between(&state, &found));
     }
+    let differences = first.unwrap_or_default();
+    let is_off = |delta: &&Delta| matches!(delta, Delta::Sync { after: None, .. });
+    let off = differences.iter().find(is_off).map(|delta| match delta {
+        Delta::Sync { table, name, .. } => {
+            format!("where it is there and was switched off: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}, and see which rows were written meanwhile")
+        }
+        _ => String::new(),
+    });
     let error = Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
-        .cause(first_differences(&first.unwrap_or_default(), "in the database"))
+        .cause(first_differences(&differences, "in the database"));
+    let error = match off {
+        Some(way) => error.help(way),
+        None => error,
+    };
+    let error = error
         .help("take the change back in the database")
         .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`");
     Ok(Some(error))

@@ -39,6 +39,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         undo: vec![],
         undo_proof: vec![],
         undo_takes: vec![],
+        undo_loses: vec![],
         undo_probes: vec![],
         undoable: true,
         effects: between(before, after),

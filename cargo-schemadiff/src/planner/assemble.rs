@@ -114,6 +114,10 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         stopped_by: first.stopped_by.clone(),
         undoable: undo.is_some(),
         keeps: placed.protos.iter().flat_map(|p| p.keeps.clone()).collect(),
+        undo_loses: match placed.phase {
+            Phase::Contract => Vec::new(),
+            _ => placed.protos.iter().flat_map(|p| p.undo_loses.clone()).collect(),
+        },
         undo_takes: Vec::new(),
         undo_probes: if undo.is_some() { first.undo_probes.clone() } else { Vec::new() },
         undo_proof: if undo.is_some() { first.undo_proof.clone() } else { Vec::new() },

@@ -2,7 +2,7 @@
 
 use schemadiff::{
     model::{ObjectName, Schema},
-    plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock, Probe},
+    plan::{Assignment, Envelope, Generated, Hazard, Kept, Lock, Loss, Probe},
 };
 
 use super::carried::Disturbed;
@@ -68,6 +68,8 @@ pub(super) struct Proto {
     pub stopped_by: Option<String>,
     /// `None`: cannot be taken back.
     pub undo: Option<Vec<String>>,
+    /// See [`schemadiff::plan::Step::undo_loses`].
+    pub undo_loses: Vec<Loss>,
     /// The slug of the step that is taken back along with this one, before contract, and the statements that do it then.
     pub undo_along: Option<(String, Vec<String>)>,
     /// See [`schemadiff::plan::Step::undo_proof`].
@@ -137,6 +139,7 @@ impl Proto {
             clean_up: None,
             stopped_by: None,
             undo: Some(Vec::new()),
+            undo_loses: Vec::new(),
             undo_along: None,
             undo_proof: Vec::new(),
             undo_probes: Vec::new(),
@@ -207,6 +210,11 @@ impl Proto {
 
     pub fn undo(mut self, statements: impl IntoIterator<Item = String>) -> Self {
         self.undo = Some(statements.into_iter().collect());
+        self
+    }
+
+    pub fn undo_loses(mut self, losses: impl IntoIterator<Item = Loss>) -> Self {
+        self.undo_loses.extend(losses);
         self
     }
 

@@ -155,6 +155,10 @@ impl Error {
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
+            Self::WouldLose { .. } => vec![
+                "copy what may still be needed, then say that it may go: `cargo schemadiff abort --allow-drop NAME`, for each".to_owned(),
+                "or go forward: write a new migration that leads where you want".to_owned(),
+            ],
             Self::Behind { .. } => vec![
                 "carry the contract phase of the earlier one out: `cargo schemadiff apply`, which waits for the versions that need what it drops".to_owned(),
                 "`cargo schemadiff status` names them".to_owned(),

@@ -10,7 +10,7 @@ use crate::{
     model::Dialect,
     waiting::{Blocker, Holder, Queued},
 };
-use words::{by, done_or_undone, found, holders_text, kept_aside, list, listed, still_kept, such_as};
+use words::{by, done_or_undone, found, holders_text, kept_aside, list, listed, losses_listed, still_kept, such_as};
 
 /// Result of everything that talks to a database.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -422,6 +422,13 @@ pub enum Error {
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
+    /// Taking it back would lose data, and nobody has said that it may go.
+    #[error("migration {id} was not taken back, because data would be lost with it\n{}", losses_listed(losses))]
+    WouldLose {
+        id: String,
+        /// What, by the name under which it is acknowledged, and some of the rows; none where they could not be read in time.
+        losses: Box<[BadRows]>,
+    },
     /// Something that is not the step's own has the name that it needs.
     #[error("step {step} of migration {migration} was not begun, the name it needs belongs to something else: {what}")]
     NameTaken {

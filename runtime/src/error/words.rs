@@ -11,6 +11,15 @@ pub(super) fn listed(rows: &[BadRows]) -> String {
     each.collect::<Vec<_>>().join("\n")
 }
 
+/// What would be lost, with rows where they were read.
+pub(super) fn losses_listed(losses: &[BadRows]) -> String {
+    let each = losses.iter().map(|loss| match loss.rows.as_slice() {
+        [] => format!("{} (step {}); they could not be read in time", loss.finds, loss.step),
+        rows => format!("{}: {} (step {})", loss.finds, rows.join(", "), loss.step),
+    });
+    each.collect::<Vec<_>>().join("\n")
+}
+
 /// Below what the server said.
 pub(super) fn found(rows: &[BadRows]) -> String {
     if rows.is_empty() { String::new() } else { format!("\n{}", listed(rows)) }

@@ -52,6 +52,8 @@ pub struct ApplyOptions {
     pub pace: Pace,
     /// Functions that give values to rows, for backfills that SQL cannot say.
     pub backfills: Backfills,
+    /// Tables and columns whose data may be lost when a migration is taken back, as [`crate::plan::Loss::name`] has them.
+    pub allow_drop: Vec<String>,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -67,6 +69,7 @@ impl Default for ApplyOptions {
             soak: Duration::ZERO,
             pace: Pace::default(),
             backfills: Backfills::default(),
+            allow_drop: Vec::new(),
             stop: None,
         }
     }
@@ -348,6 +351,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
     Context {
         app: options.app.clone(),
         token: random_name(),
+        may_go: options.allow_drop.iter().cloned().collect(),
         history,
         progress,
         stop: options.stop.clone().map_or_else(Stop::never, Stop::when),

@@ -299,6 +299,7 @@ impl Builder {
     pub(super) fn context(&self, history: Arc<History>, stop: watch::Receiver<bool>) -> Context {
         Context {
             app: self.app.clone(),
+            may_go: Default::default(),
             token: random_name(),
             history,
             progress: match &self.metrics {

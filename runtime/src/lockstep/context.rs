@@ -1,6 +1,6 @@
 //! What the parts of one run share.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -56,6 +56,8 @@ impl Stop {
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) app: String,
+    /// Data that may be lost when a migration is taken back, by name.
+    pub(super) may_go: BTreeSet<String>,
     /// Name of this time of holding the work.
     pub(super) token: String,
     pub(super) history: Arc<History>,

@@ -71,6 +71,25 @@ pub(super) async fn before_abort<B: Backend>(db: &mut B, ctx: &Context, plan: &P
     Ok(())
 }
 
+/// Looks for data that is gone when the migration is taken back, and of which nobody has said that it may go.
+pub(super) async fn for_losses<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, now: &Ledger) -> Result<()> {
+    let mut losses = Vec::new();
+    for step in plan.steps.iter().filter(|step| now.step_state(&plan.id, &step.id) == StepState::Done) {
+        for loss in step.undo_loses.iter().filter(|loss| !ctx.may_go.contains(&loss.name)) {
+            ctx.stop.check()?;
+            let probe = Probe { finds: loss.finds.clone(), sql: loss.sql.clone() };
+            let rows = match ask(db, &probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))? {
+                Answer::None => continue,
+                Answer::Found(rows) => rows,
+                // What cannot be told may be there.
+                Answer::Unknown(_) => Vec::new(),
+            };
+            losses.push(BadRows { step: step.id.clone(), finds: format!("{}: {}", loss.name, loss.finds), rows });
+        }
+    }
+    if losses.is_empty() { Ok(()) } else { Err(Error::WouldLose { id: plan.id.clone(), losses: losses.into() }) }
+}
+
 /// Adds the rows that the step has failed on, as far as they can be found.
 pub(super) async fn explain<B: Backend>(db: &mut B, step: &Step, error: Error) -> Error {
     let mut error = error;

@@ -56,6 +56,8 @@ pub(super) struct Told {
     strangers: BTreeSet<String>,
     /// Migrations of which it was said that they wait for an earlier one.
     queued: BTreeSet<String>,
+    /// Migrations whose columns were found in step before their contract phase.
+    compared: BTreeSet<String>,
     /// Whether what was kept for long enough has been looked for.
     purged: bool,
 }
@@ -322,6 +324,15 @@ impl<B: Backend> Work<B> {
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }
+            let begun = |step: &Step| {
+                step.phase == Phase::Contract
+                    && matches!(now.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)
+            };
+            if step.phase == Phase::Contract && !self.told.compared.contains(&plan.id) && !plan.steps.iter().any(begun)
+            {
+                backfill::before_contract(&mut self.db, &mut self.ctx, &plan).await?;
+                self.told.compared.insert(plan.id.clone());
+            }
             match self.one(&plan, &step, done).await? {
                 Outcome::Done { .. } => shut = None,
                 // Somebody registered between the decision and the gate. Decided again it is closed, or open.
@@ -429,6 +440,7 @@ impl<B: Backend> Work<B> {
             }
             decide::may_abort(plan, &now)?;
             if !is_again {
+                look::for_losses(&mut self.db, &self.ctx, plan, &now).await?;
                 look::before_abort(&mut self.db, &self.ctx, plan, &now).await?;
             }
             let Some(step) = decide::next_back(plan, &now)? else {

@@ -98,6 +98,11 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for sql in &step.undo {
         field(&normal_sql(sql));
     }
+    for loss in &step.undo_loses {
+        field("undo loses");
+        field(&loss.name);
+        field(&normal_sql(&loss.sql));
+    }
     for id in &step.undo_takes {
         field("undo takes");
         field(id);

@@ -226,6 +226,18 @@ pub struct Probe {
     pub sql: String,
 }
 
+/// Data that is gone when a step is taken back: rows of a table that it made, values of a column that nothing else holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loss {
+    /// As it is acknowledged: `orders`, `users.note`.
+    pub name: String,
+    /// Which rows lose it, as the end of a sentence.
+    pub finds: String,
+    /// Returns a few of them, as [`Probe::sql`] does, while the step is done.
+    pub sql: String,
+}
+
 /// Something that a contract step sets aside instead of dropping it, so that `undo` can bring it back for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -299,6 +311,9 @@ pub struct Step {
     /// Ids of earlier steps that are taken back along with this one: what takes this one back takes away what they made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_takes: Vec<String>,
+    /// What is lost with it. Nothing is taken back where there is such data and nobody has said that it may go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_loses: Vec<Loss>,
     /// Rows that `undo_proof` would fail on. They are looked for before anything is taken back, and it is not where there are
     /// such.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -9,6 +9,7 @@ mod fleet;
 mod interruption;
 mod kills;
 mod left_alone;
+mod losses;
 mod migrations;
 mod output;
 mod quickstart;

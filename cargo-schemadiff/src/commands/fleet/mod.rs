@@ -110,7 +110,7 @@ pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Memb
             .help("name it: `cargo schemadiff abort MIGRATION --fleet FILE`"));
     };
     let stop = apply::stop_on_interruption();
-    let options = abort::options(context, stop.clone());
+    let options = ApplyOptions { allow_drop: args.allow_drop.clone(), ..abort::options(context, stop.clone()) };
     let bar = Arc::new(Bar::new(context.report, members.len()));
     let work = {
         let bar = Arc::clone(&bar);

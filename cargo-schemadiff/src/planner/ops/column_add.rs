@@ -18,6 +18,7 @@ use crate::{
     hazard,
     planner::{
         context::{Context, on, slug},
+        probes,
         proto::{Proto, rank, tag},
         synced::{self, Synced},
     },
@@ -86,6 +87,7 @@ fn direct(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
         .tag(tag::filled(table, &column.name))
         .after(tag::TYPES)
         .after_all(generated::sources(cx, table, column));
+    let step = step.undo_loses(probes::values_of(cx, table, column));
     let step = cx.changes_shape(table, step);
     let step =
         if cx.ddl.can_add_column(column, false) {

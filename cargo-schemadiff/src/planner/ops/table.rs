@@ -14,6 +14,7 @@ use crate::{
         aside,
         carried::Disturbed,
         context::{Context, slug},
+        probes,
         proto::{Proto, rank, tag},
         renaming,
     },
@@ -41,6 +42,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
         Proto::new(rank::TABLE, slug(&["create-table", &name.to_string()]), format!("create table `{name}`"), &name)
             .sql(sql)
             .undo(cx.ddl.drop_table(&name))
+            .undo_loses([probes::rows_of(cx, table)])
             .effect(move |schema: &mut Schema| {
                 std::mem::drop(schema.tables.insert(bare.name.clone(), bare.clone().into()))
             })

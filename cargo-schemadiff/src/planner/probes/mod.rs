@@ -5,6 +5,7 @@
 //! represented by the expression that will fill it.
 
 mod labels;
+mod losses;
 
 use std::borrow::Cow;
 
@@ -16,6 +17,7 @@ use schemadiff::{
 };
 
 pub(super) use labels::holding;
+pub(super) use losses::{rows_of, values_of};
 
 use super::{
     context::{Context, Retype},

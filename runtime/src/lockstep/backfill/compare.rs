@@ -17,7 +17,7 @@ use crate::{
         progress::Difference,
         throttle::Throttle,
     },
-    plan::Comparison,
+    plan::{Action, Comparison, Phase, Plan},
 };
 
 /// Ranges of a sample. Each is a batch of this run.
@@ -82,6 +82,35 @@ pub(super) async fn run<B: Backend>(db: &mut B, ctx: &mut Context, job: &Job, th
         }
     }
     looker.end().await
+}
+
+/// Compares every row of columns that triggers keep in step, before the first step that takes one of two away: days may lie between
+/// the end of a backfill and this, and a trigger that was off for a minute of them leaves no other trace.
+///
+/// # Errors
+/// As [`run`].
+pub(in crate::lockstep) async fn before_contract<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan) -> Result<()> {
+    if ctx.pace.compare == Compare::Off {
+        return Ok(());
+    }
+    for step in plan.steps.iter().filter(|step| step.phase < Phase::Contract) {
+        let Action::Backfill(backfill) = &step.action else { continue };
+        let Some(comparison) = backfill.comparison.as_ref().filter(|c| c.columns.iter().any(|c| c.in_step)) else {
+            continue;
+        };
+        let job = Job::new(ctx, plan, step, backfill, 0)?;
+        let mut throttle = Throttle::start(db, ctx);
+        throttle.knows(db).await;
+        throttle.ready(&mut ctx.stop).await?;
+        let mut looker = Looker::new(Worker::new(db, ctx, &job, throttle, false), comparison);
+        match looker.look_everywhere().await {
+            Ok(()) => looker.end().await?,
+            // The column has taken the place of the other one already: nothing is kept in step any more.
+            Err(Error::BackfillTarget { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Where a range ends.

@@ -33,6 +33,7 @@ use crate::{
     plan::{Backfill, Plan, Step},
 };
 
+pub(super) use compare::before_contract;
 pub(super) use late::{Rounds, late_rows};
 pub(super) use walk::total_of;
 

@@ -203,7 +203,7 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
          SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL, pg_get_triggerdef(g.oid)
          FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
-         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND starts_with(g.tgname, '{SYNC_PREFIX}') AND {scope} AND {not_extension}",
+         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND starts_with(g.tgname, '{SYNC_PREFIX}') AND g.tgenabled = 'A' AND {scope} AND {not_extension}",
         scope = scope.condition(),
         not_extension = not_of_extension("pg_class", "c.oid")
     )

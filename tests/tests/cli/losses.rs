@@ -1,0 +1,71 @@
+//! Data that would be lost without a word: what an abort takes along, and what was written past a trigger.
+
+use schemadiff::model::Dialect;
+use schemadiff_tests::engine::TestDatabase;
+
+use super::support::Project;
+
+const ENGINES: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
+
+/// A database at the first of two schemas, with the migration to the second one written.
+async fn moved(dialect: Dialect, before: &str, after: &str, flags: &[&str]) -> (Project, TestDatabase) {
+    let (project, database) = (Project::empty(), TestDatabase::new(dialect));
+    let [first, second] = [before, after].map(|sql| (TestDatabase::new(dialect), sql));
+    first.0.execute(first.1).await;
+    second.0.execute(second.1).await;
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+    project.run(&["new", "initial", "--from", "empty", "--to", &first.0.url]).expect(0);
+    project.run(&["apply"]).expect(0);
+    project.run(&[&["new", "second", "--to", &second.0.url], flags].concat()).expect(0);
+    (project, database)
+}
+
+const T: &str = "CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, a text";
+
+#[tokio::test]
+async fn an_abort_asks_before_it_takes_data_along() {
+    for dialect in ENGINES {
+        let after =
+            format!("{T}, note text, kind text DEFAULT 'x'); CREATE TABLE orders (id bigint NOT NULL PRIMARY KEY)");
+        let (project, database) = moved(dialect, &format!("{T})"), &after, &[]).await;
+        project.run(&["apply"]).expect(0);
+        let id = std::fs::read_dir(project.path().join("migrations")).unwrap();
+        let id = id.map(|e| e.unwrap().file_name().into_string().unwrap()).find(|n| n.ends_with("_second")).unwrap();
+        database.execute("INSERT INTO t (id, a, note) VALUES (1, 'a', NULL); INSERT INTO orders (id) VALUES (7)").await;
+        let run = project.run(&["abort", &id]).expect_error("SD0668");
+        assert!(run.err.contains("orders") && run.err.contains("id = 7") && !run.err.contains("note"), "{run:#?}");
+
+        // Several at once, each by its name, and nothing is taken back before all of them are said.
+        database.execute("UPDATE t SET note = 'mine', kind = 'y'").await;
+        let run = project.run(&["abort", &id, "--allow-drop", "orders"]).expect_error("SD0668");
+        assert!(run.err.contains("t.note") && run.err.contains("t.kind") && !run.err.contains("id = 7"), "{run:#?}");
+        assert_eq!(database.text("SELECT CAST(count(*) AS text) FROM orders").await.as_deref(), Some("1"));
+        let all = ["abort", &id, "--allow-drop", "orders", "--allow-drop", "t.note", "--allow-drop", "t.kind"];
+        project.run(&all).expect(0);
+
+        // Without data there is nothing to ask.
+        project.run(&["apply"]).expect(0);
+        project.run(&["abort", &id]).expect(0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_past_a_trigger_is_found_before_contract() {
+    let after = "CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, b text)";
+    let (project, database) = moved(Dialect::Postgres, &format!("{T})"), after, &["--rename", "t.a=t.b"]).await;
+    database.execute("INSERT INTO t (id, a) SELECT g, 'a' || g FROM generate_series(1, 1000) g").await;
+    project.run(&["apply", "--until", "backfill"]).expect(0);
+    database.execute("ALTER TABLE t DISABLE TRIGGER ALL").await;
+    let run = project.run(&["apply", "--until", "backfill"]).expect_error("SD0745");
+    let way = run.err.lines().find_map(|line| line.split_once("ALTER TABLE ")).expect("the way back is said").1;
+    let way = format!("ALTER TABLE {}", way.split(',').next().unwrap());
+
+    database.execute("UPDATE t SET a = 'PRECIOUS' WHERE id = 5").await;
+    database.execute(&way).await;
+    let run = project.run(&["apply"]).expect_error("SD0765");
+    assert!(run.err.contains("id = 5"), "{run:#?}");
+    assert_eq!(database.text("SELECT a FROM t WHERE id = 5").await.as_deref(), Some("PRECIOUS"));
+    database.execute("UPDATE t SET b = 'PRECIOUS' WHERE id = 5").await;
+    project.run(&["apply"]).expect(0);
+    assert_eq!(database.text("SELECT b FROM t WHERE id = 5").await.as_deref(), Some("PRECIOUS"));
+}
