@@ -151,6 +151,7 @@ fn step(sql: String, before: &Schema, after: &Schema) -> Step {
         undo: vec![],
         undo_proof: vec![],
         undo_takes: vec![],
+        only_while_small: vec![],
         undo_loses: vec![],
         undo_probes: vec![],
         undoable: true,

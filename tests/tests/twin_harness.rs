@@ -53,6 +53,7 @@ fn plan(dialect: Dialect, old: &Schema, new: &Schema, sql: &[&str], undo: &[&str
         undo: undo.iter().map(|s| (*s).to_owned()).collect(),
         undo_proof: Vec::new(),
         undo_takes: Vec::new(),
+        only_while_small: Vec::new(),
         undo_loses: Vec::new(),
         undo_probes: Vec::new(),
         undoable: true,

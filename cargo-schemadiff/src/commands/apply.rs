@@ -77,6 +77,7 @@ pub(super) fn options(context: &Context, args: &ApplyArgs, stop: watch::Receiver
         until: args.until.into(),
         app: app(context),
         wait: Some(args.wait),
+        accept_stall: args.accept_stall,
         soak: context.config.soak(args.soak),
         pace: context.config.pace(args.max_stall, args.compare),
         stop: Some(stop),

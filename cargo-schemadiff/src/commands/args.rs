@@ -175,6 +175,9 @@ pub struct ApplyArgs {
     /// size of batches follow from it [default: schemadiff.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
     pub max_stall: Option<Duration>,
+    /// Carry out steps that stop readers or writers of a table which has grown since they were planned for a small one
+    #[arg(long)]
+    pub accept_stall: bool,
     /// How much of what a backfill has stored is compared with what it should be, when it has ended [default: schemadiff.toml,
     /// or sample]
     #[arg(long, value_name = "HOW", value_enum)]

@@ -39,6 +39,7 @@ fn plan(id: &str, parent: Option<&str>, before: &Schema, after: &Schema) -> Plan
         undo: vec![],
         undo_proof: vec![],
         undo_takes: vec![],
+        only_while_small: vec![],
         undo_loses: vec![],
         undo_probes: vec![],
         undoable: true,

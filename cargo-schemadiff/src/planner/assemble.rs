@@ -1,8 +1,10 @@
 //! Placed steps become numbered steps with their final text.
 
+use std::collections::BTreeSet;
+
 use schemadiff::{
     model::{Delta, ObjectName, Schema, Table},
-    plan::{Action, Assignment, Backfill, Envelope, Hazard, Lock, Phase, Step},
+    plan::{Action, Assignment, Backfill, Envelope, Hazard, Lock, Phase, Probe, Step},
 };
 
 use super::{
@@ -107,6 +109,7 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         rebuilds_indexes: placed.protos.iter().any(|p| p.rebuilds_indexes),
         hazards,
         probes: dangers.into_iter().filter_map(|danger| danger.probe).collect(),
+        only_while_small: only_while_small(context, placed),
         lock_timeout_ms,
         statement_timeout_ms,
         done_when: first.done_when.clone(),
@@ -124,6 +127,31 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         undo: undo.unwrap_or_default(),
         effects: placed.deltas.iter().filter(|delta| context.speaks_of(delta)).cloned().collect(),
     })
+}
+
+/// So many rows are gone through in the time for which others wait for any step.
+const GROWN: u64 = 100_000;
+
+/// Whether the tables that are small still are, where the step goes through them while others wait.
+fn only_while_small(context: &Context<'_>, placed: &Placed) -> Vec<Probe> {
+    let goes_through = |p: &Proto| {
+        let locked = matches!(p.envelope, Envelope::Transaction | Envelope::Rebuild);
+        locked && (p.rewrites || p.scans || p.rebuilds_indexes || matches!(p.work, Work::Rebuild { .. }))
+    };
+    let protos = placed.protos.iter().filter(|p| goes_through(p));
+    let tables: BTreeSet<&ObjectName> = protos.flat_map(|p| &p.touches).collect();
+    // Under the name that it has then.
+    let there = tables.into_iter().filter(|table| placed.before.table(table).is_some() && context.is_small(table));
+    let probe = |table: &ObjectName| Probe {
+        finds: format!("`{table}` has grown"),
+        sql: format!(
+            "SELECT 'more than {GROWN} rows' FROM (SELECT count(*) AS schemadiff_count FROM (SELECT 1 FROM {} LIMIT {}) \
+             AS schemadiff_rows) AS schemadiff_counted WHERE schemadiff_count > {GROWN}",
+            context.ddl.name(table),
+            GROWN + 1
+        ),
+    };
+    there.map(probe).collect()
 }
 
 /// A step that rewrites or scans under its lock takes as long as it takes.

@@ -155,6 +155,11 @@ impl Error {
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
+            Self::Grown { .. } => vec![
+                "where no database has begun the migration: remove it and write it again, `cargo schemadiff new NAME`, which takes tables of unknown size for large"
+                    .to_owned(),
+                "or let all who use the table wait for it, in a quiet hour: `cargo schemadiff apply --accept-stall`".to_owned(),
+            ],
             Self::WouldLose { .. } => vec![
                 "copy what may still be needed, then say that it may go: `cargo schemadiff abort --allow-drop NAME`, for each".to_owned(),
                 "or go forward: write a new migration that leads where you want".to_owned(),

@@ -422,6 +422,14 @@ pub enum Error {
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
+    /// The plan counts on a small table, and it has grown.
+    #[error("step {step} of migration {migration} was not begun, it was planned for small tables: {}", listed(rows))]
+    Grown {
+        migration: String,
+        step: String,
+        /// Which, and how large.
+        rows: Box<[BadRows]>,
+    },
     /// Taking it back would lose data, and nobody has said that it may go.
     #[error("migration {id} was not taken back, because data would be lost with it\n{}", losses_listed(losses))]
     WouldLose {

@@ -52,6 +52,8 @@ pub struct ApplyOptions {
     pub pace: Pace,
     /// Functions that give values to rows, for backfills that SQL cannot say.
     pub backfills: Backfills,
+    /// Whether others may wait while a step goes through a table that has grown since it was planned, see [`Error::Grown`].
+    pub accept_stall: bool,
     /// Tables and columns whose data may be lost when a migration is taken back, as [`crate::plan::Loss::name`] has them.
     pub allow_drop: Vec<String>,
     /// Set to true by the caller, the run stops at the next safe point with [`Error::Interrupted`].
@@ -69,6 +71,7 @@ impl Default for ApplyOptions {
             soak: Duration::ZERO,
             pace: Pace::default(),
             backfills: Backfills::default(),
+            accept_stall: false,
             allow_drop: Vec::new(),
             stop: None,
         }
@@ -351,6 +354,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
     Context {
         app: options.app.clone(),
         token: random_name(),
+        accepts_stall: options.accept_stall,
         may_go: options.allow_drop.iter().cloned().collect(),
         history,
         progress,

@@ -300,6 +300,7 @@ impl Builder {
         Context {
             app: self.app.clone(),
             may_go: Default::default(),
+            accepts_stall: false,
             token: random_name(),
             history,
             progress: match &self.metrics {

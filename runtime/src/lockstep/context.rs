@@ -56,6 +56,8 @@ impl Stop {
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) app: String,
+    /// Whether others may wait while a step goes through a table that has grown since it was planned.
+    pub(super) accepts_stall: bool,
     /// Data that may be lost when a migration is taken back, by name.
     pub(super) may_go: BTreeSet<String>,
     /// Name of this time of holding the work.

@@ -50,6 +50,19 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
     if bad.is_empty() { Ok(()) } else { Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() }) }
 }
 
+/// Whether tables that were small when the plan was written still are: everybody waits while the step reads or writes them.
+pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
+    let mut grown = Vec::new();
+    for probe in step.only_while_small.iter().filter(|_| !ctx.accepts_stall) {
+        let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the size of a table", e))?;
+        if let Answer::Found(rows) = answer {
+            grown.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
+        }
+    }
+    let (migration, step) = (plan.id.clone(), step.id.clone());
+    if grown.is_empty() { Ok(()) } else { Err(Error::Grown { migration, step, rows: grown.into() }) }
+}
+
 /// Looks for rows that keep a step from being taken back, before anything of it is.
 pub(super) async fn before_back<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
     for probe in &step.undo_probes {

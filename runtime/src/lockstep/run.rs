@@ -324,6 +324,7 @@ impl<B: Backend> Work<B> {
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }
+            look::still_small(&mut self.db, &self.ctx, &plan, &step).await?;
             let begun = |step: &Step| {
                 step.phase == Phase::Contract
                     && matches!(now.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)

@@ -98,6 +98,10 @@ fn hash_step(hash: &mut Sha256, step: &Step) {
     for sql in &step.undo {
         field(&normal_sql(sql));
     }
+    for probe in &step.only_while_small {
+        field("only while small");
+        field(&normal_sql(&probe.sql));
+    }
     for loss in &step.undo_loses {
         field("undo loses");
         field(&loss.name);

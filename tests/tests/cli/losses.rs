@@ -69,3 +69,44 @@ async fn what_was_written_past_a_trigger_is_found_before_contract() {
     project.run(&["apply"]).expect(0);
     assert_eq!(database.text("SELECT b FROM t WHERE id = 5").await.as_deref(), Some("PRECIOUS"));
 }
+
+#[tokio::test]
+async fn a_table_that_has_grown_since_the_plan_was_written_is_not_locked_for_long() {
+    for dialect in ENGINES {
+        let (project, database) = (Project::empty(), TestDatabase::new(dialect));
+        let other = TestDatabase::new(dialect);
+        let table = |ty: &str, rest: &str| format!("CREATE TABLE t (id bigint NOT NULL PRIMARY KEY, n {ty}{rest})");
+        database.execute(&table("integer", "")).await;
+        database.execute("INSERT INTO t VALUES (1, 1), (2, 2); ANALYZE").await;
+        other.execute(&table("text", ", CHECK (length(n) > 0)")).await;
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+        project.run(&["new", "one", "--from", &database.url, "--to", &other.url]).expect(0);
+        database
+            .execute(
+                "INSERT INTO t WITH RECURSIVE g (n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM g WHERE n < 150000) \
+                 SELECT n, n FROM g",
+            )
+            .await;
+        let run = project.run(&["apply"]).expect_error("SD0768");
+        assert!(run.err.contains("`t` has grown") && run.err.contains("--accept-stall"), "{run:#?}");
+        let kept = database.text("SELECT CAST(n AS text) FROM t WHERE id = 2").await;
+        assert_eq!(kept.as_deref(), Some("2"));
+        project.run(&["apply", "--accept-stall"]).expect(0);
+    }
+}
+
+#[tokio::test]
+async fn how_large_tables_are_where_a_plan_leads_says_nothing() {
+    let (project, database, other) =
+        (Project::empty(), TestDatabase::new(Dialect::Postgres), TestDatabase::new(Dialect::Postgres));
+    let table = |ty: &str| format!("CREATE TABLE t (id bigint PRIMARY KEY, n {ty}); ANALYZE");
+    database.execute(&table("integer")).await;
+    other.execute(&table("bigint")).await;
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+    project.run(&["new", "one", "--from", "empty", "--to", &database.url]).expect(0);
+    let json = project.run(&["new", "two", "--to", &other.url, "--json"]).expect(0).json();
+    let steps: Vec<&str> =
+        json["plan"]["step"].as_array().unwrap().iter().map(|step| step["title"].as_str().unwrap()).collect();
+    // Kept in step and filled, as for a large one; not written anew under a lock.
+    assert!(steps.iter().any(|title| title.starts_with("fill")), "{steps:?}");
+}

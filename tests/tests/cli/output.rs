@@ -34,6 +34,7 @@ fn step(id: &str, phase: Phase, envelope: Envelope, action: Action) -> Step {
         undo: vec![],
         undo_proof: vec![],
         undo_takes: vec![],
+        only_while_small: vec![],
         undo_loses: vec![],
         undo_probes: vec![],
         undoable: true,
