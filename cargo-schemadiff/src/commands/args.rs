@@ -50,9 +50,9 @@ pub enum Command {
     /// Show who runs what, what waits for whom, and since when
     Status(StatusArgs),
     /// Pause backfills that run, in whatever process
-    Pause,
+    Pause(PaceArgs),
     /// Let paused backfills go on
-    Resume,
+    Resume(PaceArgs),
     /// Say how fast backfills may go
     Speed(SpeedArgs),
     /// List the rows that a backfill could not fill and kept aside
@@ -187,11 +187,22 @@ pub struct ApplyArgs {
     pub fleet: FleetArgs,
 }
 
+/// `pause` and `resume`.
+#[derive(Debug, Args)]
+pub struct PaceArgs {
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
 /// `speed`.
 #[derive(Debug, Args)]
 pub struct SpeedArgs {
     /// Share of the time in which a backfill works, `1%` to `100%`, or `auto` for what the load allows
     pub speed: Speed,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// A share of the time; none leaves it to the throttle.

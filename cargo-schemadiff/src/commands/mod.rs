@@ -99,8 +99,8 @@ async fn run(cli: &Cli) -> Result<Outcome> {
         // Looking on is ended by an interruption, and has then done what it was asked for.
         Command::Status(args) if args.watch => status::run(&context, args).await,
         Command::Status(args) => until_interrupted(status::run(&context, args)).await,
-        Command::Pause => until_interrupted(pace::pause(&context)).await,
-        Command::Resume => until_interrupted(pace::resume(&context)).await,
+        Command::Pause(args) => until_interrupted(pace::pause(&context, args)).await,
+        Command::Resume(args) => until_interrupted(pace::resume(&context, args)).await,
         Command::FailedRows(args) => until_interrupted(failed_rows::run(&context, args)).await,
         Command::Speed(args) => until_interrupted(pace::speed(&context, args)).await,
         // These change a database, and stop where nothing is half-done.

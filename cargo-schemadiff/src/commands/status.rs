@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Outcome>
 }
 
 /// What a deploy script branches on.
-fn outcome(status: &Status) -> Outcome {
+pub(super) fn outcome(status: &Status) -> Outcome {
     // Without the files, what has been begun is known by the ledger alone.
     let left = status.migrations.iter().any(|m| m.state == "running" || (m.known && m.state != "done"));
     match (status.worker.is_some(), status.waiting.is_empty(), left) {

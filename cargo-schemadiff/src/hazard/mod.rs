@@ -11,6 +11,7 @@ pub mod drops_data;
 pub mod enum_value_stays;
 pub mod fails_on_null;
 pub mod fails_on_rows;
+pub mod fails_on_write;
 pub mod key_stays;
 pub mod late_deferral;
 pub mod made_again;
@@ -37,7 +38,7 @@ pub mod zone_assumed;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 32] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -69,6 +70,7 @@ pub const CODES: [&str; 31] = [
     zone_assumed::CODE,
     made_again::CODE,
     rows_may_go::CODE,
+    fails_on_write::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemadiff::{
     compat,
-    model::{Delta, ObjectName, Schema, Shared, Table},
-    plan::{Phase, Plan},
+    model::{Delta, ObjectName, Schema, Shared, Table, expr},
+    plan::{Action, Phase, Plan},
 };
 
 use crate::{
@@ -159,6 +159,14 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
     for routine in routines {
         let callers = current.tables.values().filter(|table| calls::count(table, &routine.name.name) > 0);
         tables.extend(callers.map(|table| table.name.clone()));
+    }
+    // And those that an expression looks into for its value.
+    let fills = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Backfill(backfill) => Some(&backfill.set),
+        Action::Sql(_) | Action::Generated(_) => None,
+    });
+    for asked in fills.flatten().map(|set| &set.expr).filter(|text| expr::has_query(text)) {
+        tables.extend(current.tables.keys().filter(|name| asked.contains(&name.name)).cloned());
     }
     // What the server ties to a key or a column here is part of what a step may do.
     let named = tables.clone();

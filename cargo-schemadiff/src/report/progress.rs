@@ -211,7 +211,11 @@ impl Progress for Terminal {
             }
             Event::FiresTriggers { table, triggers, restored, .. } => {
                 let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let back = if *restored { "; what they change in these rows is put back" } else { "" };
+                let back = if *restored {
+                    "; what they change in these rows is put back, what they write elsewhere stays"
+                } else {
+                    ""
+                };
                 let text = format!("filling runs triggers of {table} for rows that exist: {names}{back}");
                 self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
             }

@@ -67,7 +67,8 @@ fn rendered(status: &Status, old: usize, rate: &Rate) -> String {
         out.push_str("no migration has been applied to this database\n");
     }
     let before = (old > 0).then(|| format!("  {} {old} earlier ones\n", paint(style::GOOD, "done   ")));
-    let shown = status.migrations.iter().skip(old).map(|m| migration(m, status.now_ms, rate));
+    let works = status.worker.is_some();
+    let shown = status.migrations.iter().skip(old).map(|m| migration(m, status.now_ms, rate, works));
     section(&mut out, "migrations", before.into_iter().chain(shown));
     section(&mut out, "running versions", status.versions.iter().map(|v| version(v, status.now_ms)));
     section(&mut out, "waiting", status.waiting.iter().map(|w| waiting(w, status.now_ms)));
@@ -134,7 +135,7 @@ fn ago(then_ms: i64, now_ms: i64) -> String {
     duration(Duration::from_millis(u64::try_from(now_ms.saturating_sub(then_ms)).unwrap_or(0)))
 }
 
-fn migration(m: &MigrationStatus, now_ms: i64, rate: &Rate) -> String {
+fn migration(m: &MigrationStatus, now_ms: i64, rate: &Rate, works: bool) -> String {
     let state = match m.state {
         "done" => paint(style::GOOD, "done   "),
         "running" => paint(style::WARN, "running"),
@@ -158,15 +159,18 @@ fn migration(m: &MigrationStatus, now_ms: i64, rate: &Rate) -> String {
     }
     out.push('\n');
     if m.state == "running" {
-        m.steps.iter().for_each(|s| out.push_str(&step(s, rate)));
+        m.steps.iter().for_each(|s| out.push_str(&step(s, rate, works)));
     }
     out
 }
 
-fn step(s: &StepStatus, rate: &Rate) -> String {
+fn step(s: &StepStatus, rate: &Rate, works: bool) -> String {
     let mark = match s.state {
         StepState::Done => paint(style::GOOD, "done   "),
-        StepState::Running => paint(style::WARN, "running"),
+        StepState::Running if works => paint(style::WARN, "running"),
+        StepState::Running if s.last_error.is_some() => paint(style::BAD, "failed "),
+        // The next run goes on where it stopped.
+        StepState::Running => paint(style::WARN, "stopped"),
         StepState::Undone => paint(style::DIM, "undone "),
         StepState::Pending => paint(style::DIM, "pending"),
     };

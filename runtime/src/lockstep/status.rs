@@ -132,7 +132,7 @@ pub struct StepStatus {
     pub rows: i64,
     /// Rows that waited when the backfill began.
     pub total: Option<u64>,
-    /// Milliseconds until a running backfill is done, at the rate that it had on average since it was begun.
+    /// Milliseconds until a running backfill is done, at the rate that it had on average since it was begun; none while nobody works at it.
     pub eta_ms: Option<i64>,
     /// When it was begun.
     pub started_ms: Option<i64>,
@@ -240,11 +240,13 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak
         true => Strangers::default(),
         false => db.strangers(&tables).await.map_err(failed)?,
     };
+    // What nobody works at has no end in sight.
+    let works = work.worker.is_some() && pace.as_ref().is_none_or(|pace| !pace.paused);
     Ok(Status {
         dialect: B::DIALECT,
         ledger: ledger_exists,
         now_ms: ledger.now_ms,
-        migrations: migrations(&ledger, history, &plans),
+        migrations: migrations(&ledger, history, &plans, works),
         versions: versions(B::DIALECT, &leases, view.state.as_ref(), grace_ms),
         retired: ledger.retired.clone(),
         worker: work.worker,
@@ -326,7 +328,7 @@ fn waiting(world: &World<'_>) -> Result<Vec<Waiting>> {
     Ok(vec![Waiting { migration, step: step_id, title, since_ms, holders }])
 }
 
-fn migrations(ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> Vec<MigrationStatus> {
+fn migrations(ledger: &Ledger, history: Option<&History>, plans: &[Plan], works: bool) -> Vec<MigrationStatus> {
     let mut ids: Vec<String> = history.iter().flat_map(|h| h.entries()).map(|e| e.head.id.clone()).collect();
     for row in &ledger.migrations {
         if !ids.contains(&row.id) {
@@ -334,10 +336,10 @@ fn migrations(ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> Vec
         }
     }
     ids.sort();
-    ids.iter().map(|id| migration(id, ledger, history, plans)).collect()
+    ids.iter().map(|id| migration(id, ledger, history, (plans, works))).collect()
 }
 
-fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan]) -> MigrationStatus {
+fn migration(id: &str, ledger: &Ledger, history: Option<&History>, (plans, works): (&[Plan], bool)) -> MigrationStatus {
     let (row, entry) = (ledger.migration(id), history.and_then(|h| h.entry(id)));
     let plan = plans.iter().find(|p| p.id == id);
     let title = |step: &str| {
@@ -354,7 +356,7 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, plans: &[Plan
                 state: s.state,
                 rows: s.rows_done,
                 total: s.cursor.as_deref().and_then(super::backfill::total_of),
-                eta_ms: eta_ms(s, ledger.now_ms),
+                eta_ms: eta_ms(s, ledger.now_ms).filter(|_| works),
                 started_ms: s.started_ms,
                 finished_ms: s.finished_ms,
                 attempts: s.attempts,

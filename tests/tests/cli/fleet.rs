@@ -41,7 +41,7 @@ fn five_hundred_tenants_are_migrated_and_then_have_nothing_to_do() {
     let project = shards(500);
     let run = project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0);
     let document = last(&run);
-    assert_eq!(document["summary"], serde_json::json!({ "done": 500, "failed": 0, "not_begun": 0 }));
+    assert_eq!(document["summary"], serde_json::json!({ "done": 500, "failed": 0, "interrupted": 0, "not_begun": 0 }));
     let event: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
     assert!(event["event"].is_string() && event["database"] == "tenant-000", "the canary is the first: {event}");
     let again = last(&project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0));
@@ -79,7 +79,7 @@ fn a_failure_stops_what_is_not_begun_or_is_collected_and_a_second_run_goes_on() 
 
     let run = project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "4", "--keep-going", "-q", "--json"]);
     let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
-    assert_eq!(document["summary"], serde_json::json!({ "done": 29, "failed": 1, "not_begun": 0 }));
+    assert_eq!(document["summary"], serde_json::json!({ "done": 29, "failed": 1, "interrupted": 0, "not_begun": 0 }));
     let status = project.run(&["status", "--fleet", "fleet.txt", "--json"]).expect_error("SD0513");
     let document: Value = serde_json::from_str(status.out.lines().next().unwrap()).unwrap();
     assert_eq!((states(&document)[7], states(&document)[8]), ("unreachable", "done"));
@@ -155,4 +155,49 @@ fn a_list_with_a_mistake_is_refused_as_a_whole_and_shows_no_password() {
     let run = project.run(&["apply", "--fleet", "fleet.txt"]).expect_error("SD0230");
     assert!(run.err.contains("search_path"), "{run:#?}");
     project.run(&["apply", "--fleet", "no-such-file.txt"]).expect_error("SD0230");
+}
+
+#[test]
+fn the_exit_code_of_a_status_is_that_of_the_whole_fleet() {
+    let project = shards(3);
+    project.write("first.txt", "\u{feff}tenant-000 sqlite:0.db\n");
+    project.run(&["apply", "--fleet", "first.txt"]).expect(0);
+    project.run(&["apply", "--fleet", "fleet.txt", "--until", "expand"]).expect(0);
+    project.run(&["status", "--fleet", "fleet.txt", "--exit-code"]).expect(0);
+    project.write("three.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.run(&["new", "third", "--to", "file:three.toml", "--allow-drop", "users.note"]).expect(0);
+    let run = project.run(&["status", "--fleet", "fleet.txt", "--exit-code"]).expect(1);
+    assert!(run.out.ends_with("3 databases: 3 pending\n"), "{run:#?}");
+    project.run(&["apply", "--fleet", "first.txt"]).expect(0);
+    project.run(&["status", "--fleet", "first.txt", "--exit-code"]).expect(0);
+    project.run(&["status", "--fleet", "fleet.txt", "--exit-code"]).expect(1);
+    project.run(&["status", "--fleet", "fleet.txt"]).expect(0);
+}
+
+#[test]
+fn a_fleet_is_paused_and_resumed_at_once() {
+    let project = shards(3);
+    project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
+    let run = last(&project.run(&["pause", "--fleet", "fleet.txt", "--json"]).expect(0));
+    assert!(run["databases"].as_array().unwrap().iter().all(|d| d["pace"]["paused"] == true), "{run}");
+    let json = project.run(&["status", "--database-url", "sqlite:1.db", "--json"]).expect(0).json();
+    assert_eq!(json["status"]["pace"]["paused"], true);
+    project.run(&["speed", "50%", "--fleet", "fleet.txt"]).expect(0);
+    let run = last(&project.run(&["resume", "--fleet", "fleet.txt", "--json"]).expect(0));
+    let all = run["databases"].as_array().unwrap();
+    assert!(all.iter().all(|d| d["pace"]["paused"] == false && d["pace"]["speed"] == 0.5), "{run}");
+}
+
+#[test]
+fn every_failure_is_told_at_the_end() {
+    let project = shards(6);
+    for n in [2, 4] {
+        project.write(
+            &format!("{n}.db"),
+            "this is no database, and long enough for SQLite to look at what its header says",
+        );
+    }
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--keep-going", "-q"]);
+    assert!(run.err.contains("tenant-002") && run.err.contains("tenant-004"), "{run:#?}");
+    assert!(run.err.contains("4 of 6 databases are done, 2 failed"), "{run:#?}");
 }

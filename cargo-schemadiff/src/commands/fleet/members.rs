@@ -56,6 +56,8 @@ fn read(file: &Path) -> Result<String> {
 
 /// An address a line, perhaps behind a name; empty lines and those that begin with `#` do not count.
 fn from_text(text: &str, shown: &str) -> Result<Vec<Member>> {
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let member = |(at, line): (usize, &str)| {
         // The line is not repeated: it may hold a password.
@@ -109,7 +111,8 @@ fn check(members: &[Member]) -> Result<()> {
     let (mut names, mut places) = (BTreeMap::new(), BTreeMap::new());
     for member in members {
         if let Some(_other) = names.insert(&member.name, ()) {
-            return Err(wrong(format!("two databases of the list are called {}", member.name)));
+            return Err(wrong(format!("two databases of the list are called {}", member.name))
+                .help("give each a name of its own, or none: then it is called by its address"));
         }
         if member.url.to_ascii_lowercase().contains("search_path") {
             return Err(wrong(format!("the address of {} sets a search_path", member.name))
@@ -117,7 +120,8 @@ fn check(members: &[Member]) -> Result<()> {
                 .help("give each tenant a database of its own, or a migrations directory for each schema"));
         }
         if let Some(other) = places.insert(place(&member.url), &member.name) {
-            return Err(wrong(format!("{other} and {} are the same database", member.name)));
+            return Err(wrong(format!("{other} and {} are the same database", member.name))
+                .help("remove one of them: they would be migrated beside each other"));
         }
     }
     Ok(())

@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemadiff::{
     embed,
     lockstep::{
-        Event, NoProgress, Progress,
-        admin::{self, ApplyOptions, ApplyReport},
+        Event, NoProgress, Pacing, Progress,
+        admin::{self, ApplyOptions, ApplyReport, Wish},
     },
 };
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use super::{
     Outcome, abort, apply,
     args::{AbortArgs, ApplyArgs, FleetArgs},
     context::Context,
+    pace,
 };
 use crate::{
     Error, Kind, Result,
@@ -135,6 +136,25 @@ pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Memb
     finish(context, "abort", &ended, documents.collect())
 }
 
+/// Says the same to the backfills of all of them. Nothing is at risk: there is no canary, and whoever cannot be reached stops nobody.
+pub(super) async fn wish(
+    context: &Context,
+    args: &FleetArgs,
+    command: &str,
+    wish: Wish,
+    members: Vec<Member>,
+) -> Result<Outcome> {
+    let args = FleetArgs { canary: 0, keep_going: true, ..args.clone() };
+    let stop = apply::stop_on_interruption();
+    let bar = Bar::new(context.report, members.len());
+    let work = |member: Member| async move { Ok(admin::wish(&member.url, wish, &pace::by()).await?) };
+    let told = |pacing: &Pacing| pace::said(pacing).trim_end().to_owned();
+    let ended = each(members, &args, &stop, &bar, told, work).await;
+    bar.end();
+    let documents = ended.iter().map(|(m, ended)| document(m, ended, |pacing| json!({ "pace": pacing })));
+    finish(context, command, &ended, documents.collect())
+}
+
 /// Works on each, in the order that the module's documentation says.
 async fn each<T: Send + 'static, F>(
     members: Vec<Member>,
@@ -187,6 +207,7 @@ where
 fn document<T>(member: &Member, ended: &Ended<T>, done: impl Fn(&T) -> Value) -> Value {
     let (state, mut document) = match ended {
         Ended::Done(value) => ("done", done(value)),
+        Ended::Failed(error) if error.kind == Kind::Interrupted => ("interrupted", json!({})),
         Ended::Failed(error) => ("failed", json!({ "error": error_json(error) })),
         Ended::Left => ("not_begun", json!({})),
     };
@@ -199,14 +220,18 @@ fn document<T>(member: &Member, ended: &Ended<T>, done: impl Fn(&T) -> Value) ->
 fn finish<T>(context: &Context, command: &str, ended: &[(Member, Ended<T>)], databases: Vec<Value>) -> Result<Outcome> {
     let count = |is: fn(&Ended<T>) -> bool| ended.iter().filter(|(_, ended)| is(ended)).count();
     let done = count(|ended| matches!(ended, Ended::Done(_)));
-    let failed = count(|ended| matches!(ended, Ended::Failed(_)));
+    let interrupted = count(|ended| matches!(ended, Ended::Failed(error) if error.kind == Kind::Interrupted));
+    let failed = count(|ended| matches!(ended, Ended::Failed(_))) - interrupted;
     let left = count(|ended| matches!(ended, Ended::Left));
-    let summary = json!({ "done": done, "failed": failed, "not_begun": left });
+    let summary = json!({ "done": done, "failed": failed, "interrupted": interrupted, "not_begun": left });
     let document = json!({ "format": JSON_FORMAT, "command": command, "databases": databases, "summary": summary });
     context.report.json_line(&document)?;
     let mut line = format!("{done} of {} databases are done", ended.len());
     if failed > 0 {
         line.push_str(&format!(", {failed} failed"));
+    }
+    if interrupted > 0 {
+        line.push_str(&format!(", {interrupted} were stopped on the way"));
     }
     if left > 0 {
         line.push_str(&format!(", {left} were not begun"));
@@ -216,10 +241,10 @@ fn finish<T>(context: &Context, command: &str, ended: &[(Member, Ended<T>)], dat
         Ended::Done(_) | Ended::Left => None,
     });
     let errors: Vec<_> = errors.collect();
-    let real = errors.iter().find(|(_, error)| error.kind != Kind::Interrupted);
-    match real {
-        Some((member, error)) => Err(Error::new(error.kind, "SD0746", line)
-            .cause(format!("{}: {error}", member.name))
+    let real: Vec<_> = errors.iter().filter(|(_, error)| error.kind != Kind::Interrupted).collect();
+    match real.first() {
+        Some((_, error)) => Err(Error::new(error.kind, "SD0746", line)
+            .cause(causes(&real))
             .help("correct what it says and run the command again: databases that are done have nothing to do")),
         None if errors.is_empty() && left == 0 => {
             if !context.report.quiet {
@@ -231,6 +256,25 @@ fn finish<T>(context: &Context, command: &str, ended: &[(Member, Ended<T>)], dat
             .cause(line)
             .help("run the command again to go on")),
     }
+}
+
+/// How many failures are told in full at the end; the list above has all.
+const TOLD: usize = 20;
+
+/// Each failure with the name of its database. One that many share is said once, with all their names.
+fn causes(errors: &[&(&Member, &Error)]) -> String {
+    let mut by_text: Vec<(String, Vec<&str>)> = Vec::new();
+    for (member, error) in errors {
+        let text = error.to_string();
+        match by_text.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, names)) => names.push(&member.name),
+            None => by_text.push((text, vec![&member.name])),
+        }
+    }
+    let more = by_text.len().saturating_sub(TOLD);
+    let each = by_text.iter().take(TOLD).map(|(text, names)| format!("{}: {text}", names.join(", ")));
+    let last = (more > 0).then(|| format!("and {more} more, see above"));
+    each.chain(last).collect::<Vec<_>>().join("\n")
 }
 
 /// How far the fleet is, and a line for each database that is done.
@@ -263,7 +307,11 @@ impl Bar {
 
     fn failed(&self, name: &str, error: &Error) {
         self.bar.inc(1);
-        self.line(&format!("  {} {name}: {error}", paint(style::BAD, "failed")));
+        let line = match error.kind {
+            Kind::Interrupted => format!("  {} {name}: what was done is recorded", paint(style::WARN, "stopped")),
+            _ => format!("  {} {name}: {error}", paint(style::BAD, "failed")),
+        };
+        self.line(&line);
     }
 
     fn end(&self) {
@@ -285,7 +333,11 @@ impl Progress for Named {
                 format!("the contract phase is held by {who}")
             }
             Event::Throttled { reason, .. } => format!("the backfill waits: {reason}"),
-            Event::Retrying { attempt, cause, .. } => format!("attempt {attempt} failed: {cause}"),
+            Event::Retrying { attempt, cause, blockers, .. } => {
+                let by = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let by = if by.is_empty() { by } else { format!("; blocked by {by}") };
+                format!("attempt {attempt} failed: {cause}{by}")
+            }
             Event::WorkerBusy { holder } => format!("another process migrates: {holder}"),
             Event::KeptAside { key, reason, .. } => format!("kept aside: {key} ({reason})"),
             _ => return,

@@ -17,6 +17,7 @@ use crate::{
         Outcome,
         args::{FleetArgs, StatusArgs},
         context::Context,
+        status::outcome,
     },
     report::{JSON_FORMAT, count, error_json, paint, style},
 };
@@ -29,7 +30,7 @@ pub(in crate::commands) async fn run(
     migrations: Option<embed::Migrations>,
 ) -> Result<Outcome> {
     // Looking is harmless: all of them, whoever cannot be reached.
-    let soak = context.config.soak(args.soak);
+    let (soak, ask) = (context.config.soak(args.soak), args.exit_code);
     let args = FleetArgs { canary: 0, keep_going: true, ..args.fleet.clone() };
     let (_go, stop) = watch::channel(false);
     let bar = Bar::new(crate::report::Report { quiet: true, ..context.report }, members.len());
@@ -51,7 +52,19 @@ pub(in crate::commands) async fn run(
     }))?;
     context.report.say(text(&found, &summary))?;
     if unreachable == 0 {
-        return Ok(Outcome::Done);
+        let each = || {
+            found
+                .iter()
+                .filter_map(|(_, ended)| if let Ended::Done(status) = ended { Some(outcome(status)) } else { None })
+        };
+        let any = |is: fn(&Outcome) -> bool| each().any(|outcome| is(&outcome));
+        // As for one: who works is said before what waits, and what waits before what is left.
+        return Ok(match ask {
+            true if any(|o| matches!(o, Outcome::Busy)) => Outcome::Busy,
+            true if any(|o| matches!(o, Outcome::Waiting)) => Outcome::Waiting,
+            true if any(|o| matches!(o, Outcome::Differences)) => Outcome::Differences,
+            _ => Outcome::Done,
+        });
     }
     Err(Error::new(Kind::Database, "SD0513", format!("{unreachable} of {} databases could not be read", found.len()))
         .help("their errors are in the list above"))
@@ -73,8 +86,13 @@ fn of(status: &Status) -> &'static str {
     if !status.waiting.is_empty() {
         return "waiting";
     }
+    let is_paused = status.pace.as_ref().is_some_and(|pace| pace.paused);
     match status.migrations.iter().find(|m| m.state != "done") {
-        Some(m) if m.state == "running" => "running",
+        Some(m) if m.state == "running" && is_paused => "paused",
+        Some(m) if m.state == "running" && status.worker.is_some() => "running",
+        // Nobody is at it: it was stopped within a step, or between two.
+        Some(m) if m.steps.iter().any(|step| step.state == StepState::Running) => "stopped",
+        Some(m) if m.state == "running" => "begun",
         Some(_) => "pending",
         None => "done",
     }
@@ -121,6 +139,10 @@ fn detail(status: &Status) -> String {
     for migration in status.migrations.iter().filter(|m| m.state == "running") {
         let done = migration.steps.iter().filter(|s| s.state == StepState::Done).count();
         parts.push(format!("{} at {done} of {} steps", migration.id, migration.steps.len()));
+        let filling = migration.steps.iter().find(|s| s.state == StepState::Running && s.rows > 0);
+        if let Some((step, total)) = filling.and_then(|step| Some((step, step.total?))) {
+            parts.push(format!("{} of {} rows", count(u64::try_from(step.rows).unwrap_or(0)), count(total)));
+        }
         if let Some(error) = migration.steps.iter().find_map(|s| s.last_error.as_ref()) {
             parts.push(error.clone());
         }

@@ -8,7 +8,8 @@ use crate::backend::{
 
 /// `{}` is a list of session numbers that are this process's own. A user without `pg_read_all_stats` (a part of
 /// `pg_monitor`) sees that other users' sessions and the standbys are there, with NULL in place of what they do. `replay_lag` stays
-/// as it was when a standby no longer answers; the age of its last answer does not.
+/// as it was when a standby no longer answers; the age of its last answer does not. What only takes the log in (`pg_receivewal`, the second
+/// connection of `pg_basebackup`) replays nothing, and is no standby.
 const SIGNALS: &str = "WITH a AS (
         SELECT a.pid, a.state, a.xact_start, a.query = '<insufficient privilege>' AS hidden
         FROM pg_stat_activity a
@@ -21,7 +22,7 @@ const SIGNALS: &str = "WITH a AS (
                 CASE WHEN r.at < pg_current_wal_lsn() THEN extract(epoch FROM clock_timestamp() - r.reply_time) END)
                 AS seconds
         FROM (SELECT *, coalesce(replay_lsn, flush_lsn, write_lsn, sent_lsn) AS at FROM pg_stat_replication) r
-        WHERE r.state IS DISTINCT FROM 'backup')
+        WHERE r.state IS DISTINCT FROM 'backup' AND NOT coalesce(r.state = 'streaming' AND r.replay_lsn IS NULL, false))
     SELECT (SELECT count(*) FROM a WHERE hidden OR state <> 'idle'),
         (SELECT count(DISTINCT l.pid) FROM pg_locks l WHERE NOT l.granted AND l.pid IN (SELECT a.pid FROM a)),
         (SELECT count(*) FROM a WHERE xact_start IS NOT NULL), (SELECT count(*) FROM a WHERE hidden),

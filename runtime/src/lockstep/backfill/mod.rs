@@ -163,17 +163,27 @@ pub(super) async fn run<B: Backend>(
         let (migration, step) = (plan.id.clone(), step.id.clone());
         if left.iter().any(|row| row.null) {
             let keys = left.into_iter().filter(|row| row.null).map(|row| row.key).collect();
-            return Err(Error::BackfillNull { migration, step, table: backfill.table.to_string(), remaining, keys });
+            let error = Error::BackfillNull { migration, step, table: backfill.table.to_string(), remaining, keys };
+            return Err(recorded(db, &job, error).await);
         }
         if cursor.pass >= PASSES {
             let keys = left.into_iter().map(|row| row.key).collect();
-            return Err(Error::BackfillIncomplete { migration, step, remaining, keys });
+            let error = Error::BackfillIncomplete { migration, step, remaining, keys };
+            return Err(recorded(db, &job, error).await);
         }
         ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
         cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
     }
     compare::run(db, ctx, &job, throttle).await?;
     Ok(job.rows.load(Ordering::Relaxed))
+}
+
+/// For `status`; that it cannot be put on record is no further failure.
+async fn recorded<B: Backend>(db: &mut B, job: &Job, error: Error) -> Error {
+    if let Err(cause) = ledger::step_failed(db, &job.plan.id, &job.step.id, &error.to_string()).await {
+        tracing::debug!(%cause, "a backfill that did not come to its end could not be put on record");
+    }
+    error
 }
 
 /// They may stamp or copy each row that is filled; whoever looks should know before it is done. The trigger that puts back

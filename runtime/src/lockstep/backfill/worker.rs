@@ -23,6 +23,9 @@ use crate::{
 /// Largest batch.
 const MOST: u32 = 50_000;
 
+/// Between two words about one and the same wait.
+const TELL_AGAIN: Duration = Duration::from_secs(15);
+
 /// Marks the loss of the work among database errors.
 const LOST: &str = "lost";
 
@@ -321,15 +324,18 @@ impl<'w, B: Backend> Worker<'w, B> {
     /// Waits as long as the throttle says: not at all, in proportion to what the batch took, or until it may go on.
     pub(super) async fn pass(&mut self, took: Duration) -> Result<()> {
         let mut verdict = self.throttle.now();
-        let mut told = None::<String>;
+        let mut told = None::<(String, Instant)>;
         while verdict.is_stop() {
-            if told.as_ref() != Some(&verdict.reason) {
+            // A number that goes up and down all the time is no news.
+            let kind: String = verdict.reason.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect();
+            let is_news = |(known, at): &(String, Instant)| *known != kind || at.elapsed() >= TELL_AGAIN;
+            if told.as_ref().is_none_or(is_news) {
                 self.ctx.tell(&Event::Throttled {
                     migration: &self.job.plan.id,
                     step: &self.job.step.id,
                     reason: &verdict.reason,
                 });
-                told = Some(verdict.reason);
+                told = Some((kind, Instant::now()));
             }
             self.ctx.stop.sleep(Duration::from_millis(100)).await?;
             if self.job.failed.load(Ordering::Relaxed) {

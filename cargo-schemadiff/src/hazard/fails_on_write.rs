@@ -1,0 +1,100 @@
+//! A write of old code fails with the expression that fills a new column.
+
+use schemadiff::{
+    model::{Column, ObjectName, Table, expr},
+    plan::Hazard,
+};
+
+/// The rule's code.
+pub const CODE: &str = "H032";
+
+/// Functions that have a value for every argument of theirs.
+const TOTAL: &[&str] = &[
+    "abs",
+    "btrim",
+    "char_length",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "greatest",
+    "initcap",
+    "least",
+    "left",
+    "length",
+    "lower",
+    "ltrim",
+    "md5",
+    "now",
+    "nullif",
+    "replace",
+    "reverse",
+    "right",
+    "rtrim",
+    "substr",
+    "substring",
+    "trim",
+    "upper",
+];
+
+/// A write of old code fails with the expression that fills a new column.
+pub fn hazard(table: &ObjectName, column: &str, text: &str, how: &str) -> Hazard {
+    let effect = format!(
+        "a row that old code writes to `{table}` is refused where `{text}`, which gives `{column}` its value, {how}"
+    );
+    super::hazard(
+        CODE,
+        effect,
+        "write an expression that has a value for every row that old code may write (`coalesce`, `nullif`, `CASE`)",
+    )
+}
+
+/// In which way the expression may have no value for a row; none when it always has one, as far as can be told.
+pub fn concerns(table: &Table, column: &Column, text: &str, can_fail: bool) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    let reads_null = table.columns.iter().any(|c| c.nullable && expr::mentions(text, &c.name));
+    let gives_null = !column.nullable && reads_null && !lower.contains("coalesce") && !lower.contains("concat");
+    let fails =
+        can_fail && (lower.contains(['/', '%']) || casts(&lower) || calls(&lower).any(|name| !TOTAL.contains(&name)));
+    match (fails, gives_null) {
+        (true, true) => Some("fails or gives NULL"),
+        (true, false) => Some("fails"),
+        (false, true) => Some("gives NULL"),
+        (false, false) => None,
+    }
+}
+
+/// Whether it casts to something that not every text is.
+fn casts(lower: &str) -> bool {
+    let to_text = |rest: &str| ["text", "varchar", "character"].iter().any(|ty| rest.trim_start().starts_with(ty));
+    lower.split("::").skip(1).any(|rest| !to_text(rest)) || lower.contains("cast(")
+}
+
+/// Names that stand before a parenthesis.
+fn calls(lower: &str) -> impl Iterator<Item = &str> {
+    lower.match_indices('(').filter_map(|(at, _)| {
+        let name = lower[..at].rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next()?;
+        (!name.is_empty() && !["in", "and", "or", "not", "when", "then", "else", "values"].contains(&name))
+            .then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_no_value_is_told_from_what_always_has() {
+        let mut table = Table::new(ObjectName::new("t"));
+        table.columns = vec![Column::new("n", "integer"), Column { nullable: true, ..Column::new("a", "text") }];
+        let of =
+            |nullable: bool, text: &str| concerns(&table, &Column { nullable, ..Column::new("b", "text") }, text, true);
+        assert_eq!(of(false, "lower(a)"), Some("gives NULL"));
+        assert_eq!(of(true, "lower(a)"), None);
+        assert_eq!(of(false, "coalesce(lower(a), '')"), None);
+        assert_eq!(of(true, "100 / n"), Some("fails"));
+        assert_eq!(of(true, "a::integer"), Some("fails"));
+        assert_eq!(of(true, "n::text"), None);
+        assert_eq!(of(false, "to_date(a, 'YYYY')"), Some("fails or gives NULL"));
+        assert_eq!(of(false, "CASE WHEN n IN (1, 2) THEN 'x' ELSE 'y' END"), None);
+    }
+}
