@@ -92,7 +92,7 @@ pub(super) fn objects(scope: Where, version: u32) -> String {
          FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
          JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE {scope}",
         namespace = not_of_extension("pg_namespace", "n.oid"),
-        proc = format!("{} AND {}", not_of_extension("pg_proc", "p.oid"), not_of_type("p.oid")),
+        proc = [not_of_extension("pg_proc", "p.oid"), not_of_type("p.oid")].join(" AND "),
         proc_rights = rights("p.proacl", "p.proowner", "f", "FUNCTION", "p.oid::regprocedure"),
         class_rights = rights("c.relacl", "c.relowner", "r", "TABLE", "c.oid::regclass"),
     )
