@@ -7,17 +7,16 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::watch;
-use tracing::Instrument as _;
 
 use super::{
-    Backfills, Connections, Event, Holder, Progress, Queued, Retry, Status,
+    Backfills, Connections, Holder, Progress, Retry, Status,
     backfill::Rounds,
     context::{Context, Stop},
     decide, hooked, retire,
-    retry::jittered,
-    run::{Advance, Left, Work},
+    run::{Advance, Work},
     status,
     throttle::Pace,
+    to_the_end,
     trouble::open,
     witness::Witness,
 };
@@ -396,117 +395,7 @@ async fn apply_on<B: Backend>(
         work.give_back().await;
         return Err(error);
     }
-    to_the_end(work, &mut ctx, options.until, deadline).await
-}
-
-/// What an apply waits for that has done all it could.
-enum Waits {
-    /// A step of a migration, for live versions.
-    Gate { migration: String, step: String, holders: Vec<Holder> },
-    /// Migrations, for the contract phase of earlier ones.
-    Turn(Vec<Queued>),
-}
-
-impl Waits {
-    fn into_error(self) -> Error {
-        match self {
-            Self::Gate { migration, step, holders } => Error::GateClosed { migration, step, holders },
-            Self::Turn(queued) => Error::Behind { queued },
-        }
-    }
-
-    fn span(&self) -> tracing::Span {
-        match self {
-            Self::Gate { migration, step, .. } => {
-                tracing::info_span!(target: "schemadiff", "gate_wait", migration, step)
-            }
-            Self::Turn(queued) => {
-                let migration = queued.first().map(|queued| queued.migration.as_str());
-                tracing::info_span!(target: "schemadiff", "turn_wait", migration)
-            }
-        }
-    }
-
-    /// Says what it is, once.
-    fn tell(&self, ctx: &mut Context, told: &mut Vec<(String, String, String)>) {
-        match self {
-            Self::Gate { migration, step, holders } if names(holders) != *told => {
-                ctx.tell(&Event::GateClosed { migration, step, holders });
-                *told = names(holders);
-            }
-            Self::Gate { .. } | Self::Turn(_) => {}
-        }
-    }
-}
-
-async fn to_the_end<B: Backend>(
-    mut work: Work<B>,
-    ctx: &mut Context,
-    until: Phase,
-    deadline: Option<Instant>,
-) -> Result<ApplyReport> {
-    let (mut report, mut told, mut suspected) = (ApplyReport::default(), Vec::new(), None);
-    loop {
-        let waits = match work.advance(until, &mut report.steps).await {
-            Ok(Advance::Closed { migration, step, holders }) => Waits::Gate { migration, step, holders },
-            // Whoever has the function needs the work, which is held here.
-            other => {
-                let left = if other.is_ok() { work.left(until).await } else { Ok(Left::default()) };
-                let left = match left {
-                    Ok(left) => left,
-                    Err(error) => {
-                        work.give_back().await;
-                        return Err(error);
-                    }
-                };
-                if left.behind.is_empty() || !matches!(other, Ok(Advance::Finished)) {
-                    work.give_back().await;
-                    report.left = left.steps;
-                    return other?.into_error().map_or(Ok(report), Err);
-                }
-                Waits::Turn(left.behind)
-            }
-        };
-        waits.tell(ctx, &mut told);
-        // The work is not held meanwhile: what it waits for may be a deploy that has steps to carry out.
-        let (db, so_far) = work.lay_down().await;
-        let watched = match &waits {
-            Waits::Gate { holders, .. } => watched_until(holders, ctx, &mut suspected),
-            Waits::Turn(_) => None,
-        };
-        if deadline.is_some_and(|at| Instant::now() >= watched.map_or(at, |until| at.max(until))) {
-            db.close().await;
-            return Err(waits.into_error());
-        }
-        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(waits.span()).await {
-            db.close().await;
-            return Err(stopped);
-        }
-        let patience = deadline.map(|at| at.max(Instant::now() + AGAIN));
-        work = Work::take(db, ctx, patience).await?.taken_up(so_far);
-        if let Waits::Gate { migration, .. } = waits {
-            let is_aborted = work.is_aborted(&migration).await;
-            if !matches!(is_aborted, Ok(false)) {
-                work.give_back().await;
-                is_aborted?;
-                return Err(Error::AbortedMeanwhile { migration });
-            }
-        }
-    }
-}
-
-/// How long whoever does not wait at all still waits for the work that it has laid down.
-const AGAIN: Duration = Duration::from_secs(10);
-
-/// Until when those who are waited for are watched whether they are dead, if there is nobody else: it is no waiting for somebody
-/// who lives.
-fn watched_until(holders: &[Holder], ctx: &Context, since: &mut Option<Instant>) -> Option<Instant> {
-    if !holders.iter().all(|holder| holder.suspected) {
-        *since = None;
-        return None;
-    }
-    // An instance may ask for more patience than this process has; then it is the operator who has to wait.
-    Some(*since.get_or_insert_with(Instant::now) + ctx.grace + ctx.grace / 2)
+    to_the_end::run(work, &mut ctx, options.until, deadline).await
 }
 
 /// Who they are, without what changes from look to look.

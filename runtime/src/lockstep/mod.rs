@@ -34,6 +34,7 @@ mod status;
 #[cfg(feature = "diesel")]
 pub(crate) mod stepwise;
 mod throttle;
+mod to_the_end;
 mod trouble;
 mod witness;
 
