@@ -150,8 +150,10 @@ async fn work(
     let pause = Duration::from_millis(20);
     let retry = Retry { first_pause: pause, longest_pause: pause * 10, attempts: 1_000, max_stall, ..Retry::default() };
     let pace = Pace { max_stall, ..Pace::default() };
-    let options =
-        ApplyOptions { retry, pace, stop: Some(stop), wait: Some(Duration::from_secs(20)), ..Default::default() };
+    // What the new version wrote goes with it.
+    let allow_drop = plan.steps.iter().flat_map(|step| &step.undo_loses).map(|loss| loss.name.clone()).collect();
+    let wait = Some(Duration::from_secs(20));
+    let options = ApplyOptions { retry, pace, stop: Some(stop), wait, allow_drop, ..Default::default() };
     match way {
         Way::Forward => admin::apply(url, &migrations, &options, progress).await.map(drop),
         Way::Back => admin::abort(url, &migrations, &plan.id, &options, progress).await,
