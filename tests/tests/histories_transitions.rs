@@ -146,8 +146,6 @@ fn report(done: &[Done]) {
 const LISTED: &[(&str, &str)] = &[
     // A partitioned table becomes a plain one of the same name: the rows must be moved, which no statement does in place.
     ("20250318120849_departition_af_collab", "SD0615"),
-    // A column is renamed, and a computed one takes its old name.
-    ("2024-06-13-065302_current_unified_fungible_asset_balance_edit", "SD0611"),
     // A table takes the name that another one gives away.
     ("2024-08-28-015552_fa_migration_fix_2", "SD0603"),
     // A new primary key column: every row needs a value of its own, and the tables that refer to it need the same one. The

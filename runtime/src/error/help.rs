@@ -91,6 +91,10 @@ impl Error {
             Self::WrongStart { .. } => one("compare with `cargo schemadiff diff`, and settle the difference before applying"),
             Self::NoSuchInstance { .. } => one("see `cargo schemadiff status` for the names; one whose version is retired already holds nothing"),
             Self::InstanceAlive { .. } => one("stop it in the ordinary way; it gives its lease back by itself"),
+            Self::BadRows { rows, .. } if rows.iter().all(|bad| bad.finds.starts_with("views") || bad.finds.starts_with("publications")) => vec![
+                "nothing was changed; change or drop what is named so that it does without the column or table, then apply again".to_owned(),
+                "or leave the column or table in place".to_owned(),
+            ],
             Self::BadRows { .. } => vec![
                 "nothing was changed; correct or remove those rows, then apply again".to_owned(),
                 "or change the migration so that it suits them".to_owned(),

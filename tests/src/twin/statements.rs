@@ -208,7 +208,7 @@ impl TableStatements {
             !c.fills_itself()
                 || never_null.contains(&c.name)
                 || (unique(c) && shared_default(c))
-                || always_written.contains(&c.name)
+                || (always_written.contains(&c.name) && writable.contains(&c.name))
         });
         let (list, outputs) = w.outputs("");
         let from = format!("SELECT {list} FROM {}", w.name(&table.name));
