@@ -76,10 +76,15 @@ pub fn of_database(address: &str, database: &str) -> Option<String> {
 pub fn place(address: &str) -> String {
     let Ok(url) = Url::parse(address) else { return address.to_owned() };
     if url.cannot_be_a_base() || url.scheme() == "sqlite" {
-        return address.split('?').next().unwrap_or(address).to_owned();
+        let bare = address.split('?').next().unwrap_or(address);
+        // One file by two paths is one file, if it is there.
+        let path = bare.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let file = path.and_then(|path| std::fs::canonicalize(path).ok());
+        return file.map_or_else(|| bare.to_owned(), |file| format!("sqlite:{}", file.display()));
     }
     let given = |wanted: &str| pairs(&url).into_iter().rfind(|(key, _)| key == wanted).map(|(_, value)| value);
     let host = given("host").or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let host = if ["127.0.0.1", "[::1]", "::1", ""].contains(&host.as_str()) { "localhost".to_owned() } else { host };
     let port = given("port").or_else(|| url.port().map(|port| port.to_string())).unwrap_or_else(|| "5432".to_owned());
     let database = given("dbname").unwrap_or_else(|| url.path().trim_start_matches('/').to_owned());
     format!("{host}:{port}/{database}")

@@ -75,12 +75,6 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (
         Back,
         "require-concurrent-index-creation",
-        &["add-unique"],
-        "an index that became a constraint goes with it, and no way leads back but to build it again",
-    ),
-    (
-        Back,
-        "require-concurrent-index-creation",
         &["drop-index"],
         "of a partitioned table: an abort builds it with writers waiting, which an undo partition by partition would spare them",
     ),

@@ -12,7 +12,11 @@ use schemadiff::{
 
 use super::context::Context;
 use crate::{
-    Error, Kind, Result, dialect::Connection, migrations::Migrations, prove, report::describe::first_differences,
+    Error, Kind, Result,
+    dialect::{Connection, ddl, dialect_of},
+    migrations::Migrations,
+    prove,
+    report::describe::first_differences,
 };
 
 /// The code of what [`refuse`] finds.
@@ -50,14 +54,19 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
     if states.is_empty() {
         return Ok(None);
     }
-    let mut found = Connection::open(url).await?.introspect(&context.scope()).await?.schema;
+    let mut connection = Connection::open(url).await?;
+    let mut found = connection.introspect(&context.scope()).await?.schema;
     without_half_made(&mut found, &states);
     states.iter_mut().chain([&mut found]).for_each(|schema| without(schema, &under_way));
     let mut first = None;
     for state in &states {
         let mut found = found.clone();
         if let Some(lock) = &ours.lock {
-            prove::without_labels_to_come(&mut found, state, &lock.schema);
+            let mut coming = lock.schema.clone();
+            for (name, label) in &status.labels_left {
+                coming.enums.get_mut(name).into_iter().for_each(|e| e.values.push(label.clone()));
+            }
+            prove::without_labels_to_come(&mut found, state, &coming);
         }
         let (state, found) = comparable(state, &found, ours);
         if Fingerprint::of(&state) == Fingerprint::of(&found) {
@@ -67,8 +76,10 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
     }
     let differences = first.unwrap_or_default();
     let is_off = |delta: &&Delta| matches!(delta, Delta::Sync { after: None, .. });
+    let words = ddl(dialect_of(url)?, connection.server().version)?;
     let off = differences.iter().find(is_off).map(|delta| match delta {
         Delta::Sync { table, name, .. } => {
+            let (table, name) = (words.name(table), words.ident(name));
             format!("where it is there and was switched off: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}, and see which rows were written meanwhile")
         }
         _ => String::new(),

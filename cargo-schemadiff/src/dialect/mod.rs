@@ -8,6 +8,7 @@ pub mod sample;
 pub mod sqlite;
 
 mod connection;
+mod fill_spec;
 mod sync_spec;
 
 use schemadiff::{
@@ -19,6 +20,7 @@ use schemadiff::{
 };
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
+pub use fill_spec::{CompareSpec, GivenSpec};
 pub use sync_spec::SyncSpec;
 
 /// Facts about an engine that the planner branches on.
@@ -78,33 +80,6 @@ pub enum TypeChange {
     Metadata,
     /// The table or its indexes are rebuilt: never in place.
     Rewrite,
-}
-
-/// A column whose stored values can be compared with what they should be.
-#[derive(Debug, Clone)]
-pub struct CompareSpec {
-    /// The column.
-    pub column: String,
-    /// Its type.
-    pub ty: String,
-    /// What it should hold, over bare column names.
-    pub forward: String,
-    /// The column it is kept in step with, that one's type, and what it should hold. A conversion may lose something: then
-    /// only one of the two says what the other should be.
-    pub back: Option<(String, String, String)>,
-}
-
-/// A backfill whose values a function of the application gives.
-#[derive(Debug, Clone, Copy)]
-pub struct GivenSpec<'g> {
-    /// The function's name.
-    pub by: &'g str,
-    /// What it is given.
-    pub reads: &'g [KeyColumn],
-    /// What it gives.
-    pub gives: &'g [KeyColumn],
-    /// The same columns; each expression is the call.
-    pub set: &'g [Assignment],
 }
 
 /// How something is set aside instead of dropped, how it comes back and how it goes for good.
@@ -249,6 +224,10 @@ pub trait Ddl: Send + Sync {
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String;
     /// Sets (`Some`) or drops (`None`) the default.
     fn alter_default(&self, table: &ObjectName, column: &str, default: Option<&str>) -> Vec<String>;
+    /// Fails where a row's value in `column` is not what `expr` gives.
+    fn refuse_other_values(&self, table: &ObjectName, column: &Column, expr: &str) -> Vec<String>;
+    /// A condition for such rows.
+    fn has_other_value(&self, column: &Column, expr: &str) -> String;
     /// Makes a generated column a plain one that keeps its values.
     fn drop_expression(&self, table: &ObjectName, column: &str) -> Vec<String>;
     /// Sets or drops NOT NULL.

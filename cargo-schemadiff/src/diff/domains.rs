@@ -10,7 +10,10 @@ pub(super) fn renames(base: &Schema, desired: &Schema, hints: &Hints) -> Vec<Cha
     let mut changes = Vec::new();
     for (name, new) in desired.domains.iter().filter(|(name, _)| !base.domains.contains_key(*name)) {
         let said = hints.renamed_types.get(name);
-        let is_it = |old: &&Domain| said.map_or_else(|| same_rules(old, new), |said| *said == old.name);
+        let is_it = |old: &&Domain| match said {
+            Some(said) => *said == old.name,
+            None => same_rules(old, new) && !hints.renamed_types.values().any(|other| *other == old.name),
+        };
         if let Some(at) = gone.iter().position(is_it) {
             changes.push(Change::RenameType { from: gone.remove(at).name.clone(), to: name.clone() });
         }

@@ -14,7 +14,7 @@ pub(super) fn renames(base: &Schema, desired: &Schema, hints: &Hints) -> Vec<Cha
         let said = hints.renamed_types.get(name);
         let is_it = |old: &&EnumType| match said {
             Some(said) => *said == old.name,
-            None => old.values == new.values,
+            None => old.values == new.values && !hints.renamed_types.values().any(|other| *other == old.name),
         };
         if let Some(at) = gone.iter().position(is_it) {
             changes.push(Change::RenameType { from: gone.remove(at).name.clone(), to: name.clone() });

@@ -37,10 +37,10 @@ pub(super) fn steps(context: &Context<'_>, placed: &[Placed]) -> Result<Vec<Step
     let mut steps: Vec<Step> =
         each.map(|(at, placed)| step(context, placed, &format!("{:0width$}", at + 1))).collect::<Result<_>>()?;
     for (at, placed) in placed.iter().enumerate() {
-        if let [Proto { undo_along: Some((slug, undo)), .. }] = placed.protos.as_slice()
+        if let [Proto { undo_along: Some(undo), .. }] = placed.protos.as_slice()
             && placed.carried_back.is_empty()
         {
-            take_along(&mut steps, at, slug, undo);
+            take_along(&mut steps, at, undo);
         }
     }
     Ok(steps)
@@ -48,9 +48,17 @@ pub(super) fn steps(context: &Context<'_>, placed: &[Placed]) -> Result<Vec<Step
 
 /// What takes one step back takes away what an earlier one made, which then need not be made again only to be taken back itself.
 /// Nothing between them may be about the same table as a whole.
-fn take_along(steps: &mut [Step], at: usize, slug: &str, undo: &[String]) {
-    let made = |step: &Step| step.phase != Phase::Contract && step.id.split_once('-').is_some_and(|(_, it)| it == slug);
-    let Some(first) = steps[..at].iter().position(made).filter(|_| steps[at].phase != Phase::Contract) else { return };
+fn take_along(steps: &mut [Step], at: usize, undo: &[String]) {
+    let taken = steps[at].effects.iter().find_map(|delta| match delta {
+        Delta::Index { table, name, before: Some(_), after: None } => Some((table.clone(), name.clone())),
+        _ => None,
+    });
+    let Some((on, index)) = taken.filter(|_| steps[at].phase != Phase::Contract) else { return };
+    let made = |step: &Step| {
+        let makes = |delta: &Delta| matches!(delta, Delta::Index { table, name, before: None, .. } if *table == on && *name == index);
+        step.phase != Phase::Contract && step.effects.iter().any(makes)
+    };
+    let Some(first) = steps[..at].iter().position(made) else { return };
     let whole = |step: &Step| step.effects.iter().any(|delta| matches!(delta, Delta::Table { .. }));
     if steps[first + 1..at].iter().any(whole) {
         return;
@@ -135,8 +143,8 @@ const GROWN: u64 = 100_000;
 /// Whether the tables that are small still are, where the step goes through them while others wait.
 fn only_while_small(context: &Context<'_>, placed: &Placed) -> Vec<Probe> {
     let goes_through = |p: &Proto| {
-        let locked = matches!(p.envelope, Envelope::Transaction | Envelope::Rebuild);
-        locked && (p.rewrites || p.scans || p.rebuilds_indexes || matches!(p.work, Work::Rebuild { .. }))
+        // There is no other way to rebuild a table than to rebuild it, however large it is.
+        p.envelope == Envelope::Transaction && (p.rewrites || p.scans || p.rebuilds_indexes)
     };
     let protos = placed.protos.iter().filter(|p| goes_through(p));
     let tables: BTreeSet<&ObjectName> = protos.flat_map(|p| &p.touches).collect();

@@ -184,7 +184,9 @@ impl<'c> Graph<'c> {
                 self.deferred.insert(at);
                 continue;
             }
-            if patient && (self.moving.waits(&before, &after, state, self.desired) || self.has_company_to_come(at)) {
+            // What can come before contract does not wait for what cannot.
+            let has_company = phase == Phase::Contract && self.has_company_to_come(at);
+            if patient && (self.moving.waits(&before, &after, state, self.desired) || has_company) {
                 continue;
             }
             return Some(at);

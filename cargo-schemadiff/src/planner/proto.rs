@@ -70,8 +70,8 @@ pub(super) struct Proto {
     pub undo: Option<Vec<String>>,
     /// See [`schemadiff::plan::Step::undo_loses`].
     pub undo_loses: Vec<Loss>,
-    /// The slug of the step that is taken back along with this one, before contract, and the statements that do it then.
-    pub undo_along: Option<(String, Vec<String>)>,
+    /// The statements that take it back together with the step that has built its index, before contract.
+    pub undo_along: Option<Vec<String>>,
     /// See [`schemadiff::plan::Step::undo_proof`].
     pub undo_proof: Vec<String>,
     /// See [`schemadiff::plan::Step::undo_probes`].
@@ -218,9 +218,9 @@ impl Proto {
         self
     }
 
-    /// Takes the step of that slug back along with this one, where both come before contract.
-    pub fn undo_along(mut self, slug: String, statements: Vec<String>) -> Self {
-        self.undo_along = Some((slug, statements));
+    /// Takes the step that has built its index back along with this one, where both come before contract.
+    pub fn undo_along(mut self, statements: Vec<String>) -> Self {
+        self.undo_along = Some(statements);
         self
     }
 

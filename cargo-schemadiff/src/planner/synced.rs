@@ -82,9 +82,13 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
 
 /// Every row should hold what the trigger makes of it.
 fn compared(cx: &Context<'_>, synced: &Synced<'_>) -> Option<CompareSpec> {
-    let Synced { column, old, forward, backward, .. } = synced;
+    let Synced { table, column, old, forward, backward, .. } = synced;
     let back = old.zip(backward.as_ref()).map(|(old, expr)| (old.name.clone(), old.ty.clone(), expr.clone()));
-    let spec = CompareSpec { column: column.name.clone(), ty: column.ty.clone(), forward: forward.clone(), back };
+    let is_other = |c: &&Column| old.is_some_and(|old| old.name != c.name) && c.name != column.name;
+    let only_given =
+        cx.before(table).is_some_and(|t| t.columns.iter().filter(is_other).any(|c| expr::mentions(forward, &c.name)));
+    let (name, ty) = (column.name.clone(), column.ty.clone());
+    let spec = CompareSpec { column: name, ty, forward: forward.clone(), back, only_given };
     let lasts = cx.ddl.is_lasting(forward) && backward.as_ref().is_none_or(|expr| cx.ddl.is_lasting(expr));
     lasts.then_some(spec)
 }

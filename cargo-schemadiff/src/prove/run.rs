@@ -200,6 +200,10 @@ impl<'r> Run<'r> {
     }
 
     pub async fn forth(&mut self, step: &Step, compare: bool) -> Result<()> {
+        for probe in &step.only_while_small {
+            let asked = self.scratch.query_row(&probe.sql, &[]).await;
+            asked.map_err(|error| refused(step, "asks what the server cannot answer", error))?;
+        }
         self.carry_out(step, Way::Forth).await.map_err(|error| refused(step, "fails", error))?;
         step.apply_to(&mut self.state).map_err(|error| misfit(step, error))?;
         self.proof.steps += 1;
@@ -220,6 +224,10 @@ impl<'r> Run<'r> {
 
     async fn back(&mut self, plan: &Plan, step: &Step) -> Result<()> {
         self.full.get_or_insert_with(|| self.state.clone());
+        for loss in &step.undo_loses {
+            let asked = self.scratch.query_row(&loss.sql, &[]).await;
+            asked.map_err(|error| refused(step, "asks what the server cannot answer", error))?;
+        }
         for way in [Way::Back, Way::Proof] {
             self.carry_out(step, way).await.map_err(|error| refused(step, "cannot be taken back", error))?;
         }

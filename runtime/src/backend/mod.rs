@@ -420,6 +420,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// The versions in Diesel's table of migrations, wherever it is; none where there is no such table.
     #[cfg(feature = "diesel")]
     fn recorded_by_diesel(&mut self) -> impl Future<Output = DbResult<Vec<String>>> + Send;
+    /// Whether there is a table of that name.
+    fn is_there(&mut self, table: &ObjectName) -> impl Future<Output = DbResult<bool>> + Send;
     /// Rows whose parents are missing in these tables and the tables that refer to them; 0 where the engine enforces it.
     fn foreign_key_violations(&mut self, tables: &[String]) -> impl Future<Output = DbResult<u64>> + Send;
 

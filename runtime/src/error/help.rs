@@ -174,7 +174,7 @@ impl Error {
             ],
             Self::LedgerDamaged { .. } => vec![
                 "somebody changed its rows by hand: restore them, from a backup if need be (docs/lockstep.md, \"The ledger\")".to_owned(),
-                "if nobody did, report this with the output of `cargo schemadiff status --json`".to_owned(),
+                "if nobody did, report this with the error and the rows of the migration".to_owned(),
             ],
             Self::WorkerBusy { .. } => one("wait for it, or stop it; see `cargo schemadiff status`"),
             Self::NotServedInTime { .. } => one("see `cargo schemadiff status` for what is waited for, or raise the deadline"),

@@ -434,7 +434,7 @@ pub enum Error {
     #[error("migration {id} was not taken back, because data would be lost with it\n{}", losses_listed(losses))]
     WouldLose {
         id: String,
-        /// What, by the name under which it is acknowledged, and some of the rows; none where they could not be read in time.
+        /// What, by the name under which it is acknowledged, and some of the rows, or why they could not be read.
         losses: Box<[BadRows]>,
     },
     /// Something that is not the step's own has the name that it needs.

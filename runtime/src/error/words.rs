@@ -13,10 +13,7 @@ pub(super) fn listed(rows: &[BadRows]) -> String {
 
 /// What would be lost, with rows where they were read.
 pub(super) fn losses_listed(losses: &[BadRows]) -> String {
-    let each = losses.iter().map(|loss| match loss.rows.as_slice() {
-        [] => format!("{} (step {}); they could not be read in time", loss.finds, loss.step),
-        rows => format!("{}: {} (step {})", loss.finds, rows.join(", "), loss.step),
-    });
+    let each = losses.iter().map(|loss| format!("{}: {} (step {})", loss.finds, loss.rows.join(", "), loss.step));
     each.collect::<Vec<_>>().join("\n")
 }
 

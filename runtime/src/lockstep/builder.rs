@@ -66,6 +66,7 @@ pub struct Builder {
     pace: Pace,
     backfills: Backfills,
     retry: Retry,
+    accepts_stall: bool,
     pub(super) progress: Arc<dyn Progress>,
     metrics: Option<Arc<dyn Metrics>>,
     probe: Probe,
@@ -91,6 +92,7 @@ impl Builder {
             pace: Pace::default(),
             backfills: Backfills::default(),
             retry: Retry::default(),
+            accepts_stall: false,
             progress: Arc::new(TracingProgress),
             metrics: None,
             probe: Probe::default(),
@@ -229,6 +231,14 @@ impl Builder {
         self
     }
 
+    /// Whether all who use a table may wait while a step goes through it that was planned when the table was small, and it has grown
+    /// since ([`Error::Grown`]). Without it such a step is left to a person.
+    #[must_use]
+    pub const fn accept_stall(mut self, accept: bool) -> Self {
+        self.accepts_stall = accept;
+        self
+    }
+
     /// The retry ladder for locks.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
@@ -300,7 +310,7 @@ impl Builder {
         Context {
             app: self.app.clone(),
             may_go: Default::default(),
-            accepts_stall: false,
+            accepts_stall: self.accepts_stall,
             token: random_name(),
             history,
             progress: match &self.metrics {

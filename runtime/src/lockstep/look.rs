@@ -6,7 +6,7 @@ use super::{Event, context::Context};
 use crate::{
     backend::{Backend, DbError, ErrorClass, Ledger, StepState, ledger},
     error::{BadRows, Error, Result},
-    plan::{Plan, Probe, Step},
+    plan::{Phase, Plan, Probe, Step},
 };
 
 /// Longest search for one kind of rows. The read blocks nobody, but it keeps dead rows from being cleaned up meanwhile.
@@ -18,6 +18,8 @@ enum Answer {
     None,
     /// Some of them.
     Found(Vec<String>),
+    /// What it names is not there.
+    NotThere(String),
     /// It could not be asked, and why.
     Unknown(String),
 }
@@ -39,7 +41,7 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
                 Answer::Found(rows) => {
                     bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
                 }
-                Answer::Unknown(reason) => {
+                Answer::Unknown(reason) | Answer::NotThere(reason) => {
                     ctx.stop.check()?;
                     let (migration, step, finds) = (plan.id.as_str(), step.id.as_str(), probe.finds.as_str());
                     ctx.tell(&Event::NotLookedAt { migration, step, finds, reason: &reason });
@@ -51,12 +53,28 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
 }
 
 /// Whether tables that were small when the plan was written still are: everybody waits while the step reads or writes them.
-pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
+///
+/// Before a contract phase begins, that is asked for all of it: half of one serves no version.
+pub(super) async fn still_small<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    plan: &Plan,
+    step: &Step,
+    now: &Ledger,
+) -> Result<()> {
+    let is_open = |s: &&Step| now.step_state(&plan.id, &s.id) != StepState::Done;
+    let concerned = plan
+        .steps
+        .iter()
+        .filter(is_open)
+        .filter(|s| s.id == step.id || (step.phase == Phase::Contract && s.phase == step.phase));
     let mut grown = Vec::new();
-    for probe in step.only_while_small.iter().filter(|_| !ctx.accepts_stall) {
+    let asked = concerned.flat_map(|s| s.only_while_small.iter().map(move |probe| (s, probe)));
+    let asked: Vec<(&Step, &Probe)> = asked.filter(|_| !ctx.accepts_stall).collect();
+    for (of, probe) in asked {
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the size of a table", e))?;
         if let Answer::Found(rows) = answer {
-            grown.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
+            grown.push(BadRows { step: of.id.clone(), finds: probe.finds.clone(), rows });
         }
     }
     let (migration, step) = (plan.id.clone(), step.id.clone());
@@ -92,10 +110,11 @@ pub(super) async fn for_losses<B: Backend>(db: &mut B, ctx: &Context, plan: &Pla
             ctx.stop.check()?;
             let probe = Probe { finds: loss.finds.clone(), sql: loss.sql.clone() };
             let rows = match ask(db, &probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))? {
-                Answer::None => continue,
+                // What somebody has dropped holds nothing.
+                Answer::None | Answer::NotThere(_) => continue,
                 Answer::Found(rows) => rows,
                 // What cannot be told may be there.
-                Answer::Unknown(_) => Vec::new(),
+                Answer::Unknown(reason) => vec![reason],
             };
             losses.push(BadRows { step: step.id.clone(), finds: format!("{}: {}", loss.name, loss.finds), rows });
         }
@@ -129,6 +148,7 @@ async fn ask<B: Backend>(db: &mut B, probe: &Probe) -> Result<Answer, DbError> {
         }
         Err(error) if B::is_about_rows(&error) => Ok(Answer::Found(vec![error.message])),
         Err(error) if error.class == ErrorClass::Connection => Err(error),
+        Err(error) if error.class == ErrorClass::Missing => Ok(Answer::NotThere(error.message)),
         Err(error) if error.class == ErrorClass::Cancelled => {
             Ok(Answer::Unknown(format!("the search took longer than {} s", LIMIT.as_secs())))
         }

@@ -23,6 +23,7 @@ mod hooked;
 mod kept;
 mod lease;
 mod look;
+mod lost;
 mod metrics;
 mod own;
 mod probe;

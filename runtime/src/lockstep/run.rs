@@ -324,7 +324,7 @@ impl<B: Backend> Work<B> {
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }
-            look::still_small(&mut self.db, &self.ctx, &plan, &step).await?;
+            look::still_small(&mut self.db, &self.ctx, &plan, &step, &now).await?;
             let begun = |step: &Step| {
                 step.phase == Phase::Contract
                     && matches!(now.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)
@@ -425,11 +425,11 @@ impl<B: Backend> Work<B> {
     /// Takes the steps of a migration back, newest first. Whether it may be taken back is asked while the work is held, so
     /// that no later migration begins in between.
     pub(super) async fn abort(&mut self, plan: &Plan) -> Result<Option<Advance>> {
-        let mut again = false;
-        persevere!(self, self.go_back(plan, &mut again))
+        let (mut again, mut asked) = (false, false);
+        persevere!(self, self.go_back(plan, &mut again, &mut asked))
     }
 
-    async fn go_back(&mut self, plan: &Plan, again: &mut bool) -> Result<Option<Advance>> {
+    async fn go_back(&mut self, plan: &Plan, again: &mut bool, asked: &mut bool) -> Result<Option<Advance>> {
         loop {
             self.ctx.stop.check()?;
             let Some(now) = self.ctx.ledger(&mut self.db).await? else { return Err(Error::LostWork) };
@@ -440,9 +440,10 @@ impl<B: Backend> Work<B> {
                 break;
             }
             decide::may_abort(plan, &now)?;
-            if !is_again {
+            if !*asked {
                 look::for_losses(&mut self.db, &self.ctx, plan, &now).await?;
                 look::before_abort(&mut self.db, &self.ctx, plan, &now).await?;
+                *asked = true;
             }
             let Some(step) = decide::next_back(plan, &now)? else {
                 self.record_abort(plan).await?;

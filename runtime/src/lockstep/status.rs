@@ -18,7 +18,7 @@ use crate::{
     compat::{Reason, serves},
     embed::{History, plan_from_text},
     error::Result,
-    model::{Dialect, Fingerprint, Schema},
+    model::{Delta, Dialect, Fingerprint, ObjectName, Schema},
     plan::{Phase, Plan, SNAPSHOT_FORMAT, Snapshot},
     waiting::{Blocker, Evidence, Strangers},
 };
@@ -54,6 +54,9 @@ pub struct Status {
     pub kept: Vec<KeptRow>,
     /// Instances that a person retired.
     pub retired_by_hand: Vec<RetiredByHand>,
+    /// Labels of enumerated types that migrations have added which were taken back: no server takes them away again.
+    #[serde(skip)]
+    pub labels_left: Vec<(ObjectName, String)>,
     /// Who uses the database without a lease, while a contract phase is still to come.
     pub strangers: Strangers,
 }
@@ -257,8 +260,24 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak
         queued: view.queued,
         kept,
         retired_by_hand,
+        labels_left: labels_left(&ledger),
         strangers,
     })
+}
+
+/// Of migrations that the reader has not, or has no longer.
+fn labels_left(ledger: &Ledger) -> Vec<(ObjectName, String)> {
+    let aborted = ledger.migrations.iter().filter(|row| row.state == MigrationState::Aborted);
+    let plans = aborted.filter_map(|row| plan_from_text(&row.id, row.plan.as_deref()?).ok());
+    let deltas = plans.flat_map(|plan| plan.steps).flat_map(|step| step.effects);
+    let added = deltas.filter_map(|delta| match delta {
+        Delta::Enum { name, before: Some(before), after: Some(after) } => {
+            let new = after.values.into_iter().filter(|label| !before.values.contains(label)).collect::<Vec<_>>();
+            Some(new.into_iter().map(move |label| (name.clone(), label)))
+        }
+        _ => None,
+    });
+    added.flatten().collect()
 }
 
 /// What waits, as the migrations say that are known.

@@ -150,6 +150,7 @@ mod tests {
             "",
             "postgres://a:x@h/one\nother postgres://b:y@h:5432/one?sslmode=require",
             "a sqlite:x.db\na sqlite:y.db",
+            "a postgres://localhost/one\nb postgres://u@127.0.0.1:5432/one",
             "a postgres://h/one?options=-csearch_path%3Dt1",
         ] {
             assert!(check(&from_text(text, "-")?).is_err(), "{text}");

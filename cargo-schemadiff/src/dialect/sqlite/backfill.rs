@@ -140,6 +140,9 @@ pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[Compa
         let mut differs = other(&c.column, &c.forward);
         if let Some((old, _, backward)) = &c.back {
             differs = format!("{differs} AND {}", other(old, backward));
+            if c.only_given {
+                differs.push_str(&format!(" AND {} IS NOT NULL", ident(old)));
+            }
         }
         format!("CAST(count(CASE WHEN {differs} THEN 1 END) AS TEXT), min(CASE WHEN {differs} THEN {row} END)")
     });

@@ -264,6 +264,21 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
+    fn has_other_value(&self, column: &Column, expr: &str) -> String {
+        format!("{} COLLATE BINARY IS NOT ({expr})", self.ident(&column.name))
+    }
+
+    fn refuse_other_values(&self, table: &ObjectName, column: &Column, expr: &str) -> Vec<String> {
+        let guard = self.ident("_schemadiff_values");
+        let why = self.ident(&format!("rows have values of their own in {}, which would be lost", column.name));
+        let (name, condition) = (self.name(table), self.has_other_value(column, expr));
+        vec![
+            format!("CREATE TEMP TABLE {guard} (found INTEGER CONSTRAINT {why} CHECK (found IS NULL))"),
+            format!("INSERT INTO temp.{guard} (found) SELECT 1 FROM {name} WHERE {condition} LIMIT 1"),
+            format!("DROP TABLE temp.{guard}"),
+        ]
+    }
+
     fn drop_expression(&self, _table: &ObjectName, _column: &str) -> Vec<String> {
         Vec::new()
     }

@@ -87,7 +87,7 @@ fn direct(cx: &mut Context<'_>, table: &ObjectName, column: &Column) {
         .tag(tag::filled(table, &column.name))
         .after(tag::TYPES)
         .after_all(generated::sources(cx, table, column));
-    let step = step.undo_loses(probes::values_of(cx, table, column));
+    let step = step.undo_loses(probes::values_of(cx, table, column, None));
     let step = cx.changes_shape(table, step);
     let step =
         if cx.ddl.can_add_column(column, false) {
@@ -140,6 +140,7 @@ fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: 
         .locks(cx.ddl.locks("add_column", table, &[]))
         .effect(on(table, move |t| t.columns.push(interim.clone())))
         .tag(tag::column(table, &column.name))
+        .undo_loses(probes::values_of(cx, table, column, None))
         .after(tag::TYPES);
     let step = cx.changes_shape(table, step);
     cx.push(step);
@@ -159,8 +160,10 @@ fn filled_from_row(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ex
     let trigger = synced::make(cx, &synced)?;
     let how = cx.before(table).and_then(|t| hazard::fails_on_write::concerns(t, column, expr, cx.caps.alter_column));
     let refused = how.map(|how| hazard::fails_on_write::hazard(table, &column.name, expr, how));
+    let lost = probes::values_of(cx, table, column, Some(expr));
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &column.name))) {
         step.hazards.extend(refused);
+        step.undo_loses.extend(lost);
     }
     let final_column = column.clone();
     let id = slug(&["end-sync", &table.to_string(), &column.name]);

@@ -115,7 +115,10 @@ fn rebuild(
         .tag(tag::filled(table, &after.name))
         .after(tag::TYPES)
         .after(tag::backfilled(table, &after.name));
-    let step = cx.rebuild(step, copy);
+    let mut step = cx.rebuild(step, copy);
+    if let Some(generated) = after.generated.as_ref().filter(|_| before.generated.is_none()) {
+        step.beside.0.extend(cx.ddl.refuse_other_values(table, after, &generated.expr));
+    }
     cx.push(step);
 }
 

@@ -99,8 +99,12 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
     let back = Again::new(cx, table, after, before)?;
     let id = slug(&["generated", &table.to_string(), &after.name]);
     let how = if was_plain { "from now on" } else { "by its new expression" };
+    // Old code may have written such values since they were looked for.
+    let expr = after.generated.as_ref().filter(|_| was_plain).map(|generated| generated.expr.clone());
+    let refused = expr.iter().flat_map(|expr| cx.ddl.refuse_other_values(table, after, expr));
+    let refused: Vec<String> = refused.collect();
     let step = Proto::new(rank::COLUMN, id, format!("compute `{full}` {how}"), table)
-        .sql(forth.away.into_iter().chain(forth.back));
+        .sql(refused.into_iter().chain(forth.away).chain(forth.back));
     // The values that it had do not come back.
     let step = if was_plain { step.no_undo() } else { step.undo(back.away.into_iter().chain(back.back)) };
     let step = step

@@ -99,7 +99,7 @@ fn narrows(cx: &Context<'_>, before: Option<&Object>, after: &Object) -> bool {
     let checks = |view: &Object| view.definition.contains("check_option=");
     match after.key.kind {
         ObjectKind::Policy => policy::restricts(after),
-        ObjectKind::View => checks(after) && before.is_some_and(|before| !checks(before)),
+        ObjectKind::View => checks(after) && before.is_some_and(|before| before.definition != after.definition),
         ObjectKind::Rule => after.table().is_some_and(|on| {
             let current = cx.request.current;
             let is_view = |kind| current.objects.contains_key(&ObjectKey::new(kind, on.clone()));

@@ -221,7 +221,7 @@ fn adopt(
         .tag(tag::primary_key(table))
         .after_all([tag::unreferenced(table), tag::step(&slug(&["create-index", index]))]);
     let Some(before) = before else {
-        let step = step.undo_along(slug(&["create-index", index]), dropped);
+        let step = step.undo_along(dropped);
         cx.push(step.tag(tag::adds(table)));
         return Ok(());
     };

@@ -179,7 +179,7 @@ fn adopt(
             .tags(columns(old).iter().map(|c| tag::unused(table, c)))
             .prepares(columns(old).iter().any(|c| cx.goes(table, c)))
             .after(tag::unreferenced(table)),
-        None => step.tags([tag::keys(table), tag::adds(table)]).undo_along(slug(&["create-index", index]), dropped),
+        None => step.tags([tag::keys(table), tag::adds(table)]).undo_along(dropped),
     };
     match old {
         Some(old) => {

@@ -14,19 +14,29 @@ pub(in crate::planner) fn rows_of(cx: &Context<'_>, table: &Table) -> Loss {
     Loss { name: table.name.to_string(), finds: format!("rows of `{}`", table.name), sql }
 }
 
-/// Values of a column that the migration makes and does not fill. What a default gives is nobody's.
-pub(in crate::planner) fn values_of(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<Loss> {
-    let by_server = column.identity.is_some() || column.generated.is_some();
+/// Values of a column that the migration makes. What a default gives for all rows alike, and what an expression gives (`filled`), is
+/// nobody's; a default that gives each row another value cannot be told from what somebody wrote.
+pub(in crate::planner) fn values_of(
+    cx: &Context<'_>,
+    table: &ObjectName,
+    column: &Column,
+    filled: Option<&str>,
+) -> Option<Loss> {
+    if column.identity.is_some() || column.generated.is_some() {
+        return None;
+    }
     let is_literal = |text: &str| {
+        let text = text.trim_start_matches('(');
         text.starts_with(|c: char| c == '\'' || c == '-' || c.is_ascii_digit())
-            || ["true", "false", "null"].iter().any(|word| text.eq_ignore_ascii_case(word))
+            || ["x'", "array[", "true", "false", "null"]
+                .iter()
+                .any(|word| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
     };
-    let ident = cx.ddl.ident(&column.name);
-    let condition = match &column.default {
-        _ if by_server => return None,
-        None => format!("{ident} IS NOT NULL"),
-        Some(default) if is_literal(default) => format!("{ident} IS DISTINCT FROM ({default})"),
-        Some(_) => return None,
+    let default = column.default.as_deref().filter(|default| is_literal(default));
+    let given = filled.filter(|expr| cx.ddl.is_lasting(expr)).or(default);
+    let condition = match given {
+        Some(expr) => cx.ddl.has_other_value(column, expr),
+        None => format!("{} IS NOT NULL", cx.ddl.ident(&column.name)),
     };
     let there = cx.request.current.table(table).or_else(|| cx.before(table))?;
     let sql = format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, there), cx.ddl.name(table));

@@ -482,13 +482,12 @@ fn computed_anew(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Vec<Da
 /// Rows whose own value gets lost, because the column becomes one that the server computes.
 fn stated_otherwise(cx: &Context<'_>, table: &ObjectName, there: &Column, after: &Column) -> Option<Danger> {
     let generated = after.generated.as_ref().filter(|_| there.generated.is_none())?;
-    let computed = format!("CAST(({}) AS {})", generated.expr, after.ty);
     let current = current(cx, table)?;
+    let condition = cx.ddl.has_other_value(&Column { name: there.name.clone(), ..after.clone() }, &generated.expr);
     let sql = format!(
-        "SELECT {} FROM {} WHERE {} IS DISTINCT FROM {computed} LIMIT {SAMPLE}",
+        "SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
         row_name(cx, &current),
         cx.ddl.name(&current.name),
-        cx.ddl.ident(&there.name),
     );
     let finds =
         format!("rows of `{table}` whose `{}` is not what `{}` gives, and would be lost", there.name, generated.expr);

@@ -469,6 +469,13 @@ impl Backend for Postgres {
         Ok(rows.into_iter().flatten().flatten().collect())
     }
 
+    async fn is_there(&mut self, table: &ObjectName) -> DbResult<bool> {
+        let sql = "SELECT CAST(c.relname AS text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.relname = $1 AND n.nspname = $2 AND c.relkind IN ('r', 'p', 'v')";
+        let schema = table.schema.as_deref().unwrap_or("public");
+        Ok(!self.rows(sql, &[Some(&table.name), Some(schema)]).await?.is_empty())
+    }
+
     async fn look(&mut self, sql: &str, limit: Duration) -> DbResult<Vec<TextRow>> {
         self.begin(Timeouts { lock: Duration::from_secs(1), statement: limit }).await?;
         let rows = self.rows(sql, &[]).await;

@@ -277,6 +277,11 @@ impl Backend for Sqlite {
         Ok(named.collect())
     }
 
+    async fn is_there(&mut self, table: &ObjectName) -> DbResult<bool> {
+        let sql = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower($1)";
+        Ok(!self.rows(sql, &[Some(&table.name)]).await?.is_empty())
+    }
+
     async fn look(&mut self, sql: &str, limit: Duration) -> DbResult<Vec<TextRow>> {
         let (end, told) = (Instant::now() + limit, self.stop.clone());
         if let Ok(mut handle) = self.connection.lock_handle().await {

@@ -226,7 +226,7 @@ async fn probe<B: Backend>(db: &mut B, limits: &Limits, idle: &mut Option<Durati
     let mut took = Vec::with_capacity(times);
     for _ in 0..times {
         let began = Instant::now();
-        // In a transaction that is rolled back: it is there to be measured.
+        // Where the server has such, in a transaction that is rolled back: it is there to be measured.
         db.look(&sql, PROBE).await?;
         took.push(began.elapsed());
     }

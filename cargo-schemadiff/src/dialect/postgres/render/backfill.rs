@@ -68,6 +68,9 @@ pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[Compa
         let mut differs = other(&c.column, &c.ty, &c.forward);
         if let Some((old, ty, backward)) = &c.back {
             differs = format!("{differs} AND {}", other(old, ty, backward));
+            if c.only_given {
+                differs.push_str(&format!(" AND {} IS NOT NULL", ident(old)));
+            }
         }
         format!("count(*) FILTER (WHERE {differs})::text, min((CASE WHEN {differs} THEN {row} END) COLLATE \"C\")")
     });

@@ -169,6 +169,21 @@ impl Ddl for Postgres {
         identity::adopt(table, column)
     }
 
+    fn has_other_value(&self, column: &Column, expr: &str) -> String {
+        // As rows: not every type has an operator that compares.
+        format!("(ROW({})::record *<> ROW(({expr})::{})::record)", ident(&column.name), column.ty)
+    }
+
+    fn refuse_other_values(&self, table: &ObjectName, column: &Column, expr: &str) -> Vec<String> {
+        let (table, condition) = (qualified(table), self.has_other_value(column, expr));
+        let message = literal(&format!("rows have values of their own in {}, which would be lost", column.name));
+        let body = format!(
+            "BEGIN IF EXISTS (SELECT FROM {table} WHERE {condition}) THEN \
+             RAISE EXCEPTION USING ERRCODE = 'data_exception', MESSAGE = {message}; END IF; END"
+        );
+        vec![format!("DO {}", literal(&body))]
+    }
+
     fn drop_expression(&self, table: &ObjectName, column: &str) -> Vec<String> {
         vec![table::alter(table, &format!("ALTER COLUMN {} DROP EXPRESSION", ident(column)))]
     }
