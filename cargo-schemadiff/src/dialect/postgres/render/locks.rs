@@ -5,6 +5,8 @@ use schemadiff::{
     plan::Lock,
 };
 
+use super::names::ident;
+
 const ACCESS_EXCLUSIVE: &str = "AccessExclusive";
 const SHARE_ROW_EXCLUSIVE: &str = "ShareRowExclusive";
 const SHARE: &str = "Share";
@@ -80,15 +82,29 @@ pub(super) fn of_object(object: &Object, makes: bool) -> Vec<Lock> {
     let lock = |relation: &ObjectName, mode: &str| Lock { relation: relation.clone(), mode: mode.to_owned() };
     let mut locks: Vec<_> = own.iter().map(|mode| lock(&object.key.name, mode)).collect();
     locks.extend(object.table().map(|table| lock(table, on_table)));
-    if makes && matches!(object.key.kind, ObjectKind::View | ObjectKind::MaterializedView) {
+    if makes && matches!(object.key.kind, ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Rule) {
         let used = object.uses.iter().filter_map(|used| match used {
             Use::Column { table: name, .. } | Use::Relation { name } => Some(name),
             Use::Function { .. } | Use::Type { .. } => None,
         });
         let used: std::collections::BTreeSet<_> = used.collect();
-        locks.extend(used.into_iter().map(|name| lock(name, ACCESS_SHARE)));
+        let used = used.into_iter().filter(|name| object.table() != Some(*name));
+        // The statements of a rule are taken in as they would be if they were sent.
+        let mode = |name: &ObjectName| if is_written(object, name) { ROW_EXCLUSIVE } else { ACCESS_SHARE };
+        locks.extend(used.map(|name| lock(name, mode(name))));
     }
     locks
+}
+
+/// Whether a rule's statement writes to the relation.
+fn is_written(rule: &Object, name: &ObjectName) -> bool {
+    let schema = name.schema.as_deref().unwrap_or("public");
+    let spelled = [ident(&name.name), name.name.clone()];
+    let spelled =
+        spelled.iter().flat_map(|bare| [bare.clone(), format!("{schema}.{bare}"), format!("{}.{bare}", ident(schema))]);
+    let mut spelled =
+        spelled.flat_map(|name| ["INSERT INTO", "UPDATE", "DELETE FROM"].map(|verb| format!("{verb} {name} ")));
+    rule.key.kind == ObjectKind::Rule && spelled.any(|text| rule.definition.contains(&text))
 }
 
 fn stored_otherwise(settings: &Object) -> bool {
