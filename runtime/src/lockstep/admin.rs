@@ -395,7 +395,7 @@ async fn apply_on<B: Backend>(
         work.give_back().await;
         return Err(error);
     }
-    to_the_end::run(work, &mut ctx, options.until, deadline).await
+    Box::pin(to_the_end::run(work, &mut ctx, options.until, deadline)).await
 }
 
 /// Who they are, without what changes from look to look.

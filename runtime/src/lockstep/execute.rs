@@ -349,13 +349,13 @@ async fn within<B: Backend>(
         ledger::step_running(db, &plan.id, step).await.map_err(Failed::from)?;
         return Ok(Attempt::Done);
     }
-    let is_gone = way == Way::Back && lost::lost_its_tables(db, step).await.map_err(Failed::from)?;
+    let is_gone = way == Way::Back && Box::pin(lost::lost_its_tables(db, step)).await.map_err(Failed::from)?;
     if matches!(part, Part::Whole | Part::TakeBack) && !is_gone {
         let approach = Approach { locks: &step.locks, way, patient: attempted.patient };
         db.approach(&approach, attempted.timeouts).await.map_err(Failed::from)?;
     }
     if is_gone && matches!(part, Part::Whole | Part::TakeBack) && B::SESSION_LOCKS {
-        lost::what_is_left(db, step).await?;
+        Box::pin(lost::what_is_left(db, step)).await?;
     }
     if part != Part::End && !is_gone {
         let broken_before = db.broken().await.map_err(Failed::from)?;

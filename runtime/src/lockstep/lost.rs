@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::context::Failed;
 use crate::{
     backend::{Backend, DbResult, ErrorClass},
-    model::ObjectName,
+    model::{Delta, ObjectName},
     plan::Step,
 };
 
@@ -13,7 +13,9 @@ use crate::{
 pub(super) async fn lost_its_tables<B: Backend>(db: &mut B, step: &Step) -> DbResult<bool> {
     let tables: BTreeSet<&ObjectName> = step.effects.iter().filter_map(|delta| delta.table()).collect();
     let only_tables = step.effects.iter().all(|delta| delta.table().is_some());
-    if tables.is_empty() || !only_tables {
+    // One that the step itself has taken away is where it has put it.
+    let takes_away = step.effects.iter().any(|delta| matches!(delta, Delta::Table { after: None, .. }));
+    if tables.is_empty() || !only_tables || takes_away {
         return Ok(false);
     }
     for table in tables {

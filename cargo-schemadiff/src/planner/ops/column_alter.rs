@@ -277,7 +277,7 @@ fn let_go(cx: &Context<'_>, table: &ObjectName, column: &Column, sequence: &Obje
         ..sequence.clone()
     };
     let mut sql = cx.ddl.alter_default(table, &column.name, column.default.as_deref());
-    sql.extend(cx.ddl.replace_object(&owned, &Object { owned_by: None, ..sequence.clone() }).into_iter().flatten());
+    sql.extend(cx.ddl.replace_object(&owned, sequence).into_iter().flatten());
     sql
 }
 
