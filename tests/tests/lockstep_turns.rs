@@ -15,7 +15,8 @@ use schemadiff::{
 use schemadiff_tests::{
     engine::TestDatabase,
     lockstep::{
-        FIRST, SECOND, first, lock, migrations, old_code, plan, renderer, second, step, table_with, third, users,
+        FIRST, Recorder, SECOND, first, lock, migrations, old_code, plan, renderer, second, step, table_with, third,
+        users,
     },
 };
 
@@ -62,14 +63,20 @@ async fn an_expand_behind_another_contract_is_not_called_done() {
         assert!(error.to_string().contains("both touch `users`"), "{error}");
 
         // Whoever waits goes on as soon as somebody has carried out the earlier contract.
+        let recorder = Recorder::default();
         let waiting = {
             let (url, all) = (db.url.clone(), migrations(dialect, &plans));
-            let options = ApplyOptions { wait: Some(Duration::from_secs(120)), ..until(Phase::Backfill) };
-            tokio::spawn(async move { apply(&url, &all, &options, Arc::new(NoProgress)).await })
+            let (options, told) =
+                (ApplyOptions { wait: Some(Duration::from_secs(120)), ..until(Phase::Backfill) }, recorder.shared());
+            tokio::spawn(async move { apply(&url, &all, &options, told).await })
         };
         tokio::time::sleep(Duration::from_millis(300)).await;
         old.shutdown().await;
         assert!(!waiting.is_finished());
+        while recorder.of("queued").is_empty() {
+            assert!(!waiting.is_finished(), "nobody was told what it waits for");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         run(&db, &plans[..2], &ApplyOptions { wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() })
             .await
             .unwrap();

@@ -54,21 +54,11 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
 
 /// Whether tables that were small when the plan was written still are: everybody waits while the step reads or writes them.
 ///
-/// Before a contract phase begins, that is asked for all of it: half of one serves no version.
-pub(super) async fn still_small<B: Backend>(
-    db: &mut B,
-    ctx: &Context,
-    plan: &Plan,
-    step: &Step,
-    now: &Ledger,
-) -> Result<()> {
-    let is_open = |s: &&Step| now.step_state(&plan.id, &s.id) != StepState::Done;
-    let concerned = plan
-        .steps
-        .iter()
-        .filter(is_open)
-        .filter(|s| s.id == step.id || (step.phase == Phase::Contract && s.phase == step.phase));
+/// Where the step begins a contract phase, that is asked for all of it: half of one serves no version.
+pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
+    let goes_along = |s: &&Step| s.id == step.id || (step.phase == Phase::Contract && s.phase == step.phase);
     let mut grown = Vec::new();
+    let concerned = plan.steps.iter().filter(goes_along);
     let asked = concerned.flat_map(|s| s.only_while_small.iter().map(move |probe| (s, probe)));
     let asked: Vec<(&Step, &Probe)> = asked.filter(|_| !ctx.accepts_stall).collect();
     for (of, probe) in asked {

@@ -324,14 +324,15 @@ impl<B: Backend> Work<B> {
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }
-            Box::pin(look::still_small(&mut self.db, &self.ctx, &plan, &step, &now)).await?;
-            let begun = |step: &Step| {
-                step.phase == Phase::Contract
-                    && matches!(now.step_state(&plan.id, &step.id), StepState::Done | StepState::Running)
-            };
-            if step.phase == Phase::Contract && !self.told.compared.contains(&plan.id) && !plan.steps.iter().any(begun)
-            {
-                // On the heap, as all that is seldom: a future holds the largest of its parts, and a test's thread has 2 MiB.
+            let begun =
+                |step: &Step| matches!(now.step_state(&plan.id, &step.id), StepState::Done | StepState::Running);
+            let in_contract = step.phase == Phase::Contract;
+            let begins = in_contract && !plan.phase(Phase::Contract).any(begun);
+            // On the heap, as all that is seldom: a future holds the largest of its parts, and a test's thread has 2 MiB.
+            if begins || !in_contract {
+                Box::pin(look::still_small(&mut self.db, &self.ctx, &plan, &step)).await?;
+            }
+            if begins && !self.told.compared.contains(&plan.id) {
                 Box::pin(backfill::before_contract(&mut self.db, &mut self.ctx, &plan)).await?;
                 self.told.compared.insert(plan.id.clone());
             }

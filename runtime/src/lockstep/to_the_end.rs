@@ -45,14 +45,26 @@ impl Waits {
         }
     }
 
+    /// Who is waited for, without what changes from look to look.
+    fn whom(&self) -> Vec<(String, String, String)> {
+        match self {
+            Self::Gate { holders, .. } => names(holders),
+            Self::Turn(queued) => {
+                queued.iter().map(|q| (q.migration.clone(), q.behind.clone(), String::new())).collect()
+            }
+        }
+    }
+
     /// Says what it is, once.
     fn tell(&self, ctx: &mut Context, told: &mut Vec<(String, String, String)>) {
+        let whom = self.whom();
+        if whom == *told {
+            return;
+        }
+        *told = whom;
         match self {
-            Self::Gate { migration, step, holders } if names(holders) != *told => {
-                ctx.tell(&Event::GateClosed { migration, step, holders });
-                *told = names(holders);
-            }
-            Self::Gate { .. } | Self::Turn(_) => {}
+            Self::Gate { migration, step, holders } => ctx.tell(&Event::GateClosed { migration, step, holders }),
+            Self::Turn(queued) => queued.iter().for_each(|queued| ctx.tell(&Event::Queued { queued })),
         }
     }
 }
