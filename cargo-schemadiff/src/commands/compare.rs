@@ -89,12 +89,9 @@ pub async fn compare(
     let mut current = found.schema(dialect, read_from, migrations)?;
     // What the starting side intends was intended before it was written: only the other side's renames are news.
     found.hints = Hints::default();
-    let rows_are_there = !found.sizes.is_empty();
-    let mut desired = found.schema(dialect, read_to, migrations)?;
     // How large a table is where the plan leads says nothing of where it will be carried out.
-    if !rows_are_there {
-        found.sizes.clear();
-    }
+    let sizes = std::mem::take(&mut found.sizes);
+    let mut desired = found.schema(dialect, read_to, migrations)?;
     check_names(dialect, &desired).map_err(|error| at_its_struct(error, &found.places))?;
     check_case(dialect, &desired, &current)?;
     scope::check(&context.scope(), dialect, (from, &current), (to, &desired))?;
@@ -155,7 +152,7 @@ pub async fn compare(
         dialect,
         version,
         hints,
-        sizes: found.sizes,
+        sizes,
         sources,
         unmanaged: unmanaged.iter().map(|name| format!("table {name}")).collect(),
         opaque: found.opaque,

@@ -58,15 +58,12 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
     let mut found = connection.introspect(&context.scope()).await?.schema;
     without_half_made(&mut found, &states);
     states.iter_mut().chain([&mut found]).for_each(|schema| without(schema, &under_way));
+    let coming = ours.lock.as_ref().map(|lock| with_labels(&lock.schema, &status.labels_left));
     let mut first = None;
     for state in &states {
         let mut found = found.clone();
-        if let Some(lock) = &ours.lock {
-            let mut coming = lock.schema.clone();
-            for (name, label) in &status.labels_left {
-                coming.enums.get_mut(name).into_iter().for_each(|e| e.values.push(label.clone()));
-            }
-            prove::without_labels_to_come(&mut found, state, &coming);
+        if let Some(coming) = &coming {
+            prove::without_labels_to_come(&mut found, state, coming);
         }
         let (state, found) = comparable(state, &found, ours);
         if Fingerprint::of(&state) == Fingerprint::of(&found) {
@@ -75,25 +72,31 @@ async fn difference(context: &Context, url: &str, ours: &Migrations, status: &St
         first.get_or_insert_with(|| between(&state, &found));
     }
     let differences = first.unwrap_or_default();
-    let is_off = |delta: &&Delta| matches!(delta, Delta::Sync { after: None, .. });
     let words = ddl(dialect_of(url)?, connection.server().version)?;
-    let off = differences.iter().find(is_off).map(|delta| match delta {
-        Delta::Sync { table, name, .. } => {
-            let (table, name) = (words.name(table), words.ident(name));
-            format!("where it is there and was switched off: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}, and see which rows were written meanwhile")
-        }
-        _ => String::new(),
+    let off = differences.iter().find_map(|delta| match delta {
+        Delta::Sync { table, name, after: None, .. } => Some((words.name(table), words.ident(name))),
+        _ => None,
     });
-    let error = Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
+    let mut error = Error::new(Kind::Apply, DRIFTED, "the database is not what its migrations made it")
         .cause(first_differences(&differences, "in the database"));
-    let error = match off {
-        Some(way) => error.help(way),
-        None => error,
-    };
+    if let Some((table, name)) = off {
+        error = error.help(format!(
+            "where it is there and was switched off: ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}, and see which rows were written meanwhile"
+        ));
+    }
     let error = error
         .help("take the change back in the database")
         .help("or declare it in the structs, and write the migration with `cargo schemadiff new NAME --from lock`");
     Ok(Some(error))
+}
+
+/// With the labels that migrations have left which were taken back.
+fn with_labels(schema: &Schema, labels: &[(ObjectName, String)]) -> Schema {
+    let mut schema = schema.clone();
+    for (name, label) in labels {
+        schema.enums.get_mut(name).into_iter().for_each(|e| e.values.push(label.clone()));
+    }
+    schema
 }
 
 /// What a concurrent build or drop leaves when it is cut short, or shows while it goes on, is neither there nor away: the

@@ -105,7 +105,7 @@ pub(in crate::lockstep) async fn before_contract<B: Backend>(db: &mut B, ctx: &m
         let mut looker = Looker::new(Worker::new(db, ctx, &job, throttle, false), comparison);
         match looker.look_everywhere().await {
             Ok(()) => looker.end().await?,
-            // The column has taken the place of the other one already: nothing is kept in step any more.
+            // The column has taken its name behind views already, and the comparison knows it by the one before.
             Err(Error::BackfillTarget { .. }) => {}
             Err(error) => return Err(error),
         }

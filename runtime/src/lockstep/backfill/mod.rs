@@ -164,12 +164,14 @@ pub(super) async fn run<B: Backend>(
         if left.iter().any(|row| row.null) {
             let keys = left.into_iter().filter(|row| row.null).map(|row| row.key).collect();
             let error = Error::BackfillNull { migration, step, table: backfill.table.to_string(), remaining, keys };
-            return Err(recorded(db, &job, error).await);
+            note(db, &job, &error).await;
+            return Err(error);
         }
         if cursor.pass >= PASSES {
             let keys = left.into_iter().map(|row| row.key).collect();
             let error = Error::BackfillIncomplete { migration, step, remaining, keys };
-            return Err(recorded(db, &job, error).await);
+            note(db, &job, &error).await;
+            return Err(error);
         }
         ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
         cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
@@ -179,11 +181,10 @@ pub(super) async fn run<B: Backend>(
 }
 
 /// For `status`; that it cannot be put on record is no further failure.
-async fn recorded<B: Backend>(db: &mut B, job: &Job, error: Error) -> Error {
+async fn note<B: Backend>(db: &mut B, job: &Job, error: &Error) {
     if let Err(cause) = ledger::step_failed(db, &job.plan.id, &job.step.id, &error.to_string()).await {
-        tracing::debug!(%cause, "a backfill that did not come to its end could not be put on record");
+        tracing::debug!(%cause, "a failed backfill could not be put on record");
     }
-    error
 }
 
 /// They may stamp or copy each row that is filled; whoever looks should know before it is done. The trigger that puts back

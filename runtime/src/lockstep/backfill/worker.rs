@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Job, name_of,
+    Job, name_of, note,
     walk::{Claim, Key},
 };
 use crate::{
@@ -297,10 +297,7 @@ impl<'w, B: Backend> Worker<'w, B> {
 
     /// For `status`; that it cannot be put on record is no further failure.
     pub(super) async fn note(&mut self, error: &Error) {
-        let text = error.to_string();
-        if let Err(cause) = ledger::step_failed(self.db, &self.job.plan.id, &self.job.step.id, &text).await {
-            tracing::debug!(%cause, "a failed batch could not be put on record");
-        }
+        note(self.db, self.job, error).await;
     }
 
     fn locked(&mut self, attempts: u32) -> Error {

@@ -35,15 +35,15 @@ fn is_sequence_type(ty: &str) -> bool {
     matches!(ty, "smallint" | "integer" | "bigint")
 }
 
+/// The type that the sequence counts in. `AS` in the options is for one that is not the column's.
+fn counts_in(column: &Column, options: &str) -> String {
+    let follows = is_sequence_type(&column.ty) && !options.starts_with(" AS ");
+    if follows { format!(" AS {}", column.ty) } else { String::new() }
+}
+
 fn create(name: &ObjectName, column: &Column) -> String {
     let options = options(column);
-    // `AS` in the options is for a sequence whose type is not the column's.
-    let own = if is_sequence_type(&column.ty) && !options.starts_with(" AS ") {
-        format!(" AS {}", column.ty)
-    } else {
-        String::new()
-    };
-    format!("CREATE SEQUENCE {}{own}{options}", qualified(name))
+    format!("CREATE SEQUENCE {}{}{options}", qualified(name), counts_in(column, &options))
 }
 
 /// The sequence of a serial column, before its table exists.
@@ -60,14 +60,8 @@ pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
 /// Makes a sequence that is there the one of a serial column. Its position stays.
 pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     let sequence = sequence_name(table, column);
-    let options = options(column);
-    let own = if is_sequence_type(&column.ty) && !options.starts_with(" AS ") {
-        format!(" AS {}", column.ty)
-    } else {
-        String::new()
-    };
-    let name = qualified(&sequence);
-    let mut sql = vec![format!("ALTER SEQUENCE {name}{own} {DEFAULT_OPTIONS}")];
+    let (options, name) = (options(column), qualified(&sequence));
+    let mut sql = vec![format!("ALTER SEQUENCE {name}{} {DEFAULT_OPTIONS}", counts_in(column, &options))];
     if !options.is_empty() {
         sql.push(format!("ALTER SEQUENCE {name}{options}"));
     }
