@@ -87,7 +87,9 @@ pub fn place(address: &str) -> String {
     let host = if ["127.0.0.1", "[::1]", "::1", ""].contains(&host.as_str()) { "localhost".to_owned() } else { host };
     let port = given("port").or_else(|| url.port().map(|port| port.to_string())).unwrap_or_else(|| "5432".to_owned());
     let database = given("dbname").unwrap_or_else(|| url.path().trim_start_matches('/').to_owned());
-    format!("{host}:{port}/{database}")
+    // A schema that is treated as a database of its own.
+    let schema = given("schema").filter(|schema| schema != "public").map(|schema| format!("?schema={schema}"));
+    format!("{host}:{port}/{database}{}", schema.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -137,6 +139,9 @@ mod tests {
             ("postgres://h/shop", "postgres://h/other", false),
             ("postgres://h/?dbname=a", "postgres://h/?dbname=b", false),
             ("postgres:///x?host=/run&dbname=a", "postgres:///a?host=/run", true),
+            ("postgres://h/a?schema=one", "postgres://h/a?schema=two", false),
+            ("postgres://h/a?schema=one", "postgres://h/a", false),
+            ("postgres://h/a?schema=public", "postgres://h/a", true),
             ("sqlite:a.db?mode=rw", "sqlite:a.db", true),
             ("sqlite:a.db", "sqlite:b.db", false),
         ] {

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::{
     error::Result,
     model::{Dialect, ObjectName, hex},
-    plan::{Lock, Way},
+    plan::{Lock, Plan, Way},
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -155,6 +155,8 @@ pub struct Entering<'e> {
     pub version: &'e str,
     /// Its instance, where it has said that some of its connections go to standbys.
     pub on_standbys: Option<&'e str>,
+    /// The schema of the ledger, where it is that of a tenant.
+    pub ledger: Option<&'e str>,
 }
 
 /// What stands in the ledger for the migrations on record, so that one look tells whether they are the ones that a reader
@@ -300,6 +302,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn connect_for_rebuild(target: &Self::Target) -> impl Future<Output = Result<Self>> + Send;
     /// Where this one is connected to.
     fn connected_to(&self) -> &Self::Target;
+    /// The schema of the ledger, where it is that of a tenant and not the database's own.
+    fn tenant_ledger(target: &Self::Target) -> Option<String> {
+        let _ = target;
+        None
+    }
+    /// The plan with the statements as they are sent here: they are written for a database's own schema, and a tenant has another.
+    fn placed(&self, plan: Plan) -> Plan {
+        plan
+    }
     /// A text literal.
     fn literal(text: &str) -> String;
     /// A value that was read for a function of the application, by its column's type.

@@ -95,7 +95,7 @@ impl Customizer {
         #[cfg(feature = "postgres")]
         if self.dialect == Dialect::Postgres {
             let sent = Moment::now();
-            let sql = crate::backend::postgres::diesel::sign_of_life_sql(&self.me.instance);
+            let sql = crate::backend::postgres::diesel::sign_of_life_sql(self.me.who(), &self.me.instance);
             // What cannot be written, because the lease has ended or on a standby, is asked for below.
             if connection.batch_execute(&sql).is_ok() {
                 self.fence.heard(sent);

@@ -29,6 +29,8 @@ impl Error {
             Self::ServerTooOld { .. } => "SD0554",
             Self::ReadOnly { .. } => "SD0556",
             Self::Address => "SD0250",
+            Self::TenantSchema { .. } => "SD0252",
+            Self::NoTenant { .. } => "SD0559",
             Self::NoAddress => "SD0259",
             Self::NothingDeclared { .. } => "SD0463",
             Self::EngineMissing { .. } => "SD0251",

@@ -34,6 +34,10 @@ impl Error {
                 "name the crate that has the structs in this program (`use models as _;`), so that it is linked".to_owned(),
                 "or say with `.schema(..)` what this program uses; `Schema::default()` says nothing at all".to_owned(),
             ],
+            Self::NoTenant { schema } => {
+                one(&format!("check `schema` in the address, or create it: CREATE SCHEMA \"{schema}\""))
+            }
+            Self::TenantSchema { .. } => one("write postgres://user@host/database?schema=tenant_1"),
             Self::Address => one("write postgres://user@host/database or sqlite:path/to/file"),
             Self::EngineMissing { dialect } => vec![format!("turn on the feature `{dialect}` of the crate schemadiff")],
             Self::Connect { address, .. } if address.starts_with("sqlite:") => vec![

@@ -130,6 +130,19 @@ pub enum Error {
     /// The address is of no known form.
     #[error("the database address is of no known form")]
     Address,
+    /// The tenant's schema is not there.
+    #[error("there is no schema {schema:?} in the database of the address")]
+    NoTenant {
+        /// As the address names it.
+        schema: String,
+    },
+    /// The address names a schema that can be no tenant's.
+    #[error("the address names the schema {schema:?}, which can be no tenant's: {problem}")]
+    TenantSchema {
+        /// As it was named.
+        schema: String,
+        problem: String,
+    },
     /// The engine's driver was not compiled in.
     #[error("this program was built without support for {dialect}")]
     EngineMissing {

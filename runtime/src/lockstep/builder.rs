@@ -100,7 +100,8 @@ impl Builder {
         }
     }
 
-    /// The address of the database; on PostgreSQL a direct one, not that of a pooler. Default: `DATABASE_URL`.
+    /// The address of the database; on PostgreSQL a direct one, not that of a pooler. Default: `DATABASE_URL`. With
+    /// `schema=` it names the schema of a tenant, which is then treated like a database of its own.
     #[must_use]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
@@ -371,6 +372,7 @@ impl Builder {
             let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
             return Err(Error::NoMigrations { app: self.app, tables: tables.join(", ") });
         }
+        let ledger = B::tenant_ledger(&target).map(Into::into);
         let (stop, stopped) = watch::channel(false);
         let ctx = self.context(history, stopped.clone());
         let lease = lease::mine::<B>(identity, fingerprint, self.revision.clone(), self.on_standbys, self.grace);
@@ -402,7 +404,7 @@ impl Builder {
             tasks.push(tokio::spawn(in_background::<B>(target, ctx, until, self.contract_poll)));
         }
         let Self { app, on_standbys, migrations, probe, soak, .. } = self;
-        Ok(Lockstep { app, version, instance, on_standbys, url, migrations, soak, stop, probe, fence, tasks })
+        Ok(Lockstep { app, version, instance, on_standbys, ledger, url, migrations, soak, stop, probe, fence, tasks })
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn pass<C: Enter>(
         return Ok(true);
     }
     let sent = Moment::now();
-    if connection.sign_of_life(instance).await? {
+    if connection.sign_of_life(who, instance).await? {
         fence.heard(sent);
         return Ok(true);
     }

@@ -27,6 +27,8 @@ pub struct Lockstep {
     pub(super) instance: Arc<str>,
     /// Some of its connections go to standbys.
     pub(super) on_standbys: bool,
+    /// The schema of a tenant's ledger.
+    pub(super) ledger: Option<Arc<str>>,
     pub(super) url: String,
     pub(super) migrations: Migrations,
     /// How long its own contract phases wait for a version that is gone.
@@ -44,12 +46,13 @@ pub(crate) struct Me {
     version: Arc<str>,
     pub(crate) instance: Arc<str>,
     on_standbys: bool,
+    ledger: Option<Arc<str>>,
 }
 
 impl Me {
     pub(crate) fn who(&self) -> Entering<'_> {
         let on_standbys = self.on_standbys.then_some(&*self.instance);
-        Entering { app: &self.app, version: &self.version, on_standbys }
+        Entering { app: &self.app, version: &self.version, on_standbys, ledger: self.ledger.as_deref() }
     }
 }
 
@@ -126,6 +129,7 @@ impl Lockstep {
             version: self.version.as_str().into(),
             instance: Arc::clone(&self.instance),
             on_standbys: self.on_standbys,
+            ledger: self.ledger.clone(),
         }
     }
 

@@ -18,7 +18,11 @@ pub trait Enter: sqlx::Connection + Send + 'static {
     fn enter(&mut self, who: Entering<'_>) -> impl Future<Output = Result<Registered, sqlx::Error>> + Send;
     /// Sends a sign of life of the instance; false when its lease has ended, when its version is retired, and where the
     /// connection cannot write.
-    fn sign_of_life(&mut self, instance: &str) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    fn sign_of_life(
+        &mut self,
+        who: Entering<'_>,
+        instance: &str,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 }
 
 #[cfg(feature = "postgres")]
@@ -27,8 +31,8 @@ impl Enter for sqlx::PgConnection {
         crate::backend::postgres::enter(self, who).await
     }
 
-    async fn sign_of_life(&mut self, instance: &str) -> Result<bool, sqlx::Error> {
-        crate::backend::postgres::sign_of_life(self, instance).await
+    async fn sign_of_life(&mut self, who: Entering<'_>, instance: &str) -> Result<bool, sqlx::Error> {
+        crate::backend::postgres::sign_of_life(self, who, instance).await
     }
 }
 
@@ -39,7 +43,7 @@ impl Enter for sqlx::SqliteConnection {
     }
 
     /// A look whether the version is retired waits for nobody, a sign of life might.
-    async fn sign_of_life(&mut self, _instance: &str) -> Result<bool, sqlx::Error> {
+    async fn sign_of_life(&mut self, _who: Entering<'_>, _instance: &str) -> Result<bool, sqlx::Error> {
         Ok(false)
     }
 }

@@ -291,6 +291,7 @@ impl<B: Backend> Work<B> {
                 return Ok(Advance::Reached);
             }
             let plans = decide::pending(&self.ctx.history, &now)?;
+            let plans: Vec<Plan> = plans.into_iter().map(|plan| self.db.placed(plan)).collect();
             let leases = self.ctx.leases(&mut self.db).await?;
             let world = self.ctx.world(&plans, &now, &leases);
             let next = decide::next(&world, until)?;
@@ -428,6 +429,7 @@ impl<B: Backend> Work<B> {
     /// that no later migration begins in between.
     pub(super) async fn abort(&mut self, plan: &Plan) -> Result<Option<Advance>> {
         let (mut again, mut asked) = (false, false);
+        let plan = &self.db.placed(plan.clone());
         persevere!(self, self.go_back(plan, &mut again, &mut asked))
     }
 
@@ -470,6 +472,7 @@ impl<B: Backend> Work<B> {
     /// Takes the contract phase of a migration back, newest step first. Returns the steps, or who would break.
     pub(super) async fn undo(&mut self, plan: &Plan) -> Result<(Vec<String>, Option<Advance>)> {
         let (mut asked, mut undone) = (false, Vec::new());
+        let plan = &self.db.placed(plan.clone());
         let closed = persevere!(self, self.go_behind(plan, &mut asked, &mut undone))?;
         Ok((undone, closed))
     }

@@ -179,7 +179,7 @@ fn quoted_len(text: &str, quote: char) -> usize {
     text.char_indices().skip(1).find(|(_, c)| *c == quote).map_or(text.len(), |(at, _)| at + 1)
 }
 
-fn dollar_quoted_len(text: &str) -> Option<usize> {
+pub(crate) fn dollar_quoted_len(text: &str) -> Option<usize> {
     let tag_end = 1 + text.strip_prefix('$')?.find('$')?;
     let tag = &text[..=tag_end];
     if !tag[1..tag_end].chars().all(|c| c.is_alphanumeric() || c == '_')

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Delta, DeltaError, Dialect, Fingerprint, ObjectName, Schema, apply_all};
 
 pub use backfill::{Assignment, Backfill, Compared, Comparison, Given, KeyColumn};
+#[cfg(feature = "postgres")]
+pub(crate) use file::dollar_quoted_len;
 pub use file::{PLAN_FORMAT, PlanFileError};
 pub use snapshot::{SNAPSHOT_FORMAT, Snapshot};
 

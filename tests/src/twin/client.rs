@@ -65,7 +65,7 @@ impl Client {
 
     /// What a pool's hook asks for a new connection of this version of [`APP`].
     pub async fn enter(&mut self, version: &str) -> Result<(), sqlx::Error> {
-        let who = Entering { app: APP, version, on_standbys: None };
+        let who = Entering { app: APP, version, on_standbys: None, ledger: None };
         let registered = match self {
             Self::Postgres(c) => c.enter(who).await?,
             Self::Sqlite(c) => c.enter(who).await?,

@@ -201,3 +201,55 @@ fn every_failure_is_told_at_the_end() {
     assert!(run.err.contains("tenant-002") && run.err.contains("tenant-004"), "{run:#?}");
     assert!(run.err.contains("4 of 6 databases are done, 2 failed"), "{run:#?}");
 }
+
+/// Every tenant has a schema of one database. What contract sets aside for one is not what it sets aside for another.
+#[tokio::test]
+async fn a_schema_for_each_tenant_is_migrated_like_a_database_for_each() {
+    const TENANTS: usize = 20;
+    let (project, database) = (Project::empty(), TestDatabase::new(Dialect::Postgres));
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email", "nick"]), ("tags", &["label"])]));
+    project.write("two.toml", &snapshot("postgres", &[("users", &["email", "note"])]));
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\nundo-window = \"1h\"\n", database.url));
+    let tenants: Vec<String> = (0..TENANTS).map(|n| format!("t{n}")).collect();
+    let separator = if database.url.contains('?') { '&' } else { '?' };
+    let list = tenants.iter().fold(String::new(), |mut list, schema| {
+        writeln!(list, "{schema} {}{separator}schema={schema}", database.url).unwrap();
+        list
+    });
+    project.write("fleet.txt", &list);
+    project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+    let missing = project.run(&["apply", "--fleet", "fleet.txt"]).expect(5);
+    assert!(missing.err.contains("SD0559") && missing.err.contains("CREATE SCHEMA"), "{missing:#?}");
+    for schema in &tenants {
+        database.execute(&format!("CREATE SCHEMA {schema}")).await;
+    }
+    project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "6"]).expect(0);
+    for schema in &tenants {
+        let rows = format!(
+            "INSERT INTO {schema}.users (nick) VALUES ('{schema}'); INSERT INTO {schema}.tags (label) VALUES ('{schema}')"
+        );
+        database.execute(&rows).await;
+    }
+    let drops = ["--allow-drop", "tags", "--allow-drop", "users.nick"];
+    project.run(&[&["new", "fewer", "--to", "file:two.toml"], &drops[..]].concat()).expect(0);
+    let document = last(&project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "6", "--json"]).expect(0));
+    assert_eq!(document["summary"]["done"], TENANTS, "{document}");
+    let status = project.run(&["status", "--fleet", "fleet.txt"]).expect(0);
+    assert!(status.out.ends_with(&format!("{TENANTS} databases: {TENANTS} done\n")), "{status:#?}");
+    let check = project.run(&["check", "--fleet", "fleet.txt"]).expect(0);
+    assert!(check.out.contains(&format!("{TENANTS} of {TENANTS} databases are what their migrations")), "{check:#?}");
+
+    // One comes back with what was its own; another one lets it go for good.
+    let of = |schema: &str| format!("{}{separator}schema={schema}", database.url);
+    project.run(&["undo", "--database-url", &of("t3")]).expect(0);
+    assert_eq!(database.text("SELECT label FROM t3.tags").await.as_deref(), Some("t3"));
+    assert_eq!(database.text("SELECT nick FROM t3.users").await.as_deref(), Some("t3"));
+    project.run(&["purge", "--database-url", &of("t4")]).expect(0);
+    project.run(&["undo", "--database-url", &of("t5")]).expect(0);
+    assert_eq!(database.text("SELECT label FROM t5.tags").await.as_deref(), Some("t5"));
+    project.run(&["undo", "--database-url", &of("t4")]).expect_error("SD0667");
+    database.execute("ALTER TABLE t7.users ADD COLUMN by_hand text").await;
+    let check = project.run(&["check", "--fleet", "fleet.txt"]).expect(1);
+    assert!(check.out.contains("t7") && check.out.contains("by_hand"), "{check:#?}");
+    assert!(database.try_execute("SELECT * FROM public.users").await.is_err(), "nothing is made beside the tenants");
+}

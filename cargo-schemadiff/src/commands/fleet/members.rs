@@ -102,8 +102,8 @@ async fn rows<B: Backend>(url: &str, sql: &str) -> Result<Vec<TextRow>> {
     rows.map_err(|e| wrong("--fleet-query fails").cause(e))
 }
 
-/// Two members that are one database would be migrated beside each other; and a schema for each tenant cannot be told by a
-/// search path, because a migration names the schema of everything.
+/// Two members that are one database, or one schema of it, would be migrated beside each other; and a schema for each tenant cannot
+/// be told by a search path, because a migration names the schema of everything.
 fn check(members: &[Member]) -> Result<()> {
     if members.is_empty() {
         return Err(wrong("the list of databases is empty"));
@@ -117,7 +117,7 @@ fn check(members: &[Member]) -> Result<()> {
         if member.url.to_ascii_lowercase().contains("search_path") {
             return Err(wrong(format!("the address of {} sets a search_path", member.name))
                 .cause("migrations name the schema of every table, so they would all change the same one")
-                .help("give each tenant a database of its own, or a migrations directory for each schema"));
+                .help("name the schema of a tenant with `schema`: postgres://user@host/database?schema=tenant_1"));
         }
         if let Some(other) = places.insert(place(&member.url), &member.name) {
             return Err(wrong(format!("{other} and {} are the same database", member.name))

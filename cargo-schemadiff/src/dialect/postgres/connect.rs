@@ -1,13 +1,14 @@
 //! Connecting to PostgreSQL.
 
-use std::{str::FromStr, time::Duration};
+use std::{borrow::Cow, str::FromStr, time::Duration};
 
-use schemadiff::model::Dialect;
+use schemadiff::{backend::postgres::Tenant, model::Dialect};
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions, Connection as _, Either, PgConnection, Row, TypeInfo, ValueRef,
     postgres::{PgConnectOptions, PgDatabaseError, PgRow},
 };
 
+use super::render::names::{ident, literal};
 use crate::{Error, Kind, Result, address, dialect::ServerInfo};
 
 pub use super::scratch::{drop_scratch, scratch};
@@ -19,8 +20,8 @@ const OLDEST: u32 = 140_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One session for everything: names and dates mean the same whatever role and database have set, and no timeout that was
-/// made for an application ends the reading of a big catalogue. `public` is visible, other schemas are written out.
-const SESSION: &str = "SET search_path = public, pg_temp; SET timezone = 'UTC'; SET DateStyle = 'ISO, MDY';
+/// made for an application ends the reading of a big catalogue.
+const SESSION: &str = "SET timezone = 'UTC'; SET DateStyle = 'ISO, MDY';
     SET client_min_messages = warning; SET statement_timeout = 0; SET lock_timeout = 0;
     SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; SET row_security = off;
     SET standard_conforming_strings = on; SET quote_all_identifiers = off; SET extra_float_digits = 1;
@@ -33,8 +34,10 @@ const SESSION: &str = "SET search_path = public, pg_temp; SET timezone = 'UTC'; 
 pub struct Client {
     pub(super) connection: PgConnection,
     server: ServerInfo,
-    /// With its password: never shown.
+    /// Of the database, with its password: never shown.
     pub(super) url: String,
+    /// The schema that is treated as a database of its own.
+    tenant: Option<Tenant>,
     pub(super) user: String,
     pub(super) database: String,
 }
@@ -45,7 +48,8 @@ pub struct Client {
 /// When there is no connection, or the server is too old.
 pub async fn open(url: &str) -> Result<Client> {
     let shown = address::redact(url);
-    let options = PgConnectOptions::from_str(url)
+    let (url, tenant) = Tenant::of_address(url)?;
+    let options = PgConnectOptions::from_str(&url)
         .map_err(|e| {
             Error::new(Kind::Usage, "SD0204", format!("{shown} is no address of a PostgreSQL database"))
                 .cause(e)
@@ -66,19 +70,35 @@ pub async fn open(url: &str) -> Result<Client> {
     if let Some(version) = connection.server_version_num().filter(|version| *version < OLDEST) {
         return Err(too_old(&shown, &format!("{}.{}", version / 10_000, version % 10_000)));
     }
-    let rows = fetch(&mut connection, SESSION).await.map_err(|e| refused(&shown, &e))?;
+    let rows = fetch(&mut connection, &session(tenant.as_ref())).await.map_err(|e| refused(&shown, &e))?;
     let facts: Vec<String> = rows
         .last()
         .and_then(|rows| rows.first())
         .map(|row| (0..row.len()).filter_map(|i| text(row, i)).map(str::to_owned).collect())
         .unwrap_or_default();
-    let [number, label, database, user] = <[String; 4]>::try_from(facts).unwrap_or_default();
+    let [number, label, database, user, is_there] = <[String; 5]>::try_from(facts).unwrap_or_default();
     let version = number.parse().unwrap_or(0);
     if version < OLDEST {
         return Err(too_old(&shown, &label));
     }
+    if let Some(tenant) = tenant.as_ref().filter(|_| is_there != "t") {
+        return Err(schemadiff::error::Error::NoTenant { schema: tenant.schema().to_owned() }.into());
+    }
     let server = ServerInfo { dialect: Dialect::Postgres, version, label: format!("PostgreSQL {label}") };
-    Ok(Client { connection, server, url: url.to_owned(), user, database })
+    Ok(Client { connection, server, url, tenant, user, database })
+}
+
+/// The settings, and then what has to be known: version, database, user, and whether the tenant's schema is there. `public` is visible,
+/// and the tenant's schema before it; other schemas are written out.
+fn session(tenant: Option<&Tenant>) -> String {
+    let (path, is_there) = match tenant {
+        Some(tenant) => {
+            let own = ident(tenant.schema());
+            (format!("{own}, public"), format!("to_regnamespace({}) IS NOT NULL", literal(&own)))
+        }
+        None => ("public".to_owned(), "true".to_owned()),
+    };
+    format!("SET search_path = {path}, pg_temp; {SESSION}, {is_there}")
 }
 
 fn too_old(shown: &str, label: &str) -> Error {
@@ -167,12 +187,23 @@ impl Client {
         &self.server
     }
 
+    /// The schema that is treated as a database of its own, if it is not the whole database.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
+    /// A statement as it is sent: a tenant's objects are in the tenant's schema.
+    pub(super) fn placed<'s>(&self, sql: &'s str) -> Cow<'s, str> {
+        self.tenant.as_ref().map_or(Cow::Borrowed(sql), |tenant| Cow::Owned(tenant.statement(sql)))
+    }
+
     /// See [`crate::dialect::Connection::run`].
     ///
     /// # Errors
     /// When the server fails.
     pub async fn run(&mut self, statements: &[String]) -> Result<()> {
         for sql in statements {
+            let sql = &*self.placed(sql);
             fetch(&mut self.connection, sql).await.map_err(|e| failed(sql, &e))?;
         }
         Ok(())
@@ -183,6 +214,7 @@ impl Client {
     /// # Errors
     /// When the server fails.
     pub async fn query_row(&mut self, sql: &str, params: &[Option<String>]) -> Result<Option<Vec<Option<String>>>> {
+        let sql = &*self.placed(sql);
         let row = if params.is_empty() {
             let results = fetch(&mut self.connection, sql).await.map_err(|e| failed(sql, &e))?;
             results.into_iter().flatten().next()

@@ -14,7 +14,10 @@ const TABLES: &str = "
 /// connections, so all count.
 pub(super) async fn recorded(db: &mut Postgres) -> DbResult<Vec<String>> {
     let mut recorded = Vec::new();
-    for schema in db.rows(TABLES, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten()) {
+    let of_tenant =
+        db.connected_to().tenant.as_ref().map(|t| format!(" AND n.nspname = {}", Postgres::literal(t.schema())));
+    let tables = format!("{TABLES}{}", of_tenant.unwrap_or_default());
+    for schema in db.rows(&tables, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten()) {
         let sql = format!("SELECT version::text FROM {schema}.__diesel_schema_migrations");
         recorded.extend(db.rows(&sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().flatten()));
     }
@@ -52,7 +55,7 @@ pub(crate) fn enter_sql(who: Entering<'_>, direct: bool, writes: bool) -> String
                 answer := schemadiff.enter({}, {});
             END IF;
             IF answer OPERATOR(pg_catalog.=) 'ok' THEN
-                PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}),
+                PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', {},
                     nullif(pg_catalog.current_setting('search_path'), '')), false);
             ELSIF answer OPERATOR(pg_catalog.<>) 'pooled' THEN
                 RAISE EXCEPTION USING MESSAGE = pg_catalog.concat({}, answer);
@@ -61,20 +64,22 @@ pub(crate) fn enter_sql(who: Entering<'_>, direct: bool, writes: bool) -> String
         super::leases::on_standby(who),
         text(app),
         text(version),
-        text(&crate::compat::view_schema(app, version)),
+        super::views_of(who),
         text(REFUSAL)
     );
+    let body = super::in_ledger(body, who.ledger);
     let mode = if writes { ", READ WRITE" } else { "" };
     format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED{mode}; DO {}", text(&body))
 }
 
 /// Sends a sign of life, and is an error when nothing was written.
 #[cfg(feature = "diesel-r2d2")]
-pub(crate) fn sign_of_life_sql(instance: &str) -> String {
+pub(crate) fn sign_of_life_sql(who: Entering<'_>, instance: &str) -> String {
     let body = format!(
         "BEGIN {}; IF NOT FOUND THEN RAISE EXCEPTION 'the lease has ended'; END IF; END",
         super::leases::sign_of_life(instance)
     );
+    let body = super::in_ledger(body, who.ledger);
     format!("{}DO {}", super::leases::WRITES, Postgres::literal(&body))
 }
 

@@ -128,8 +128,8 @@ pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> Db
 }
 
 /// What `schemadiff.version_key` gives, without the time that a session takes to load a function.
-fn version_key(app: &str, version: &str) -> String {
-    let text = format!("schemadiff {} {app} {version}", app.chars().count());
+fn version_key(ledger: &str, app: &str, version: &str) -> String {
+    let text = format!("{ledger} {} {app} {version}", app.chars().count());
     format!("pg_catalog.hashtextextended({}, 7)", Postgres::literal(&text))
 }
 
@@ -140,8 +140,9 @@ fn version_key(app: &str, version: &str) -> String {
 /// so that it is not taken in vain.
 pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &str) -> DbResult<bool> {
     let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
+    let place = db.connected_to();
     let sql = format!(
-        "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({GATE_KEY}) AS text), true);
+        "{WRITES}SELECT set_config('schemadiff.gate', CAST(pg_try_advisory_xact_lock_shared({}) AS text), true);
          INSERT INTO schemadiff.lease (instance, app, version, ordinal, fingerprint, schema, process, revision, evidence,
              grace_ms, started_at, heartbeat_at, session_pid, session_start, server)
          SELECT {}, clock_timestamp(), clock_timestamp(), pg_backend_pid(),
@@ -153,10 +154,11 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &s
              THEN pg_try_advisory_lock_shared({})
              ELSE false END
          RETURNING {}",
+        place.key(GATE_KEY),
         values(lease)?,
         Postgres::literal(known),
         db.own_expression(),
-        version_key(&lease.identity.app, &lease.identity.version),
+        version_key(&place.ledger(), &lease.identity.app, &lease.identity.version),
         db.session_expression(),
     );
     // One row answers the first statement; another one, the second.

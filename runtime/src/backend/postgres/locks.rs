@@ -87,9 +87,9 @@ async fn milliseconds_of(db: &mut Postgres, setting: &str) -> DbResult<Duration>
 /// locked before it, and a lock on a view would be one on every table under it. Whoever may not lock a table may still be its owner and
 /// change it.
 async fn lockable(db: &mut Postgres, locks: &[&Lock]) -> DbResult<Vec<(String, usize)>> {
-    let literal = Postgres::literal;
+    let (literal, place_of) = (Postgres::literal, db.connected_to().clone());
     let row = |lock: &&Lock| {
-        let schema = lock.relation.schema.as_deref().unwrap_or("public");
+        let schema = place_of.schema_of(&lock.relation);
         let mode = place(&lock.mode).unwrap_or(STRONGEST);
         format!("({}, {}, {mode})", literal(schema), literal(&lock.relation.name))
     };

@@ -5,18 +5,23 @@ pub(crate) mod diesel;
 mod errors;
 mod leases;
 mod locks;
+mod place;
+mod rewrite;
 mod schema;
 mod session;
 mod settings;
 mod signals;
 mod strangers;
+mod tenant;
 mod values;
 mod watch;
 
 pub use session::Postgres;
+pub use tenant::{LEDGER, LEDGER_PREFIX, Tenant};
 
 use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 
+use self::place::in_ledger;
 use super::{Backend as _, Entering, Registered};
 use crate::compat::view_schema;
 
@@ -36,16 +41,18 @@ pub(crate) async fn enter(connection: &mut sqlx::PgConnection, who: Entering<'_>
     let sql = format!(
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT entered.answer, \
          CASE WHEN entered.answer OPERATOR(pg_catalog.=) 'ok' THEN pg_catalog.set_config('search_path', \
-         pg_catalog.concat_ws(', ', pg_catalog.quote_ident({}), \
+         pg_catalog.concat_ws(', ', {}, \
          nullif(pg_catalog.current_setting('search_path'), '')), false) END \
          FROM (SELECT schemadiff.enter({}, {}) AS answer OFFSET 0) entered",
-        text(&view_schema(app, version)),
+        views_of(who),
         text(app),
         text(version)
     );
+    let sql = in_ledger(sql, who.ledger);
     let entered = match asked(connection, sql).await {
         Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some(NOT_SUPPORTED) => {
             let sql = format!("SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN ({}) END", leases::on_standby(who));
+            let sql = in_ledger(sql, who.ledger);
             asked(connection, sql).await?.ok_or(error)?
         }
         entered => entered?.unwrap_or_default(),
@@ -58,14 +65,24 @@ pub(crate) async fn enter(connection: &mut sqlx::PgConnection, who: Entering<'_>
 ///
 /// # Errors
 /// When the server fails.
-pub(crate) async fn sign_of_life(connection: &mut sqlx::PgConnection, instance: &str) -> Result<bool, sqlx::Error> {
-    match sqlx::raw_sql(AssertSqlSafe(format!("{}{}", leases::WRITES, leases::sign_of_life(instance))))
-        .execute(connection)
-        .await
-    {
+pub(crate) async fn sign_of_life(
+    connection: &mut sqlx::PgConnection,
+    who: Entering<'_>,
+    instance: &str,
+) -> Result<bool, sqlx::Error> {
+    let sql = in_ledger(format!("{}{}", leases::WRITES, leases::sign_of_life(instance)), who.ledger);
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await {
         Ok(done) => Ok(done.rows_affected() == 1),
         Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some(NOT_SUPPORTED) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// The schema of a version's compatibility views, as an expression; NULL for a tenant, which has none.
+fn views_of(who: Entering<'_>) -> String {
+    match who.ledger {
+        Some(_) => "NULL".to_owned(),
+        None => format!("pg_catalog.quote_ident({})", Postgres::literal(&view_schema(who.app, who.version))),
     }
 }
 

@@ -92,7 +92,7 @@ const TABLES: &[&str] = &[
 ];
 
 /// Registration: one round trip, atomic against the gate.
-fn register_function() -> String {
+fn register_function(gate: i64) -> String {
     format!(
         "CREATE OR REPLACE FUNCTION schemadiff.register(
             epoch bigint, instance text, app text, version text, ordinal bigint, fingerprint text, schema json,
@@ -100,7 +100,7 @@ fn register_function() -> String {
          LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          DECLARE entered text;
          BEGIN
-            IF NOT pg_try_advisory_xact_lock_shared({GATE_KEY}) THEN RETURN 'busy'; END IF;
+            IF NOT pg_try_advisory_xact_lock_shared({gate}) THEN RETURN 'busy'; END IF;
             IF register.epoch IS DISTINCT FROM (SELECT m.epoch FROM schemadiff.meta m) THEN RETURN 'changed'; END IF;
             entered := schemadiff.enter(register.app, register.version);
             IF entered NOT IN ('ok', 'pooled') THEN RETURN entered; END IF;
@@ -118,8 +118,20 @@ fn register_function() -> String {
     )
 }
 
+/// A tenant without a schema has nothing to migrate.
+async fn tenant_is_there(db: &mut Postgres) -> Result<()> {
+    let Some(tenant) = db.connected_to().tenant.clone() else { return Ok(()) };
+    let name = Postgres::literal(&format!("\"{}\"", tenant.schema()));
+    match db.is_true(&format!("SELECT to_regnamespace({name}) IS NOT NULL")).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::NoTenant { schema: tenant.schema().to_owned() }),
+        Err(e) => Err(explain(db, e).await),
+    }
+}
+
 /// Creates what is missing. Everybody who finds no ledger comes here; the key makes them come one by one.
 pub(super) async fn create(db: &mut Postgres) -> Result<()> {
+    tenant_is_there(db).await?;
     loop {
         match create_once(db).await {
             Ok(true) => return Ok(()),
@@ -142,17 +154,18 @@ async fn create_once(db: &mut Postgres) -> Result<bool, DbError> {
 }
 
 async fn create_within(db: &mut Postgres) -> Result<bool, DbError> {
-    if !db.is_true(&format!("SELECT pg_try_advisory_xact_lock({})", super::CREATE_KEY)).await? {
+    if !db.is_true(&format!("SELECT pg_try_advisory_xact_lock({})", db.connected_to().key(super::CREATE_KEY))).await? {
         return Ok(false);
     }
     // IF NOT EXISTS asks for the right on the database also where somebody has made the schema for this user.
-    if !db.is_true("SELECT to_regnamespace('schemadiff') IS NOT NULL").await? {
-        db.execute("CREATE SCHEMA schemadiff").await?;
+    let schema = format!("\"{}\"", db.connected_to().ledger());
+    if !db.is_true(&format!("SELECT to_regnamespace({}) IS NOT NULL", Postgres::literal(&schema))).await? {
+        db.execute(&format!("CREATE SCHEMA {schema}")).await?;
     }
     for sql in TABLES {
         db.execute(sql).await?;
     }
-    db.execute(&register_function()).await?;
+    db.execute(&register_function(db.connected_to().key(GATE_KEY))).await?;
     let row = format!(
         "INSERT INTO schemadiff.meta (one, format, epoch, digest) VALUES (1, {LEDGER_FORMAT}, 0, {}) \
          ON CONFLICT (one) DO NOTHING",

@@ -13,7 +13,11 @@ use tokio::sync::watch;
 use super::{
     GATE_KEY, WORK_KEY,
     errors::{classify, of_begin},
-    leases, schema, settings, strangers, values,
+    leases,
+    place::Place,
+    schema, settings, strangers,
+    tenant::Tenant,
+    values,
     watch::{Lost, ServerProcess, Watcher, watched},
 };
 use crate::{
@@ -23,6 +27,7 @@ use crate::{
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
+    plan::Plan,
     waiting::{Blocker, Evidence, Strangers},
 };
 
@@ -42,7 +47,7 @@ const OLDEST: u32 = 140_000;
 /// One connection.
 pub struct Postgres {
     connection: PgConnection,
-    options: PgConnectOptions,
+    place: Place,
     /// Server process of this connection, asked for when it is first needed.
     process: Option<ServerProcess>,
     watcher: Watcher,
@@ -103,12 +108,12 @@ impl Postgres {
 
     /// Whether the session on the server is this client's own, as an expression.
     pub(super) fn own_expression(&self) -> String {
-        settings::own_expression(&self.options)
+        settings::own_expression(&self.place)
     }
 
     /// What a session of one's own is told, as an expression: for a statement that finds out whether it is one.
     pub(super) fn session_expression(&self) -> String {
-        settings::session_expression(&self.options, self.server())
+        settings::session_expression(&self.place, self.server())
     }
 
     /// After a registration, which tells a session of its own its settings.
@@ -123,9 +128,9 @@ impl Postgres {
             return Ok(String::new());
         }
         if self.own_session != Some(true) {
-            return Ok(settings::message(self.server()));
+            return Ok(settings::message(&self.place, self.server()));
         }
-        self.simple(&settings::session(&self.options, self.server())).await?;
+        self.simple(&settings::session(&self.place, self.server())).await?;
         self.settled = true;
         Ok(String::new())
     }
@@ -143,7 +148,8 @@ impl Postgres {
 
     async fn simple(&mut self, sql: &str) -> DbResult<()> {
         self.must_be_whole()?;
-        let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection);
+        let sql = self.place.of_ledger(sql);
+        let running = sqlx::raw_sql(AssertSqlSafe(&*sql)).execute(&mut self.connection);
         match tokio::time::timeout(PATIENCE, running).await {
             Ok(done) => done.map_err(|e| classify(&e)).map(drop),
             Err(_) => Err(self.given_up()),
@@ -176,7 +182,7 @@ impl Postgres {
         if self.in_transaction || self.own_session == Some(true) {
             return Ok(false);
         }
-        let local = settings::local(self.server());
+        let local = settings::local(&self.place, self.server());
         let begun = self.simple(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}")).await;
         begun.map(|()| true).map_err(of_begin)
     }
@@ -193,7 +199,7 @@ impl Postgres {
     }
 
     async fn begin_with(&mut self, timeouts: Timeouts, settings: &str) -> DbResult<()> {
-        let local = if self.settled { String::new() } else { settings::local(self.server()) };
+        let local = if self.settled { String::new() } else { settings::local(&self.place, self.server()) };
         let sql = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {local}SET LOCAL lock_timeout = {}; \
              SET LOCAL statement_timeout = {}{settings}; {}",
@@ -228,7 +234,7 @@ fn bound<'q>(sql: &'q str, params: &[Option<&str>], own: bool) -> Query<'q, sqlx
 }
 
 impl Backend for Postgres {
-    type Target = PgConnectOptions;
+    type Target = Place;
     const DIALECT: Dialect = Dialect::Postgres;
     const SESSION_LOCKS: bool = true;
     const SIZE: &str = "SELECT CAST(pg_catalog.pg_database_size(pg_catalog.current_database()) AS text)";
@@ -249,15 +255,18 @@ impl Backend for Postgres {
         signals: "GRANT pg_signal_backend TO this user, or have it done by the role whose sessions they are",
     };
 
-    fn target(url: &str) -> Result<PgConnectOptions> {
+    fn target(url: &str) -> Result<Place> {
+        let (url, tenant) = Tenant::of_address(url)?;
         let options: PgConnectOptions = url.parse().map_err(|_| Error::Address)?;
         // One more parameter that PgBouncer refuses unless it is told to ignore it; nothing here reads a float.
         let options = options.extra_float_digits(None);
         let named = options.get_application_name().is_some_and(|name| settings::code(name).is_none());
-        Ok(if named { options } else { options.application_name(&settings::name_with_code()) })
+        let options = if named { options } else { options.application_name(&settings::name_with_code()) };
+        Ok(Place { options, tenant })
     }
 
-    async fn connect(target: &PgConnectOptions) -> Result<Self> {
+    async fn connect(place: &Place) -> Result<Self> {
+        let target = &place.options;
         let address = || {
             let database = target.get_database().unwrap_or_else(|| target.get_username());
             // A password with a `/` that is not encoded ends the host: what follows is the rest of it.
@@ -275,7 +284,7 @@ impl Backend for Postgres {
         }
         Ok(Self {
             connection,
-            options: target.clone(),
+            place: place.clone(),
             process: None,
             watcher: Watcher::new(target),
             stop: None,
@@ -286,12 +295,20 @@ impl Backend for Postgres {
         })
     }
 
-    async fn connect_for_rebuild(target: &PgConnectOptions) -> Result<Self> {
+    async fn connect_for_rebuild(target: &Place) -> Result<Self> {
         Self::connect(target).await
     }
 
-    fn connected_to(&self) -> &PgConnectOptions {
-        &self.options
+    fn connected_to(&self) -> &Place {
+        &self.place
+    }
+
+    fn tenant_ledger(target: &Place) -> Option<String> {
+        target.tenant.as_ref().map(Tenant::ledger)
+    }
+
+    fn placed(&self, plan: Plan) -> Plan {
+        self.place.plan(plan)
     }
 
     fn literal(text: &str) -> String {
@@ -369,8 +386,9 @@ impl Backend for Postgres {
         }
         let process = self.known_process().await?;
         self.must_be_whole()?;
+        let sql = self.place.of_ledger(sql);
         let Self { connection, watcher, stop, .. } = self;
-        let running = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection);
+        let running = sqlx::raw_sql(AssertSqlSafe(&*sql)).execute(connection);
         let result = watched(running, process, watcher, (stop.as_mut(), WATCH_AFTER)).await;
         self.heard(result).map(|done| done.rows_affected())
     }
@@ -379,8 +397,9 @@ impl Backend for Postgres {
         let begun = self.begin_for_parameters().await?;
         let process = if self.own_session == Some(true) { Some(self.process().await?) } else { None };
         self.must_be_whole()?;
+        let sql = self.place.of_ledger(sql);
         let Self { connection, watcher, stop, .. } = self;
-        let running = bound(sql, params, process.is_some()).execute(connection);
+        let running = bound(&sql, params, process.is_some()).execute(connection);
         let done = watched(running, process, watcher, (stop.as_mut(), WATCH_AFTER)).await;
         let done = self.heard(done).map(|done| done.rows_affected());
         self.end_for_parameters(begun, done).await
@@ -388,7 +407,7 @@ impl Backend for Postgres {
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
         if params.is_empty() {
-            let sql = self.settle().await? + sql;
+            let sql = self.settle().await? + &self.place.of_ledger(sql);
             let process = self.process_if_own();
             self.must_be_whole()?;
             let Self { connection, watcher, .. } = self;
@@ -399,8 +418,9 @@ impl Backend for Postgres {
         let begun = self.begin_for_parameters().await?;
         let (own, process) = (self.own_session == Some(true), self.process_if_own());
         self.must_be_whole()?;
+        let sql = self.place.of_ledger(sql);
         let Self { connection, watcher, .. } = self;
-        let running = bound(sql, params, own).fetch_all(connection);
+        let running = bound(&sql, params, own).fetch_all(connection);
         let rows = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
         let rows = self.heard(rows).and_then(|rows| rows.iter().map(texts).collect());
         self.end_for_parameters(begun, rows).await
@@ -408,7 +428,7 @@ impl Backend for Postgres {
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {
         // The simple protocol sends every type as text.
-        let sql = self.settle().await? + sql;
+        let sql = self.settle().await? + &self.place.of_ledger(sql);
         let process = self.process_if_own();
         self.must_be_whole()?;
         let Self { connection, watcher, .. } = self;
@@ -446,8 +466,9 @@ impl Backend for Postgres {
     async fn working_session(&mut self) -> DbResult<Option<i64>> {
         let sql = format!(
             "SELECT CAST(pid AS text) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
-             AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = {WORK_KEY} \
-             AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+             AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = {} \
+             AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())",
+            self.place.key(WORK_KEY)
         );
         let pid = self.rows(&sql, &[]).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten());
         Ok(pid.and_then(|pid| pid.parse().ok()))
@@ -464,16 +485,16 @@ impl Backend for Postgres {
                        AND CAST(a.attname AS text) IN (SELECT json_array_elements_text(CAST($3 AS json))))) \
                    ORDER BY 1";
         let columns = serde_json::to_string(columns).unwrap_or_else(|_| "[]".to_owned());
-        let schema = table.schema.as_deref().unwrap_or("public");
-        let rows = self.rows(sql, &[Some(&table.name), Some(schema), Some(&columns)]).await?;
+        let schema = self.place.schema_of(table).to_owned();
+        let rows = self.rows(sql, &[Some(&table.name), Some(&schema), Some(&columns)]).await?;
         Ok(rows.into_iter().flatten().flatten().collect())
     }
 
     async fn is_there(&mut self, table: &ObjectName) -> DbResult<bool> {
         let sql = "SELECT CAST(c.relname AS text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                    WHERE c.relname = $1 AND n.nspname = $2 AND c.relkind IN ('r', 'p', 'v')";
-        let schema = table.schema.as_deref().unwrap_or("public");
-        Ok(!self.rows(sql, &[Some(&table.name), Some(schema)]).await?.is_empty())
+        let schema = self.place.schema_of(table).to_owned();
+        Ok(!self.rows(sql, &[Some(&table.name), Some(&schema)]).await?.is_empty())
     }
 
     async fn look(&mut self, sql: &str, limit: Duration) -> DbResult<Vec<TextRow>> {
@@ -513,7 +534,7 @@ impl Backend for Postgres {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        super::watch::without_hook(&mut self.connection, &names.join(", ")).await.map_err(|e| classify(&e))
+        super::watch::without_hook(&mut self.connection, &self.place, &names.join(", ")).await.map_err(|e| classify(&e))
     }
 
     #[cfg(feature = "diesel")]
@@ -539,20 +560,20 @@ impl Backend for Postgres {
             Evidence::Lock => "pg_try_advisory_lock",
             Evidence::Heartbeat | Evidence::Standby | Evidence::Process => "pg_try_advisory_xact_lock",
         };
-        self.is_true(&format!("SELECT {function}({WORK_KEY})")).await
+        self.is_true(&format!("SELECT {function}({})", self.place.key(WORK_KEY))).await
     }
 
     async fn release_work_lock(&mut self) {
         if self.evidence() != Evidence::Lock {
             return;
         }
-        if let Err(error) = self.is_true(&format!("SELECT pg_advisory_unlock({WORK_KEY})")).await {
+        if let Err(error) = self.is_true(&format!("SELECT pg_advisory_unlock({})", self.place.key(WORK_KEY))).await {
             tracing::debug!(%error, "giving back the lock of the worker failed, the server does it with the connection");
         }
     }
 
     async fn try_gate(&mut self) -> DbResult<bool> {
-        self.is_true(&format!("SELECT pg_try_advisory_xact_lock({GATE_KEY})")).await
+        self.is_true(&format!("SELECT pg_try_advisory_xact_lock({})", self.place.key(GATE_KEY))).await
     }
 
     async fn claim_version(&mut self, app: &str, version: &str) -> DbResult<bool> {

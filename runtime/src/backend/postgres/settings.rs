@@ -4,14 +4,16 @@
 //! meant when the plan was proven, and backfills on seeing every row. Dates, time zone and encoding are said by the client
 //! when it connects.
 
-use sqlx::postgres::PgConnectOptions;
+use std::borrow::Cow;
 
-use super::session::Postgres;
+use super::{place::Place, session::Postgres};
 use crate::backend::{Backend as _, random_name};
+
+/// Where names without a schema are looked for; what a tenant has comes before it.
+const PATH: &str = "public, pg_temp";
 
 /// Settings and values.
 const SETTINGS: &[(&str, &str)] = &[
-    ("search_path", "public, pg_temp"),
     // A policy hides rows from a backfill, which would then call itself finished: an error is better.
     ("row_security", "off"),
     ("standard_conforming_strings", "on"),
@@ -49,19 +51,25 @@ const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
 pub(super) const AWAKE: &str = "SELECT pg_catalog.set_config('session_replication_role', 'origin', true) \
     WHERE pg_catalog.current_setting('session_replication_role') <> 'origin'";
 
-fn plain(server: Option<u32>) -> impl Iterator<Item = (&'static str, &'static str)> {
+/// Names and values, as they are written in statements.
+fn plain(place: &Place, server: Option<u32>) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
     let later = server.is_some_and(|version| version >= HAS_TRANSACTION_TIMEOUT);
-    SETTINGS.iter().copied().chain(later.then_some(TRANSACTION_TIMEOUT))
+    let path = match &place.tenant {
+        Some(tenant) => Cow::Owned(format!("\"{}\", {PATH}", tenant.schema())),
+        None => Cow::Borrowed(PATH),
+    };
+    let all = SETTINGS.iter().copied().chain(later.then_some(TRANSACTION_TIMEOUT));
+    std::iter::once(("search_path", path)).chain(all.map(|(name, value)| (name, Cow::Borrowed(value))))
 }
 
 /// For one transaction: leaves nothing behind in a session that a pooler lends to somebody else next.
-pub(super) fn local(server: Option<u32>) -> String {
-    plain(server).map(|(name, value)| format!("SET LOCAL {name} = {value}; ")).collect()
+pub(super) fn local(place: &Place, server: Option<u32>) -> String {
+    plain(place, server).map(|(name, value)| format!("SET LOCAL {name} = {value}; ")).collect()
 }
 
 /// The same before a message that is a transaction of its own.
-pub(super) fn message(server: Option<u32>) -> String {
-    format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {}", local(server))
+pub(super) fn message(place: &Place, server: Option<u32>) -> String {
+    format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {}", local(place, server))
 }
 
 /// Name of schemadiff's own sessions, unless the address has another one.
@@ -82,8 +90,8 @@ pub(super) fn code(name: &str) -> Option<&str> {
 /// to come back to, whatever a pooler sets in it later: this client's code only where this client opened it. The function of
 /// the ledger finds that out without a code, but the server then makes its whole list of settings: of the time that a first
 /// statement takes, about a quarter.
-pub(super) fn own_expression(options: &PgConnectOptions) -> String {
-    match options.get_application_name().filter(|name| code(name).is_some()) {
+pub(super) fn own_expression(place: &Place) -> String {
+    match place.options.get_application_name().filter(|name| code(name).is_some()) {
         Some(name) => format!(
             "pg_catalog.set_config('application_name', NULL, true) OPERATOR(pg_catalog.=) {}",
             Postgres::literal(name)
@@ -92,25 +100,26 @@ pub(super) fn own_expression(options: &PgConnectOptions) -> String {
     }
 }
 
-fn of_session(options: &PgConnectOptions, server: Option<u32>) -> impl Iterator<Item = (&'static str, &'static str)> {
+fn of_session(place: &Place, server: Option<u32>) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
     // Who groups sessions by their names shall find one, not one for each process.
-    let coded = options.get_application_name().is_some_and(|name| code(name).is_some());
-    plain(server).chain(SESSION_SETTINGS.iter().copied()).chain(coded.then_some(("application_name", NAME)))
+    let coded = place.options.get_application_name().is_some_and(|name| code(name).is_some());
+    let more = SESSION_SETTINGS.iter().copied().chain(coded.then_some(("application_name", NAME)));
+    plain(place, server).chain(more.map(|(name, value)| (name, Cow::Borrowed(value))))
 }
 
 /// For a session of one's own.
-pub(super) fn session(options: &PgConnectOptions, server: Option<u32>) -> String {
-    let set = |(name, value)| match name {
+pub(super) fn session(place: &Place, server: Option<u32>) -> String {
+    let set = |(name, value): (&str, Cow<'_, str>)| match name {
         "search_path" => format!("SET {name} = {value}"),
         _ => format!("SET {name} = '{value}'"),
     };
-    of_session(options, server).map(set).collect::<Vec<_>>().join("; ")
+    of_session(place, server).map(set).collect::<Vec<_>>().join("; ")
 }
 
 /// The same as an expression, for a statement that finds out whether the session is one's own.
-pub(super) fn session_expression(options: &PgConnectOptions, server: Option<u32>) -> String {
-    let set = |(name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)");
-    format!("pg_catalog.concat({})", of_session(options, server).map(set).collect::<Vec<_>>().join(", "))
+pub(super) fn session_expression(place: &Place, server: Option<u32>) -> String {
+    let set = |(name, value): (&str, Cow<'_, str>)| format!("pg_catalog.set_config('{name}', '{value}', false)");
+    format!("pg_catalog.concat({})", of_session(place, server).map(set).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

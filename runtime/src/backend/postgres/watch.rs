@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _, postgres:
 
 use tokio::sync::watch;
 
+use super::place::Place;
 use crate::{
     backend::{DbError, ErrorClass, Unhooked},
     waiting::Blocker,
@@ -55,7 +56,11 @@ pub(super) async fn blocking(connection: &mut PgConnection, pid: i64) -> Result<
 }
 
 /// Sessions that look like those of applications (a list of literals) and hold no lock of any version.
-pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> Result<Vec<Unhooked>, sqlx::Error> {
+pub(super) async fn without_hook(
+    connection: &mut PgConnection,
+    place: &Place,
+    apps: &str,
+) -> Result<Vec<Unhooked>, sqlx::Error> {
     // The guard's own session has a lock too; it is known by its name, and so are those of whoever migrates.
     let sql = format!(
         "WITH version AS MATERIALIZED (
@@ -77,7 +82,7 @@ pub(super) async fn without_hook(connection: &mut PgConnection, apps: &str) -> R
              AND NOT EXISTS (SELECT FROM hooked h WHERE h.pid = a.pid)
          ORDER BY a.pid"
     );
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(&*place.of_ledger(&sql))).fetch_all(connection).await?;
     let age = |row: &sqlx::postgres::PgRow| row.try_get::<i64, _>(6).ok().and_then(|ms| u64::try_from(ms).ok());
     // Whoever may not know the age of another's session sees one that has been there for long.
     let ages = rows.iter().map(|row| age(row).unwrap_or(u64::MAX));

@@ -8,7 +8,10 @@ use std::{
     sync::LazyLock,
 };
 
-use schemadiff::model::{OWN_NAME, OWN_TABLE, Object, ObjectKey, ObjectKind, ObjectName, Shared, Use};
+use schemadiff::{
+    backend::postgres::Tenant,
+    model::{OWN_NAME, OWN_TABLE, Object, ObjectKey, ObjectKind, ObjectName, Shared, Use},
+};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -24,7 +27,7 @@ pub(super) const QUALIFIED: &str = "SELECT set_config('search_path', 'pg_catalog
 
 /// Kind, catalogue, oid, schema, name, arguments, schema and name of the table, text of both names in the definition,
 /// definition, comment, columns, completing statements and rights.
-pub(super) fn objects(scope: Where, version: u32) -> String {
+pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
     let scope = scope.condition();
     let target = if version >= 170_000 { "coalesce(s.stxstattarget, -1)" } else { "s.stxstattarget" };
     let class = not_of_extension("pg_class", "c.oid");
@@ -151,7 +154,7 @@ pub(super) fn uses() -> String {
 
 /// The columns whose storage or statistics are not what their types say: schema, table, column, and statements that set and
 /// reset each.
-pub(super) fn column_settings(scope: Where) -> String {
+pub(super) fn column_settings(scope: Where<'_>) -> String {
     format!(
         "SELECT n.nspname, c.relname, a.attname,
            CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
@@ -170,10 +173,10 @@ pub(super) fn column_settings(scope: Where) -> String {
 }
 
 /// The objects of the first query.
-pub(super) fn read(rows: &[PgRow]) -> Objects {
+pub(super) fn read(rows: &[PgRow], tenant: Option<&Tenant>) -> Objects {
     rows.iter()
         .map(Row)
-        .filter_map(|row| Some(((row.get(1).to_owned() + suffix(row)?, row.number(2)), object(row)?)))
+        .filter_map(|row| Some(((row.get(1).to_owned() + suffix(row)?, row.number(2)), object(row, tenant)?)))
         .collect()
 }
 
@@ -186,7 +189,12 @@ fn kind(text: &str) -> Option<ObjectKind> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
 }
 
-fn object(row: Row<'_>) -> Option<Object> {
+/// Where the schema is a tenant's, the server names it in every text of these queries.
+fn said(text: &str, tenant: Option<&Tenant>) -> String {
+    tenant.map_or_else(|| text.to_owned(), |tenant| tenant.definition(text))
+}
+
+fn object(row: Row<'_>, tenant: Option<&Tenant>) -> Option<Object> {
     let kind = kind(row.get(0))?;
     let name = match row.opt(3) {
         Some(schema) => object_name(schema, row.get(4)),
@@ -195,8 +203,8 @@ fn object(row: Row<'_>) -> Option<Object> {
     let table = row.opt(6).map(|_| row.name(6));
     let over = if kind == ObjectKind::Statistics { table.clone() } else { None };
     let of = if over.is_some() { None } else { table };
-    let key = ObjectKey { kind, name, arguments: row.owned(5), of };
-    let mut definition = row.get(10).to_owned();
+    let key = ObjectKey { kind, name, arguments: row.opt(5).map(|text| said(text, tenant)), of };
+    let mut definition = said(row.get(10), tenant);
     if let Some(name) = row.opt(8) {
         definition = definition.replacen(name, OWN_NAME, 1);
     }
@@ -211,8 +219,12 @@ fn object(row: Row<'_>) -> Option<Object> {
             };
         }
     }
-    let list =
-        |at: usize| row.opt(at).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok()).unwrap_or_default();
+    let list = |at: usize| {
+        let texts = row.opt(at).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok()).unwrap_or_default();
+        texts.iter().map(|text| said(text, tenant)).collect()
+    };
+    let columns: Vec<(String, String)> =
+        row.opt(12).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let definition = if kind == ObjectKind::Function || kind == ObjectKind::Procedure {
         definition.trim_end().to_owned()
     } else {
@@ -223,7 +235,7 @@ fn object(row: Row<'_>) -> Option<Object> {
         completed_by: list(13),
         over,
         comment: row.owned(11),
-        columns: row.opt(12).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+        columns: columns.into_iter().map(|(name, ty)| (name, said(&ty, tenant))).collect(),
         rights: list(14),
         ..Object::new(key, definition.trim_end_matches(';').to_owned())
     })
@@ -270,12 +282,12 @@ fn with_table(definition: &str, table: &str) -> String {
 }
 
 /// Adds what each needs.
-pub(super) fn needs(rows: &[PgRow], objects: &mut Objects) {
+pub(super) fn needs(rows: &[PgRow], objects: &mut Objects, tenant: Option<&Tenant>) {
     for row in rows.iter().map(Row) {
         let Some(object) = objects.get_mut(&(row.get(0).to_owned(), row.number(1))) else { continue };
         let name = row.name(3);
         object.uses.insert(match row.letter(2) {
-            'f' => Use::Function { name, arguments: row.get(5).to_owned() },
+            'f' => Use::Function { name, arguments: said(row.get(5), tenant) },
             't' => Use::Type { name },
             _ => match row.owned(5) {
                 Some(column) => Use::Column { table: name, column },

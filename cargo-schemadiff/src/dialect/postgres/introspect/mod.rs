@@ -10,7 +10,10 @@ mod tables;
 
 use std::collections::{BTreeMap, HashMap};
 
-use schemadiff::model::{ObjectKind, ObjectName, Opaque, Schema};
+use schemadiff::{
+    backend::postgres::Tenant,
+    model::{ObjectKind, ObjectName, Opaque, Schema},
+};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use self::{constraints::Owned, definitions::Objects, indexes::Words, row::Oid, sql::Where, tables::Relation};
@@ -39,9 +42,11 @@ impl Found {
 /// When the server fails.
 pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspection> {
     let server = client.server().clone();
-    let queries = queries(Where::Users, server.version);
+    let tenant = client.tenant().cloned();
+    let within = tenant.as_ref().map_or(Where::Users, |tenant| Where::Tenant(tenant.schema()));
+    let queries = queries(within, server.version);
     let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {queries}; COMMIT");
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly { tenant: tenant.clone(), ..Assembly::default() };
     // The first answer is that of BEGIN.
     let read = fetch_each(&mut client.connection, &sql, |at, rows| assembly.take(at.checked_sub(1), &rows)).await;
     if let Err(error) = read {
@@ -50,7 +55,8 @@ pub async fn introspect(client: &mut Client, scope: &Scope) -> Result<Introspect
         return Err(Error::new(Kind::Database, "SD0510", "cannot read the catalogue").cause(words(&error)));
     }
     let (mut schema, mut sizes) = assembly.finish();
-    if !scope.schemas.is_empty() {
+    // Of a tenant there is one schema, whatever it is called.
+    if !scope.schemas.is_empty() && tenant.is_none() {
         let wanted = |name: &ObjectName| scope.schemas.iter().any(|s| s == name.schema.as_deref().unwrap_or("public"));
         schema.tables.retain(|name, _| wanted(name));
         schema.enums.retain(|name, _| wanted(name));
@@ -75,7 +81,7 @@ pub(super) async fn temporary(connection: &mut PgConnection, version: u32) -> Re
 }
 
 /// In the order in which [`Assembly::take`] expects the answers.
-fn queries(scope: Where, version: u32) -> String {
+fn queries(scope: Where<'_>, version: u32) -> String {
     let mut queries = vec![
         sql::INDEX_WORDS.to_owned(),
         sql::tables(scope),
@@ -89,7 +95,7 @@ fn queries(scope: Where, version: u32) -> String {
         sql::unsupported(scope),
     ];
     // A temporary table has none of them, and another transaction's search path is not changed.
-    if matches!(scope, Where::Users) {
+    if !matches!(scope, Where::Temporary) {
         queries.extend([
             definitions::QUALIFIED.to_owned(),
             definitions::objects(scope, version),
@@ -97,13 +103,15 @@ fn queries(scope: Where, version: u32) -> String {
             definitions::column_settings(scope),
         ]);
     }
-    queries.join(";\n")
+    scope.named(queries.join(";\n"))
 }
 
 /// The answers, put together as they come: the rows of one are gone before those of the next are there, which keeps the
 /// memory for a big catalogue near that of the schema itself.
 #[derive(Default)]
 struct Assembly {
+    /// Whose schema is read as if it were `public`.
+    tenant: Option<Tenant>,
     words: Words,
     relations: HashMap<Oid, Relation>,
     owned: Owned,
@@ -115,7 +123,7 @@ struct Assembly {
 impl Assembly {
     /// Takes the answer to one of [`queries`].
     fn take(&mut self, at: Option<usize>, rows: &[PgRow]) {
-        let Self { words, relations, owned, schema, objects, found } = self;
+        let Self { tenant, words, relations, owned, schema, objects, found } = self;
         match at {
             Some(0) => *words = Words::new(rows),
             Some(1) => *relations = tables::relations(rows),
@@ -130,8 +138,8 @@ impl Assembly {
             Some(7) => schema.domains = objects::domains(rows, &words.collations),
             Some(8) => objects::views_and_triggers(rows, relations, schema, found),
             Some(9) => objects::unsupported(rows, found),
-            Some(11) => *objects = definitions::read(rows),
-            Some(12) => definitions::needs(rows, objects),
+            Some(11) => *objects = definitions::read(rows, tenant.as_ref()),
+            Some(12) => definitions::needs(rows, objects, tenant.as_ref()),
             Some(13) => schema.objects.append(&mut definitions::by_key(definitions::settings(rows))),
             // BEGIN and COMMIT answer without rows.
             _ => {}

@@ -7,29 +7,48 @@ use crate::dialect::postgres::{
     MARK,
     render::{
         aside::{COLUMN_PREFIX, SCHEMA_PREFIX},
-        names::SYNC_PREFIX,
+        names::{SYNC_PREFIX, ident, literal},
     },
 };
+use schemadiff::backend::postgres::{LEDGER, LEDGER_PREFIX};
 
 /// Which database schemas are read; a condition on `pg_namespace n`.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Where {
+pub(super) enum Where<'t> {
     /// Everything that is neither the system's nor schemadiff's.
     Users,
+    /// One schema, as if it were `public`.
+    Tenant(&'t str),
     /// This session's temporary objects.
     Temporary,
 }
 
-impl Where {
+impl Where<'_> {
     pub(super) fn condition(self) -> String {
         match self {
             // What contract phases have set aside is schemadiff's, too.
             Self::Users => format!(
-                "n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'schemadiff') \
-                 AND NOT starts_with(n.nspname::text, '{SCHEMA_PREFIX}')"
+                "n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', '{LEDGER}') \
+                 AND NOT starts_with(n.nspname::text, '{SCHEMA_PREFIX}') \
+                 AND NOT starts_with(n.nspname::text, '{LEDGER_PREFIX}')"
             ),
+            Self::Tenant(schema) => format!("n.oid = to_regnamespace({})", literal(&ident(schema))),
             Self::Temporary => "n.oid = pg_my_temp_schema()".to_owned(),
         }
+    }
+
+    /// The queries, in which a tenant's schema is called `public`.
+    pub(super) fn named(self, queries: String) -> String {
+        let Self::Tenant(schema) = self else { return queries };
+        let named = |queries: String, alias: &str| {
+            let of_catalogue = format!("pg_namespace {alias} ");
+            let renamed = format!(
+                "(SELECT oid, CASE WHEN nspname = {} THEN 'public' ELSE nspname END AS nspname FROM pg_namespace) {alias} ",
+                literal(schema)
+            );
+            queries.replace(&of_catalogue, &renamed)
+        };
+        ["n", "cn", "bn"].into_iter().fold(queries, named)
     }
 }
 
@@ -50,7 +69,7 @@ pub(super) fn not_of_type(oid: &str) -> String {
 /// statistics know what was written since. Neither opens the table, which would cost more than all the rest.
 const ROWS: &str = "greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0)";
 
-pub(super) fn tables(scope: Where) -> String {
+pub(super) fn tables(scope: Where<'_>) -> String {
     format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, array_to_string(c.reloptions, E'\\n'),
            d.description, CASE WHEN c.relkind = 'r' THEN {ROWS} END, c.relpages + coalesce(toast.relpages, 0), i.inhparent,
@@ -67,7 +86,7 @@ pub(super) fn tables(scope: Where) -> String {
     )
 }
 
-pub(super) fn columns(scope: Where) -> String {
+pub(super) fn columns(scope: Where<'_>) -> String {
     format!(
         "SELECT a.attrelid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
            pg_get_expr(ad.adbin, ad.adrelid), a.attidentity, a.attgenerated, a.attcollation,
@@ -83,7 +102,7 @@ pub(super) fn columns(scope: Where) -> String {
     )
 }
 
-pub(super) fn sequences(scope: Where) -> String {
+pub(super) fn sequences(scope: Where<'_>) -> String {
     format!(
         "SELECT d.refobjid, d.refobjsubid, n.nspname, c.relname, s.seqrelid::regclass::text,
            format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
@@ -101,7 +120,7 @@ pub(super) fn sequences(scope: Where) -> String {
 
 /// A foreign key to a partitioned table has a copy for each partition; those come and go with it (`conparentid`), as do the
 /// keys and checks that a partition has from its parent.
-pub(super) fn constraints(scope: Where, version: u32) -> String {
+pub(super) fn constraints(scope: Where<'_>, version: u32) -> String {
     let set_columns = if version >= 150_000 { "k.confdelsetcols::text" } else { "NULL" };
     let unusual = if version >= 180_000 { "NOT k.conenforced OR k.conperiod" } else { "false" };
     format!(
@@ -117,7 +136,7 @@ pub(super) fn constraints(scope: Where, version: u32) -> String {
     )
 }
 
-pub(super) fn indexes(scope: Where, version: u32) -> String {
+pub(super) fn indexes(scope: Where<'_>, version: u32) -> String {
     let nulls = if version >= 150_000 { "i.indnullsnotdistinct" } else { "false" };
     format!(
         "SELECT i.indexrelid, i.indrelid, c.relname, am.amname, i.indisunique, i.indisvalid, {nulls}, i.indnkeyatts,
@@ -138,7 +157,7 @@ pub(super) fn indexes(scope: Where, version: u32) -> String {
 }
 
 /// Checks come one a row.
-pub(super) fn domains(scope: Where) -> String {
+pub(super) fn domains(scope: Where<'_>) -> String {
     format!(
         "SELECT n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod), t.typnotnull,
            pg_get_expr(t.typdefaultbin, 0), CASE WHEN t.typcollation <> b.typcollation THEN t.typcollation END,
@@ -169,7 +188,7 @@ pub(super) const INDEX_WORDS: &str = "SELECT 'opclass', o.oid, 0, o.opcdefault,
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
          WHERE a.attoptions IS NOT NULL AND c.relkind = 'i'";
 
-pub(super) fn enums(scope: Where) -> String {
+pub(super) fn enums(scope: Where<'_>) -> String {
     format!(
         "SELECT n.nspname, t.typname, e.enumlabel, d.description
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_enum e ON e.enumtypid = t.oid
@@ -182,7 +201,7 @@ pub(super) fn enums(scope: Where) -> String {
 
 /// A compatibility view's columns and those of its table come from the view's own target list: a comment that was written
 /// once would not follow a rename.
-pub(super) fn views_and_triggers(scope: Where) -> String {
+pub(super) fn views_and_triggers(scope: Where<'_>) -> String {
     format!(
         "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description,
            shown.nspname, shown.relname, shown.columns, NULL::text
@@ -210,7 +229,7 @@ pub(super) fn views_and_triggers(scope: Where) -> String {
 }
 
 /// Kind and name of what the model does not hold.
-pub(super) fn unsupported(scope: Where) -> String {
+pub(super) fn unsupported(scope: Where<'_>) -> String {
     let scope = scope.condition();
     format!(
         "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'

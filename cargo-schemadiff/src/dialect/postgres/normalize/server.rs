@@ -245,6 +245,7 @@ async fn make_table(client: &mut Client, table: &Table) -> Result<()> {
     // The savepoint for the next table comes last: a syntax error ends the message before anything of it is carried out.
     let statements =
         [ddl.create_table(&temporary(table)), vec!["SAVEPOINT schemadiff".to_owned()]].concat().join(";\n");
+    let statements = client.placed(&statements).into_owned();
     match fetch(&mut client.connection, &statements).await {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -284,7 +285,8 @@ async fn guilty(client: &mut Client, table: &Table) -> Option<Error> {
     }
     fetch(&mut client.connection, "ROLLBACK TO SAVEPOINT schemadiff").await.ok()?;
     for (what, statements) in pieces {
-        if let Err(error) = fetch(&mut client.connection, &statements.join(";\n")).await {
+        let statements = client.placed(&statements.join(";\n")).into_owned();
+        if let Err(error) = fetch(&mut client.connection, &statements).await {
             return Some(refused(&what, &error));
         }
     }

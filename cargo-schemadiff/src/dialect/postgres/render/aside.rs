@@ -1,7 +1,10 @@
 //! What is dropped later is set aside first: a table in a database schema of schemadiff's own, a column under a name of
 //! its own. Both are changes of the catalogue alone, whatever the size.
 
-use schemadiff::model::{Column, Table};
+use schemadiff::{
+    backend::postgres::LEDGER_PREFIX,
+    model::{Column, Table},
+};
 
 use super::{
     names::{bounded, ident, literal, qualified},
@@ -56,11 +59,14 @@ pub(super) fn column(table: &Table, column: &Column, id: &str) -> Option<SetAsid
     let rename = |from: &str, to: &str| {
         format!("ALTER TABLE {} RENAME COLUMN {} TO {}", qualified(&table.name), ident(from), ident(to))
     };
-    // The table may have another name by then, or be gone.
+    // The table may have another name by then, or be in another schema, or be gone. What tenants keep has the same name in the schema
+    // of each, and is the tenant's.
     let purge = format!(
         "DECLARE t regclass; BEGIN FOR t IN SELECT a.attrelid FROM pg_catalog.pg_attribute a \
-         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE a.attname = {} AND c.relkind = 'r' \
-         AND NOT a.attisdropped LOOP EXECUTE pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', t, {}); \
+         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE a.attname = {} AND c.relkind = 'r' AND NOT a.attisdropped AND (n.nspname = pg_catalog.current_schema() \
+         OR pg_catalog.current_schema() = 'public' AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace l \
+         WHERE l.nspname = '{LEDGER_PREFIX}' || n.nspname)) LOOP EXECUTE pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', t, {}); \
          END LOOP; END",
         literal(&name),
         literal(&name)
