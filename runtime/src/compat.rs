@@ -9,7 +9,8 @@
 //!   one that the code can decode ([`types::fit`]), its backfill has ended, and a column that the code reads as never NULL cannot hold NULL: it is
 //!   NOT NULL, or a sync trigger fills it, or a valid check proves it.
 //! - **insert**: every column that the code does not know gets a value by itself (nullable, default, identity,
-//!   generated) or from a sync trigger; no declared ordinary column has become generated.
+//!   generated) or from a sync trigger; no declared ordinary column has become generated, and a column that the code has the
+//!   engine compute is computed; a partition that the code counts on is attached.
 //! - **update, delete**: the same columns as for reads; a NULL that the code may write is refused by a column that is
 //!   NOT NULL in the database, which is reported as [`Reason::RefusesNull`] by [`strictly_serves`] only: code is
 //!   deployed before a constraint is relaxed, never after, so `serves` allows it (the plan says so as a hazard).
@@ -46,6 +47,8 @@ pub use views::{VIEW_SCHEMA, view_schema};
 pub enum Reason {
     /// The table is not there.
     NoTable { table: ObjectName },
+    /// The table is none of the partitions yet, or any more, that the code counts on: rows have no place.
+    NoPartition { table: ObjectName },
     /// The column is not there.
     NoColumn { table: ObjectName, column: String },
     /// The column has another type.
@@ -133,6 +136,7 @@ impl Reason {
     pub fn table(&self) -> Option<&ObjectName> {
         match self {
             Self::NoTable { table }
+            | Self::NoPartition { table }
             | Self::NoColumn { table, .. }
             | Self::OtherType { table, .. }
             | Self::NearType { table, .. }
@@ -175,6 +179,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTable { table } => write!(f, "table `{table}` does not exist"),
+            Self::NoPartition { table } => write!(f, "table `{table}` is not attached as a partition"),
             Self::NoColumn { table, column } => {
                 write!(f, "column `{table}.{column}` does not exist")
             }
@@ -331,6 +336,9 @@ fn strict_reasons(dialect: Dialect, state: &Schema, code: &Schema) -> Vec<Reason
                 let types = Types { dialect, state, code };
                 access(types, base, name, declared, in_base, &mut reasons);
                 members::compare(dialect, state, base, declared, in_base, &mut reasons);
+                if declared.partition_of.is_some() && base.partition_of.is_none() {
+                    reasons.push(Reason::NoPartition { table: name.clone() });
+                }
             }
             None => reasons.push(Reason::NoTable { table: name.clone() }),
         }
@@ -419,7 +427,9 @@ fn access(
             reasons.push(Reason::NotWritable { table: table.clone(), column: name.clone() });
         }
         let left_to_engine = column.default.is_some() || column.identity.is_some() || column.generated.is_some();
-        if left_to_engine && !may_be_left_out(base, actual) {
+        // What the code never writes would be NULL, or whatever was there before.
+        let computed = column.generated.is_some() && actual.generated.is_none() && !base.is_valued(&actual.name);
+        if computed || left_to_engine && !may_be_left_out(base, actual) {
             reasons.push(Reason::NoLongerFilled { table, column: name });
         }
     }

@@ -57,7 +57,11 @@ impl Migrations {
             let file = path.join(PLAN_FILE);
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             // Names with a leading dot are being written, or were when their writer was killed.
-            if file.is_file() && !name.starts_with('.') {
+            // A folder of another kind is none of ours; one with the name of a migration has lost its plan.
+            let named = name.split_once('_').is_some_and(|(time, _)| {
+                time.len() == 14 && time.bytes().all(|byte| byte.is_ascii_digit()) && path.is_dir()
+            });
+            if (file.is_file() && !name.starts_with('.')) || named {
                 plans.push((Cow::Owned(name), Cow::Owned(read(&file)?)));
             }
         }
@@ -103,7 +107,7 @@ fn read(path: &Path) -> Result<String> {
         .map_err(|e| Error::Unreadable { path: path.display().to_string(), cause: e.to_string() })
 }
 
-fn damaged(id: &str, error: PlanFileError) -> Error {
+pub(crate) fn damaged(id: &str, error: PlanFileError) -> Error {
     match error {
         PlanFileError::Malformed { cause } => Error::PlanMalformed { id: id.to_owned(), cause },
         PlanFileError::TooNew { found } => {

@@ -228,3 +228,19 @@ async fn who_was_given_up_gets_no_connection_that_is_open_still() {
     assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{refused:?}");
     assert!(matches!(ready, Ready::Refused { .. }), "{ready:?}");
 }
+
+/// Settings that the pooler sends when it opens a session look like those of its client.
+#[tokio::test]
+async fn a_pooler_with_settings_of_its_own_is_told_from_a_client() {
+    let pooler = PgBouncer::opening_sessions_with(Postgres::shared(), 2, "client_encoding=UTF8 datestyle=ISO");
+    let db = TestDatabase::new(DIALECT);
+    let url = pooler.url(&db.name);
+    let all = migrations(DIALECT, &[first(DIALECT)]);
+    apply(&db.url, &all, &options(Phase::Backfill, 30), Arc::new(NoProgress)).await.unwrap();
+    let (mut old, _files) = service(&url);
+    let seen = status(&db.url, Some(&all)).await.unwrap();
+    assert_eq!((seen.versions.len(), seen.versions[0].evidence), (1, Evidence::Heartbeat), "{seen:#?}");
+    assert_eq!(advisory_locks(&db).await.as_deref(), Some("0"));
+    old.kill().unwrap();
+    old.wait().unwrap();
+}

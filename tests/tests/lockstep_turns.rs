@@ -175,6 +175,8 @@ async fn a_ledger_that_was_changed_by_hand_is_no_bug() {
                 "row of its step 02-backfill",
             ),
             (format!("UPDATE {at}lease SET process = '{{}}'"), "a lease"),
+            (format!("UPDATE {at}lease SET fingerprint = 'another'"), "not the one that it registered with"),
+            (format!("DELETE FROM {at}meta"), "row of its table `meta`"),
         ] {
             let db = TestDatabase::new(dialect);
             let old = old_version(&db).start().await.unwrap();
@@ -203,5 +205,51 @@ async fn a_status_says_of_a_migration_that_its_file_is_another() {
         assert_eq!(rewritten, [(FIRST, false), (SECOND, true)]);
         let seen = status(&db.url, Some(&migrations(dialect, &plans))).await.unwrap();
         assert!(seen.migrations.iter().all(|m| !m.rewritten));
+    }
+}
+
+/// What a program does not carry it reads from the ledger, and only what was applied.
+#[tokio::test]
+async fn a_plan_that_was_changed_in_the_ledger_is_not_believed() {
+    for dialect in BOTH {
+        let at = if dialect == Dialect::Postgres { "schemadiff." } else { "_schemadiff_" };
+        let plans = [first(dialect), second(dialect)];
+        for text in ["xx".to_owned(), first(dialect).to_toml().unwrap()] {
+            let db = TestDatabase::new(dialect);
+            run(&db, &plans, &until(Phase::Backfill)).await.unwrap();
+            db.execute(&format!(
+                "UPDATE {at}migration SET plan = '{}' WHERE id = '{SECOND}'",
+                text.replace('\'', "''")
+            ))
+            .await;
+            let error = old_version(&db).start().await.unwrap_err();
+            assert_eq!((error.code(), error.exit_code()), ("SD0557", 5), "{error}");
+            assert!(error.to_string().contains(SECOND), "{error}");
+        }
+    }
+}
+
+/// The tool was not told whose the first chain is; its instances say it.
+#[tokio::test]
+async fn another_chain_does_not_begin_under_a_name_that_is_taken() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        run(&db, &[first(dialect)], &ApplyOptions::default()).await.unwrap();
+        old_version(&db).start().await.unwrap().shutdown().await;
+        let (theirs, code) = billing(dialect);
+        let builder = |app: &str| {
+            Lockstep::builder(app, migrations(dialect, std::slice::from_ref(&theirs)))
+                .database_url(&db.url)
+                .schema(code.clone())
+        };
+        let error = builder("shop").start().await.unwrap_err();
+        assert!(matches!(error, Error::HistoryForked { .. }), "{error}");
+        let known = status(&db.url, None).await.unwrap().migrations;
+        assert_eq!(known.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), [FIRST], "nothing was begun");
+        // What a program prints that ends with it: the code, and what to do.
+        let printed = format!("{error:?}");
+        assert!(printed.starts_with("SD0460: ") && printed.contains("help: "), "{printed}");
+        old_version(&db).start().await.unwrap().shutdown().await;
+        builder("billing").start().await.unwrap().shutdown().await;
     }
 }

@@ -156,6 +156,7 @@ async fn carry_out(case: &Path, database: &TestDatabase, dialect: Dialect, plan:
     if let Some(seed) = text_of(case, "seed", dialect, "sql") {
         database.execute(&seed).await;
     }
+    database.has_ledger_schema().await;
     let mut connection = Connection::open(&database.url).await.unwrap();
     for step in &plan.steps {
         execute::forth(&mut connection, step, &Schema::default())

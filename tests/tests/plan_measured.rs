@@ -76,6 +76,7 @@ fn what_steps_say_of_themselves_is_what_the_server_does() {
 async fn measure(case: &Path, plan: &Plan, rows: u64) -> cargo_schemadiff::Result<Vec<String>> {
     let database = Postgres::shared().database();
     database.execute(&text_of(case, "before", Dialect::Postgres, "sql").unwrap()).await;
+    database.has_ledger_schema().await;
     let mut db = Connection::open(&database.url).await?;
     let schema = db.introspect(&Scope::default()).await?.schema;
     let ddl = ddl(Dialect::Postgres, db.server().version)?;

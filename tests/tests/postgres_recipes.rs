@@ -12,6 +12,7 @@ use schemadiff_tests::engine::{Postgres, TestDatabase};
 const DDL: Renderer = Renderer::new(150_000);
 
 async fn open(database: &TestDatabase) -> Connection {
+    database.has_ledger_schema().await;
     Connection::open(&database.url).await.unwrap()
 }
 

@@ -34,6 +34,7 @@ fn triggers() -> Vec<String> {
 }
 
 async fn has_triggers(db: &TestDatabase) {
+    db.has_ledger_schema().await;
     for sql in triggers() {
         db.execute(&sql).await;
     }

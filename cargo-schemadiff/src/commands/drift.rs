@@ -30,6 +30,10 @@ pub async fn refuse(context: &Context, url: &str, ours: &Migrations, migrations:
     let mut looks = 0;
     loop {
         let status = admin::status(url, Some(migrations)).await?;
+        // What differs then is the file, whatever the database is like.
+        if let Some(anew) = status.migrations.iter().find(|m| m.rewritten) {
+            return Err(schemadiff::Error::HistoryRewritten { id: anew.id.clone() }.into());
+        }
         let Some(differs) = difference(context, url, ours, &status).await? else { return Ok(()) };
         // Somebody who works between the two looks is no drift. Who works for long is found by whoever takes the work.
         let now = admin::status(url, Some(migrations)).await?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Outcome, args::StatusArgs, context::Context, fleet, interruption};
 use crate::{
     Result,
-    migrations::LOCK_FILE,
+    migrations::{LOCK_FILE, Migrations},
     report::{
         JSON_FORMAT,
         status::{Rate, render, render_live},
@@ -51,6 +51,10 @@ pub(super) fn outcome(status: &Status) -> Outcome {
 /// In a production image there are no files: the ledger then speaks for itself.
 fn migrations(context: &Context) -> Result<Option<embed::Migrations>> {
     let dir = context.config.dir();
+    // One that somebody has named is meant to be there: a mistake in it must not read as "all done".
+    if context.config.names_dir() {
+        Migrations::read(&dir)?.require_any()?;
+    }
     Ok(if dir.join(LOCK_FILE).is_file() { Some(embed::Migrations::load(&dir)?) } else { None })
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
         Ok(undone) => undone,
         Err(error) => return Err(stopped_at(error, &url, &migrations).await),
     };
-    context.report.json(&json!({ "format": JSON_FORMAT, "command": "undo", "undone": undone }))?;
+    context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "undo", "undone": undone }))?;
     if !context.report.quiet {
         let text = format!("the contract phase of {} was taken back", undone.migration);
         context.report.say(format!("{}\n", paint(style::GOOD, text)))?;
@@ -58,7 +58,7 @@ pub(super) async fn purge(context: &Context, args: &PurgeArgs) -> Result<Outcome
         Ok(purged) => purged,
         Err(error) => return Err(stopped_at(error, &url, &migrations).await),
     };
-    context.report.json(&json!({ "format": JSON_FORMAT, "command": "purge", "purged": purged }))?;
+    context.report.json_line(&json!({ "format": JSON_FORMAT, "command": "purge", "purged": purged }))?;
     if !context.report.quiet {
         let text = if purged.is_empty() { "nothing is kept\n".to_owned() } else { String::new() };
         let lines = purged.iter().map(|kept| format!("{} is gone for good\n", paint(style::WARN, &kept.what)));

@@ -139,6 +139,12 @@ impl Config {
         }
     }
 
+    /// Whether somebody has named that directory.
+    #[must_use]
+    pub fn names_dir(&self) -> bool {
+        self.args.dir.is_some() || self.file.dir.is_some()
+    }
+
     fn base_of_file(&self) -> &Path {
         self.base.ancestors().find(|dir| dir.join(FILE).is_file()).unwrap_or(&self.base)
     }

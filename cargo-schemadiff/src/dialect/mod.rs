@@ -9,6 +9,7 @@ pub mod sqlite;
 
 mod connection;
 mod fill_spec;
+mod questions;
 mod sync_spec;
 
 use schemadiff::{
@@ -21,6 +22,7 @@ use schemadiff::{
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
 pub use fill_spec::{CompareSpec, GivenSpec};
+pub use questions::Questions;
 pub use sync_spec::SyncSpec;
 
 /// Facts about an engine that the planner branches on.
@@ -146,7 +148,7 @@ pub struct EachPartition {
 
 /// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].
 /// Statements have no final semicolon; each `String` is one statement.
-pub trait Ddl: Send + Sync {
+pub trait Ddl: Questions + Send + Sync {
     /// Which engine.
     fn dialect(&self) -> Dialect;
     /// Facts, for the server version this was made for.
@@ -173,10 +175,7 @@ pub trait Ddl: Send + Sync {
     /// A query for the names of the user's views over a table, or over one of its columns, where the server knows them, apart
     /// from those that are `known` to the plan.
     fn views_over(&self, table: &ObjectName, column: Option<&str>, known: &[&ObjectName]) -> Option<String>;
-    /// A query for the names of publications that name a column, where the engine has such.
-    fn publications_over(&self, _table: &ObjectName, _column: &str) -> Option<String> {
-        None
-    }
+
     /// The engine's own name for the place of a row, for tables without a primary key.
     fn row_identifier(&self) -> &'static str;
     /// An expression that converts a value to a type, for assignment to a column of it (`"qty"::bigint`, `CAST(..)`): a text
@@ -483,11 +482,6 @@ pub trait Ddl: Send + Sync {
     fn copy_column_rights(&self, table: &ObjectName, from: &str, to: &str) -> Vec<String> {
         let _ = (table, from, to);
         Vec::new()
-    }
-    /// A query for the index of the table over that column, or of that name, by which others are told which row has changed.
-    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
-        let _ = (table, column, index);
-        None
     }
     /// What the rows within a partition's bound fulfil, and no others; `None` where no plain condition says it.
     fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {

@@ -7,6 +7,7 @@ pub mod ambiguous_null;
 pub mod builds_index;
 pub mod changes_result;
 pub mod conflict_target;
+pub mod converts_on_write;
 pub mod drops_data;
 pub mod enum_value_stays;
 pub mod fails_on_null;
@@ -14,6 +15,7 @@ pub mod fails_on_rows;
 pub mod fails_on_write;
 pub mod key_stays;
 pub mod late_deferral;
+pub mod loses_part;
 pub mod made_again;
 pub mod made_up_value;
 pub mod needs_application;
@@ -38,7 +40,7 @@ pub mod zone_assumed;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 32] = [
+pub const CODES: [&str; 34] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -71,6 +73,8 @@ pub const CODES: [&str; 32] = [
     made_again::CODE,
     rows_may_go::CODE,
     fails_on_write::CODE,
+    converts_on_write::CODE,
+    loses_part::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

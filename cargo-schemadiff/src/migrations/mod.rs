@@ -98,10 +98,17 @@ fn plan_paths(dir: &Path, findings: &mut Vec<Error>) -> Vec<PathBuf> {
         // Names with a leading dot are being written.
         .filter(|path| path.is_dir() && !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')))
         .map(|path| path.join(PLAN_FILE))
-        .filter(|path| path.exists())
+        // A folder of another kind is none of ours; one with the name of a migration has lost its plan.
+        .filter(|path| path.exists() || path.parent().is_some_and(is_named_as_one))
         .collect();
     paths.sort();
     paths
+}
+
+/// Whether it is called as migrations are: a time, and a name.
+fn is_named_as_one(directory: &Path) -> bool {
+    let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.split_once('_').is_some_and(|(time, _)| time.len() == 14 && time.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn unreadable(path: &Path, cause: &std::io::Error) -> Error {

@@ -112,7 +112,9 @@ impl<'a> Context<'a> {
         proto.cause.clone_from(&self.cause);
         let waits_for = tag::table(proto.table());
         // A column that is renamed in place waits for the view on its table to go, and the rest of the table for the column.
-        if proto.tags.contains(&tag::unviewed(proto.table())) {
+        // So does a sequence that is called after the table.
+        let before_columns = [tag::unviewed(proto.table()), tag::step(&format!("rename-sequence {}", proto.table()))];
+        if before_columns.iter().any(|tag| proto.tags.contains(tag)) {
             proto.after.push(tag::step(&format!("rename-table {}", proto.table())));
         } else if !proto.tags.contains(&waits_for) {
             proto.after.push(waits_for);

@@ -371,6 +371,10 @@ pub(super) mod tag {
     pub fn of_type(name: &ObjectName) -> String {
         format!("type {name}")
     }
+    /// The label has its desired name.
+    pub fn label(of: &ObjectName, label: &str) -> String {
+        format!("label {of} {label:?}")
+    }
     /// The type is gone.
     pub fn dropped_type(name: &ObjectName) -> String {
         format!("dropped type {name}")

@@ -143,6 +143,9 @@ fn tables_of(plan: &Plan, current: &Schema) -> BTreeSet<ObjectName> {
             let uses = |t: &&Shared<Table>| t.columns.iter().any(|column| is_type(&column.ty, name));
             tables.extend(current.tables.values().filter(uses).map(|table| table.name.clone()));
         }
+        if let Delta::Domain { name, before: Some(_), .. } = delta {
+            tables.extend(current.tables_of(name).into_iter().cloned());
+        }
         if let Delta::Table { before, after, .. } = delta {
             let sides = || [before, after].into_iter().flatten();
             tables.extend(sides().filter_map(|table| table.partition_of.as_ref()).map(|of| of.parent.clone()));

@@ -34,6 +34,15 @@ pub(super) fn concerned(plan: &Plan, current: &Schema, tables: &mut BTreeSet<Obj
         tables.iter().any(|table| object.uses_relation(table) || goes_with(object) == Some(table))
     };
     keys.extend(current.objects.values().filter(on_tables).map(|object| object.key.clone()));
+    // And those with a type that changes: they go along where it is made anew.
+    let types = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
+        Delta::Enum { name, before: Some(_), .. } | Delta::Domain { name, before: Some(_), .. } => Some(name),
+        _ => None,
+    });
+    for name in types {
+        let with_type = current.objects.values().filter(|object| object.uses_type(name));
+        keys.extend(with_type.map(|object| object.key.clone()));
+    }
     let coming = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
         Delta::Object { after, .. } => after.as_ref(),
         _ => None,

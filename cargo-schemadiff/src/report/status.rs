@@ -88,7 +88,10 @@ fn rendered(status: &Status, old: usize, rate: &Rate) -> String {
             left @ 1.. => format!("{} more", ago(0, left)),
             _ => "until somebody migrates".to_owned(),
         };
-        format!("  {} of {}, {left}: {}\n", k.what, k.migration, k.comes_back)
+        let later =
+            status.migrations.iter().rev().find(|m| m.id > k.migration && !matches!(m.state, "pending" | "aborted"));
+        let first = later.map(|m| format!("  once {} has been taken back", m.id)).unwrap_or_default();
+        format!("  {} of {}, {left}: {}{first}\n", k.what, k.migration, k.comes_back)
     });
     section(&mut out, "kept, `undo` brings it back", kept);
     let by_hand = status.retired_by_hand.iter().map(|r| {

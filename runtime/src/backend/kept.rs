@@ -79,11 +79,7 @@ struct Raw {
 }
 
 fn read(text: &str) -> DbResult<KeptRow> {
-    let unreadable = |e: serde_json::Error| DbError {
-        class: ErrorClass::Other,
-        code: String::new(),
-        message: format!("what is kept cannot be read: {e}"),
-    };
+    let unreadable = |e: serde_json::Error| DbError::unreadable("what is kept", e);
     let raw: Raw = serde_json::from_str(text).map_err(unreadable)?;
     let Raw { migration, step, position, what, comes_back, purge, since_ms, until_ms, now_ms } = raw;
     let purge = serde_json::from_str(&purge).map_err(unreadable)?;

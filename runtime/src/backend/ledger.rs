@@ -48,7 +48,8 @@ pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledge
     }
     let rows = found.map_err(|e| explain::<B>("read the ledger", e))?;
     let Some(text) = rows.into_iter().next().and_then(|mut row| row.pop().flatten()) else {
-        return Ok(None);
+        // It is made in the transaction that makes the table, and nothing deletes it.
+        return Err(Error::LedgerDamaged { cause: "the row of its table `meta` is gone".to_owned() });
     };
     let ledger: Ledger = serde_json::from_str(&text)
         .map_err(|e| explain::<B>("read the ledger", DbError::unreadable("the ledger", e)))?;

@@ -99,6 +99,10 @@ impl Error {
                 "nothing was changed; change or drop what is named so that it does without the column or table, then apply again".to_owned(),
                 "or leave the column or table in place".to_owned(),
             ],
+            Self::BadRows { rows, .. } if rows.iter().all(|bad| !bad.finds.starts_with("rows ")) => vec![
+                "nothing was changed; change what is named, then apply again".to_owned(),
+                "or change the migration so that it suits it".to_owned(),
+            ],
             Self::BadRows { .. } => vec![
                 "nothing was changed; correct or remove those rows, then apply again".to_owned(),
                 "or change the migration so that it suits them".to_owned(),
@@ -162,6 +166,12 @@ impl Error {
             ],
             Self::ForeignKeys { .. } => one("run PRAGMA foreign_key_check, correct or remove the rows, and apply again"),
             Self::LostWork => one("let the other process finish; see `cargo schemadiff status`"),
+            Self::GateClosed { back: true, .. } => {
+                one("stop the named instances, or deploy the version before it there; then take it back again, or with `--wait`")
+            }
+            Self::GateClosed { holders, .. } if !holders.is_empty() && holders.iter().all(|h| h.gone_ms.is_some()) => {
+                one("they are gone, and waited for until the soak time is over: apply again then, or with `--wait`, or with a shorter `--soak`")
+            }
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
             Self::Grown { .. } => vec![
                 "where no database has begun the migration: remove it and write it again, `cargo schemadiff new NAME`, which takes tables of unknown size for large"

@@ -26,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// - `problem` completes a sentence that begins with the migration's id;
 /// - `reasons` are what the version lacks in the database, `holders` the live versions that a step would break, and
 ///   `blockers` the sessions whose locks are in the way, as far as they could be found out.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields that recur mean the same everywhere and are explained once")]
 pub enum Error {
@@ -480,7 +480,13 @@ pub enum Error {
 
     /// The gate stayed closed.
     #[error("step {step} of migration {migration} waits for {}", holders_text(holders))]
-    GateClosed { migration: String, step: String, holders: Vec<Holder> },
+    GateClosed {
+        migration: String,
+        step: String,
+        holders: Vec<Holder>,
+        /// It is to be taken back.
+        back: bool,
+    },
     /// What was asked for waits for the contract phase of an earlier migration, which was not.
     #[error("{}", queued.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Behind { queued: Vec<Queued> },
@@ -552,4 +558,12 @@ pub struct BadRows {
     pub finds: String,
     /// Some of them, each told by its key; or what the server said of a value.
     pub rows: Vec<String>,
+}
+
+/// What a program prints whose `main` returns it: its words with its code, and what to do.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {self}", self.code())?;
+        self.help().iter().try_for_each(|help| write!(f, "\n  help: {help}"))
+    }
 }

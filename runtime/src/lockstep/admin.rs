@@ -446,7 +446,12 @@ async fn abort_on<B: Backend>(
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let result = work.abort(&plan).await;
     work.give_back().await;
-    result?.and_then(Advance::into_error).map_or(Ok(()), Err)
+    match result? {
+        Some(Advance::Closed { migration, step, holders }) => {
+            Err(Error::GateClosed { migration, step, holders, back: true })
+        }
+        other => other.and_then(Advance::into_error).map_or(Ok(()), Err),
+    }
 }
 
 async fn undo_on<B: Backend>(
@@ -473,7 +478,9 @@ async fn undo_on<B: Backend>(
     let result = work.undo(&plan).await;
     work.give_back().await;
     match result? {
-        (_, Some(Advance::Closed { migration, step, holders })) => Err(Error::GateClosed { migration, step, holders }),
+        (_, Some(Advance::Closed { migration, step, holders })) => {
+            Err(Error::GateClosed { migration, step, holders, back: true })
+        }
         (steps, _) => Ok(Undone { migration: plan.id, steps }),
     }
 }
@@ -486,6 +493,9 @@ async fn purge_on<B: Backend>(
     progress: Arc<dyn Progress>,
 ) -> Result<Vec<KeptRow>> {
     let history = history_for::<B>(migrations)?;
+    if let Some(id) = id.filter(|id| history.entry(id).is_none()) {
+        return Err(Error::NothingToAbort { id: id.to_owned(), problem: "is not among these migrations".to_owned() });
+    }
     let mut ctx = context(history, options, progress);
     let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
     let db = open::<B>(url, &mut ctx).await?;

@@ -81,6 +81,10 @@ impl<B: Backend> Booting<'_, B> {
         loop {
             let Some(ledger) = self.ledger(db, deadline).await? else { continue };
             decide::same_history(&self.ctx.history, &ledger, &self.ctx.app)?;
+            if decide::has_nobodys_chain(&self.ctx.history, &ledger) {
+                let leases = self.ctx.leases(db).await?;
+                decide::same_name(&self.ctx.history, &ledger, &leases, &self.ctx.app)?;
+            }
             let plans = decide::pending(&self.ctx.history, &ledger)?;
             let boot = decide::boot(&self.ctx.world(&plans, &ledger, &[]), identity)?;
             let reasons = match boot {

@@ -1,6 +1,6 @@
 //! Questions to the rows: before a migration changes anything, and when a step has failed on some.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{Event, context::Context};
 use crate::{
@@ -32,9 +32,10 @@ pub(super) fn is_untouched(plan: &Plan, ledger: &Ledger) -> bool {
 
 /// Looks for rows that the migration would fail on. What could not be looked at is told: then the step will find it.
 pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -> Result<()> {
-    let mut bad: Vec<BadRows> = Vec::new();
+    let (mut bad, mut asked): (Vec<BadRows>, BTreeSet<&str>) = Default::default();
     for step in &plan.steps {
-        for probe in &step.probes {
+        // Several steps may fail on the same.
+        for probe in step.probes.iter().filter(|probe| asked.insert(&probe.sql)) {
             ctx.stop.check()?;
             match ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))? {
                 Answer::None => {}

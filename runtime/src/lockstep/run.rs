@@ -80,7 +80,9 @@ impl Advance {
     pub(super) fn into_error(self) -> Option<Error> {
         match self {
             Self::Finished | Self::Reached => None,
-            Self::Closed { migration, step, holders } => Some(Error::GateClosed { migration, step, holders }),
+            Self::Closed { migration, step, holders } => {
+                Some(Error::GateClosed { migration, step, holders, back: false })
+            }
             Self::Elsewhere { migration, step, table, function } => {
                 Some(Error::NeedsApplication { migration, step, table, function })
             }

@@ -2,10 +2,10 @@
 
 use crate::{
     backend::{Ledger, MigrationRow, MigrationState, StepState},
-    embed::plan_from_text,
+    embed,
     error::{Error, Result},
     model::{DeltaError, Schema},
-    plan::{Plan, Snapshot, Step},
+    plan::{Plan, PlanFileError, Snapshot, Step},
 };
 
 /// Whether a step that has begun and not ended is taken as done.
@@ -58,7 +58,7 @@ fn state_if(snapshot: &Snapshot, plans: &[Plan], ledger: &Ledger, begun: Begun) 
         }
     }
     for row in newer(snapshot.head.as_deref(), ledger) {
-        let plan = plan_from_text(&row.id, row.plan.as_deref().unwrap_or_default())?;
+        let plan = plan_on_record(row)?;
         for step in &plan.steps {
             if begun.is_done(ledger.step_state(&plan.id, &step.id)) {
                 step.apply_to(&mut schema).map_err(|e| contradiction(&plan.id, step, &e))?;
@@ -80,7 +80,7 @@ fn add_of_others(schema: &mut Schema, snapshot: &Snapshot, ledger: &Ledger, begu
     while let Some(first) = heads.pop() {
         let (mut theirs, mut row) = (Schema::default(), Some(first));
         while let Some(now) = row {
-            let plan = plan_from_text(&now.id, now.plan.as_deref().unwrap_or_default())?;
+            let plan = plan_on_record(now)?;
             let done = plan.steps.iter().filter(|step| begun.is_done(ledger.step_state(&now.id, &step.id)));
             // A chain that began with tables that were there says too little to be followed.
             if done.map(|step| step.apply_to(&mut theirs)).any(|applied| applied.is_err()) {
@@ -120,6 +120,21 @@ pub fn newer<'l>(head: Option<&str>, ledger: &'l Ledger) -> Vec<&'l MigrationRow
         head = &next.id;
     }
     found
+}
+
+/// The plan of a migration on record, which nobody but schemadiff writes there.
+fn plan_on_record(row: &MigrationRow) -> Result<Plan> {
+    let damaged = |cause: String| Error::LedgerDamaged { cause: format!("the plan of {}: {cause}", row.id) };
+    let plan = Plan::from_toml(row.plan.as_deref().unwrap_or_default());
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error @ PlanFileError::TooNew { .. }) => return Err(embed::damaged(&row.id, error)),
+        Err(error) => return Err(damaged(error.to_string())),
+    };
+    if plan.id != row.id || plan.checksum != row.checksum {
+        return Err(damaged("it is another one than was applied".to_owned()));
+    }
+    Ok(plan)
 }
 
 /// An error that names the step.

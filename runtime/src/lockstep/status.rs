@@ -202,6 +202,9 @@ pub struct Waiting {
     pub holders: Vec<Holder>,
 }
 
+/// After so long without a heartbeat no clock is to blame.
+const A_DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// Reads everything.
 pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak: Duration) -> Result<Status> {
     let known: Vec<&str> = history.iter().flat_map(|h| h.entries()).map(|e| e.head.id.as_str()).collect();
@@ -211,11 +214,17 @@ pub(super) async fn read<B: Backend>(db: &mut B, history: Option<&History>, soak
     let failed = |e| ledger::explain::<B>("read the ledger", e);
     let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let (grace_ms, soak_ms) = (ms(GRACE), ms(soak));
-    let (leases, work) = if ledger_exists {
+    let (mut leases, work) = if ledger_exists {
         (db.leases().await.map_err(failed)?, Work::look(db, grace_ms).await.map_err(failed)?)
     } else {
         (Vec::new(), Work { worker: None, server: None, held_up_by: Vec::new() })
     };
+    // Whoever carries a step out watches for the grace time before silence counts; a look cannot, and clocks differ where each
+    // process writes its own. So of one that nobody can see it is not said that it is gone.
+    let unseen = |l: &&mut Lease| l.process_runs.is_none() && !l.ended && l.heartbeat_age_ms.abs() < A_DAY_MS;
+    if !B::SESSION_LOCKS {
+        leases.iter_mut().filter(unseen).for_each(|lease| lease.silent_ms = 0);
+    }
     let pace = if ledger_exists { Some(pace::read(db).await.map_err(failed)?) } else { None };
     let chains = match history {
         Some(history) => {

@@ -28,7 +28,7 @@ enum Waits {
 impl Waits {
     fn into_error(self) -> Error {
         match self {
-            Self::Gate { migration, step, holders } => Error::GateClosed { migration, step, holders },
+            Self::Gate { migration, step, holders } => Error::GateClosed { migration, step, holders, back: false },
             Self::Turn(queued) => Error::Behind { queued },
         }
     }

@@ -76,7 +76,7 @@ impl Schema {
     }
 
     /// A domain, and those that it is made of.
-    fn domains_of<'s>(&'s self, ty: &str) -> Vec<&'s Domain> {
+    pub fn domains_of<'s>(&'s self, ty: &str) -> Vec<&'s Domain> {
         let mut found: Vec<&Domain> = self.domain(ty).into_iter().collect();
         while let Some(next) = found.last().and_then(|last| self.domain(&last.ty)).filter(|_| found.len() < DEPTH) {
             found.push(next);

@@ -58,6 +58,13 @@ impl TestDatabase {
         self.try_execute(sql).await.unwrap_or_else(|e| panic!("{e}\nin: {sql}"));
     }
 
+    /// Makes what is there when an executor carries steps out, for whoever sends their statements without one.
+    pub async fn has_ledger_schema(&self) {
+        if self.url.starts_with("postgres") {
+            self.execute("CREATE SCHEMA IF NOT EXISTS schemadiff").await;
+        }
+    }
+
     /// As [`TestDatabase::execute`], for statements that may fail.
     pub async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         use sqlx::{Connection as _, Executor as _};

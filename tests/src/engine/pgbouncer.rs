@@ -35,11 +35,16 @@ rm -rf "$2"
 impl PgBouncer {
     /// Lends sessions of the server for one transaction each; at most `sessions` for each database.
     pub fn in_front_of(server: &Postgres, sessions: u32) -> Self {
+        Self::opening_sessions_with(server, sessions, "")
+    }
+
+    /// The same, and opens its sessions with these settings.
+    pub fn opening_sessions_with(server: &Postgres, sessions: u32, with: &str) -> Self {
         let program = Program::find();
         let folder = tempfile::Builder::new().prefix("schemadiff-pool-").tempdir().unwrap().keep();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let settings = format!(
-            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+            "[databases]\n* = host=127.0.0.1 port={} user=postgres {with}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = {sessions}\n\
              max_client_conn = 300\nunix_socket_dir =\nserver_tls_sslmode = disable\n",
             server.port()

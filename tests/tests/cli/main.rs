@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_rows;
+mod bad_values;
 mod demo;
 mod deploying;
 mod deploying_code;

@@ -232,6 +232,10 @@ async fn what_happened_to_the_files_is_said_before_a_database_is_touched() {
     assert!(run.err.contains("note") && run.err.contains("body"), "{run:#?}");
     let json = project.run(&["check", "--json"]).expect(1).json();
     assert_eq!(json["findings"][0]["code"], "SD0425");
+    // A migration whose plan is gone is told from a lock file that is another's.
+    std::fs::rename(plans()[1].join("plan.toml"), project.path().join("plan.toml")).unwrap();
+    let run = project.run(&["apply"]).expect_error("SD0420");
+    assert!(run.err.contains("plan.toml"), "{run:#?}");
     // Not even the ledger was made, whatever was wrong.
     let made = "SELECT count(*) || '' FROM sqlite_schema";
     assert_eq!(database.text(made).await.as_deref(), Some("0"));
@@ -476,4 +480,50 @@ async fn a_later_migration_goes_on_while_a_contract_phase_alone_waits() {
         project.run(&["diff", "--to", "file:three.toml", "--exit-code"]).expect(0);
         project.run(&["apply"]).expect(0);
     }
+}
+
+/// The file is another one than was applied: that is no change of the database.
+#[tokio::test]
+async fn a_migration_that_was_written_anew_is_told_from_a_database_that_drifted() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let (project, database) = (Project::empty(), TestDatabase::new(dialect));
+        let engine = dialect.as_str();
+        project.write("one.toml", &snapshot(engine, &[("users", &["email"])]));
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", database.url));
+        project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+        project.run(&["apply"]).expect(0);
+        let id = plans(&project)[0].file_name().unwrap().to_string_lossy().into_owned();
+        std::fs::remove_dir_all(project.path().join("migrations")).unwrap();
+        project.write("one.toml", &snapshot(engine, &[("users", &["email", "other"])]));
+        project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+        let anew = plans(&project)[0].clone();
+        let (renamed, plan) = (anew.with_file_name(&id), anew.file_name().unwrap().to_string_lossy().into_owned());
+        std::fs::rename(&anew, &renamed).unwrap();
+        for file in [renamed.join("plan.toml"), project.path().join("migrations/schemadiff.lock")] {
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text.replace(&plan, &id)).unwrap();
+        }
+        project.run(&["apply"]).expect_error("SD0459");
+    }
+}
+
+#[test]
+fn a_directory_that_is_named_and_is_not_there_is_no_sign_that_all_is_done() {
+    let project = Project::empty();
+    project.write("one.toml", &snapshot("sqlite", &[("users", &["email"])]));
+    project.write("schemadiff.toml", "database-url = \"sqlite:app.db\"\n");
+    project.run(&["new", "initial", "--to", "file:one.toml"]).expect(0);
+    project.run(&["apply"]).expect(0);
+    project.run(&["status", "--exit-code", "--dir", "nowhere"]).expect_error("SD0438");
+    project.run(&["purge", "nonsense"]).expect_error("SD0654");
+    // Without files, and without anybody having said where they are, the ledger speaks for itself.
+    std::fs::remove_dir_all(project.path().join("migrations")).unwrap();
+    project.run(&["status", "--exit-code"]).expect(0);
+}
+
+fn plans(project: &Project) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(project.path().join("migrations")).unwrap();
+    let mut dirs: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    dirs.sort();
+    dirs
 }

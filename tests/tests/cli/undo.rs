@@ -38,7 +38,11 @@ async fn what_was_dropped_comes_back_within_its_window() {
         // It is nobody's difference.
         project.run(&["diff", "--to", "file:two.toml", "--exit-code"]).expect(0);
 
-        let json = project.run(&["undo", "--json", "--quiet"]).expect(0).json();
+        // One document a line, as everywhere where there are events.
+        let run = project.run(&["undo", "--json"]).expect(0);
+        let lines: Vec<serde_json::Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines[0]["event"].is_string(), "{run:#?}");
+        let json = lines.last().unwrap();
         assert_eq!(json["undone"]["steps"].as_array().unwrap().len(), 2, "{json}");
         assert_eq!(database.text("SELECT nick FROM users").await.as_deref(), Some("ann"));
         assert_eq!(database.text("SELECT label FROM tags").await.as_deref(), Some("blue"));

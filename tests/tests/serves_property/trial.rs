@@ -54,7 +54,7 @@ impl Trial {
     }
 
     async fn compare(&mut self, state: &Schema, code: &Schema) -> Result<(), String> {
-        let failed = self.failures(code).await;
+        let failed = self.failures(state, code).await;
         let told = serves(self.dialect, state, code);
         match (&told, failed.as_slice()) {
             (Ok(()), []) => self.count.served += 1,
@@ -183,7 +183,7 @@ impl Trial {
     }
 
     /// All statements of the code that fail.
-    async fn failures(&mut self, code: &Schema) -> Vec<String> {
+    async fn failures(&mut self, state: &Schema, code: &Schema) -> Vec<String> {
         let mut failed = Vec::new();
         for table in code.tables.values() {
             // A NULL that the code writes by leaving a column out is asked for apart.
@@ -205,6 +205,27 @@ impl Trial {
                 all.push((statement.clone(), vec![self.value(&s, column, 0), Some(ROWS[0].to_owned())]));
             }
             all.push((s.delete.clone(), key(ROWS[0])));
+            // A value that the code has the engine compute, and that is another one, is a wrong answer: as bad as an error.
+            for column in &table.columns {
+                let Some(generated) = &column.generated else { continue };
+                // Whether two expressions give the same is nothing that the predicate could know.
+                if state.table(&table.name).and_then(|t| t.column(&column.name)).is_none_or(|c| c.generated.is_some()) {
+                    continue;
+                }
+                let (name, differs) = match self.dialect {
+                    Dialect::Sqlite => (&column.name, "IS NOT"),
+                    _ => (&column.name, "IS DISTINCT FROM"),
+                };
+                let wrong =
+                    format!("EXISTS (SELECT 1 FROM {} WHERE {name} {differs} ({}))", table.name, generated.expr);
+                let fails = match self.dialect {
+                    Dialect::Sqlite => {
+                        format!("SELECT CASE WHEN {wrong} THEN abs(-9223372036854775807 - 1) ELSE 0 END")
+                    }
+                    _ => format!("SELECT 1 / CASE WHEN {wrong} THEN 0 ELSE 1 END"),
+                };
+                all.push((plain(fails), Vec::new()));
+            }
             for (statement, values) in all {
                 if let Some(error) = self.attempt(&statement, &values).await {
                     failed.push(format!("{}: {error}", statement.sql));

@@ -1,6 +1,7 @@
 //! Scratch databases next to the user's: made for a proof, dropped after it.
 
 use super::{
+    OWN_SCHEMA,
     connect::{self, Client, fetch, text, words},
     render::names::{SYNC_PREFIX, ident, literal},
 };
@@ -90,6 +91,8 @@ async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
         return Err(Error::new(Kind::Usage, "SD0204", "the address of the database is no URL"));
     };
     let mut connection = connect::open(&url).await?;
+    // Where a migration is carried out, the ledger is there.
+    connection.run(&[format!("CREATE SCHEMA IF NOT EXISTS {}", ident(OWN_SCHEMA))]).await?;
     let rows = fetch(&mut owner.connection, EXTENSIONS).await.map_err(|e| connect::failed(EXTENSIONS, &e))?;
     for row in rows.iter().flatten() {
         let (Some(extension), Some(schema)) = (text(row, 0), text(row, 1)) else { continue };

@@ -95,6 +95,8 @@ const STEADY_FUNCTIONS: &[&str] = &[
     "zeroblob",
 ];
 
+impl crate::dialect::Questions for Sqlite {}
+
 impl Ddl for Sqlite {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite

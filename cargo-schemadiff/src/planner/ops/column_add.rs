@@ -9,7 +9,7 @@
 //!
 //! What an engine cannot add to a table with rows comes with a rebuild.
 
-use schemadiff::model::{Column, ObjectName};
+use schemadiff::model::{Column, ObjectKey, ObjectKind, ObjectName};
 
 use super::{domain, generated};
 use crate::{
@@ -41,6 +41,10 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Opti
     match &column.default {
         None if !column.nullable && !has_value(cx, column) => Err(no_value(table, column)),
         Some(default) if cx.ddl.volatility(default) == Volatility::Volatile && cx.caps.alter_column => {
+            // Filling fires the user's triggers, and one of ours has to be there to put back what they change.
+            if has_triggers(cx, table) {
+                return filled_from_row(cx, table, column, default);
+            }
             volatile(cx, table, column, default)
         }
         None | Some(_) => {
@@ -48,6 +52,15 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Opti
             Ok(())
         }
     }
+}
+
+/// Whether the user has triggers on the table, as far as the schema that the plan starts from says.
+fn has_triggers(cx: &Context<'_>, table: &ObjectName) -> bool {
+    let current = cx.request.current;
+    let there = cx.request.hints.renamed_tables.get(table).unwrap_or(table);
+    let on_it = |key: &&ObjectKey| key.kind == ObjectKind::Trigger && key.of.as_ref() == Some(there);
+    current.objects.keys().any(|key| on_it(&key))
+        || current.opaque.iter().any(|o| o.kind == "trigger" && o.table.as_ref() == Some(there))
 }
 
 /// Whether the column's domain gives it a value.

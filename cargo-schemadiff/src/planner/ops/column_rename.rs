@@ -46,6 +46,12 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         }
         if converts {
             step.hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
+            if cx.ddl.cannot_convert("x", &before.ty, &after.ty).is_some() {
+                step.hazards.push(hazard::converts_on_write::hazard(table, &before.name, &after.ty));
+            }
+            if cx.ddl.loses_part(&before.ty, &after.ty) {
+                step.hazards.push(hazard::loses_part::hazard(table, &before.name, &before.ty, &after.ty));
+            }
         }
         let other_default = before.nullable && after.default.is_some() && after.default != before.default;
         if (after.nullable && before.default.is_some()) || other_default {
@@ -165,6 +171,10 @@ pub(super) fn in_place(cx: &mut Context<'_>, table: &ObjectName, from: &str, to:
         .tag(tag::freed(table, from))
         .after_all([tag::freed(table, to), tag::step(&format!("rename-table {table}"))]);
     let shielded = cx.is_column_shielded(table, [from, to]);
-    let step = if shielded { cx.changes_shape(table, step) } else { step.after(tag::unviewed(table)) };
+    let step = if shielded {
+        cx.changes_shape(table, step)
+    } else {
+        step.after_all([tag::unviewed(table), tag::step(&format!("rename-sequence {table}"))])
+    };
     cx.push(step);
 }

@@ -12,7 +12,10 @@
 //! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
 //!   and a swap of names in contract, which takes milliseconds.
 
-use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr};
+use schemadiff::{
+    model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr},
+    plan::Hazard,
+};
 
 use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, rekey, trigger};
 use crate::{
@@ -61,6 +64,12 @@ pub(in crate::planner) fn conversion<'b>(
     backfill: Option<&'b str>,
 ) -> Option<&'b str> {
     backfill.filter(|text| before.ty != after.ty && after.generated.is_none() && expr::mentions(text, &before.name))
+}
+
+/// What the new type does not hold of the values, where nothing else says what becomes of them.
+fn loses(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column, by: Option<&str>) -> Option<Hazard> {
+    let loses = by.is_none() && cx.ddl.loses_part(&before.ty, &after.ty);
+    loses.then(|| hazard::loses_part::hazard(table, &after.name, &before.ty, &after.ty))
 }
 
 /// What one ALTER does under its lock.
@@ -268,6 +277,7 @@ pub(super) fn in_place(
         .hazard(cx.opaque_hazard(table, Some(&after.name)));
     let zoned = conversion.is_none() && hazard::zone_assumed::concerns(&before.ty, &after.ty);
     step = step.hazard(zoned.then(|| hazard::zone_assumed::hazard(table, &after.name)));
+    step = step.hazard(loses(cx, table, before, after, conversion));
     let size = cx.rows(table);
     let large = |hazard| (!cx.is_small(table)).then_some(hazard);
     step = match cost {
@@ -355,6 +365,10 @@ pub(super) fn through_shadow(
     if let Some(retained) = retained {
         hazards.extend(trigger::too_early(cx, table, [retained, &after.name]));
         hazards.push(hazard::out_of_range::hazard(table, &after.name, &before.ty));
+    }
+    hazards.extend(loses(cx, table, before, after, conversion));
+    if conversion.is_none() && cx.ddl.cannot_convert("x", &before.ty, &after.ty).is_some() {
+        hazards.push(hazard::converts_on_write::hazard(table, &after.name, &after.ty));
     }
     if conversion.is_none() && synced::refuses_null(before, after) {
         hazards.push(hazard::null_too_early::hazard(table, &after.name));

@@ -220,6 +220,26 @@ fn reads_users(cx: &Context<'_>, step: Proto, name: &ObjectName, what: &str) -> 
         .help(format!("or write the rule as a check of `{large}`, which is proven beside all writers"))
         .help("or change the domain by hand in a maintenance window; the next diff will find it so"));
     }
+    let arrays = users.iter().filter_map(|table| {
+        let column = cx
+            .base
+            .table(table)?
+            .columns
+            .iter()
+            .find(|c| c.ty.ends_with("[]") && cx.base.domains_of(&c.ty).is_empty())?;
+        let of_it = cx.base.domains_of(column.ty.trim_end_matches("[]")).iter().any(|domain| domain.name == *name);
+        of_it.then(|| format!("{table}.{}", column.name))
+    });
+    if let Some(array) = arrays.into_iter().next() {
+        return Err(Error::new(
+            Kind::Refused,
+            "SD0674",
+            format!("`{what}` of domain `{name}` cannot be proven for the elements of `{array}`"),
+        )
+        .cause("the server does not look into arrays, and refuses it for as long as there is such a column")
+        .help("declare the check NOT VALID: it counts for all new values from then on")
+        .help("or write the rule as a check of the table"));
+    }
     if users.is_empty() {
         return Ok(step);
     }

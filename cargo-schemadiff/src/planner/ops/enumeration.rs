@@ -78,6 +78,7 @@ pub(super) fn rename_label(cx: &mut Context<'_>, name: &ObjectName, from: &str, 
         .touching(&objects(cx))
         .sql(cx.ddl.rename_enum_value(name, from, to))
         .undo(cx.ddl.rename_enum_value(name, to, from))
+        .tag(tag::label(name, to))
         .effect(move |schema: &mut Schema| change.apply_to(schema))
         .tag(tag::TYPES)
         .tag(tag::step(&format!("type {name}")))
@@ -190,6 +191,9 @@ fn refuse_replacement(cx: &Context<'_>, name: &ObjectName, before: &EnumType, af
     };
     if !cx.caps.native_enums {
         return refused("the engine has no types".to_owned());
+    }
+    if let Some(domain) = cx.base.domains.values().find(|domain| name.is_type(domain.ty.trim_end_matches("[]"))) {
+        return refused(format!("domain `{}` is made of it", domain.name));
     }
     for (table, column) in columns_of_type(cx, name) {
         let refers = |t: &Table| {

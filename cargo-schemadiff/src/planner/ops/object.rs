@@ -208,9 +208,38 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
     }
     // What its body names may be new.
     if matches!(key.kind, ObjectKind::Function | ObjectKind::Procedure | ObjectKind::Trigger | ObjectKind::Rule) {
-        proto = proto.after(tag::ADDED);
+        proto = proto.after(tag::ADDED).after_all(named_anew(cx, before, after));
     }
     cx.push(proto);
+}
+
+/// What a body names that has that name only after the plan has given it, which the server knows nothing of. And the view whose rows
+/// a trigger gives to the function: before the view has a column, a body that names it fails.
+fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> {
+    let anew = |word: &str| calls::names(&after.definition, word) && !calls::names(&before.definition, word);
+    let mut tags = Vec::new();
+    for (key, object) in &cx.request.desired.objects {
+        let has_name = matches!(key.kind, ObjectKind::Sequence | ObjectKind::View | ObjectKind::MaterializedView);
+        let needs_it =
+            object.uses.iter().any(|used| matches!(used, Use::Function { name, .. } if *name == after.key.name));
+        if has_name && !needs_it && anew(&key.name.name) {
+            tags.push(tag::object(&key.as_touched()));
+        }
+        let fires = key.kind == ObjectKind::Trigger && needs_it;
+        if let Some(view) = key.of.as_ref().filter(|of| fires && cx.before(of).is_none()) {
+            tags.push(tag::object(view));
+        }
+    }
+    for (name, shall) in &cx.request.desired.enums {
+        let there = cx.request.current.enums.get(name);
+        let new = shall.values.iter().filter(|label| there.is_none_or(|there| !there.values.contains(label)));
+        let quoted = |label: &String| format!("'{}'", label.replace('\'', "''"));
+        let named = new.filter(|label| after.definition.contains(&quoted(label)));
+        tags.extend(
+            named.filter(|label| !before.definition.contains(&quoted(label))).map(|label| tag::label(name, label)),
+        );
+    }
+    tags
 }
 
 /// Defaults that call the function and stay as they are: table, column, expression.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Whether the table is partitioned, before the plan or after it.
-pub(super) fn is_partitioned(cx: &Context<'_>, table: &ObjectName) -> bool {
+pub(in crate::planner) fn is_partitioned(cx: &Context<'_>, table: &ObjectName) -> bool {
     [cx.before(table), cx.after(table)].into_iter().flatten().any(|t| t.partition_by.is_some())
 }
 

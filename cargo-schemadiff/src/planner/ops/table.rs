@@ -13,7 +13,7 @@ use crate::{
     planner::{
         aside,
         carried::Disturbed,
-        context::{Context, slug},
+        context::{Context, on, slug},
         probes,
         proto::{Proto, rank, tag},
         renaming,
@@ -182,7 +182,9 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
     // Not the base's: there a column that is renamed in place, after this step, has its new name already.
     let current = cx.request.current;
     let columns: Vec<Column> = current.table(from).map(|t| t.columns.clone()).unwrap_or_default();
-    for (before, after) in numbered(cx, from, to, &columns) {
+    let shielded = cx.is_shielded(to);
+    let (at_once, numbered): (Vec<_>, Vec<_>) = numbered(cx, from, to, &columns).into_iter().partition(|_| shielded);
+    for (before, after) in at_once {
         sql.extend(cx.ddl.alter_identity(to, &before, &after));
         undo.extend(cx.ddl.alter_identity(to, &after, &before));
     }
@@ -192,7 +194,6 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         table: to.clone(),
         columns: seen.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
     };
-    let shielded = cx.is_shielded(to);
     let with_view = cx.caps.updatable_views && !shielded;
     if with_view {
         sql.extend(cx.before(to).iter().flat_map(|table| cx.ddl.create_compat_view(&view, table)));
@@ -217,8 +218,15 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .effect({
             let view = view.clone();
             let follows = renaming::names_after_table(cx, from, to);
+            let numbered: Vec<Column> = numbered.iter().map(|(before, _)| before.clone()).collect();
             move |schema: &mut Schema| {
                 change.apply_to(schema);
+                for column in &numbered {
+                    let slot = schema.tables.get_mut(&view.table).and_then(|t| t.column_mut(&column.name));
+                    if let Some(slot) = slot {
+                        slot.identity.clone_from(&column.identity);
+                    }
+                }
                 renaming::follow(schema, &view.table, &follows);
                 if with_view {
                     schema.compat_views.insert(view.name.clone(), view.clone());
@@ -230,10 +238,41 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         .after(tag::TYPES);
     let step = if shielded { cx.changes_shape(to, step) } else { step };
     cx.push(step);
+    for (before, after) in numbered {
+        rename_sequence(cx, to, before, after);
+    }
     if with_view {
         super::leftover::view(cx, &view);
     }
     Ok(())
+}
+
+/// Lets a sequence follow its table's name. Old code may name it, and nothing else can bear its name for it meanwhile.
+fn rename_sequence(cx: &mut Context<'_>, table: &ObjectName, before: Column, after: Column) {
+    let name = |column: &Column| column.identity.as_ref().and_then(|i| i.sequence.clone()).unwrap_or_default();
+    let (old, new) = (name(&before), name(&after));
+    let step = Proto::new(
+        rank::TABLE,
+        slug(&["rename-sequence", &new]),
+        format!("rename the sequence `{old}` to `{new}`"),
+        table,
+    )
+    .sql(cx.ddl.alter_identity(table, &before, &after))
+    .undo(cx.ddl.alter_identity(table, &after, &before))
+    .effect(on(table, move |t| {
+        for column in &mut t.columns {
+            if let Some(identity) = column.identity.as_mut().filter(|i| i.sequence.as_ref() == Some(&old)) {
+                identity.sequence = None;
+            }
+        }
+    }))
+    // Whoever inserts takes a number.
+    .locks(cx.ddl.locks("rename_table", table, &[]))
+    .tag(tag::step(&format!("rename-sequence {table}")))
+    .after(tag::step(&format!("rename-table {table}")))
+    // Nothing of the new version waits for the name.
+    .prepares(true);
+    cx.push(step);
 }
 
 /// Columns numbered from sequences that are named after the old table, as they are and as they shall be.
@@ -248,5 +287,7 @@ fn numbered(cx: &Context<'_>, from: &ObjectName, to: &ObjectName, columns: &[Col
         Some(Column { identity: Some(Identity { sequence, ..identity }), ..column.clone() })
     };
     let unnamed = columns.iter().filter(|c| c.identity.as_ref().is_some_and(|i| i.sequence.is_none()));
-    unnamed.filter_map(|c| Some((named(c, from)?, named(c, to)?))).collect()
+    let both = unnamed.filter_map(|c| Some((named(c, from)?, named(c, to)?)));
+    // A table that moves takes its sequences along.
+    both.filter(|(before, after)| before != after).collect()
 }

@@ -21,7 +21,14 @@ pub(super) fn lost(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after
         Some((there, Column { name: old, ..column }))
     });
     let columns: Vec<_> = columns.collect();
-    holding(cx, &columns, &lost).into_iter().map(|probe| Danger { probe: Some(probe), hazard: None }).collect()
+    let composites = cx.ddl.composites_of(name).map(|sql| Probe {
+        finds: format!(
+            "composite types with a value of type `{name}`, which stays in use there (take it out of them first)"
+        ),
+        sql,
+    });
+    let probes = holding(cx, &columns, &lost).into_iter().chain(composites);
+    probes.map(|probe| Danger { probe: Some(probe), hazard: None }).collect()
 }
 
 /// Rows of tables that are there whose columns hold one of these labels.

@@ -4,15 +4,15 @@
 //! The questions name tables and columns as they are before the migration. A column that the migration makes is
 //! represented by the expression that will fill it.
 
+mod domains;
 mod labels;
 mod losses;
+mod partitions;
 
 use std::borrow::Cow;
 
 use schemadiff::{
-    model::{
-        Check, Column, Delta, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, PartitionOf, Table, expr, implies,
-    },
+    model::{Check, Column, Delta, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr, implies},
     plan::{Hazard, Probe},
 };
 
@@ -61,11 +61,11 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             | Delta::Unique { table, name, before: Some(_), after: None } => {
                 dangers.extend(identity_of(cx, table, None, Some(name)));
             }
-            Delta::Unique { table, before: None, after: Some(unique), .. } if !cx.caps.constraint_using_index => {
+            Delta::Unique { table, before: None, after: Some(unique), .. } if has_no_index_before(cx, table) => {
                 dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
             }
             Delta::PrimaryKey { table, before, after: Some(key) }
-                if !cx.caps.constraint_using_index
+                if has_no_index_before(cx, table)
                     && before.as_ref().is_none_or(|before| before.columns != key.columns) =>
             {
                 dangers.extend(duplicates(cx, table, &Index::over(&key.columns)));
@@ -87,6 +87,10 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Column { table, name, before: Some(before), after } => {
                 dangers.extend(column(cx, table, name, before, after.as_ref()));
             }
+            Delta::Sync { table, before: None, after: Some(_), .. } => dangers.extend(later_triggers(cx, table)),
+            Delta::Domain { name, before: Some(before), after: Some(after) } => {
+                dangers.extend(domains::dangers(cx, name, before, after));
+            }
             Delta::Enum { name, before: Some(before), after: Some(after) } => {
                 dangers.extend(labels::lost(cx, name, before, after));
             }
@@ -97,9 +101,13 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             }
             Delta::Table { name, before, after: Some(after) } => {
                 let was = before.as_ref().and_then(|t| t.partition_of.as_ref());
-                dangers.extend(
-                    after.partition_of.as_ref().filter(|_| was.is_none()).and_then(|of| elsewhere(cx, name, of)),
-                );
+                if let Some(of) = after.partition_of.as_ref().filter(|_| was.is_none()) {
+                    dangers.extend(partitions::elsewhere(cx, name, of));
+                    if before.is_some() {
+                        dangers.extend(partitions::misfits(cx, name, of));
+                        dangers.extend(partitions::equal_in_keys_of(cx, name, &of.parent));
+                    }
+                }
             }
             _ => {}
         }
@@ -114,6 +122,11 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
         danger.probe.take_if(|probe| expr::literals(&probe.sql).iter().any(|text| labels::names(text, &coming)));
     }
     dangers
+}
+
+/// Whether a key of the table is made without an index that is built before it, whose step asks.
+fn has_no_index_before(cx: &Context<'_>, table: &ObjectName) -> bool {
+    !cx.caps.constraint_using_index || ops::is_partitioned(cx, table)
 }
 
 /// Whether the step proves a check for the rows that are there.
@@ -208,6 +221,14 @@ pub(super) fn row_name(cx: &Context<'_>, table: &Table) -> String {
         Some(key) => {
             let parts: Vec<_> = key.columns.iter().map(|c| label(c, &cx.ddl.ident(c))).collect();
             parts.join(&format!(" || {} || ", cx.ddl.literal(", ")))
+        }
+        // Which of the partitions it is in has to be said too.
+        None if table.partition_by.is_some() => {
+            let place = label(cx.ddl.row_identifier(), cx.ddl.row_identifier());
+            match cx.ddl.partition_of_row() {
+                Some(partition) => format!("{partition} || {} || {place}", cx.ddl.literal(" ")),
+                None => place,
+            }
         }
         None => label(cx.ddl.row_identifier(), cx.ddl.row_identifier()),
     }
@@ -354,8 +375,10 @@ fn orphans(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Dan
     let (own, other) = (old(table, &key.columns), old(&key.ref_table, &key.ref_columns));
     let parent = current(cx, &key.ref_table);
     if let (Some(own), Some(other), Some(parent)) = (&own, &other, &parent) {
-        let same =
-            |k: &ForeignKey| !k.not_valid && k.columns == *own && k.ref_columns == *other && k.ref_table == parent.name;
+        let same = |k: &ForeignKey| {
+            let full = k.match_full || !key.match_full;
+            !k.not_valid && full && k.columns == *own && k.ref_columns == *other && k.ref_table == parent.name
+        };
         if there.foreign_keys.values().any(same) {
             return None;
         }
@@ -369,7 +392,8 @@ fn orphans(cx: &Context<'_>, table: &ObjectName, key: &ForeignKey) -> Option<Dan
 }
 
 fn finds_orphans(table: &ObjectName, key: &ForeignKey) -> String {
-    format!("rows of `{table}` whose ({}) is not in `{}`", key.columns.join(", "), key.ref_table)
+    let or = if key.match_full && key.columns.len() > 1 { ", or that have a part of it" } else { "" };
+    format!("rows of `{table}` whose ({}) is not in `{}`{or}", key.columns.join(", "), key.ref_table)
 }
 
 /// The condition on `schemadiff_rows`.
@@ -378,12 +402,17 @@ fn has_no_parent(cx: &Context<'_>, key: &ForeignKey, parent: &ObjectName, parent
     let there: Vec<_> = own.iter().map(|c| format!("{c} IS NOT NULL")).collect();
     let same = |(own, c): (&String, &String)| format!("schemadiff_parent.{} = {own}", cx.ddl.ident(c));
     let equal: Vec<_> = own.iter().zip(parent_columns).map(same).collect();
-    format!(
+    let without_parent = format!(
         "{} AND NOT EXISTS (SELECT 1 FROM {} AS schemadiff_parent WHERE {})",
         there.join(" AND "),
         cx.ddl.name(parent),
         equal.join(" AND ")
-    )
+    );
+    if !key.match_full || own.len() < 2 {
+        return without_parent;
+    }
+    let missing: Vec<_> = own.iter().map(|c| format!("{c} IS NULL")).collect();
+    format!("({without_parent}) OR (({}) AND NOT ({}))", missing.join(" OR "), missing.join(" AND "))
 }
 
 /// Rows that a foreign key which comes back would refuse: written since it has gone.
@@ -439,7 +468,8 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         && let Some(condition) = cx.ddl.cannot_convert(&cx.ddl.ident(name), &there.ty, &after.ty)
     {
         let sql = format!(
-            "SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
+            "{}SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}",
+            cx.ddl.prepares_conversion(&condition, &there.ty, &after.ty).unwrap_or_default(),
             row_name(cx, &current),
             cx.ddl.name(&current.name)
         );
@@ -502,19 +532,6 @@ fn original(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<String
     there.column(old).map(|column| column.name.clone())
 }
 
-/// Rows of the default partition that belong into one that comes.
-fn elsewhere(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
-    let default = ops::default_of(cx.request.current, &of.parent).filter(|default| default != partition)?;
-    let by = cx.request.current.table(&of.parent)?.partition_by.as_ref()?;
-    let finds = format!("rows of `{default}` that belong into `{partition}`");
-    let there = current(cx, &default)?;
-    let probe = cx.ddl.partition_condition(by, &of.bound).map(|condition| {
-        let (row, table) = (row_name(cx, &there), cx.ddl.name(&default));
-        Probe { finds, sql: format!("SELECT {row} FROM {table} WHERE {condition} LIMIT {SAMPLE}") }
-    });
-    Some(constraint(probe, "not belonging into its new neighbour", &default))
-}
-
 /// Views over what goes or changes: the server refuses the step, or the view breaks.
 fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Option<Danger> {
     let there = current(cx, table)?;
@@ -548,6 +565,17 @@ fn identity_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>, index
     let sql = cx.ddl.replica_identity(&there.name, column, index)?;
     let finds = format!(
         "an index that goes or is made anew, and is the REPLICA IDENTITY of `{}` (give the table another one first)",
+        there.name
+    );
+    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
+}
+
+/// Triggers that come after those of the plan: they would change what is kept in step, and rows that are only being filled.
+fn later_triggers(cx: &Context<'_>, table: &ObjectName) -> Option<Danger> {
+    let there = current(cx, table)?;
+    let sql = cx.ddl.later_triggers(&there.name)?;
+    let finds = format!(
+        "triggers of `{}` that fire after schemadiff's own, in the order of their names (rename them, for example with an `a_` in front)",
         there.name
     );
     Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })

@@ -116,13 +116,15 @@ fn values(lease: &Lease) -> DbResult<String> {
 
 pub(super) async fn register(db: &mut Postgres, lease: &Lease, epoch: i64) -> DbResult<Registered> {
     let sql = format!(
-        "{WRITES}SELECT r.answer, CASE WHEN r.answer = 'ok' THEN {} END \
+        "{WRITES}SELECT set_config('schemadiff.direct', CASE WHEN {} THEN 'on' ELSE '' END, true); \
+         SELECT r.answer, CASE WHEN r.answer = 'ok' THEN {} END \
          FROM (SELECT schemadiff.register({epoch}, {}) AS answer OFFSET 0) r",
+        db.own_expression(),
         db.session_expression(),
         values(lease)?
     );
     let rows = db.rows(&sql, &[]).await.map_err(of_begin)?;
-    let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
+    let text = rows.into_iter().last().and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
     db.knows_session(text == "ok");
     answer(&text)
 }

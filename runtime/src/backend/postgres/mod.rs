@@ -113,7 +113,7 @@ const CREATE_KEY: i64 = 0x5343_4845_4d41_0003;
 #[cfg(feature = "diesel-r2d2")]
 pub(crate) async fn is_direct(url: &str) -> crate::error::Result<bool> {
     let mut db = Postgres::connect(&Postgres::target(url)?).await?;
-    let direct = db.is_true("SELECT schemadiff.session_is_own()").await;
+    let direct = db.is_true(&format!("SELECT {}", db.own_expression())).await;
     db.close().await;
     direct.map_err(|e| super::ledger::explain::<Postgres>("ask for the session of a pool", e))
 }

@@ -249,7 +249,7 @@ impl Backend for Postgres {
         texts: "(SELECT k FROM json_array_elements_text(CAST({} AS json)) AS k)",
         server: Some(leases::SERVER),
         user: "current_user",
-        rights: "as the owner of the schema schemadiff, GRANT USAGE ON SCHEMA schemadiff, \
+        rights: "as the owner of the schema schemadiff, GRANT USAGE, CREATE ON SCHEMA schemadiff, \
                  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schemadiff \
                  and GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA schemadiff to this user",
         signals: "GRANT pg_signal_backend TO this user, or have it done by the role whose sessions they are",

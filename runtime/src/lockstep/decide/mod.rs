@@ -500,6 +500,42 @@ pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()>
     Ok(())
 }
 
+/// Whether the database has a chain from the empty schema that is not this history's, and of which nobody has said whose it is.
+#[must_use]
+pub fn has_nobodys_chain(history: &History, ledger: &Ledger) -> bool {
+    let is_nobodys = |row: &&MigrationRow| row.parent.is_none() && row.app == ANONYMOUS && is_foreign(history, row);
+    ledger.migrations.iter().any(|row| is_nobodys(&row))
+}
+
+fn is_foreign(history: &History, row: &MigrationRow) -> bool {
+    row.state != MigrationState::Aborted && history.entry(&row.id).is_none()
+}
+
+/// Makes sure that no other code has run under this name: its instances say to which chain they belong, also where the tool has
+/// carried it out without being told whose it is.
+///
+/// # Errors
+/// When instances of that name belong to another chain.
+pub fn same_name(history: &History, ledger: &Ledger, leases: &[Lease], app: &str) -> Result<()> {
+    let Some(ours) = history.entries().first() else { return Ok(()) };
+    for lease in leases.iter().filter(|lease| lease.identity.app == app) {
+        let mut first = ledger.migration(lease.identity.migration());
+        // No longer than all of them: a circle cannot come from us, and must not hang us.
+        for _ in 0..ledger.migrations.len() {
+            let before = first.and_then(|row| row.parent.as_deref()).and_then(|parent| ledger.migration(parent));
+            first = before.or(first);
+        }
+        if let Some(first) = first.filter(|row| row.parent.is_none() && is_foreign(history, row)) {
+            return Err(Error::HistoryForked {
+                parent: "the empty schema".to_owned(),
+                applied: first.id.clone(),
+                ours: ours.head.id.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The known migrations that are not done, parsed.
 ///
 /// # Errors

@@ -98,6 +98,7 @@ async fn trace_all(case: &Path, plan: Plan, traced: &mut usize) -> Result<Vec<Fo
     let server = Postgres::shared();
     let database = server.database();
     database.execute(&text_of(case, "before", Dialect::Postgres, "sql").unwrap_or_default()).await;
+    database.has_ledger_schema().await;
     let mut db = Connection::open(&database.url).await.map_err(said)?;
     let mut state = db.introspect(&Scope::default()).await.map_err(said)?.schema;
     if let Some(seed) = text_of(case, "seed", Dialect::Postgres, "sql") {

@@ -122,7 +122,12 @@ pub(super) fn change(table: &ObjectName, before: &Column, after: &Column) -> Vec
         (Some(_), Some(_)) if serial(before) != serial(after) => convert(table, before, after),
         (Some(old), Some(new)) => adjust(table, before, after, old, new),
     };
-    if work.is_empty() { work } else { [lock].into_iter().chain(work).collect() }
+    // Another name for the sequence is the sequence's own matter.
+    let only_named = match (&before.identity, &after.identity) {
+        (Some(old), Some(new)) => old.kind == new.kind && old.options == new.options && before.ty == after.ty,
+        _ => false,
+    };
+    if work.is_empty() || only_named { work } else { [lock].into_iter().chain(work).collect() }
 }
 
 fn from_plain(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {

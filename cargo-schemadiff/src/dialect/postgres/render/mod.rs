@@ -149,10 +149,6 @@ impl Ddl for Postgres {
         Some(probe::views_over(table, column, known))
     }
 
-    fn publications_over(&self, table: &ObjectName, column: &str) -> Option<String> {
-        Some(probe::publications_over(table, column))
-    }
-
     fn row_identifier(&self) -> &'static str {
         "ctid"
     }
@@ -463,24 +459,6 @@ impl Ddl for Postgres {
              CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n  END LOOP;\nEND\n"
         );
         vec![format!("DO {}", sync::dollar_quoted(&body))]
-    }
-
-    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
-        let over = column.map(|column| {
-            format!(
-                " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (CAST(i.indkey AS smallint[])) \
-                 AND a.attname = {})",
-                literal(column)
-            )
-        });
-        let named = index.map(|index| format!(" AND c.relname = {}", literal(index)));
-        Some(format!(
-            "SELECT CAST(c.relname AS text) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-             WHERE i.indisreplident AND i.indrelid = to_regclass({}){}{}",
-            literal(&qualified(table)),
-            over.unwrap_or_default(),
-            named.unwrap_or_default()
-        ))
     }
 
     fn partition_condition(&self, by: &PartitionBy, bound: &str) -> Option<String> {

@@ -63,6 +63,44 @@ pub(super) fn condition(by: &PartitionBy, bound: &str) -> Option<String> {
     }
 }
 
+/// See [`crate::dialect::Ddl::partition_misfit`].
+pub(super) fn misfit(parent: &ObjectName, by: &PartitionBy, bound: &str, others: &[&str]) -> Option<String> {
+    if bound == "DEFAULT" {
+        let belongs: Option<Vec<String>> = others.iter().map(|other| fits(parent, by, other)).collect();
+        let belongs = belongs.filter(|belongs| !belongs.is_empty())?;
+        return Some(belongs.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" OR "));
+    }
+    fits(parent, by, bound).map(|fits| format!("({fits}) IS NOT TRUE"))
+}
+
+/// What rows within a bound fulfil, for a question: also what a check could not prove to the server.
+fn fits(parent: &ObjectName, by: &PartitionBy, bound: &str) -> Option<String> {
+    let keys = by.keys.iter().map(|key| format!("({key})")).collect::<Vec<_>>().join(", ");
+    match by.method {
+        PartitionMethod::Range if by.keys.len() > 1 => {
+            let inner = bound.strip_prefix("FOR VALUES FROM (")?.strip_suffix(')')?;
+            let (from, to) = inner.split_once(") TO (")?;
+            let open = ["MINVALUE", "MAXVALUE"].iter().any(|word| inner.contains(word));
+            (!open).then(|| format!("ROW({keys}) >= ROW({from}) AND ROW({keys}) < ROW({to})"))
+        }
+        PartitionMethod::List => {
+            let list = bound.strip_prefix("FOR VALUES IN (")?.strip_suffix(')')?;
+            let with_null = list.split(',').any(|value| value.trim() == "NULL");
+            let or = if with_null { format!(" OR {keys} IS NULL") } else { String::new() };
+            Some(format!("{keys} IN ({list}){or}"))
+        }
+        PartitionMethod::Hash => {
+            let inner = bound.strip_prefix("FOR VALUES WITH (modulus ")?.strip_suffix(')')?;
+            let (modulus, remainder) = inner.split_once(", remainder ")?;
+            let parent = literal(&qualified(parent));
+            Some(format!(
+                "pg_catalog.satisfies_hash_partition(CAST({parent} AS regclass), {modulus}, {remainder}, {keys})"
+            ))
+        }
+        PartitionMethod::Range => condition(by, bound),
+    }
+}
+
 /// The check that proves the rows of a table that is being attached.
 fn proof_name(partition: &ObjectName) -> String {
     names::temporary(&qualified(partition))

@@ -1,12 +1,13 @@
 //! Questions to the rows and the catalogue that are asked before a migration begins.
 
-use schemadiff::model::ObjectName;
+use schemadiff::model::{ObjectName, PartitionBy};
 
 use super::{
-    names::{literal, qualified},
-    types,
+    Postgres,
+    names::{SYNC_PREFIX, literal, qualified},
+    partition, types,
 };
-use crate::dialect::{TypeChange, postgres::MARK};
+use crate::dialect::{Questions, TypeChange, postgres::MARK};
 
 /// Since this version the server tells whether a text can be read as a type.
 const INPUT_IS_VALID: u32 = 160_000;
@@ -20,10 +21,19 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
     if let Some(length) = types::length(to) {
         return Some(format!("length({text}) > {length}"));
     }
+    if let Some(length) = types::element_length(to) {
+        return Some(format!(
+            "EXISTS (SELECT FROM unnest({column}) AS schemadiff_element WHERE length(CAST(schemadiff_element AS text)) > {length})"
+        ));
+    }
     let (old, new) = (types::base(from).unwrap_or_default(), types::base(to).unwrap_or_default());
     let was_text = matches!(old.as_str(), "text" | "character varying" | "character" | "citext");
     match new.as_str() {
         "text" | "character varying" => None,
+        // A cast cuts what does not fit.
+        "bit" | "bit varying" if matches!(old.as_str(), "bit" | "bit varying") => {
+            Some(format!("CAST(CAST({column} AS {to}) AS text) <> {text}"))
+        }
         _ if !was_text
             && range(&old).is_some_and(|old| range(&new).is_some_and(|new| new.0 <= old.0 && old.1 <= new.1)) =>
         {
@@ -38,13 +48,8 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
             Some(format!("abs(round(CAST({column} AS numeric), {scale})) >= 1e{}", precision.saturating_sub(scale)))
         }
         _ if was_text && version >= INPUT_IS_VALID => Some(format!("NOT pg_input_is_valid({text}, {})", literal(to))),
-        "smallint" | "integer" | "bigint" if was_text => Some(format!(r"{text} !~ '^\s*[-+]?[0-9]+\s*$'")),
-        "numeric" | "real" | "double precision" if was_text => {
-            Some(format!(r"{text} !~* '^\s*([-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|nan|[-+]?inf(inity)?)\s*$'"))
-        }
-        "uuid" if was_text => Some(format!(r"{text} !~* '^\{{?([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}\}}?$'")),
-        // The server's own words about the first such value, then.
-        _ => Some(format!("CAST({column} AS {to}) IS NULL AND {column} IS NOT NULL")),
+        // Whatever a function of the server's makes of it: there is no other way to know but to try.
+        _ => Some(format!("{TRIED}({column})")),
     }
 }
 
@@ -59,6 +64,41 @@ fn range(base: &str) -> Option<(i64, i64)> {
         "bigint" => Some((i64::MIN, i64::MAX)),
         _ => None,
     }
+}
+
+/// See [`crate::dialect::Ddl::composites_of`].
+pub(super) fn composites_of(ty: &ObjectName) -> String {
+    format!(
+        "SELECT DISTINCT CAST(CAST(c.reltype AS regtype) AS text) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+         JOIN pg_type t ON t.oid = a.atttypid WHERE c.relkind = 'c' AND NOT a.attisdropped \
+         AND to_regtype({}) IN (t.oid, t.typelem) LIMIT 5",
+        literal(&qualified(ty)),
+    )
+}
+
+/// See [`crate::dialect::Ddl::later_triggers`]. In `tgtype`, 1 is a trigger for each row, 2 one before, 4 and 16 are INSERT and
+/// UPDATE. The server takes them in the order of the names' bytes.
+pub(super) fn later_triggers(table: &ObjectName) -> String {
+    let prefix = literal(SYNC_PREFIX);
+    format!(
+        "SELECT CAST(g.tgname AS text) FROM pg_trigger g WHERE g.tgrelid = to_regclass({}) AND NOT g.tgisinternal \
+         AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0 AND g.tgenabled IN ('O', 'A') \
+         AND CAST(g.tgname AS text) COLLATE \"C\" > {prefix} AND NOT starts_with(CAST(g.tgname AS text), {prefix}) LIMIT 5",
+        literal(&qualified(table)),
+    )
+}
+
+/// A function that says whether a value cannot become another type, for as long as the transaction lasts in which it is asked.
+const TRIED: &str = "pg_temp.schemadiff_fails";
+
+/// See [`crate::dialect::Ddl::prepares_conversion`].
+pub(super) fn prepares_conversion(condition: &str, from: &str, to: &str) -> Option<String> {
+    condition.contains(TRIED).then(|| {
+        format!(
+            "CREATE OR REPLACE FUNCTION {TRIED}({from}) RETURNS boolean LANGUAGE plpgsql AS $schemadiff$ BEGIN \
+             PERFORM CAST($1 AS {to}); RETURN false; EXCEPTION WHEN others THEN RETURN true; END $schemadiff$; "
+        )
+    })
 }
 
 /// See [`crate::dialect::Ddl::publications_over`].
@@ -91,6 +131,54 @@ pub(super) fn views_over(table: &ObjectName, column: Option<&str>, known: &[&Obj
         literal(&qualified(table)),
         literal(&format!("{MARK}%")),
     )
+}
+
+impl Questions for Postgres {
+    fn composites_of(&self, ty: &ObjectName) -> Option<String> {
+        Some(composites_of(ty))
+    }
+
+    fn later_triggers(&self, table: &ObjectName) -> Option<String> {
+        Some(later_triggers(table))
+    }
+
+    fn publications_over(&self, table: &ObjectName, column: &str) -> Option<String> {
+        Some(publications_over(table, column))
+    }
+
+    fn partition_misfit(&self, parent: &ObjectName, by: &PartitionBy, bound: &str, others: &[&str]) -> Option<String> {
+        partition::misfit(parent, by, bound, others)
+    }
+
+    fn partition_of_row(&self) -> Option<&'static str> {
+        Some("CAST(CAST(tableoid AS regclass) AS text)")
+    }
+
+    fn prepares_conversion(&self, condition: &str, from: &str, to: &str) -> Option<String> {
+        prepares_conversion(condition, from, to)
+    }
+
+    fn loses_part(&self, from: &str, to: &str) -> bool {
+        types::loses_part(from, to)
+    }
+
+    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
+        let over = column.map(|column| {
+            format!(
+                " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (CAST(i.indkey AS smallint[])) \
+                 AND a.attname = {})",
+                literal(column)
+            )
+        });
+        let named = index.map(|index| format!(" AND c.relname = {}", literal(index)));
+        Some(format!(
+            "SELECT CAST(c.relname AS text) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             WHERE i.indisreplident AND i.indrelid = to_regclass({}){}{}",
+            literal(&qualified(table)),
+            over.unwrap_or_default(),
+            named.unwrap_or_default()
+        ))
+    }
 }
 
 #[cfg(test)]

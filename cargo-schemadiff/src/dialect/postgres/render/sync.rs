@@ -7,7 +7,7 @@ use super::{
     table::comment_on,
     volatility,
 };
-use crate::dialect::{SyncSpec, postgres::MARK, postgres::OWN_SCHEMA};
+use crate::dialect::{SyncSpec, postgres::MARK};
 
 /// What a trigger's comment says, so that introspection can tell what it does.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -19,7 +19,8 @@ pub(crate) struct SyncComment {
     pub later: bool,
 }
 
-/// Function and trigger.
+/// Function and trigger. The function is in the ledger's schema, which is there when a migration is carried out: the server asks for
+/// the right to make schemas even where there is nothing to make.
 pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
     let (table, trigger, function) = (qualified(&sync.table), ident(&sync.name), sync_function(&sync.name));
     let later = !sync.later.is_empty();
@@ -36,7 +37,6 @@ pub(super) fn create(sync: &SyncSpec) -> Vec<String> {
     );
     let comment = serde_json::to_string(&SyncComment { fills: sync.fills(), later }).unwrap_or_default();
     vec![
-        format!("CREATE SCHEMA IF NOT EXISTS {}", ident(OWN_SCHEMA)),
         function_sql,
         // No list of columns: it would miss what other triggers change, and rows that still wait to be filled.
         format!(
@@ -81,16 +81,30 @@ fn differ(left: &str, right: &str) -> String {
 /// Filling a row is no change of the row: what triggers of the user's have made of its other columns, `updated_at` for one, is
 /// put back. This trigger comes after them, in the order of the names. Only of a row that gets its value: another one is changed
 /// by a trigger of the user's that the filling has fired.
+///
+/// What they have made of a column that is kept in step with an old one is no value of its own either: it is what the old column
+/// gives. Left as it is, it would go back into the old column.
 fn restored(sync: &SyncSpec) -> String {
-    if sync.restores.is_empty() {
+    let new = ident(&sync.new);
+    let mut back: Vec<String> = Vec::new();
+    if let (Some(old), true) = (&sync.old, sync.later.is_empty() && !volatility::is_chance(&sync.forward)) {
+        back.push(format!("NEW.{0} := OLD.{0}; NEW.{new} := {1};", ident(old), over("OLD", &sync.forward, sync)));
+    }
+    if !sync.restores.is_empty() {
+        let columns = sync.restores.iter().map(|column| format!("NEW.{0} := OLD.{0};", ident(column)));
+        let columns = columns.collect::<Vec<_>>().join(" ");
+        // One of the table's triggers does it for all.
+        back.push(format!(
+            "IF current_setting('schemadiff.filling', true) = TG_NAME THEN\n      {columns}\n    END IF;"
+        ));
+    }
+    if back.is_empty() {
         return String::new();
     }
-    let new = ident(&sync.new);
-    let back = |column: &String| format!("NEW.{0} := OLD.{0};", ident(column));
     format!(
-        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) = TG_NAME AND OLD.{new} IS NULL AND NEW.{new} \
+        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) <> '' AND OLD.{new} IS NULL AND NEW.{new} \
          IS NOT NULL THEN\n    {}\n  END IF;\n",
-        sync.restores.iter().map(back).collect::<Vec<_>>().join(" ")
+        back.join("\n    ")
     )
 }
 

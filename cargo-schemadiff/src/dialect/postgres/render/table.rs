@@ -7,6 +7,7 @@ use schemadiff::model::{Column, EnumType, IdentityKind, ObjectName, Table};
 use super::{
     constraint, identity, index,
     names::{ident, literal, qualified, temporary},
+    sync::dollar_quoted,
     types,
 };
 use crate::dialect::TypeChange;
@@ -265,6 +266,29 @@ pub(super) fn rename(from: &ObjectName, to: &ObjectName) -> Vec<String> {
     sql
 }
 
+/// A type that takes another's place gets its owner and those who may use it. Which these are is known when it happens.
+fn keep_rights(old: &ObjectName, new: &ObjectName) -> String {
+    let (was, new) = (literal(&qualified(old)), qualified(new));
+    let [revoke, grant, own] = [
+        format!("REVOKE ALL ON TYPE {new} FROM PUBLIC"),
+        format!("GRANT %s ON TYPE {new} TO %s%s"),
+        format!("ALTER TYPE {new} OWNER TO %I"),
+    ]
+    .map(|sql| literal(&sql));
+    let body = format!(
+        "DECLARE\n  was record;\n  given record;\nBEGIN\n  \
+         SELECT typowner, typacl INTO was FROM pg_catalog.pg_type WHERE oid = pg_catalog.to_regtype({was});\n  \
+         IF was.typacl IS NOT NULL THEN\n    EXECUTE {revoke};\n    \
+         FOR given IN SELECT * FROM pg_catalog.aclexplode(was.typacl) LOOP\n      \
+         EXECUTE pg_catalog.format({grant}, given.privilege_type, CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE \
+         pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(given.grantee)) END, \
+         CASE WHEN given.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n    END LOOP;\n  END IF;\n  \
+         IF pg_catalog.pg_get_userbyid(was.typowner) <> current_user THEN\n    \
+         EXECUTE pg_catalog.format({own}, pg_catalog.pg_get_userbyid(was.typowner));\n  END IF;\nEND\n"
+    );
+    format!("DO {}", dollar_quoted(&body))
+}
+
 /// A type of the same name with other labels: the server has no statement that takes a label away.
 pub(super) fn replace_enum(after: &EnumType, columns: &[(ObjectName, Column)]) -> Vec<String> {
     let old = after.name.sibling(temporary(&after.name.name));
@@ -282,6 +306,7 @@ pub(super) fn replace_enum(after: &EnumType, columns: &[(ObjectName, Column)]) -
         actions.extend(default.map(|expr| format!("ALTER COLUMN {name} SET DEFAULT {}", in_parentheses(expr))));
         sql.push(alter(table, &actions.join(", ")));
     }
+    sql.push(keep_rights(&old, &after.name));
     sql.push(format!("DROP TYPE {}", qualified(&old)));
     sql
 }

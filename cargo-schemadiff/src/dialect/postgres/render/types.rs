@@ -52,6 +52,13 @@ pub(super) fn length(ty: &str) -> Option<u32> {
     ty.modifiers.first().copied().filter(|_| is_text)
 }
 
+/// The length that an array's texts have at most.
+pub(super) fn element_length(ty: &str) -> Option<u32> {
+    let ty = parse(ty).filter(|ty| ty.dimensions > 0)?;
+    let is_text = matches!(ty.base.as_str(), "character varying" | "character");
+    ty.modifiers.first().copied().filter(|_| is_text)
+}
+
 /// The name without modifiers, in the server's spelling; none for arrays and for what is no plain type name.
 pub(super) fn base(ty: &str) -> Option<String> {
     parse(ty).filter(|ty| ty.dimensions == 0).map(|ty| ty.base)
@@ -61,6 +68,39 @@ pub(super) fn base(ty: &str) -> Option<String> {
 pub(super) fn precision(ty: &str) -> Option<(u32, u32)> {
     let ty = parse(ty).filter(|ty| ty.dimensions == 0 && ty.base == "numeric")?;
     ty.modifiers.first().copied().zip(ty.modifiers.get(1).copied())
+}
+
+/// Whether a cast gives what it cannot hold away instead of refusing it.
+pub(super) fn loses_part(from: &str, to: &str) -> bool {
+    let (Some(old), Some(new)) = (parse(from), parse(to)) else { return false };
+    let (was, is) = (old.base.as_str(), new.base.as_str());
+    let scale = |ty: &TypeName| match ty.base.as_str() {
+        "smallint" | "integer" | "bigint" => Some(0),
+        "numeric" if !ty.modifiers.is_empty() => Some(ty.modifiers.get(1).copied().unwrap_or(0)),
+        _ => None,
+    };
+    let number = |base: &str| {
+        matches!(base, "numeric" | "real" | "double precision" | "smallint" | "integer" | "bigint" | "money")
+    };
+    let is_whole = |base: &str| matches!(base, "smallint" | "integer" | "bigint");
+    match is {
+        "date" | "time without time zone" | "time with time zone" => was.starts_with("timestamp"),
+        "boolean" => number(was),
+        "name" => matches!(was, "text" | "character varying" | "character"),
+        "real" => matches!(was, "double precision" | "numeric" | "integer" | "bigint"),
+        "double precision" => matches!(was, "numeric" | "bigint"),
+        "money" => number(was) && !is_whole(was) && was != is,
+        _ if number(is) && number(was) => match (scale(&old), scale(&new)) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(old), Some(new)) => new < old,
+        },
+        _ if is_time(is) && is_time(was) => {
+            let digits = |ty: &TypeName| ty.modifiers.first().copied().unwrap_or(6);
+            digits(&new) < digits(&old) || (is == "interval") != (was == "interval")
+        }
+        _ => false,
+    }
 }
 
 fn is_time(base: &str) -> bool {

@@ -1,0 +1,55 @@
+//! Questions to rows and catalogue that a migration asks before it begins, where an engine has what they are about.
+
+use schemadiff::model::{ObjectName, PartitionBy};
+
+/// The part of [`super::Ddl`] that asks.
+pub trait Questions {
+    /// Whether a value that becomes another type may lose a part of itself: what neither is refused nor comes back.
+    fn loses_part(&self, _from: &str, _to: &str) -> bool {
+        false
+    }
+
+    /// What stands before a question with that condition, in the same message.
+    fn prepares_conversion(&self, _condition: &str, _from: &str, _to: &str) -> Option<String> {
+        None
+    }
+
+    /// The partition that a row of a partitioned table is in, as an expression that is a text.
+    fn partition_of_row(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// A condition on rows that a bound does not let in; `others` are the bounds of the partitions that are there. None where no
+    /// condition says it.
+    fn partition_misfit(
+        &self,
+        _parent: &ObjectName,
+        _by: &PartitionBy,
+        _bound: &str,
+        _others: &[&str],
+    ) -> Option<String> {
+        None
+    }
+
+    /// A query for the names of composite types with an attribute of a type, where the engine has such.
+    fn composites_of(&self, _ty: &ObjectName) -> Option<String> {
+        None
+    }
+
+    /// A query for the names of triggers that change a table's rows after those that keep its columns in step, where they fire in
+    /// the order of their names.
+    fn later_triggers(&self, _table: &ObjectName) -> Option<String> {
+        None
+    }
+
+    /// A query for the names of publications that name a column, where the engine has such.
+    fn publications_over(&self, _table: &ObjectName, _column: &str) -> Option<String> {
+        None
+    }
+
+    /// A query for the index of the table over that column, or of that name, by which others are told which row has changed.
+    fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {
+        let _ = (table, column, index);
+        None
+    }
+}

@@ -1,0 +1,1 @@
+CREATE SEQUENCE s2; CREATE FUNCTION nx() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('s2') $$;

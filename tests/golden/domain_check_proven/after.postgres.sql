@@ -1,0 +1,2 @@
+CREATE DOMAIN dm AS int CHECK (VALUE > 0); CREATE TABLE t (id int PRIMARY KEY, a dm);
+CREATE FUNCTION twice(x dm) RETURNS int LANGUAGE sql AS $$ SELECT x * 2 $$;

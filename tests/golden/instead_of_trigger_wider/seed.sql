@@ -1,0 +1,1 @@
+INSERT INTO v (id, b) VALUES (1, 'x');

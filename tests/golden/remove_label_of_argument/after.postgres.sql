@@ -1,0 +1,2 @@
+CREATE TYPE k AS ENUM ('a'); CREATE TABLE t (id int PRIMARY KEY, k k);
+CREATE FUNCTION f(x k) RETURNS text LANGUAGE sql AS $$ SELECT x::text $$;
