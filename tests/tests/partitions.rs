@@ -197,14 +197,23 @@ async fn partitions_that_the_plan_does_not_know_get_their_part_while_they_are_wr
 
 #[tokio::test]
 async fn a_row_in_the_way_stops_the_step_and_it_goes_on_when_the_row_is_gone() {
-    let (database, plans) = prepared().await;
+    let (database, mut plans) = prepared().await;
     let twice = "INSERT INTO events SELECT * FROM \"Old ones\".\"events of 2023\" LIMIT 1";
     database.execute(twice).await;
     let all = migrations(Dialect::Postgres, &plans);
     let error = apply(&database.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+    assert_eq!(error.code(), "SD0760", "{error}");
+    assert!(error.to_string().contains("events of 2023"), "{error}");
+    let built = "SELECT (count(*) > 0)::text FROM pg_index WHERE indrelid = 'events_2024'::regclass";
+    assert_eq!(database.text(built).await.as_deref(), Some("false"), "nothing was begun");
+
+    // One that comes after the look: as if nobody had asked.
+    plans.iter_mut().flat_map(|plan| &mut plan.steps).for_each(|step| step.probes.clear());
+    let all = migrations(Dialect::Postgres, &plans);
+    let error = apply(&database.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap_err();
+    assert_eq!(error.code(), "SD0750", "{error}");
     assert!(error.to_string().contains("events of 2023"), "{error}");
     // The other partitions keep what they have.
-    let built = "SELECT (count(*) > 0)::text FROM pg_index WHERE indrelid = 'events_2024'::regclass";
     assert_eq!(database.text(built).await.as_deref(), Some("true"));
 
     database.execute("DELETE FROM events a USING events b WHERE a.id = b.id AND a.at = b.at AND a.ctid < b.ctid").await;
