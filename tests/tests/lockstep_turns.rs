@@ -175,7 +175,7 @@ async fn a_ledger_that_was_changed_by_hand_is_no_bug() {
                 "row of its step 02-backfill",
             ),
             (format!("UPDATE {at}lease SET process = '{{}}'"), "a lease"),
-            (format!("UPDATE {at}lease SET fingerprint = 'another'"), "not the one that it registered with"),
+            (format!("UPDATE {at}lease SET schema = '{{}}'"), "not the one that it registered with"),
             (format!("DELETE FROM {at}meta"), "row of its table `meta`"),
         ] {
             let db = TestDatabase::new(dialect);
@@ -235,7 +235,7 @@ async fn another_chain_does_not_begin_under_a_name_that_is_taken() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);
         run(&db, &[first(dialect)], &ApplyOptions::default()).await.unwrap();
-        old_version(&db).start().await.unwrap().shutdown().await;
+        let old = old_version(&db).start().await.unwrap();
         let (theirs, code) = billing(dialect);
         let builder = |app: &str| {
             Lockstep::builder(app, migrations(dialect, std::slice::from_ref(&theirs)))
@@ -249,6 +249,7 @@ async fn another_chain_does_not_begin_under_a_name_that_is_taken() {
         // What a program prints that ends with it: the code, and what to do.
         let printed = format!("{error:?}");
         assert!(printed.starts_with("SD0460: ") && printed.contains("help: "), "{printed}");
+        old.shutdown().await;
         old_version(&db).start().await.unwrap().shutdown().await;
         builder("billing").start().await.unwrap().shutdown().await;
     }

@@ -139,10 +139,10 @@ impl Config {
         }
     }
 
-    /// Whether somebody has named that directory.
+    /// Whether the command line names that directory.
     #[must_use]
     pub fn names_dir(&self) -> bool {
-        self.args.dir.is_some() || self.file.dir.is_some()
+        self.args.dir.is_some()
     }
 
     fn base_of_file(&self) -> &Path {

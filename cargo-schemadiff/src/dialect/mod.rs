@@ -167,6 +167,10 @@ pub trait Ddl: Questions + Send + Sync {
     fn sync_name(&self, table: &ObjectName, column: &str) -> String;
     /// Whether existing rows can share one value of this default.
     fn volatility(&self, expr: &str) -> Volatility;
+    /// Makes the schema that the ledger is in, where it has one of its own.
+    fn ledger_schema(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// What changing a column's type in place would do.
     fn type_change(&self, from: &str, to: &str) -> TypeChange;
     /// A condition that holds for the values of a column (an identifier) that a change of type would refuse or spoil; none where

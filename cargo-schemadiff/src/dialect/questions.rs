@@ -31,6 +31,12 @@ pub trait Questions {
         None
     }
 
+    /// A query for the columns of tables that have values of a domain within composite values, arrays or ranges, where the engine
+    /// has such.
+    fn columns_within(&self, _domain: &ObjectName) -> Option<String> {
+        None
+    }
+
     /// A query for the names of composite types with an attribute of a type, where the engine has such.
     fn composites_of(&self, _ty: &ObjectName) -> Option<String> {
         None

@@ -212,7 +212,9 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, plan: &
     let names = start.tables.keys().chain(start.enums.keys()).chain(start.domains.keys());
     let names = names.chain(start.objects.keys().map(|key| &key.name));
     let schemas: BTreeSet<&String> = names.filter_map(|name| name.schema.as_ref()).collect();
-    let mut sql = objects::out_of_the_way(ddl, start, plan);
+    // Where a migration is carried out, the ledger is there, and functions of triggers are made beside it.
+    let mut sql = ddl.ledger_schema();
+    sql.extend(objects::out_of_the_way(ddl, start, plan));
     sql.extend(schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)));
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
     sql.extend(start.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));

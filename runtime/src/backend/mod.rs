@@ -307,6 +307,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
         let _ = target;
         None
     }
+    /// What a plan is about that no tenant has for itself, in words; none where it may be carried out.
+    fn shared_by(&self, plan: &Plan) -> Option<String> {
+        let _ = plan;
+        None
+    }
     /// The plan with the statements as they are sent here: they are written for a database's own schema, and a tenant has another.
     fn placed(&self, plan: Plan) -> Plan {
         plan

@@ -52,6 +52,7 @@ impl Error {
             Self::NothingKept => "SD0667",
             Self::NotPurged { .. } => "SD0761",
             Self::NotBehindViews { .. } => "SD0665",
+            Self::NotForTenant { .. } => "SD0663",
             Self::BadRows { .. } => "SD0760",
             Self::StepFailed { .. } => "SD0750",
             Self::LockNotHad { .. } => "SD0751",

@@ -34,6 +34,9 @@ impl Error {
                 "name the crate that has the structs in this program (`use models as _;`), so that it is linked".to_owned(),
                 "or say with `.schema(..)` what this program uses; `Schema::default()` says nothing at all".to_owned(),
             ],
+            Self::NotForTenant { .. } => one(
+                "take what is shared into migrations of the database itself (without `schema` in the address), and leave it out of those of the tenants",
+            ),
             Self::NoTenant { schema } => {
                 one(&format!("check `schema` in the address, or create it: CREATE SCHEMA \"{schema}\""))
             }

@@ -130,6 +130,13 @@ pub enum Error {
     /// The address is of no known form.
     #[error("the database address is of no known form")]
     Address,
+    /// A migration is about more than a tenant's schema.
+    #[error("migration {migration} cannot be carried out for a tenant: it is about {what}, which tenants share")]
+    NotForTenant {
+        migration: String,
+        /// Table, schema or extension.
+        what: String,
+    },
     /// The tenant's schema is not there.
     #[error("there is no schema {schema:?} in the database of the address")]
     NoTenant {

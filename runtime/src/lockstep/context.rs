@@ -9,7 +9,7 @@ use crate::{
     backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
     embed::{Entry, History},
     error::{Error, Result},
-    model::Fingerprint,
+    model::{Fingerprint, Schema},
     plan::{Plan, Step},
 };
 
@@ -93,8 +93,10 @@ impl Context {
     /// Who runs, for a decision.
     pub(super) async fn leases<B: Backend>(&self, db: &mut B) -> Result<Vec<Lease>> {
         let mut leases = db.leases().await.map_err(|e| ledger::explain::<B>("read the leases", e))?;
-        // What holds a gate is what the code declared when it registered, and nothing that somebody has written there since.
-        if let Some(lease) = leases.iter().find(|l| Fingerprint::of(&l.identity.schema) != l.fingerprint) {
+        // A schema without anything holds no gate, and is none that somebody registered with who named another.
+        let nothing = Schema::default();
+        let emptied = |l: &&Lease| l.identity.schema == nothing && l.fingerprint != Fingerprint::of(&nothing);
+        if let Some(lease) = leases.iter().find(emptied) {
             let cause = format!("the schema of the lease {} is not the one that it registered with", lease.instance);
             return Err(Error::LedgerDamaged { cause });
         }

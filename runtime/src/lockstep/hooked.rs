@@ -87,6 +87,9 @@ pub(super) async fn connections<B: Backend>(
         .filter(|l| l.identity.migration() != migration)
         .map(|l| format!("{} {} runs too, and would see no views", l.identity.app, l.identity.version))
         .collect();
+    if B::tenant_ledger(db.connected_to()).is_some() {
+        against.push("the views of a version belong to a whole database, and this is a schema of a tenant".to_owned());
+    }
     against.sort();
     against.dedup();
     // Who connects at this very moment is looked at again before each step.

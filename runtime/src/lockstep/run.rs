@@ -324,6 +324,9 @@ impl<B: Backend> Work<B> {
                 let (table, function) = (table.to_string(), given.by.clone());
                 return Ok(Advance::Elsewhere { migration: plan.id, step: step.id, table, function });
             }
+            if let Some(what) = self.db.shared_by(&plan) {
+                return Err(Error::NotForTenant { migration: plan.id, what });
+            }
             if look::is_untouched(&plan, &now) {
                 look::before(&mut self.db, &self.ctx, &plan).await?;
             }

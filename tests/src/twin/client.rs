@@ -5,7 +5,7 @@ use schemadiff::{
     lockstep::Enter as _,
     model::Dialect,
 };
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Row as _};
 
 use super::{
     APP,
@@ -56,8 +56,7 @@ impl Client {
             }
             _ => {
                 let options: sqlx::postgres::PgConnectOptions = url.parse()?;
-                let mut connection = sqlx::PgConnection::connect_with(&options.statement_cache_capacity(1000)).await?;
-                connection.execute("SET TimeZone = 'UTC'").await?;
+                let connection = sqlx::PgConnection::connect_with(&options.statement_cache_capacity(1000)).await?;
                 Ok(Self::Postgres(Box::new(connection)))
             }
         }

@@ -23,6 +23,13 @@ pub struct Member {
     pub url: String,
 }
 
+impl Member {
+    /// Whether it is one schema of a database.
+    pub(super) fn is_tenant(&self) -> bool {
+        place(&self.url).contains("?schema=")
+    }
+}
+
 impl std::fmt::Debug for Member {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Member({} {})", self.name, redact(&self.url))

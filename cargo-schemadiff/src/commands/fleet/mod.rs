@@ -81,7 +81,8 @@ async fn apply_one(
     bar: Arc<Bar>,
 ) -> Result<ApplyReport> {
     // Most of a fleet has nothing to do most of the time: that is found out with one question.
-    if admin::is_settled(&member.url, migrations).await.unwrap_or(false) {
+    // A schema that was dropped and made again has left its ledger behind: there the objects are looked at too.
+    if !member.is_tenant() && admin::is_settled(&member.url, migrations).await.unwrap_or(false) {
         return Ok(ApplyReport::default());
     }
     let progress: Arc<dyn Progress> = match (context.report.json, context.report.quiet) {

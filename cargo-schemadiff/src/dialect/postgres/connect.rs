@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgRow},
 };
 
-use super::render::names::{ident, literal};
+use super::render::names::ident;
 use crate::{Error, Kind, Result, address, dialect::ServerInfo};
 
 pub use super::scratch::{drop_scratch, scratch};
@@ -76,29 +76,29 @@ pub async fn open(url: &str) -> Result<Client> {
         .and_then(|rows| rows.first())
         .map(|row| (0..row.len()).filter_map(|i| text(row, i)).map(str::to_owned).collect())
         .unwrap_or_default();
-    let [number, label, database, user, is_there] = <[String; 5]>::try_from(facts).unwrap_or_default();
+    let [number, label, database, user] = <[String; 4]>::try_from(facts).unwrap_or_default();
     let version = number.parse().unwrap_or(0);
     if version < OLDEST {
         return Err(too_old(&shown, &label));
     }
-    if let Some(tenant) = tenant.as_ref().filter(|_| is_there != "t") {
-        return Err(schemadiff::error::Error::NoTenant { schema: tenant.schema().to_owned() }.into());
-    }
+    let tenant = match tenant {
+        Some(tenant) => {
+            let rows = fetch(&mut connection, &tenant.facts()).await.map_err(|e| refused(&shown, &e))?;
+            let row = rows.iter().flatten().next();
+            let fact = |at| row.and_then(|row| text(row, at)).unwrap_or_default();
+            Some(tenant.knowing([fact(0), fact(1), fact(2)])?)
+        }
+        None => None,
+    };
     let server = ServerInfo { dialect: Dialect::Postgres, version, label: format!("PostgreSQL {label}") };
     Ok(Client { connection, server, url, tenant, user, database })
 }
 
-/// The settings, and then what has to be known: version, database, user, and whether the tenant's schema is there. `public` is visible,
-/// and the tenant's schema before it; other schemas are written out.
+/// The settings, and then version, database and user. `public` is visible, and the tenant's schema before it; other schemas are
+/// written out.
 fn session(tenant: Option<&Tenant>) -> String {
-    let (path, is_there) = match tenant {
-        Some(tenant) => {
-            let own = ident(tenant.schema());
-            (format!("{own}, public"), format!("to_regnamespace({}) IS NOT NULL", literal(&own)))
-        }
-        None => ("public".to_owned(), "true".to_owned()),
-    };
-    format!("SET search_path = {path}, pg_temp; {SESSION}, {is_there}")
+    let own = tenant.map(|tenant| format!("{}, ", ident(tenant.schema()))).unwrap_or_default();
+    format!("SET search_path = {own}public, pg_temp; {SESSION}")
 }
 
 fn too_old(shown: &str, label: &str) -> Error {

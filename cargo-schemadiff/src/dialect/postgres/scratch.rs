@@ -1,7 +1,8 @@
 //! Scratch databases next to the user's: made for a proof, dropped after it.
 
+use schemadiff::backend::postgres::Tenant;
+
 use super::{
-    OWN_SCHEMA,
     connect::{self, Client, fetch, text, words},
     render::names::{SYNC_PREFIX, ident, literal},
 };
@@ -25,7 +26,7 @@ pub async fn scratch(client: &mut Client) -> Result<Scratch> {
     let mut owner = connect::open(&client.url).await?;
     remove_left_behind(&mut owner).await;
     let name = create(&mut owner).await?;
-    match prepare(&mut owner, &name).await {
+    match prepare(&mut owner, &name, client.tenant()).await {
         Ok(connection) => Ok(Scratch {
             url: connection.url.clone(),
             connection: Connection::Postgres(Box::new(connection)),
@@ -84,15 +85,13 @@ fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
 /// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions,
 /// composite types and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
 /// fails with the server's words.
-async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
+async fn prepare(owner: &mut Client, name: &str, tenant: Option<&Tenant>) -> Result<Client> {
     const EXTENSIONS: &str = "SELECT e.extname::text, n.nspname::text FROM pg_extension e
          JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid";
     let Some(url) = address::of_database(&owner.url, name) else {
         return Err(Error::new(Kind::Usage, "SD0204", "the address of the database is no URL"));
     };
     let mut connection = connect::open(&url).await?;
-    // Where a migration is carried out, the ledger is there.
-    connection.run(&[format!("CREATE SCHEMA IF NOT EXISTS {}", ident(OWN_SCHEMA))]).await?;
     let rows = fetch(&mut owner.connection, EXTENSIONS).await.map_err(|e| connect::failed(EXTENSIONS, &e))?;
     for row in rows.iter().flatten() {
         let (Some(extension), Some(schema)) = (text(row, 0), text(row, 1)) else { continue };
@@ -106,14 +105,15 @@ async fn prepare(owner: &mut Client, name: &str) -> Result<Client> {
             tracing::warn!(extension, %error, "the scratch database lacks an extension");
         }
     }
-    copy_definitions(owner, &mut connection).await?;
+    copy_definitions(owner, &mut connection, tenant).await?;
     Ok(connection)
 }
 
 /// Composite types and functions in the order in which they were made. Bodies are not looked at: their tables come later.
-async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result<()> {
+async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: Option<&Tenant>) -> Result<()> {
     let sql = format!(
-        "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')),
+        "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')
+             AND NOT starts_with(nspname::text, 'schemadiff '){only}),
          of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
          SELECT definition, shown, nspname FROM (
            SELECT t.oid AS at, own.nspname, 'type ' || t.typname AS shown, format('CREATE TYPE %I.%I AS (%s)', own.nspname, t.typname,
@@ -129,6 +129,7 @@ async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result
          ) d ORDER BY at",
         length = SYNC_PREFIX.len(),
         prefix = literal(SYNC_PREFIX),
+        only = tenant.map(|t| format!(" AND nspname = {}", literal(t.schema()))).unwrap_or_default(),
     );
     let rows = fetch(&mut owner.connection, &sql).await.map_err(|e| connect::failed(&sql, &e))?;
     let set = |value: &str| vec![format!("SET check_function_bodies = {value}")];
@@ -137,7 +138,12 @@ async fn copy_definitions(owner: &mut Client, connection: &mut Client) -> Result
         let (Some(definition), Some(shown), Some(schema)) = (text(row, 0), text(row, 1), text(row, 2)) else {
             continue;
         };
-        let statements = [format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)), definition.to_owned()];
+        // Plans are proven in `public`, whoever's they are.
+        let (schema, definition) = match tenant {
+            Some(tenant) => ("public", tenant.definition(definition)),
+            None => (schema, definition.to_owned()),
+        };
+        let statements = [format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema)), definition];
         if let Err(error) = connection.run(&statements).await {
             // The proof makes what it needs itself, and says so when it cannot.
             tracing::debug!(object = shown, %error, "the scratch database lacks an object of the database");

@@ -240,7 +240,8 @@ fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &C
             c.identity.clone_from(&new.identity);
             c.default.clone_from(&new.default);
         }))
-        .after(tag::filled(table, &after.name));
+        // It names the sequence as it is called in the end.
+        .after_all([tag::filled(table, &after.name), tag::step(&format!("rename-sequence {table}"))]);
     let step = Proto { undo: Some(cx.ddl.alter_identity(table, after, before)), ..step };
     cx.push(step);
 }

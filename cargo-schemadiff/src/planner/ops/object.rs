@@ -3,6 +3,8 @@
 //! A new one comes in expand, as soon as there is what it needs. A change is made in place where the engine can do that, else
 //! by a drop and a creation in one transaction; what depends on it goes along (`carried`). A drop waits for the old version.
 
+use std::collections::BTreeSet;
+
 use schemadiff::{
     model::{Column, Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
     plan::Lock,
@@ -217,16 +219,15 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
 /// a trigger gives to the function: before the view has a column, a body that names it fails.
 fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> {
     let anew = |word: &str| calls::names(&after.definition, word) && !calls::names(&before.definition, word);
-    let mut tags = Vec::new();
-    for (key, object) in &cx.request.desired.objects {
+    let (mut tags, desired) = (Vec::new(), cx.request.desired);
+    let dependents = with_dependents(desired, &after.key);
+    for (key, object) in &desired.objects {
         let has_name = matches!(key.kind, ObjectKind::Sequence | ObjectKind::View | ObjectKind::MaterializedView);
-        let needs_it =
-            object.uses.iter().any(|used| matches!(used, Use::Function { name, .. } if *name == after.key.name));
-        if has_name && !needs_it && anew(&key.name.name) {
+        if has_name && !dependents.contains(key) && anew(&key.name.name) {
             tags.push(tag::object(&key.as_touched()));
         }
-        let fires = key.kind == ObjectKind::Trigger && needs_it;
-        if let Some(view) = key.of.as_ref().filter(|of| fires && cx.before(of).is_none()) {
+        let fires = key.kind == ObjectKind::Trigger && object.uses_object(&after.key);
+        if let Some(view) = key.of.as_ref().filter(|of| fires && gains_a_column(cx, of)) {
             tags.push(tag::object(view));
         }
     }
@@ -240,6 +241,36 @@ fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> 
         );
     }
     tags
+}
+
+/// What needs an object, directly or through others: none of it can be waited for.
+fn with_dependents(schema: &Schema, key: &ObjectKey) -> BTreeSet<ObjectKey> {
+    let mut found: BTreeSet<ObjectKey> = BTreeSet::from([key.clone()]);
+    loop {
+        let needs = |other: &Object| found.iter().any(|key| other.uses_object(key));
+        let more: Vec<ObjectKey> = schema
+            .objects
+            .values()
+            .filter(|other| !found.contains(&other.key) && needs(other))
+            .map(|other| other.key.clone())
+            .collect();
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
+
+/// Whether it is a view that gets a column, and loses none.
+fn gains_a_column(cx: &Context<'_>, name: &ObjectName) -> bool {
+    let view = |schema: &Schema| {
+        let found = schema.objects.values().find(|o| o.key.kind == ObjectKind::View && o.key.name == *name);
+        found.map(|o| o.columns.iter().map(|(column, _)| column.clone()).collect::<BTreeSet<_>>())
+    };
+    match (view(cx.request.current), view(cx.request.desired)) {
+        (Some(before), Some(after)) => after.len() > before.len() && before.is_subset(&after),
+        _ => false,
+    }
 }
 
 /// Defaults that call the function and stay as they are: table, column, expression.

@@ -8,6 +8,9 @@ use schemadiff::{
 use super::{Danger, SAMPLE, current, row_name};
 use crate::planner::context::Context;
 
+/// What a rule calls the value.
+const VALUE: &str = "schemadiff_value";
+
 /// Rows of all tables with columns of the domain, for each rule that is proven.
 pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, after: &Domain) -> Vec<Danger> {
     let was_proven = |check: &str, rule: &Check| {
@@ -26,6 +29,8 @@ pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, afte
         dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
     };
     let schema = cx.request.current;
+    // As it is called before the migration.
+    let name = cx.request.hints.renamed_types.get(name).unwrap_or(name);
     for table in schema.tables_of(name) {
         let Some(there) = current(cx, table) else { continue };
         let of_it = |ty: &str| schema.domains_of(ty).iter().any(|domain| domain.name == *name);
@@ -36,9 +41,15 @@ pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, afte
                 format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, &there), cx.ddl.name(table))
             };
             for rule in &rules {
-                let value = |name: &str| name.eq_ignore_ascii_case("value").then(|| column.name.clone());
-                let condition = format!("NOT ({})", expr::map_columns(&rule.expr, value));
-                ask(format!("rows of `{table}` whose `{}` violates `{}`", column.name, rule.expr), rows(&condition));
+                let value = |name: &str| name.eq_ignore_ascii_case("value").then(|| VALUE.to_owned());
+                let sql = format!(
+                    "SELECT schemadiff_row FROM (SELECT {} AS schemadiff_row, {ident} AS {VALUE} FROM {}) AS schemadiff_rows \
+                     WHERE NOT ({}) LIMIT {SAMPLE}",
+                    row_name(cx, &there),
+                    cx.ddl.name(table),
+                    expr::map_columns(&rule.expr, value)
+                );
+                ask(format!("rows of `{table}` whose `{}` violates `{}`", column.name, rule.expr), sql);
             }
             if refuses_null && column.nullable {
                 let finds = format!("rows of `{table}` with NULL in `{}`", column.name);
@@ -46,9 +57,9 @@ pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, afte
             }
         }
     }
-    if let Some(sql) = cx.ddl.composites_of(name) {
+    if let Some(sql) = cx.ddl.columns_within(name) {
         let finds = format!(
-            "composite types with a value of domain `{name}`, which the server does not look into (take it out of them first)"
+            "columns with a value of domain `{name}` within another one, which the server does not look into (take it out of them first)"
         );
         ask(finds, sql);
     }

@@ -21,7 +21,8 @@ pub(super) fn lost(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after
         Some((there, Column { name: old, ..column }))
     });
     let columns: Vec<_> = columns.collect();
-    let composites = cx.ddl.composites_of(name).map(|sql| Probe {
+    let was = cx.request.hints.renamed_types.get(name).unwrap_or(name);
+    let composites = cx.ddl.composites_of(was).map(|sql| Probe {
         finds: format!(
             "composite types with a value of type `{name}`, which stays in use there (take it out of them first)"
         ),

@@ -15,6 +15,7 @@ mod strangers;
 mod tenant;
 mod values;
 mod watch;
+mod work;
 
 pub use session::Postgres;
 pub use tenant::{LEDGER, LEDGER_PREFIX, Tenant};

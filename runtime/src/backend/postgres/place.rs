@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgConnectOptions};
 
 use super::tenant::{HOME, LEDGER, Tenant, of_ledger_in};
-use crate::{model::ObjectName, plan::Plan};
+use crate::{
+    error::{Error, Result},
+    model::{Delta, ObjectKind, ObjectName},
+    plan::Plan,
+};
 
 /// Where to connect to.
 #[derive(Debug, Clone)]
@@ -55,4 +59,40 @@ pub(super) fn in_ledger(sql: String, ledger: Option<&str>) -> String {
         Some(ledger) => of_ledger_in(ledger, &sql),
         None => sql,
     }
+}
+
+/// The place with what has to be known of a tenant's schema; asked once for each connection.
+pub(super) async fn known(connection: &mut PgConnection, place: &Place) -> Result<Place> {
+    let Some(tenant) = place.tenant.clone() else { return Ok(place.clone()) };
+    let facts = sqlx::raw_sql(AssertSqlSafe(tenant.facts())).fetch_one(connection).await;
+    let failed = |e: &sqlx::Error| Error::Database {
+        doing: "look at the schema of the tenant".to_owned(),
+        code: String::new(),
+        cause: e.to_string(),
+    };
+    let row = facts.map_err(|e| failed(&e))?;
+    let text =
+        |at: usize| row.try_get_raw(at).ok().and_then(|v| v.as_str().ok().map(str::to_owned)).unwrap_or_default();
+    let tenant = tenant.knowing([&text(0), &text(1), &text(2)])?;
+    Ok(Place { tenant: Some(tenant), ..place.clone() })
+}
+
+/// What a plan is about that is in no tenant's schema.
+pub(super) fn shared_by(plan: &Plan) -> Option<String> {
+    let elsewhere = |name: &ObjectName| name.schema.is_some();
+    let locked = plan.steps.iter().flat_map(|step| &step.locks).map(|lock| &lock.relation);
+    let touched = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
+        Delta::Enum { name, .. } | Delta::Domain { name, .. } | Delta::CompatView { name, .. } => Some(name),
+        Delta::Object { key, .. } => Some(&key.name),
+        other => other.table(),
+    });
+    let named = locked.chain(touched).find(|name| elsewhere(name)).map(|name| format!("`{name}`"));
+    let whole = |kind| matches!(kind, ObjectKind::Extension | ObjectKind::Schema);
+    let mut effects = plan.steps.iter().flat_map(|step| &step.effects);
+    named.or_else(|| {
+        effects.find_map(|delta| match delta {
+            Delta::Object { key, .. } if whole(key.kind) => Some(key.to_string()),
+            _ => None,
+        })
+    })
 }

@@ -1,5 +1,7 @@
 //! Another schema for the names in a statement: enough of a lexer for that, and no parser.
 
+use std::collections::BTreeSet;
+
 use crate::plan::dollar_quoted_len;
 
 /// A schema's name that is written in place of another.
@@ -12,8 +14,21 @@ pub(super) struct Words<'w> {
     pub(super) settings: bool,
     /// Whether names in texts count (`'"public"."t"'::regclass`).
     pub(super) in_texts: bool,
-    /// Whether a `search_path` that is set gets the schema in front of the other.
-    pub(super) lists: bool,
+    pub(super) paths: Paths,
+    /// The objects of the other schema that stay where they are: those of extensions.
+    pub(super) left: Option<&'w BTreeSet<String>>,
+    /// The objects that there are in the schema, where that is known: what else looks like its name is an alias, or a variable.
+    pub(super) only: Option<&'w BTreeSet<String>>,
+}
+
+/// What becomes of a `search_path` that is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paths {
+    Left,
+    /// It gets the schema in front of the other.
+    Widened,
+    /// The schema in front of the other is taken out of it.
+    Narrowed,
 }
 
 /// Settings of a session that are called as if they were tables of the ledger.
@@ -31,7 +46,7 @@ pub(super) fn rewrite(sql: &str, words: &Words<'_>) -> String {
             '\'' => text_len(rest, ends_in_escape(&out)),
             '"' => quoted_len(rest),
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |at| at + 2),
+            '/' if rest.starts_with("/*") => comment_len(rest),
             '$' => dollar_quoted_len(rest).unwrap_or(1),
             c if is_name || c.is_ascii_digit() => rest.find(|c| !is_name_part(c)).unwrap_or(rest.len()),
             c => c.len_utf8(),
@@ -39,20 +54,33 @@ pub(super) fn rewrite(sql: &str, words: &Words<'_>) -> String {
         let (token, behind) = rest.split_at(len);
         if is_name {
             let name = plain(token);
-            let is_qualifier = !out.ends_with('.') && behind.starts_with('.') && !is_setting(words, behind);
+            let is_qualifier =
+                !out.ends_with('.') && behind.starts_with('.') && !is_setting(words, behind) && moves(words, behind);
             let is_home = name == words.from;
-            if is_home && (is_qualifier || (words.lists && last == "set schema")) {
+            if is_home && (is_qualifier || (words.paths == Paths::Widened && last == "set schema")) {
                 out.push_str(words.to);
-            } else if is_home && list {
+            } else if is_home && list && words.paths == Paths::Widened {
                 out.push_str(&format!("{}, {token}", words.to));
             } else {
                 out.push_str(token);
             }
-            list = words.lists && (name == "search_path" || (list && name != "as"));
+            let is_set = name == "search_path" && (last == "set" || last == "local" || last == "session");
+            list = words.paths != Paths::Left && (is_set || (list && name != "as"));
             last = if last == "set" && name == "schema" { "set schema".to_owned() } else { name };
-        } else if first == '\'' && words.in_texts {
+        } else if first == '\'' && list {
+            // The server writes the names of a list as texts.
+            let is_home = token.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) == Some(words.from);
+            match words.paths {
+                Paths::Widened if is_home => out.push_str(&format!("'{}', {token}", words.to.trim_matches('"'))),
+                Paths::Narrowed if is_home && behind.starts_with(", 'public'") => {
+                    rest = &behind[", ".len()..];
+                    continue;
+                }
+                _ => out.push_str(token),
+            }
+        } else if first == '\'' && words.in_texts && !is_value(&last) {
             out.push_str(&within(token, behind, words));
-        } else if first == '$' && len > 1 {
+        } else if first == '$' && len > 1 && !is_value(&last) {
             let tag = token[1..].find('$').map_or(1, |at| at + 2);
             let (open, inner) = token.split_at(tag);
             let (inner, close) = inner.split_at(inner.len() - tag);
@@ -67,6 +95,48 @@ pub(super) fn rewrite(sql: &str, words: &Words<'_>) -> String {
         rest = behind;
     }
     out
+}
+
+/// Whether what is named behind the dot goes along.
+fn moves(words: &Words<'_>, behind: &str) -> bool {
+    let rest = &behind[1..];
+    let len = match rest.chars().next() {
+        Some('"') => quoted_len(rest),
+        Some(c) if c.is_alphabetic() || c == '_' => rest.find(|c| !is_name_part(c)).unwrap_or(rest.len()),
+        // An operator: only extensions bring any.
+        _ => return words.left.is_none(),
+    };
+    let name = plain(&rest[..len]);
+    !words.left.is_some_and(|left| left.contains(&name)) && words.only.is_none_or(|only| only.contains(&name))
+}
+
+/// Whether a text behind that word is somebody's own, and no name.
+fn is_value(last: &str) -> bool {
+    matches!(last, "is" | "default")
+}
+
+/// Comments may hold comments.
+fn comment_len(text: &str) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < text.len() {
+        let rest = &text[at..];
+        let step = match rest {
+            _ if rest.starts_with("/*") => {
+                depth += 1;
+                2
+            }
+            _ if rest.starts_with("*/") => {
+                depth -= 1;
+                2
+            }
+            _ => rest.chars().next().map_or(1, char::len_utf8),
+        };
+        at += step;
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
 }
 
 fn is_setting(words: &Words<'_>, behind: &str) -> bool {

@@ -51,16 +51,15 @@ const TABLES: &[&str] = &[
         SELECT pg_catalog.hashtextextended('schemadiff ' || pg_catalog.length(app) || ' ' || app || ' ' || version, 7)
      $$",
     // Whether this client has the session for itself. What it sent when it connected stands in the session as the client's
-    // setting; a pooler gives its clients sessions that it opened itself, and sets these two where they differ. A client that
+    // setting; a pooler gives its clients sessions that it opened itself, and sets these where they differ. (It can be told to open them with
+    // such settings; nobody has been seen to do so with all three of them, see docs/lockstep.md.) A client that
     // sends nothing of the kind says for one transaction what it has found out otherwise.
     "CREATE OR REPLACE FUNCTION schemadiff.session_is_own() RETURNS boolean
      LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-        SELECT current_setting('schemadiff.direct', true) IS NOT DISTINCT FROM 'on' OR 2 = (
+        SELECT current_setting('schemadiff.direct', true) IS NOT DISTINCT FROM 'on' OR 3 = (
             SELECT count(*) FROM pg_show_all_settings() s
-            WHERE s.name IN ('DateStyle', 'client_encoding') AND s.source = 'client')
+            WHERE s.name IN ('DateStyle', 'client_encoding', 'TimeZone') AND s.source = 'client')
      $$",
-    // A pooler can be told to open its sessions with the settings that say whose a session is; nobody has been seen to do so with all
-    // three of them (docs/lockstep.md).
     // What a connection asks when it is opened. The lock comes first and the look at `retired` after it, each with a
     // snapshot of its own: the gate holds the key exclusively while it retires a version. A lock that a pooler would pass on
     // from client to client proves nothing: then the heartbeats of the version's instances have to.
@@ -73,9 +72,7 @@ const TABLES: &[&str] = &[
                 USING ERRCODE = 'active_sql_transaction',
                 HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED before it, in the same transaction.';
         END IF;
-        own := current_setting('schemadiff.direct', true) IS NOT DISTINCT FROM 'on' OR 3 = (
-            SELECT count(*) FROM pg_show_all_settings() s
-            WHERE s.name IN ('DateStyle', 'client_encoding', 'TimeZone') AND s.source = 'client');
+        own := schemadiff.session_is_own();
         IF own THEN
             IF NOT pg_try_advisory_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy'; END IF;
         ELSIF NOT pg_try_advisory_xact_lock_shared(schemadiff.version_key(enter.app, enter.version)) THEN RETURN 'busy';
@@ -122,20 +119,8 @@ fn register_function(gate: i64) -> String {
     )
 }
 
-/// A tenant without a schema has nothing to migrate.
-async fn tenant_is_there(db: &mut Postgres) -> Result<()> {
-    let Some(tenant) = db.connected_to().tenant.clone() else { return Ok(()) };
-    let name = Postgres::literal(&format!("\"{}\"", tenant.schema()));
-    match db.is_true(&format!("SELECT to_regnamespace({name}) IS NOT NULL")).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::NoTenant { schema: tenant.schema().to_owned() }),
-        Err(e) => Err(explain(db, e).await),
-    }
-}
-
 /// Creates what is missing. Everybody who finds no ledger comes here; the key makes them come one by one.
 pub(super) async fn create(db: &mut Postgres) -> Result<()> {
-    tenant_is_there(db).await?;
     loop {
         match create_once(db).await {
             Ok(true) => return Ok(()),
@@ -187,16 +172,18 @@ async fn explain(db: &mut Postgres, error: DbError) -> Error {
     if error.class != ErrorClass::Forbidden {
         return Error::Database { doing: doing.to_owned(), code: error.code, cause: error.message };
     }
+    let ledger = db.connected_to().ledger();
+    let ledger = if ledger.contains(' ') { format!("\"{ledger}\"") } else { ledger };
     let sql = "SELECT quote_ident(current_database()), quote_ident(current_user)";
     let names = db.rows(sql, &[]).await.ok().and_then(|rows| rows.into_iter().next()).unwrap_or_default();
     let mut names = names.into_iter().flatten();
     let (database, user) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
     Error::Forbidden {
-        action: format!("{doing} (schema schemadiff)"),
+        action: format!("{doing} (schema {ledger})"),
         cause: error.message,
         grant: format!(
             "GRANT CREATE ON DATABASE {database} TO {user};\n\
-             or let its owner do it once: CREATE SCHEMA schemadiff AUTHORIZATION {user};"
+             or let its owner do it once: CREATE SCHEMA {ledger} AUTHORIZATION {user};"
         ),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     GATE_KEY, WORK_KEY,
     errors::{classify, of_begin},
     leases,
-    place::Place,
+    place::{self, Place},
     schema, settings, strangers,
     tenant::Tenant,
     values,
@@ -219,6 +219,13 @@ impl Postgres {
     async fn ask_for_session(&mut self) -> DbResult<()> {
         if self.own_session.is_none() {
             let own = self.is_true(&format!("SELECT {}", self.own_expression())).await?;
+            // What names its schema by the path of the session would be about another one.
+            if !own && self.place.tenant.is_some() {
+                let message =
+                    "a tenant's schema is migrated in a session of one's own: give a direct address, not a pooler's"
+                        .to_owned();
+                return Err(DbError { class: ErrorClass::Other, code: String::new(), message });
+            }
             self.own_session = Some(own);
             self.settled = false;
         }
@@ -282,7 +289,7 @@ impl Backend for Postgres {
         if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
             return Err(Error::ServerTooOld { address: address(), found: found / 10_000, oldest: OLDEST / 10_000 });
         }
-        Ok(Self {
+        let mut this = Self {
             connection,
             place: place.clone(),
             process: None,
@@ -292,7 +299,9 @@ impl Backend for Postgres {
             settled: false,
             in_transaction: false,
             lost: false,
-        })
+        };
+        this.place = place::known(&mut this.connection, place).await?;
+        Ok(this)
     }
 
     async fn connect_for_rebuild(target: &Place) -> Result<Self> {
@@ -305,6 +314,10 @@ impl Backend for Postgres {
 
     fn tenant_ledger(target: &Place) -> Option<String> {
         target.tenant.as_ref().map(Tenant::ledger)
+    }
+
+    fn shared_by(&self, plan: &Plan) -> Option<String> {
+        self.place.tenant.as_ref().and_then(|_| place::shared_by(plan))
     }
 
     fn placed(&self, plan: Plan) -> Plan {
@@ -345,8 +358,9 @@ impl Backend for Postgres {
         // A plan that does not know the bounds of its range would read everything up to the upper one.
         let settings = "; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = off; \
                         SET LOCAL jit = off; SET LOCAL synchronous_commit = off";
-        let filling =
-            triggers.restored_by.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
+        // Where no trigger puts back what others make of the rest of a row, each still does so for its own column.
+        let filling = triggers.restored_by.or(triggers.fire.then_some("-"));
+        let filling = filling.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
         self.begin_with(timeouts, &format!("{settings}{}", filling.unwrap_or_default())).await
     }
 
@@ -449,29 +463,11 @@ impl Backend for Postgres {
     }
 
     async fn server_progress(&mut self, session: i64) -> DbResult<Option<(String, u64, u64)>> {
-        let sql = format!(
-            "SELECT phase, CASE WHEN blocks_total > 0 THEN blocks_done WHEN tuples_total > 0 THEN tuples_done \
-             ELSE lockers_done END, CASE WHEN blocks_total > 0 THEN blocks_total WHEN tuples_total > 0 THEN tuples_total \
-             ELSE lockers_total END FROM pg_catalog.pg_stat_progress_create_index WHERE pid = {session}"
-        );
-        let row = self.rows(&sql, &[]).await?.into_iter().next();
-        Ok(row.and_then(|row| {
-            let mut cells = row.into_iter().flatten();
-            let phase = cells.next()?;
-            let mut number = || cells.next().and_then(|text| text.parse().ok()).unwrap_or_default();
-            Some((phase, number(), number()))
-        }))
+        super::work::server_progress(self, session).await
     }
 
     async fn working_session(&mut self) -> DbResult<Option<i64>> {
-        let sql = format!(
-            "SELECT CAST(pid AS text) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
-             AND ((CAST(classid AS bigint) << 32) | CAST(objid AS bigint)) = {} \
-             AND database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())",
-            self.place.key(WORK_KEY)
-        );
-        let pid = self.rows(&sql, &[]).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten());
-        Ok(pid.and_then(|pid| pid.parse().ok()))
+        super::work::session(self).await
     }
 
     async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {

@@ -18,9 +18,11 @@ const SESSIONS: &str = "
         AND NOT EXISTS (
             SELECT 1 FROM pg_locks l
             WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-                AND ((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint))
-                    IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e))
+                AND (((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint)) IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e)))
     ORDER BY a.pid";
+
+/// The part of [`SESSIONS`] that says whose keys count.
+const OF_LEASES: &str = "((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint)) IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e)";
 
 /// Where the extension `pg_stat_statements` is, if it is there and this user may read it.
 const EXTENSION: &str = "
@@ -28,7 +30,12 @@ const EXTENSION: &str = "
     WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE')";
 
 pub(super) async fn find(db: &mut Postgres, tables: &[String]) -> DbResult<Strangers> {
-    let sessions = db.rows(SESSIONS, &[]).await?.into_iter().filter_map(session).collect();
+    // Beside a tenant are the others: whoever holds a key of the kind is taken for a service of theirs.
+    let sql = match db.connected_to().tenant {
+        Some(_) => SESSIONS.replace(OF_LEASES, "l.mode = 'ShareLock'"),
+        None => SESSIONS.to_owned(),
+    };
+    let sessions = db.rows(&sql, &[]).await?.into_iter().filter_map(session).collect();
     Ok(Strangers { sessions, statements: statements(db, tables).await? })
 }
 

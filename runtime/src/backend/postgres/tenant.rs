@@ -3,9 +3,11 @@
 //! Migrations are written and proven for `public`. For a tenant they are carried out in the tenant's schema instead, and everything
 //! that belongs to a database is the tenant's: ledger, lock, gate and leases.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use sha2::{Digest as _, Sha256};
 
-use super::rewrite::{Words, quoted, rewrite};
+use super::rewrite::{Paths, Words, quoted, rewrite};
 use crate::{
     error::{Error, Result},
     model::hex,
@@ -29,6 +31,10 @@ const LONGEST: usize = 63 - LEDGER_PREFIX.len();
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     schema: String,
+    /// What extensions have in `public`: it is there for all tenants.
+    shared: Option<Arc<BTreeSet<String>>>,
+    /// What the schema has, by bare names.
+    own: Option<Arc<BTreeSet<String>>>,
 }
 
 impl Tenant {
@@ -67,7 +73,48 @@ impl Tenant {
         if schema.starts_with("pg_") || schema.starts_with(LEDGER) || schema == "information_schema" {
             return no("it is the server's, or one of schemadiff's own");
         }
-        Ok(Some(Self { schema }))
+        Ok(Some(Self { schema, shared: None, own: None }))
+    }
+
+    /// A query for what has to be known of the schema: whether it is there; what extensions have in `public`, and what the
+    /// schema has, as JSON.
+    pub fn facts(&self) -> String {
+        let members = |schema: &str, extension: &str| {
+            let of = |catalogue: &str, name: &str, namespace: &str| {
+                format!(
+                    "SELECT CAST(x.{name} AS text) FROM pg_catalog.{catalogue} x JOIN pg_catalog.pg_namespace n \
+                     ON n.oid = x.{namespace} WHERE n.nspname = '{schema}' AND {extension} (SELECT FROM pg_catalog.pg_depend d \
+                     WHERE d.classid = CAST('pg_catalog.{catalogue}' AS regclass) AND d.objid = x.oid AND d.deptype = 'e')"
+                )
+            };
+            let all = [
+                of("pg_class", "relname", "relnamespace"),
+                of("pg_type", "typname", "typnamespace"),
+                of("pg_proc", "proname", "pronamespace"),
+                of("pg_collation", "collname", "collnamespace"),
+                of("pg_opclass", "opcname", "opcnamespace"),
+                of("pg_statistic_ext", "stxname", "stxnamespace"),
+            ];
+            format!("(SELECT CAST(coalesce(json_agg(name), '[]') AS text) FROM ({}) names (name))", all.join(" UNION "))
+        };
+        format!(
+            "SELECT CAST(pg_catalog.to_regnamespace('{}') IS NOT NULL AS text), {}, {}",
+            quoted(&self.schema),
+            members(HOME, "EXISTS"),
+            members(&self.schema, "NOT EXISTS"),
+        )
+    }
+
+    /// With what [`Tenant::facts`] has found.
+    ///
+    /// # Errors
+    /// When the schema is not there.
+    pub fn knowing(self, [is_there, shared, own]: [&str; 3]) -> Result<Self> {
+        if is_there != "true" {
+            return Err(Error::NoTenant { schema: self.schema });
+        }
+        let names = |text: &str| Arc::new(serde_json::from_str(text).unwrap_or_default());
+        Ok(Self { shared: Some(names(shared)), own: Some(names(own)), ..self })
     }
 
     /// The schema's name.
@@ -94,13 +141,35 @@ impl Tenant {
     /// A statement of a plan, which is about `public`, about the tenant's schema instead.
     pub fn statement(&self, sql: &str) -> String {
         let to = quoted(&self.schema);
-        let sql = rewrite(sql, &Words { from: HOME, to: &to, settings: false, in_texts: true, lists: true });
+        let sql = rewrite(
+            sql,
+            &Words {
+                from: HOME,
+                to: &to,
+                settings: false,
+                in_texts: true,
+                paths: Paths::Widened,
+                left: self.shared.as_deref(),
+                only: None,
+            },
+        );
         self.set_aside(&sql)
     }
 
     /// What the server says of an object in the tenant's schema, as it says it of one in `public`.
     pub fn definition(&self, sql: &str) -> String {
-        rewrite(sql, &Words { from: &self.schema, to: HOME, settings: false, in_texts: true, lists: false })
+        rewrite(
+            sql,
+            &Words {
+                from: &self.schema,
+                to: HOME,
+                settings: false,
+                in_texts: true,
+                paths: Paths::Narrowed,
+                left: None,
+                only: self.own.as_deref(),
+            },
+        )
     }
 
     /// Tenants set aside in schemas of their own what one migration drops for all of them.
@@ -162,9 +231,12 @@ impl Tenant {
 /// A statement about the ledger of the database, about that in another schema instead.
 pub(super) fn of_ledger_in(ledger: &str, sql: &str) -> String {
     let to = quoted(ledger);
-    rewrite(sql, &Words { from: LEDGER, to: &to, settings: true, in_texts: false, lists: false })
-        // Versions have locks of their own in each ledger.
-        .replace("'schemadiff ' ||", &format!("'{ledger} ' ||"))
+    rewrite(
+        sql,
+        &Words { from: LEDGER, to: &to, settings: true, in_texts: false, paths: Paths::Left, left: None, only: None },
+    )
+    // Versions have locks of their own in each ledger.
+    .replace("'schemadiff ' ||", &format!("'{ledger} ' ||"))
 }
 
 fn wrong(schema: &str, why: &str) -> Error {
@@ -245,6 +317,14 @@ mod tests {
                 r#"SELECT "_schemadiff_kept_20260102030405_a" FROM republic.t"#,
                 r#"SELECT "_schemadiff_kept_20260102030405_a" FROM republic.t"#,
             ),
+            (
+                "f() SET search_path TO 'public', 'pg_temp' AS $f$ x $f$",
+                "f() SET search_path TO 'T 1', 'public', 'pg_temp' AS $f$ x $f$",
+            ),
+            (
+                r#"/* a /* b */ don't */ SELECT 1 FROM public.t; COMMENT ON TABLE "public"."t" IS 'see "public"."u"'"#,
+                r#"/* a /* b */ don't */ SELECT 1 FROM "T 1".t; COMMENT ON TABLE "T 1"."t" IS 'see "public"."u"'"#,
+            ),
             (r#"SELECT E'\'public"public".' FROM public.t"#, r#"SELECT E'\'public"T 1".' FROM "T 1".t"#),
         ] {
             assert_eq!(tenant.statement(given), wanted);
@@ -254,7 +334,20 @@ mod tests {
             tenant.statement(r#"ALTER TABLE "schemadiff_kept_20260102030405"."t" SET SCHEMA "public""#),
             format!(r#"ALTER TABLE "schemadiff_kept_20260102030405_t{hash}"."t" SET SCHEMA "T 1""#)
         );
-        assert_eq!(tenant.definition(r#"SELECT a FROM "T 1".t, public.u"#), "SELECT a FROM public.t, public.u");
+        for (given, wanted) in [
+            (r#"SELECT a FROM "T 1".t, public.u"#, "SELECT a FROM public.t, public.u"),
+            (r#"f() SET search_path TO 'T 1', 'public' AS $f$ x $f$"#, "f() SET search_path TO 'public' AS $f$ x $f$"),
+        ] {
+            assert_eq!(tenant.definition(given), wanted);
+        }
+        let known = tenant.clone().knowing(["true", r#"["citext"]"#, r#"["t"]"#]).ok();
+        let Some(known) = known else { panic!("it is there") };
+        assert_eq!(known.statement("SELECT a::public.citext FROM public.t"), r#"SELECT a::public.citext FROM "T 1".t"#);
+        assert_eq!(
+            known.definition(r#"SELECT "T 1".a FROM "T 1".t AS "T 1""#),
+            r#"SELECT "T 1".a FROM public.t AS "T 1""#
+        );
+        assert!(tenant.knowing(["false", "[]", "[]"]).is_err());
     }
 
     #[test]

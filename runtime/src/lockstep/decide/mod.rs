@@ -518,7 +518,7 @@ fn is_foreign(history: &History, row: &MigrationRow) -> bool {
 /// When instances of that name belong to another chain.
 pub fn same_name(history: &History, ledger: &Ledger, leases: &[Lease], app: &str) -> Result<()> {
     let Some(ours) = history.entries().first() else { return Ok(()) };
-    for lease in leases.iter().filter(|lease| lease.identity.app == app) {
+    for lease in leases.iter().filter(|lease| lease.identity.app == app && !lease.ended) {
         let mut first = ledger.migration(lease.identity.migration());
         // No longer than all of them: a circle cannot come from us, and must not hang us.
         for _ in 0..ledger.migrations.len() {

@@ -65,7 +65,7 @@ pub(super) fn column(table: &Table, column: &Column, id: &str) -> Option<SetAsid
         "DECLARE t regclass; BEGIN FOR t IN SELECT a.attrelid FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE a.attname = {} AND c.relkind = 'r' AND NOT a.attisdropped AND (n.nspname = pg_catalog.current_schema() \
-         OR pg_catalog.current_schema() = 'public' AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace l \
+         OR coalesce(pg_catalog.current_schema(), 'public') = 'public' AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace l \
          WHERE l.nspname = '{LEDGER_PREFIX}' || n.nspname)) LOOP EXECUTE pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', t, {}); \
          END LOOP; END",
         literal(&name),

@@ -28,7 +28,7 @@ use schemadiff::{
 };
 
 use self::names::{ident, literal, qualified};
-use super::capabilities::capabilities;
+use super::{OWN_SCHEMA, capabilities::capabilities};
 use crate::dialect::{
     Capabilities, CompareSpec, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange,
     Volatility,
@@ -139,6 +139,10 @@ impl Ddl for Postgres {
 
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String {
         table::alter(table, &parts.join(", "))
+    }
+
+    fn ledger_schema(&self) -> Vec<String> {
+        self.create_schema(OWN_SCHEMA)
     }
 
     fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String> {

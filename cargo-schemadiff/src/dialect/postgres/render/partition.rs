@@ -81,7 +81,8 @@ fn fits(parent: &ObjectName, by: &PartitionBy, bound: &str) -> Option<String> {
             let inner = bound.strip_prefix("FOR VALUES FROM (")?.strip_suffix(')')?;
             let (from, to) = inner.split_once(") TO (")?;
             let open = ["MINVALUE", "MAXVALUE"].iter().any(|word| inner.contains(word));
-            (!open).then(|| format!("ROW({keys}) >= ROW({from}) AND ROW({keys}) < ROW({to})"))
+            let no_null = by.keys.iter().map(|key| format!("({key}) IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
+            (!open).then(|| format!("{no_null} AND ROW({keys}) >= ROW({from}) AND ROW({keys}) < ROW({to})"))
         }
         PartitionMethod::List => {
             let list = bound.strip_prefix("FOR VALUES IN (")?.strip_suffix(')')?;

@@ -32,8 +32,19 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
         "text" | "character varying" => None,
         // A cast cuts what does not fit.
         "bit" | "bit varying" if matches!(old.as_str(), "bit" | "bit varying") => {
-            Some(format!("CAST(CAST({column} AS {to}) AS text) <> {text}"))
+            types::bits(to).map(|length| format!("length({column}) > {length}"))
         }
+        // No value is refused.
+        "date"
+        | "time without time zone"
+        | "time with time zone"
+        | "timestamp without time zone"
+        | "timestamp with time zone"
+            if old.starts_with("timestamp") || old == "date" =>
+        {
+            None
+        }
+        "boolean" if is_number(&old) => None,
         _ if !was_text
             && range(&old).is_some_and(|old| range(&new).is_some_and(|new| new.0 <= old.0 && old.1 <= new.1)) =>
         {
@@ -48,6 +59,16 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
             Some(format!("abs(round(CAST({column} AS numeric), {scale})) >= 1e{}", precision.saturating_sub(scale)))
         }
         _ if was_text && version >= INPUT_IS_VALID => Some(format!("NOT pg_input_is_valid({text}, {})", literal(to))),
+        "smallint" | "integer" | "bigint" if was_text => {
+            let (low, high) = range(&new)?;
+            Some(format!(
+                r"CASE WHEN {text} !~ '^\s*[-+]?[0-9]+\s*$' THEN true ELSE CAST({text} AS numeric) NOT BETWEEN {low} AND {high} END"
+            ))
+        }
+        "real" | "double precision" if was_text => {
+            Some(format!(r"{text} !~* '^\s*([-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|nan|[-+]?inf(inity)?)\s*$'"))
+        }
+        "uuid" if was_text => Some(format!(r"{text} !~* '^\{{?([0-9a-f]{{4}}-?){{7}}[0-9a-f]{{4}}\}}?$'")),
         // Whatever a function of the server's makes of it: there is no other way to know but to try.
         _ => Some(format!("{TRIED}({column})")),
     }
@@ -73,6 +94,19 @@ pub(super) fn composites_of(ty: &ObjectName) -> String {
          JOIN pg_type t ON t.oid = a.atttypid WHERE c.relkind = 'c' AND NOT a.attisdropped \
          AND to_regtype({}) IN (t.oid, t.typelem) LIMIT 5",
         literal(&qualified(ty)),
+    )
+}
+
+/// See [`Questions::columns_within`]. A domain over the domain is looked into; what else holds a value of it, and what holds that, is not.
+pub(super) fn columns_within(domain: &ObjectName) -> String {
+    format!(
+        "WITH RECURSIVE held (oid, within) AS (SELECT to_regtype({}), false UNION SELECT t.oid, h.within OR t.typtype <> 'd' FROM held h \
+         JOIN pg_type t ON t.typelem = h.oid AND t.typcategory = 'A' OR t.typbasetype = h.oid AND t.typtype = 'd' \
+         OR EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = t.oid AND r.rngsubtype = h.oid) \
+         OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = h.oid AND NOT a.attisdropped)) \
+         SELECT DISTINCT CAST(CAST(c.oid AS regclass) AS text) || '.' || a.attname FROM held h JOIN pg_attribute a ON a.atttypid = h.oid \
+         JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm', 'p') WHERE h.within AND NOT a.attisdropped LIMIT 5",
+        literal(&qualified(domain)),
     )
 }
 
@@ -134,6 +168,10 @@ pub(super) fn views_over(table: &ObjectName, column: Option<&str>, known: &[&Obj
 }
 
 impl Questions for Postgres {
+    fn columns_within(&self, domain: &ObjectName) -> Option<String> {
+        Some(columns_within(domain))
+    }
+
     fn composites_of(&self, ty: &ObjectName) -> Option<String> {
         Some(composites_of(ty))
     }

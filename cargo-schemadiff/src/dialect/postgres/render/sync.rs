@@ -102,8 +102,8 @@ fn restored(sync: &SyncSpec) -> String {
         return String::new();
     }
     format!(
-        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) <> '' AND OLD.{new} IS NULL AND NEW.{new} \
-         IS NOT NULL THEN\n    {}\n  END IF;\n",
+        "  IF TG_OP = 'UPDATE' AND current_setting('schemadiff.filling', true) <> '' AND pg_trigger_depth() = 1 \
+         AND OLD.{new} IS NULL AND NEW.{new} IS NOT NULL THEN\n    {}\n  END IF;\n",
         back.join("\n    ")
     )
 }

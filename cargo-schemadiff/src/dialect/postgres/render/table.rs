@@ -284,7 +284,9 @@ fn keep_rights(old: &ObjectName, new: &ObjectName) -> String {
          pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(given.grantee)) END, \
          CASE WHEN given.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n    END LOOP;\n  END IF;\n  \
          IF pg_catalog.pg_get_userbyid(was.typowner) <> current_user THEN\n    \
-         EXECUTE pg_catalog.format({own}, pg_catalog.pg_get_userbyid(was.typowner));\n  END IF;\nEND\n"
+         BEGIN\n      EXECUTE pg_catalog.format({own}, pg_catalog.pg_get_userbyid(was.typowner));\n    \
+         EXCEPTION WHEN insufficient_privilege THEN\n      \
+         RAISE WARNING 'the type stays with %', current_user;\n    END;\n  END IF;\nEND\n"
     );
     format!("DO {}", dollar_quoted(&body))
 }

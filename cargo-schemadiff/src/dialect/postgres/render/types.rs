@@ -52,6 +52,16 @@ pub(super) fn length(ty: &str) -> Option<u32> {
     ty.modifiers.first().copied().filter(|_| is_text)
 }
 
+/// The number of bits that a bit string has at most.
+pub(super) fn bits(ty: &str) -> Option<u32> {
+    let ty = parse(ty).filter(|ty| ty.dimensions == 0)?;
+    match ty.base.as_str() {
+        "bit" => Some(ty.modifiers.first().copied().unwrap_or(1)),
+        "bit varying" => ty.modifiers.first().copied(),
+        _ => None,
+    }
+}
+
 /// The length that an array's texts have at most.
 pub(super) fn element_length(ty: &str) -> Option<u32> {
     let ty = parse(ty).filter(|ty| ty.dimensions > 0)?;
