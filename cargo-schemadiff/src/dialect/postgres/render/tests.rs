@@ -72,7 +72,7 @@ fn a_derived_column() {
         restores: Vec::new(),
         default: None,
     };
-    insta::assert_snapshot!(DDL.create_sync(&spec)[1]);
+    insta::assert_snapshot!(DDL.create_sync(&spec)[0]);
 }
 
 #[test]
