@@ -117,7 +117,7 @@ async fn the_old_version_and_the_new_one_run_side_by_side() {
         every_note_is_there(&db, &summaries);
         assert_eq!(number(&db, "SELECT count(*) FROM notes").await, SEEDED + summaries.iter().map(count).sum::<i64>());
         let late = notebook(V1, &db, "list").output().unwrap();
-        assert!(!late.status.success() && String::from_utf8_lossy(&late.stderr).contains("Retired"), "{late:?}");
+        assert!(!late.status.success() && String::from_utf8_lossy(&late.stderr).contains("SD0650"), "{late:?}");
         the_final_diff_is_empty(&db);
     }
 }
