@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::dollar_quoted_len;
+use crate::{model::expr::quoted_len, plan::dollar_quoted_len};
 
 /// A schema's name that is written in place of another.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ pub(super) fn rewrite(sql: &str, words: &Words<'_>) -> String {
         let is_name = first == '"' || first.is_alphabetic() || first == '_';
         let len = match first {
             '\'' => text_len(rest, ends_in_escape(&out)),
-            '"' => quoted_len(rest),
+            '"' => quoted_len(rest, '"'),
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => comment_len(rest),
             '$' => dollar_quoted_len(rest).unwrap_or(1),
@@ -101,7 +101,7 @@ pub(super) fn rewrite(sql: &str, words: &Words<'_>) -> String {
 fn moves(words: &Words<'_>, behind: &str) -> bool {
     let rest = &behind[1..];
     let len = match rest.chars().next() {
-        Some('"') => quoted_len(rest),
+        Some('"') => quoted_len(rest, '"'),
         Some(c) if c.is_alphabetic() || c == '_' => rest.find(|c| !is_name_part(c)).unwrap_or(rest.len()),
         // An operator: only extensions bring any.
         _ => return words.left.is_none(),
@@ -172,20 +172,14 @@ fn ends_in_escape(out: &str) -> bool {
     !before.ends_with(is_name_part)
 }
 
-fn quoted_len(text: &str) -> usize {
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        if c == '"' && chars.next_if(|(_, next)| *next == '"').is_none() {
-            return at + 1;
-        }
-    }
-    text.len()
-}
-
+/// The length of a text, in which a backslash may say what the next character means.
 fn text_len(text: &str, escapes: bool) -> usize {
+    if !escapes {
+        return quoted_len(text, '\'');
+    }
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
-        if escapes && c == '\\' {
+        if c == '\\' {
             chars.next();
         } else if c == '\'' && chars.next_if(|(_, next)| *next == '\'').is_none() {
             return at + 1;

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
 use super::rewrite::{Paths, Words, quoted, rewrite};
@@ -49,7 +50,10 @@ impl Tenant {
         let Some((_, schema)) = schemas.last().and_then(|pair| pair.split_once('=')) else {
             return Ok((address.to_owned(), None));
         };
-        let schema = decoded(schema).ok_or_else(|| wrong(schema, "it is no text"))?;
+        // As the driver reads the other parameters: a plus is a space.
+        let spaced = schema.replace('+', " ");
+        let schema =
+            percent_decode_str(&spaced).decode_utf8().map_err(|_| wrong(schema, "it is no text"))?.into_owned();
         let rest = if rest.is_empty() { bare.to_owned() } else { format!("{bare}?{}", rest.join("&")) };
         Ok((rest, Self::named(schema)?))
     }
@@ -241,25 +245,6 @@ pub(super) fn of_ledger_in(ledger: &str, sql: &str) -> String {
 
 fn wrong(schema: &str, why: &str) -> Error {
     Error::TenantSchema { schema: schema.to_owned(), problem: why.to_owned() }
-}
-
-/// What stands in an address, without its percent signs; none when that is no text.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => {
-                let digits = [*high, *low];
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-                rest = behind;
-            }
-            (b'+', _) => bytes.push(b' '),
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
