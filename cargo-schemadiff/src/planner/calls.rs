@@ -15,13 +15,6 @@ pub(crate) fn calls(text: &str, name: &str) -> bool {
     })
 }
 
-/// Whether the text has that name in it, as a whole word.
-pub(crate) fn names(text: &str, name: &str) -> bool {
-    let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    text.match_indices(name)
-        .any(|(at, _)| !text[..at].ends_with(inside) && !text[at + name.len()..].starts_with(inside))
-}
-
 /// How many expressions of a part of a schema call it.
 pub(crate) fn count(part: &impl Serialize, name: &str) -> usize {
     fn walk(value: &serde_json::Value, name: &str) -> usize {

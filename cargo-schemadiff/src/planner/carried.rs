@@ -79,8 +79,8 @@ fn needed(object: &Object, what: &str) -> Error {
         .help("or plan the change from a database that has it as it shall be: --to postgres://..")
 }
 
-/// And what depends on those.
-fn with_dependents(mut found: Vec<Shared<Object>>, schema: &Schema) -> Vec<Shared<Object>> {
+/// And what depends on those, directly or through others.
+pub(super) fn with_dependents(mut found: Vec<Shared<Object>>, schema: &Schema) -> Vec<Shared<Object>> {
     let mut at = 0;
     while let Some(object) = found.get(at).cloned() {
         for other in schema.objects.values().filter(|other| other.uses_object(&object.key) && stands_in_the_way(other))

@@ -16,8 +16,8 @@ use crate::{
     hazard,
     planner::{
         calls,
-        carried::Disturbed,
-        context::{Context, slug},
+        carried::{Disturbed, with_dependents},
+        context::{Context, names_word, slug},
         proto::{Proto, rank, tag},
     },
 };
@@ -218,12 +218,13 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
 /// What a body names that has that name only after the plan has given it, which the server knows nothing of. And the view whose rows
 /// a trigger gives to the function: before the view has a column, a body that names it fails.
 fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> {
-    let anew = |word: &str| calls::names(&after.definition, word) && !calls::names(&before.definition, word);
+    let anew = |word: &str| names_word(&after.definition, word) && !names_word(&before.definition, word);
     let (mut tags, desired) = (Vec::new(), cx.request.desired);
-    let dependents = with_dependents(desired, &after.key);
+    // None of what needs it, directly or through others, can be waited for.
+    let dependents = with_dependents(desired.objects.get(&after.key).cloned().into_iter().collect(), desired);
     for (key, object) in &desired.objects {
         let has_name = matches!(key.kind, ObjectKind::Sequence | ObjectKind::View | ObjectKind::MaterializedView);
-        if has_name && !dependents.contains(key) && anew(&key.name.name) {
+        if has_name && dependents.iter().all(|other| other.key != *key) && anew(&key.name.name) {
             tags.push(tag::object(&key.as_touched()));
         }
         let fires = key.kind == ObjectKind::Trigger && object.uses_object(&after.key);
@@ -241,24 +242,6 @@ fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> 
         );
     }
     tags
-}
-
-/// What needs an object, directly or through others: none of it can be waited for.
-fn with_dependents(schema: &Schema, key: &ObjectKey) -> BTreeSet<ObjectKey> {
-    let mut found: BTreeSet<ObjectKey> = BTreeSet::from([key.clone()]);
-    loop {
-        let needs = |other: &Object| found.iter().any(|key| other.uses_object(key));
-        let more: Vec<ObjectKey> = schema
-            .objects
-            .values()
-            .filter(|other| !found.contains(&other.key) && needs(other))
-            .map(|other| other.key.clone())
-            .collect();
-        if more.is_empty() {
-            return found;
-        }
-        found.extend(more);
-    }
 }
 
 /// Whether it is a view that gets a column, and loses none.
