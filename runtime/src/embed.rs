@@ -58,10 +58,7 @@ impl Migrations {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             // Names with a leading dot are being written, or were when their writer was killed.
             // A folder of another kind is none of ours; one with the name of a migration has lost its plan.
-            let named = name.split_once('_').is_some_and(|(time, _)| {
-                time.len() == 14 && time.bytes().all(|byte| byte.is_ascii_digit()) && path.is_dir()
-            });
-            if (file.is_file() && !name.starts_with('.')) || named {
+            if (file.is_file() && !name.starts_with('.')) || (is_named_as_one(&name) && path.is_dir()) {
                 plans.push((Cow::Owned(name), Cow::Owned(read(&file)?)));
             }
         }
@@ -100,6 +97,13 @@ impl Migrations {
             }
         }
     }
+}
+
+/// Whether a directory is called as migrations are: a time of 14 digits, `_`, and a name.
+#[must_use]
+pub fn is_named_as_one(directory: &str) -> bool {
+    let is_time = |time: &str| time.len() == 14 && time.bytes().all(|byte| byte.is_ascii_digit());
+    directory.split_once('_').is_some_and(|(time, _)| is_time(time))
 }
 
 fn read(path: &Path) -> Result<String> {

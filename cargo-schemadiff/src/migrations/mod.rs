@@ -6,7 +6,10 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use schemadiff::plan::{Plan, PlanFileError, Snapshot};
+use schemadiff::{
+    embed::is_named_as_one,
+    plan::{Plan, PlanFileError, Snapshot},
+};
 
 use crate::{Error, Kind, Result};
 
@@ -93,22 +96,17 @@ fn plan_paths(dir: &Path, findings: &mut Vec<Error>) -> Vec<PathBuf> {
             return Vec::new();
         }
     };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
+    let plan = |path: PathBuf| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
         // Names with a leading dot are being written.
-        .filter(|path| path.is_dir() && !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')))
-        .map(|path| path.join(PLAN_FILE))
+        let may_be = path.is_dir() && !name.starts_with('.');
+        let file = path.join(PLAN_FILE);
         // A folder of another kind is none of ours; one with the name of a migration has lost its plan.
-        .filter(|path| path.exists() || path.parent().is_some_and(is_named_as_one))
-        .collect();
+        (may_be && (file.exists() || is_named_as_one(&name))).then_some(file)
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| plan(entry.ok()?.path())).collect();
     paths.sort();
     paths
-}
-
-/// Whether it is called as migrations are: a time, and a name.
-fn is_named_as_one(directory: &Path) -> bool {
-    let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    name.split_once('_').is_some_and(|(time, _)| time.len() == 14 && time.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn unreadable(path: &Path, cause: &std::io::Error) -> Error {
