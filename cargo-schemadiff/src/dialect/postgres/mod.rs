@@ -9,9 +9,6 @@ mod scratch;
 
 pub use render::Postgres;
 
-/// The database schema that holds what schemadiff keeps in a database: ledger, leases and the functions of sync triggers.
-pub(crate) const OWN_SCHEMA: &str = "schemadiff";
-
 /// What marks a comment as schemadiff's own; JSON follows.
 pub(crate) const MARK: &str = "schemadiff:";
 

@@ -1,6 +1,6 @@
 //! Scratch databases next to the user's: made for a proof, dropped after it.
 
-use schemadiff::backend::postgres::Tenant;
+use schemadiff::backend::postgres::{LEDGER, LEDGER_PREFIX, Tenant};
 
 use super::{
     connect::{self, Client, fetch, text, words},
@@ -112,8 +112,8 @@ async fn prepare(owner: &mut Client, name: &str, tenant: Option<&Tenant>) -> Res
 /// Composite types and functions in the order in which they were made. Bodies are not looked at: their tables come later.
 async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: Option<&Tenant>) -> Result<()> {
     let sql = format!(
-        "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'schemadiff')
-             AND NOT starts_with(nspname::text, 'schemadiff '){only}),
+        "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', {ledger})
+             AND NOT starts_with(nspname::text, {tenants}){only}),
          of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
          SELECT definition, shown, nspname FROM (
            SELECT t.oid AS at, own.nspname, 'type ' || t.typname AS shown, format('CREATE TYPE %I.%I AS (%s)', own.nspname, t.typname,
@@ -127,6 +127,8 @@ async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: O
            WHERE p.prokind IN ('f', 'p') AND left(p.proname, {length}) <> {prefix}
              AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid)
          ) d ORDER BY at",
+        ledger = literal(LEDGER),
+        tenants = literal(LEDGER_PREFIX),
         length = SYNC_PREFIX.len(),
         prefix = literal(SYNC_PREFIX),
         only = tenant.map(|t| format!(" AND nspname = {}", literal(t.schema()))).unwrap_or_default(),

@@ -20,6 +20,7 @@ mod view;
 mod volatility;
 
 use schemadiff::{
+    backend::postgres::LEDGER,
     model::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
         ObjectName, PartitionBy, PrimaryKey, Table, Unique,
@@ -28,7 +29,7 @@ use schemadiff::{
 };
 
 use self::names::{ident, literal, qualified};
-use super::{OWN_SCHEMA, capabilities::capabilities};
+use super::capabilities::capabilities;
 use crate::dialect::{
     Capabilities, CompareSpec, Ddl, Dependents, EachPartition, GivenSpec, PerPartition, SetAside, SyncSpec, TypeChange,
     Volatility,
@@ -142,7 +143,7 @@ impl Ddl for Postgres {
     }
 
     fn ledger_schema(&self) -> Vec<String> {
-        self.create_schema(OWN_SCHEMA)
+        self.create_schema(LEDGER)
     }
 
     fn cannot_convert(&self, column: &str, from: &str, to: &str) -> Option<String> {

@@ -1,9 +1,12 @@
 //! Identifiers, literals and the names that PostgreSQL or schemadiff choose.
 
-use schemadiff::model::{ObjectName, hex};
+use schemadiff::{
+    backend::postgres::LEDGER,
+    model::{ObjectName, hex},
+};
 use sha2::{Digest, Sha256};
 
-use crate::dialect::postgres::{MAX_IDENTIFIER, OWN_SCHEMA};
+use crate::dialect::postgres::MAX_IDENTIFIER;
 
 /// Prefix of sync triggers. Row triggers fire in the byte order of their names, and a user's trigger that changes a synced
 /// column must fire before ours.
@@ -85,7 +88,7 @@ pub(crate) fn sync_name(table: &ObjectName, column: &str) -> String {
 /// The trigger's function.
 pub(crate) fn sync_function(trigger: &str) -> String {
     let hash = trigger.strip_prefix(SYNC_PREFIX).unwrap_or(trigger);
-    format!("{}.{}", ident(OWN_SCHEMA), ident(&format!("sync_{hash}")))
+    format!("{}.{}", ident(LEDGER), ident(&format!("sync_{hash}")))
 }
 
 /// `prefix` and as much of the name as fits; a name that does not is told apart by a hash of it.
