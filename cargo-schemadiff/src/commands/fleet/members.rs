@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use schemadiff::{
-    backend::{Backend, TextRow, postgres::Postgres, sqlite::Sqlite},
+    backend::{
+        Backend, TextRow,
+        postgres::{Postgres, Tenant},
+        sqlite::Sqlite,
+    },
     model::Dialect,
 };
 
@@ -26,7 +30,7 @@ pub struct Member {
 impl Member {
     /// Whether it is one schema of a database.
     pub(super) fn is_tenant(&self) -> bool {
-        place(&self.url).contains("?schema=")
+        Tenant::of_address(&self.url).is_ok_and(|(_, tenant)| tenant.is_some())
     }
 }
 

@@ -18,10 +18,10 @@ const SESSIONS: &str = "
         AND NOT EXISTS (
             SELECT 1 FROM pg_locks l
             WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-                AND (((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint)) IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e)))
+                AND ({keys}))
     ORDER BY a.pid";
 
-/// The part of [`SESSIONS`] that says whose keys count.
+/// The keys that count, for the `{keys}` of [`SESSIONS`]: those of the leases.
 const OF_LEASES: &str = "((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint)) IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e)";
 
 /// Where the extension `pg_stat_statements` is, if it is there and this user may read it.
@@ -31,11 +31,8 @@ const EXTENSION: &str = "
 
 pub(super) async fn find(db: &mut Postgres, tables: &[String]) -> DbResult<Strangers> {
     // Beside a tenant are the others: whoever holds a key of the kind is taken for a service of theirs.
-    let sql = match db.connected_to().tenant {
-        Some(_) => SESSIONS.replace(OF_LEASES, "l.mode = 'ShareLock'"),
-        None => SESSIONS.to_owned(),
-    };
-    let sessions = db.rows(&sql, &[]).await?.into_iter().filter_map(session).collect();
+    let keys = if db.connected_to().tenant.is_some() { "l.mode = 'ShareLock'" } else { OF_LEASES };
+    let sessions = db.rows(&SESSIONS.replace("{keys}", keys), &[]).await?.into_iter().filter_map(session).collect();
     Ok(Strangers { sessions, statements: statements(db, tables).await? })
 }
 
