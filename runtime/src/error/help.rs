@@ -34,9 +34,10 @@ impl Error {
                 "name the crate that has the structs in this program (`use models as _;`), so that it is linked".to_owned(),
                 "or say with `.schema(..)` what this program uses; `Schema::default()` says nothing at all".to_owned(),
             ],
-            Self::NotForTenant { .. } => one(
-                "take what is shared into migrations of the database itself (without `schema` in the address), and leave it out of those of the tenants",
-            ),
+            Self::NotForTenant { .. } => vec![
+                "take what is shared into migrations of the database itself (without `schema` in the address), and leave it out of those of the tenants".to_owned(),
+                "where it is compatibility views, write the migration again with --strategy synced".to_owned(),
+            ],
             Self::NoTenant { schema } => {
                 one(&format!("check `schema` in the address, or create it: CREATE SCHEMA \"{schema}\""))
             }

@@ -108,12 +108,6 @@ async fn everybody_has_views<B: Backend>(
     world: &decide::World<'_>,
 ) -> Result<bool> {
     let Some(strategy) = hooked::counts_on_views(plan, step) else { return Ok(true) };
-    if B::tenant_ledger(db.connected_to()).is_some() {
-        let (migration, step) = (plan.id.clone(), step.id.clone());
-        let against =
-            vec!["this is a schema of a tenant, and the views of a version belong to a whole database".to_owned()];
-        return Err(Error::NotBehindViews { migration, step, against });
-    }
     let retiring = plan.parent.as_deref().unwrap_or(INITIAL);
     let found = hooked::look(db, &strategy.apps, retiring, world.leases, world.grace_ms).await;
     match found.map_err(|e| ledger::explain::<B>("look at the sessions of the old version", e))? {

@@ -8,7 +8,7 @@ use super::tenant::{HOME, LEDGER, Tenant, of_ledger_in};
 use crate::{
     error::{Error, Result},
     model::{Delta, ObjectKind, ObjectName},
-    plan::Plan,
+    plan::{Overlap, Plan},
 };
 
 /// Where to connect to.
@@ -79,6 +79,9 @@ pub(super) async fn known(connection: &mut PgConnection, place: &Place) -> Resul
 
 /// What a plan is about that is in no tenant's schema.
 pub(super) fn shared_by(plan: &Plan) -> Option<String> {
+    if plan.strategy.as_ref().is_some_and(|strategy| strategy.way == Overlap::Views) {
+        return Some("compatibility views".to_owned());
+    }
     let elsewhere = |name: &ObjectName| name.schema.is_some();
     let locked = plan.steps.iter().flat_map(|step| &step.locks).map(|lock| &lock.relation);
     let touched = plan.steps.iter().flat_map(|step| &step.effects).filter_map(|delta| match delta {
