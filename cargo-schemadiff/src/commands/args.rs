@@ -131,6 +131,9 @@ pub struct IntentArgs {
     /// A rename, `users.fullname=users.display_name` or `users=people`; repeatable
     #[arg(long, value_name = "OLD=NEW")]
     pub rename: Vec<Rename>,
+    /// What existing rows hold in a new or converted column, as SQL over the row: `users.email_key=lower(email)`; repeatable
+    #[arg(long, value_name = "COLUMN=SQL")]
+    pub backfill: Vec<Backfill>,
     /// Acknowledge the loss of a table or column by name, `users` or `users.fullname`; repeatable
     #[arg(long, value_name = "NAME")]
     pub allow_drop: Vec<String>,
@@ -346,6 +349,28 @@ impl FromStr for Rename {
                 Ok(Self { from: from.trim().to_owned(), to: to.trim().to_owned() })
             }
             _ => Err("write OLD=NEW, for example users.fullname=users.display_name".to_owned()),
+        }
+    }
+}
+
+/// `--backfill`.
+#[derive(Debug, Clone)]
+pub struct Backfill {
+    /// Dotted name as given.
+    pub column: String,
+    /// The expression.
+    pub sql: String,
+}
+
+impl FromStr for Backfill {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((column, sql)) if !column.trim().is_empty() && !sql.trim().is_empty() => {
+                Ok(Self { column: column.trim().to_owned(), sql: sql.trim().to_owned() })
+            }
+            _ => Err("write COLUMN=SQL, for example users.email_key=lower(email)".to_owned()),
         }
     }
 }

@@ -116,6 +116,9 @@ pub async fn compare(
     for rename in &intent.rename {
         diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
     }
+    for backfill in &intent.backfill {
+        diff::add_backfill(&mut hints, &backfill.column, &backfill.sql, &desired)?;
+    }
     let lock = migrations.lock.as_ref().filter(|lock| lock.dialect == dialect).map(|lock| &lock.schema);
     let is_database = matches!(from, Side::Database(_));
     if to.is_code() {

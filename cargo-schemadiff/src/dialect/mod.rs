@@ -185,6 +185,11 @@ pub trait Ddl: Questions + Send + Sync {
     /// An expression that converts a value to a type, for assignment to a column of it (`"qty"::bigint`, `CAST(..)`): a text
     /// that is too long for the column must fail there, so it is not cut to length here.
     fn cast(&self, expr: &str, to: &str) -> String;
+    /// A value that somebody else wrote, as one of a column's type wherever it stands. What does not fit is refused, never cut.
+    fn value_of(&self, expr: &str, ty: &str) -> String {
+        let _ = ty;
+        expr.to_owned()
+    }
 
     /// The database schema, if it must be made first (`CREATE SCHEMA`).
     fn create_schema(&self, schema: &str) -> Vec<String>;
@@ -244,6 +249,11 @@ pub trait Ddl: Questions + Send + Sync {
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
     /// Makes the sequence that is there the column's, as `column` says.
     fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// Moves a sequence forward, so that its next number is behind all those in the column. One that is there already stays.
+    fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
+        let _ = (sequence, table, column);
+        Vec::new()
+    }
     /// Adds a check, `NOT VALID` when it says so.
     fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String>;
     /// Adds a foreign key, `NOT VALID` when it says so.

@@ -9,6 +9,14 @@ pub trait Questions {
         false
     }
 
+    /// Whether two values that differ certainly do so as values of the other type, too.
+    fn keeps_apart(&self, from: &str, to: &str) -> bool;
+
+    /// Whether it is a type of texts, or of arrays of such.
+    fn is_text(&self, _ty: &str) -> bool {
+        false
+    }
+
     /// What stands before a question with that condition, in the same message.
     fn prepares_conversion(&self, _condition: &str, _from: &str, _to: &str) -> Option<String> {
         None

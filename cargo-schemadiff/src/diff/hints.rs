@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use schemadiff::{
     artifact::Hints,
-    model::{ObjectKey, ObjectKind, ObjectName, Schema},
+    model::{ObjectKey, ObjectKind, ObjectName, Schema, expr},
 };
 
 use crate::{Error, Kind, Result};
@@ -66,6 +66,24 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
         return Err(wrong(format!("there is no table `{old}`")));
     }
     hints.renamed_tables.insert(new_table, old_table);
+    Ok(())
+}
+
+/// Adds one `--backfill column=sql`: what existing rows hold in a column of the desired schema.
+///
+/// # Errors
+/// [`Kind::Usage`] when there is no such column in the desired schema.
+pub fn add_backfill(hints: &mut Hints, column: &str, sql: &str, desired: &Schema) -> Result<()> {
+    let (table, name) = column_in(desired, column).ok_or_else(|| {
+        Error::new(Kind::Usage, "SD0208", format!("`--backfill {column}=..` cannot be used"))
+            .cause(format!("there is no column `{column}` in the desired schema"))
+            .help(
+                "write --backfill 'users.email_key=lower(email)', with the names that table and column have in the end",
+            )
+    })?;
+    let old = hints.renamed_tables.get(&table).map_or(table.name.as_str(), |old| old.name.as_str());
+    let text = expr::bare(sql, &[table.name.as_str(), old]);
+    hints.backfills.insert((table, name), text);
     Ok(())
 }
 

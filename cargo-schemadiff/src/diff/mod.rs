@@ -24,7 +24,7 @@ pub use schemadiff::artifact::Hints;
 
 pub use change::{Change, Renamable};
 pub(crate) use enums::is_type;
-pub use hints::{add_rename, allowed_drops, column_name};
+pub use hints::{add_backfill, add_rename, allowed_drops, column_name};
 pub(crate) use objects::{goes_with, under};
 
 use crate::{Error, Kind, Result};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemadiff::model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared};
+use schemadiff::model::{Identity, Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared};
 
 use super::{Change, Hints, questions::Questions};
 
@@ -69,9 +69,12 @@ fn goes_with_column(object: &Object, base: &Schema, desired: &Schema) -> bool {
     let numbers = || {
         let mut columns = desired.tables.values().flat_map(|table| table.columns.iter().map(move |c| (&table.name, c)));
         columns.any(|(table, column)| {
-            let before = base.column(table, &column.name);
-            let default = before.filter(|c| c.identity.is_none()).and_then(|c| c.default.as_ref());
-            column.identity.is_some() && default.is_some_and(|text| text.contains(&object.key.name.name))
+            let name = &object.key.name.name;
+            let plain = base.column(table, &column.name).filter(|c| c.identity.is_none());
+            let default = plain.and_then(|c| c.default.as_ref());
+            let says = |identity: &Identity| identity.sequence.as_ref() == Some(name);
+            plain.is_some()
+                && column.identity.as_ref().is_some_and(|i| says(i) || default.is_some_and(|text| text.contains(name)))
         })
     };
     object.key.kind == ObjectKind::Sequence && (object.owned_by.as_ref().is_some_and(gone) || numbers())

@@ -31,6 +31,7 @@ pub mod returns_null;
 pub mod rewrites_table;
 pub mod rows_leave;
 pub mod rows_may_go;
+pub mod stays_computed;
 pub mod trigger_too_early;
 pub mod unindexed_reference;
 pub mod unknown_values;
@@ -40,7 +41,7 @@ pub mod zone_assumed;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 34] = [
+pub const CODES: [&str; 35] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -75,6 +76,7 @@ pub const CODES: [&str; 34] = [
     fails_on_write::CODE,
     converts_on_write::CODE,
     loses_part::CODE,
+    stays_computed::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

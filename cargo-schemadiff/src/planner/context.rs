@@ -116,7 +116,7 @@ impl<'a> Context<'a> {
         let before_columns = [tag::unviewed(proto.table()), tag::step(&format!("rename-sequence {}", proto.table()))];
         if before_columns.iter().any(|tag| proto.tags.contains(tag)) {
             proto.after.push(tag::step(&format!("rename-table {}", proto.table())));
-        } else if !proto.tags.contains(&waits_for) {
+        } else if !proto.tags.contains(&waits_for) && !proto.tags.contains(&tag::vacant(proto.table())) {
             proto.after.push(waits_for);
         }
         if proto.tags.iter().any(|tag| tag.starts_with("column ") || tag.starts_with("table ")) {
@@ -189,7 +189,8 @@ impl<'a> Context<'a> {
             true => format!("{ident} IS NULL AND ({expr}) IS NOT NULL"),
             false => format!("{ident} IS NULL"),
         };
-        let assignment = Assignment { column: column.name.clone(), expr: expr.to_owned(), not_null: !column.nullable };
+        let value = self.ddl.value_of(expr, self.request.desired.base_type(&column.ty));
+        let assignment = Assignment { column: column.name.clone(), expr: value, not_null: !column.nullable };
         let fill = Fill { assignment, pending, sync, compared };
         let pending = PendingFill { fill, cause: self.cause.clone() };
         self.fills.entry(table.clone()).or_default().push(pending);

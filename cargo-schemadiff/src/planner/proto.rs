@@ -457,6 +457,10 @@ pub(super) mod tag {
     pub fn freed(table: &ObjectName, name: &str) -> String {
         format!("freed {table}.{name:?}")
     }
+    /// Nothing that rows can be read from has the name any more, be it a table, a view or a sequence.
+    pub fn vacant(name: &ObjectName) -> String {
+        format!("vacant {name}")
+    }
     /// A step of its own name, for chains inside one operation.
     pub fn step(slug: &str) -> String {
         format!("step {slug}")

@@ -310,8 +310,18 @@ fn refused(step: &Step, what: &str, error: Error) -> Error {
         Some(cause) => format!("{}: {cause}", error.effect),
         None => error.effect,
     };
-    Error::new(Kind::Refused, "SD0612", format!("step {} {what} on a scratch database", step.id))
-        .cause(cause)
+    // No cast that is made by itself, or none at all.
+    let has_no_cast = ["SQLSTATE 42804", "SQLSTATE 42846"].iter().any(|code| cause.contains(code));
+    let error =
+        Error::new(Kind::Refused, "SD0612", format!("step {} {what} on a scratch database", step.id)).cause(cause);
+    let error = if has_no_cast {
+        error
+            .help("where the server cannot make the new type's values of the old ones by itself, say how: --backfill 'users.state=<expression>'")
+            .help("or in the struct: #[column(backfill = \"<expression>\")]")
+    } else {
+        error
+    };
+    error
         .help("when the cause names an expression of yours (default, backfill, check, index), correct it there")
         .help("otherwise please report this with both schemas")
 }

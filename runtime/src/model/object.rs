@@ -68,6 +68,11 @@ impl ObjectKind {
         matches!(self, Self::Sequence | Self::Function | Self::Procedure | Self::View | Self::MaterializedView)
     }
 
+    /// Whether its name stands among those of tables.
+    pub const fn is_relation(self) -> bool {
+        matches!(self, Self::Sequence | Self::View | Self::MaterializedView)
+    }
+
     /// Whether it goes with something that no definition can bring back: the position of a sequence, all that a database
     /// schema holds.
     pub const fn holds_data(self) -> bool {
@@ -115,7 +120,7 @@ impl ObjectKey {
     /// A name that no table has, or that only this object has among tables: what a step touches is told by names.
     pub fn as_touched(&self) -> ObjectName {
         match self.kind {
-            ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Sequence => self.name.clone(),
+            kind if kind.is_relation() => self.name.clone(),
             kind => ObjectName::new(format!("{kind} {}", self.path())),
         }
     }
@@ -267,7 +272,7 @@ impl Object {
     /// Whether it needs that object.
     pub fn uses_object(&self, other: &ObjectKey) -> bool {
         match other.kind {
-            ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Sequence => self.uses_relation(&other.name),
+            kind if kind.is_relation() => self.uses_relation(&other.name),
             ObjectKind::Function | ObjectKind::Procedure => self.uses.iter().any(|used| {
                 matches!(used, Use::Function { name, arguments }
                     if *name == other.name && Some(arguments) == other.arguments.as_ref())

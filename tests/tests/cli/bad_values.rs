@@ -86,6 +86,37 @@ async fn values_that_cannot_become_another_type_are_named_by_their_keys() {
     }
 }
 
+/// Two values that differ may be one in another type. Where the column is converted in place, its keys and checks stay.
+#[tokio::test]
+async fn values_that_become_equal_or_wrong_when_they_are_converted() {
+    let with = |ty: &str, more: &str| format!("CREATE TABLE t (id int PRIMARY KEY, a {ty}{more})");
+    let rows = "INSERT INTO t VALUES (1, 1.5), (12, 0.124), (13, 0.121)";
+    for more in [" UNIQUE", ", CONSTRAINT t_a EXCLUDE (id WITH =), UNIQUE (a, id)"] {
+        let moved = moved(&with("numeric(6,3)", more), &with("numeric(5,2)", more), rows).await;
+        if more == " UNIQUE" {
+            moved.found_before(&["equal in (a)", "id = 12"], "UPDATE t SET a = 7 WHERE id = 12").await;
+        } else {
+            moved.project.run(&["apply"]).expect(0);
+        }
+    }
+    let checked = |ty| with(ty, " CHECK (a <> 0.12)");
+    let check = moved(&checked("numeric(6,3)"), &checked("numeric(5,2)"), rows).await;
+    check.found_before(&["violate", "id = 12", "id = 13"], "UPDATE t SET a = 7 WHERE id > 1").await;
+    let key = |ty: &str| format!("CREATE TABLE t (id {ty} PRIMARY KEY, a int)");
+    let moved = moved(&key("text"), &key("int"), "INSERT INTO t VALUES ('1', 1), ('01', 2)").await;
+    moved.found_before(&["equal in (id)", "id = 01 and id = 1"], "UPDATE t SET id = '2' WHERE id = '01'").await;
+}
+
+/// The server cannot be asked about a type that is not there yet.
+#[tokio::test]
+async fn values_that_are_no_label_of_a_type_to_come() {
+    let of = |ty: &str, makes: &str| format!("{makes}CREATE TABLE t (id int PRIMARY KEY, a {ty}, b {ty}[])");
+    let rows = "INSERT INTO t VALUES (1, 'new', '{new,done}'), (12, 'lost', NULL), (13, NULL, '{new,lost}')";
+    let moved = moved(&of("text", ""), &of("state", "CREATE TYPE state AS ENUM ('new', 'it''s', 'done');"), rows).await;
+    let words = ["whose `a` cannot become state", "id = 12", "whose `b` cannot become state[]", "id = 13"];
+    moved.found_before(&words, "UPDATE t SET a = 'done', b = '{\"it''s\"}' WHERE id > 1").await;
+}
+
 /// What triggers make of rows that are only being filled is put back. One that fires after ours, in the order of the names, could
 /// not be, and would get in the way of what is kept in step.
 #[tokio::test]

@@ -47,6 +47,45 @@ async fn a_snapshot_of_a_database_is_equal_to_it() {
     }
 }
 
+/// Two databases do not say what existing rows hold, nor how values become those of another type.
+#[tokio::test]
+async fn values_of_existing_rows_are_said_on_the_command_line() {
+    for dialect in ENGINES {
+        let (from, to) = (TestDatabase::new(dialect), TestDatabase::new(dialect));
+        let (ok, shall) = match dialect {
+            Dialect::Postgres => ("ok boolean NOT NULL", "ok state NOT NULL"),
+            _ => ("ok INTEGER NOT NULL", "ok TEXT NOT NULL"),
+        };
+        from.execute(&format!("CREATE TABLE t (id int PRIMARY KEY, email text NOT NULL, {ok})")).await;
+        from.execute("INSERT INTO t VALUES (1, 'A@b', true), (2, 'c@D', false)").await;
+        if dialect == Dialect::Postgres {
+            to.execute("CREATE TYPE state AS ENUM ('good', 'bad')").await;
+        }
+        to.execute(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, email text NOT NULL, {shall}, \"Key\" text NOT NULL); CREATE UNIQUE INDEX u ON t (\"Key\")"
+        ))
+        .await;
+        let project = Project::empty();
+        project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", from.url));
+        let sides = ["--from", &from.url, "--to", &to.url];
+        let run = project.run(&[&["new", "keys"], &sides[..]].concat()).expect_error("SD0606");
+        assert!(run.err.contains("--backfill 't.Key="), "{run:#?}");
+        let run = project.run(&[&["new", "keys", "--backfill", "t.key=lower(email)"], &sides[..]].concat());
+        let run = run.expect_error("SD0208");
+        assert!(run.err.contains("there is no column `t.key`"), "{run:#?}");
+        let how = "t.ok = CASE WHEN t.ok THEN 'good' ELSE 'bad' END";
+        let said = ["new", "keys", "--backfill", "t.Key=lower(email)", "--backfill", how];
+        project.run(&[&said, &sides[..]].concat()).expect(0);
+        project.run(&["apply"]).expect(0);
+        let rows =
+            "SELECT string_agg(\"Key\" || ' ' || CAST(ok AS text), ', ') FROM (SELECT * FROM t ORDER BY id) AS t";
+        let rows =
+            if dialect == Dialect::Postgres { rows.to_owned() } else { rows.replace("string_agg", "group_concat") };
+        assert_eq!(from.text(&rows).await.as_deref(), Some("a@b good, c@d bad"));
+        project.run(&[&["diff", "--exit-code"], &sides[..]].concat()).expect(0);
+    }
+}
+
 /// Between two databases the plan is for the first: how many rows there are is what it has.
 #[tokio::test]
 async fn the_rows_are_those_of_the_first_database() {

@@ -95,7 +95,11 @@ const STEADY_FUNCTIONS: &[&str] = &[
     "zeroblob",
 ];
 
-impl crate::dialect::Questions for Sqlite {}
+impl crate::dialect::Questions for Sqlite {
+    fn keeps_apart(&self, from: &str, to: &str) -> bool {
+        probe::keeps_apart(from, to)
+    }
+}
 
 impl Ddl for Sqlite {
     fn dialect(&self) -> Dialect {

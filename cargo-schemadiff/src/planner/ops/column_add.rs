@@ -15,6 +15,7 @@ use super::{domain, generated};
 use crate::{
     Error, Kind, Result,
     dialect::Volatility,
+    diff::column_name,
     hazard,
     planner::{
         context::{Context, on, slug},
@@ -84,6 +85,7 @@ fn no_value(table: &ObjectName, column: &Column) -> Error {
     )
     .cause("rows that exist, and rows that the running version inserts, would have no value")
     .help(format!("give it a value per row: #[column(backfill = \"<expression over {table}'s columns>\")]"))
+    .help(format!("or, where no struct says it: --backfill '{}=<expression>'", column_name(table, name)))
     .help("or a default: #[column(default = \"..\")]")
     .help(format!("or let it be NULL: `{name}: Option<..>`"))
 }

@@ -2,11 +2,11 @@
 //! expressions have files of their own. Where the engine alters nothing in place, one rebuild brings all of it.
 
 use schemadiff::{
-    model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Sync, Table},
+    model::{Column, ObjectName, Sync, Table},
     plan::Envelope,
 };
 
-use super::{column_retype, comment, domain, generated, primary_key};
+use super::{column_retype, comment, domain, generated, numbering, primary_key};
 use crate::{
     Result,
     dialect::SyncSpec,
@@ -66,7 +66,7 @@ pub(super) fn plan(
         (true, true) | (false, false) => {}
     }
     if before.identity != after.identity {
-        identity(cx, table, before, after);
+        numbering::plan(cx, table, before, after);
     } else if before.default != after.default && retype.is_none() {
         default(cx, table, before, after);
     }
@@ -209,127 +209,21 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
         None => format!("drop the default of `{table}.{}`", after.name),
     };
     let value = after.default.clone();
+    let set_to = |from: &Column, to: &Column| {
+        let sql = cx.ddl.alter_default(table, &to.name, to.default.as_deref());
+        [sql, numbering::go_on(cx, table, from, to)].concat()
+    };
     let step = Proto::new(rank::COLUMN, id, title, table)
-        .sql(cx.ddl.alter_default(table, &after.name, after.default.as_deref()))
-        .undo(cx.ddl.alter_default(table, &after.name, before.default.as_deref()))
+        .prepares(numbering::begins(cx, before, after))
+        .sql(set_to(before, after))
+        .undo(set_to(after, before))
         .locks(cx.ddl.locks("alter_default", table, &[]))
         .effect(set(table, &after.name, move |c| c.default.clone_from(&value)))
         .after(tag::TYPES);
     cx.push(step);
 }
 
-fn identity(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
-    if let Some(sequence) = kept_sequence(cx, table, before) {
-        return released(cx, table, before, after, sequence);
-    }
-    if let Some(sequence) = adopted_sequence(cx, table, after) {
-        return taken(cx, table, before, after, sequence);
-    }
-    let id = slug(&["identity", &table.to_string(), &after.name]);
-    let title = format!("change how `{table}.{}` is numbered", after.name);
-    // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
-    let (old, new) = (before.clone(), after.clone());
-    // Old code gives the numbers itself: the sequence would not know of them, and new code would meet them.
-    let numbered_by_code = before.identity.is_none() && before.default.is_none();
-    let step = Proto::new(rank::CONSTRAINT, id, title, table)
-        .prepares(numbered_by_code)
-        .sql(cx.ddl.alter_identity(table, before, after))
-        .undo(cx.ddl.alter_identity(table, &old, before))
-        .locks(cx.ddl.locks("alter_identity", table, &[]))
-        .effect(set(table, &after.name, move |c| {
-            c.identity.clone_from(&new.identity);
-            c.default.clone_from(&new.default);
-        }))
-        // It names the sequence as it is called in the end.
-        .after_all([tag::filled(table, &after.name), tag::step(&format!("rename-sequence {table}"))]);
-    let step = Proto { undo: Some(cx.ddl.alter_identity(table, after, before)), ..step };
-    cx.push(step);
-}
-
-/// The sequence that numbers a column with a `serial` type.
-fn sequence_of(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<ObjectKey> {
-    let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
-    let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
-    Some(ObjectKey::new(ObjectKind::Sequence, table.sibling(identity.sequence.clone().unwrap_or_else(default))))
-}
-
-/// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
-pub(super) fn kept_sequence(cx: &Context<'_>, table: &ObjectName, before: &Column) -> Option<Object> {
-    cx.after(table)?.column(&before.name).filter(|after| after.identity.is_none())?;
-    let key = sequence_of(cx, table, before)?;
-    let sequence = cx.request.desired.objects.get(&key).filter(|_| !cx.base.objects.contains_key(&key))?;
-    Some((**sequence).clone())
-}
-
-/// The free-standing sequence that a column comes to own and to be numbered by. It keeps its position, too.
-pub(super) fn adopted_sequence(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Option<Object> {
-    cx.before(table)?.column(&after.name).filter(|before| before.identity.is_none())?;
-    let key = sequence_of(cx, table, after)?;
-    let sequence = cx.base.objects.get(&key).filter(|_| !cx.request.desired.objects.contains_key(&key))?;
-    Some((**sequence).clone())
-}
-
-/// The statements that let a sequence go: the column's default is what is said, and the sequence is as it was by itself.
-fn let_go(cx: &Context<'_>, table: &ObjectName, column: &Column, sequence: &Object) -> Vec<String> {
-    let owned = Object {
-        owned_by: Some((table.clone(), column.name.clone())),
-        definition: String::new(),
-        comment: None,
-        ..sequence.clone()
-    };
-    let mut sql = cx.ddl.alter_default(table, &column.name, column.default.as_deref());
-    sql.extend(cx.ddl.replace_object(&owned, sequence).into_iter().flatten());
-    sql
-}
-
-fn released(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
-    let title = format!("`{table}.{}` no longer takes numbers", after.name);
-    let (forth, back) = (let_go(cx, table, after, &sequence), cx.ddl.adopt_sequence(table, before));
-    renumbered(cx, table, after, title, (forth, back), (sequence, true));
-}
-
-fn taken(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
-    let title = format!("`{table}.{}` takes its numbers from {}, which it owns then", after.name, sequence.key);
-    let (forth, back) = (cx.ddl.adopt_sequence(table, after), let_go(cx, table, before, &sequence));
-    renumbered(cx, table, after, title, (forth, back), (sequence, false));
-}
-
-/// A sequence becomes one of its own, or is one no longer.
-fn renumbered(
-    cx: &mut Context<'_>,
-    table: &ObjectName,
-    after: &Column,
-    title: String,
-    (forth, back): (Vec<String>, Vec<String>),
-    (sequence, is_free): (Object, bool),
-) {
-    let (name, default, identity) = (after.name.clone(), after.default.clone(), after.identity.clone());
-    let id = slug(&["identity", &table.to_string(), &after.name]);
-    let step = Proto::new(rank::CONSTRAINT, id, title, table)
-        .touching([&sequence.key.as_touched()])
-        .sql(forth)
-        .undo(back)
-        .locks(cx.ddl.locks("alter_default", table, &[]))
-        .locks(cx.ddl.locks("alter_sequence", &sequence.key.name, &[]))
-        .tag(tag::object(&sequence.key.as_touched()))
-        .after(tag::filled(table, &after.name))
-        .effect({
-            let table = table.clone();
-            move |schema: &mut schemadiff::model::Schema| {
-                if let Some(column) = schema.tables.get_mut(&table).and_then(|t| t.column_mut(&name)) {
-                    column.identity.clone_from(&identity);
-                    column.default.clone_from(&default);
-                }
-                match is_free {
-                    true => drop(schema.objects.insert(sequence.key.clone(), sequence.clone().into())),
-                    false => drop(schema.objects.remove(&sequence.key)),
-                }
-            }
-        });
-    cx.push(step);
-}
-
-fn set(
+pub(super) fn set(
     table: &ObjectName,
     column: &str,
     change: impl Fn(&mut Column) + 'static,

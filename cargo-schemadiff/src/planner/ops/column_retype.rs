@@ -228,7 +228,8 @@ pub(super) fn in_place(
     }
     // Another way of numbering is another step's.
     let numbered = Column { identity: before.identity.clone(), ..after.clone() };
-    let part = cx.ddl.alter_type(&before.ty, &numbered, conversion);
+    let value = conversion.map(|expr| cx.ddl.value_of(expr, cx.request.desired.base_type(&after.ty)));
+    let part = cx.ddl.alter_type(&before.ty, &numbered, value.as_deref());
     let mut then = cx.ddl.follow_type(table, &numbered);
     if after.identity.is_none()
         && let Some(default) = &after.default

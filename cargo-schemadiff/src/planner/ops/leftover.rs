@@ -17,6 +17,7 @@ pub(super) fn view(cx: &mut Context<'_>, view: &CompatView) {
         &view.table,
     )
     .touching([&name])
+    .tag(tag::vacant(&name))
     .sql(cx.ddl.drop_compat_view(view))
     .no_undo()
     .locks(cx.ddl.locks("drop_compat_view", &name, &[]))

@@ -17,6 +17,7 @@ mod generated;
 mod index;
 mod leftover;
 mod naming;
+mod numbering;
 mod object;
 mod object_chain;
 mod options;

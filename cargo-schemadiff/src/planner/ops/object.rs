@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Column, Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
+    model::{Check, Column, Index, Object, ObjectKey, ObjectKind, ObjectName, Schema, Use},
     plan::Lock,
 };
 
-use super::{column_alter, column_settings, object_chain, policy, trigger};
+use super::{column_settings, numbering, object_chain, policy, trigger};
 use crate::{
     diff::Change,
     hazard,
@@ -49,8 +49,8 @@ pub(super) fn step(rank: u8, what: &str, title: String, key: &ObjectKey, object:
 /// Whether a sequence is there already and numbers a column, or will, which is then what changes.
 fn is_columns(cx: &Context<'_>, sequence: &Object) -> bool {
     let of_column = |table: &ObjectName, column: &Column| {
-        let kept = column_alter::kept_sequence(cx, table, column);
-        kept.or_else(|| column_alter::adopted_sequence(cx, table, column)).is_some_and(|it| it.key == sequence.key)
+        let kept = numbering::kept_sequence(cx, table, column);
+        kept.or_else(|| numbering::adopted_sequence(cx, table, column)).is_some_and(|it| it.key == sequence.key)
     };
     let all = cx.base.tables.values().chain(cx.request.desired.tables.values());
     sequence.key.kind == ObjectKind::Sequence
@@ -68,6 +68,7 @@ pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
         .locks(cx.ddl.object_locks(after, true))
         .effect(move |schema: &mut Schema| put(schema, &made))
         .tag(tag::object(&after.key.as_touched()))
+        .after_all(after.key.kind.is_relation().then(|| tag::vacant(&after.key.name)))
         .after_all(needs(after));
     if matches!(after.key.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::MaterializedView) {
         proto = proto.after(tag::ADDED);
@@ -144,6 +145,7 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
             move |schema: &mut Schema| std::mem::drop(schema.objects.remove(&key))
         })
         .tags(released(before, None))
+        .tags(key.kind.is_relation().then(|| tag::vacant(&key.name)))
         .after(tag::released(&key.as_touched()))
         .hazard(lost.then(|| hazard::drops_data::hazard(&key.to_string())));
     cx.push(proto);
@@ -197,6 +199,10 @@ fn replace(cx: &mut Context<'_>, before: &Object, after: &Object) {
     if key.kind == ObjectKind::Function && anew {
         proto = proto.hazard([hazard::changes_result::hazard(&key.to_string())]);
     }
+    let computed = computed_by(cx, key);
+    if before.definition != after.definition && !computed.is_empty() {
+        proto = proto.hazard([hazard::stays_computed::hazard(&key.to_string(), &computed)]);
+    }
     if anew {
         proto = proto.disturbs([Disturbed::Object(key.clone())]);
     }
@@ -223,8 +229,7 @@ fn named_anew(cx: &Context<'_>, before: &Object, after: &Object) -> Vec<String> 
     // None of what needs it, directly or through others, can be waited for.
     let dependents = with_dependents(desired.objects.get(&after.key).cloned().into_iter().collect(), desired);
     for (key, object) in &desired.objects {
-        let has_name = matches!(key.kind, ObjectKind::Sequence | ObjectKind::View | ObjectKind::MaterializedView);
-        if has_name && dependents.iter().all(|other| other.key != *key) && anew(&key.name.name) {
+        if key.kind.is_relation() && dependents.iter().all(|other| other.key != *key) && anew(&key.name.name) {
             tags.push(tag::object(&key.as_touched()));
         }
         let fires = key.kind == ObjectKind::Trigger && object.uses_object(&after.key);
@@ -271,6 +276,31 @@ fn defaults_that_call(cx: &Context<'_>, key: &ObjectKey) -> Vec<(ObjectName, Str
                 found.push((table.name.clone(), column.name.clone(), default.clone()));
             }
         }
+    }
+    found
+}
+
+/// What holds values that the function gave, or has judged rows by it, and stays as it is.
+fn computed_by(cx: &Context<'_>, key: &ObjectKey) -> Vec<String> {
+    let mut found = Vec::new();
+    if key.kind != ObjectKind::Function {
+        return found;
+    }
+    let name = &key.name.name;
+    for table in cx.base.tables.values() {
+        let Some(after) = cx.after(&table.name) else { continue };
+        let stays =
+            |(n, index): &(&String, &Index)| after.indexes.get(*n) == Some(index) && calls::count(index, name) > 0;
+        found.extend(table.indexes.iter().filter(stays).map(|(n, _)| format!("index `{n}`")));
+        let stays = |(n, check): &(&String, &Check)| {
+            !check.not_valid && after.checks.get(*n) == Some(check) && calls::calls(&check.expr, name)
+        };
+        found.extend(table.checks.iter().filter(stays).map(|(n, _)| format!("check `{n}` of `{}`", table.name)));
+        let computed = table.columns.iter().filter(|column| {
+            let same = after.column(&column.name).is_some_and(|shall| shall.generated == column.generated);
+            same && column.generated.as_ref().is_some_and(|generated| calls::calls(&generated.expr, name))
+        });
+        found.extend(computed.map(|column| format!("column `{}.{}`", table.name, column.name)));
     }
     found
 }

@@ -48,7 +48,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
             })
             .tag(tag::table(&name))
             .tag(tag::keys(&name))
-            .after(tag::TYPES)
+            .after_all([tag::TYPES.to_owned(), tag::vacant(&name)])
             .after_all(held)
             .after_all(parent.as_ref().map(tag::table))
             .locks(parent.iter().flat_map(|parent| cx.ddl.locks(how, &name, &[parent])));
@@ -111,7 +111,7 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
                 let change = Change::DropTable { table: table.clone().into() };
                 move |schema: &mut Schema| change.apply_to(schema)
             })
-            .tag(tag::TYPES_FREE)
+            .tags([tag::TYPES_FREE.to_owned(), tag::vacant(&name)])
             .tags(index_names.iter().map(|index| tag::freed(&name, index)))
             // A partitioned table goes after its partitions.
             .tags(parent.iter().map(tag::unreferenced))
@@ -235,7 +235,8 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         })
         .tag(tag::table(to))
         .tag(tag::step(&format!("rename-table {to}")))
-        .after(tag::TYPES);
+        .tags((!with_view).then(|| tag::vacant(from)))
+        .after_all([tag::TYPES.to_owned(), tag::vacant(to)]);
     let step = if shielded { cx.changes_shape(to, step) } else { step };
     cx.push(step);
     for (before, after) in numbered {

@@ -8,7 +8,10 @@ use schemadiff::{
 };
 
 use super::{Danger, SAMPLE, current, original, row_name};
-use crate::planner::{context::Context, ops};
+use crate::{
+    diff,
+    planner::{context::Context, ops},
+};
 
 /// Rows that hold a label which the type loses.
 pub(super) fn lost(cx: &Context<'_>, name: &ObjectName, before: &EnumType, after: &EnumType) -> Vec<Danger> {
@@ -51,6 +54,54 @@ pub(in crate::planner) fn holding(cx: &Context<'_>, columns: &[(ObjectName, Colu
         Some(Probe { finds, sql })
     };
     columns.iter().filter_map(of_column).collect()
+}
+
+/// The type of these labels that a text becomes, or texts in an array. The server cannot be asked: it may have to get the type, or
+/// a label, with the same migration.
+fn becomes<'c>(cx: &Context<'c>, from: &str, to: &str) -> Option<&'c EnumType> {
+    let labels = cx.request.desired.enums.iter().find(|(name, _)| diff::is_type(to, name))?.1;
+    let from_labels = || cx.request.current.enums.keys().any(|name| diff::is_type(from, name));
+    (from != to && from.ends_with("[]") == to.ends_with("[]") && (cx.ddl.is_text(from) || from_labels()))
+        .then_some(labels)
+}
+
+/// What a column's texts are to become labels of, without a word of the user's how.
+fn labels_for<'c>(cx: &Context<'c>, table: &ObjectName, after: &Column) -> Option<(Column, &'c EnumType)> {
+    let column = current(cx, table)?.column(&original(cx, table, &after.name)?)?.clone();
+    let said = cx.request.hints.backfills.get(&(table.clone(), after.name.clone())).map(String::as_str);
+    let labels = becomes(cx, &column.ty, &after.ty).filter(|_| ops::conversion(&column, after, said).is_none())?;
+    Some((column, labels))
+}
+
+/// Whether the server could not be asked for the values of a column before the migration.
+pub(super) fn cannot_be_cast(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
+    labels_for(cx, table, after).is_some()
+}
+
+/// Rows whose text is none of the labels.
+pub(super) fn unknown(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Option<Danger> {
+    let (there, (column, labels)) = (current(cx, table)?, labels_for(cx, table, after)?);
+    let known: Vec<String> = labels.values.iter().map(|label| cx.ddl.literal(label)).collect();
+    let ident = cx.ddl.ident(&column.name);
+    let none_of = |value: &str| match known.as_slice() {
+        [] => format!("{value} IS NOT NULL"),
+        known => format!("{value} NOT IN ({})", known.join(", ")),
+    };
+    let mut condition = match after.ty.ends_with("[]") {
+        true => format!(
+            "EXISTS (SELECT FROM unnest(CAST({ident} AS text[])) AS schemadiff_element WHERE {})",
+            none_of("schemadiff_element")
+        ),
+        false => none_of(&format!("CAST({ident} AS text)")),
+    };
+    let filled = cx.request.hints.backfills.contains_key(&(table.clone(), after.name.clone()));
+    if column.nullable && !after.nullable && !filled {
+        condition += &format!(" OR {ident} IS NULL");
+    }
+    let (row, from) = (row_name(cx, &there), cx.ddl.name(&there.name));
+    let sql = format!("SELECT {row} FROM {from} WHERE {condition} LIMIT {SAMPLE}");
+    let finds = format!("rows of `{table}` whose `{}` cannot become {}", after.name, after.ty);
+    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
 }
 
 /// Labels that a type does not have before the migration. No row holds them, and the server refuses a question that names them.

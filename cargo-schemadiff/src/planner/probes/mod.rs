@@ -4,6 +4,7 @@
 //! The questions name tables and columns as they are before the migration. A column that the migration makes is
 //! represented by the expression that will fill it.
 
+mod borne;
 mod domains;
 mod labels;
 mod losses;
@@ -121,6 +122,12 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     for danger in &mut dangers {
         danger.probe.take_if(|probe| expr::literals(&probe.sql).iter().any(|text| labels::names(text, &coming)));
     }
+    // These name labels as texts, which the server takes whatever its types have.
+    for delta in placed.deltas.iter().filter(concerned) {
+        if let Delta::Column { table, before: Some(_), after: Some(after), .. } = delta {
+            dangers.extend(labels::unknown(cx, table, after));
+        }
+    }
     dangers
 }
 
@@ -159,13 +166,23 @@ fn desired(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Column>
     cx.request.desired.whole(cx.after(table)?).column(column).cloned()
 }
 
-fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> {
-    let there = current(cx, table)?;
+/// The column that it is, or that it stands for while that changes its type.
+fn called<'c>(cx: &'c Context<'_>, table: &ObjectName, column: &'c str) -> &'c str {
     let stands_for = cx
         .retypes
         .iter()
         .find(|((t, _), how)| t == table && matches!(how, Retype::Shadow(shadow, _) if shadow == column));
-    let name = stands_for.map_or(column, |((_, name), _)| name.as_str());
+    stands_for.map_or(column, |((_, name), _)| name.as_str())
+}
+
+/// An expression with the columns called so.
+fn shown(cx: &Context<'_>, table: &ObjectName, text: &str) -> String {
+    expr::map_columns(text, |name| Some(called(cx, table, name)).filter(|called| *called != name).map(str::to_owned))
+}
+
+fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> {
+    let there = current(cx, table)?;
+    let name = called(cx, table, column);
     let target = desired(cx, table, name)?;
     let hints = cx.request.hints;
     let key = (table.clone(), name.to_owned());
@@ -269,8 +286,11 @@ fn duplicates(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Option<Dan
     {
         return None;
     }
-    let shown =
-        index.parts.iter().filter_map(|p| p.column.as_deref().or(p.expr.as_deref())).collect::<Vec<_>>().join(", ");
+    let column = |name: &str| called(cx, table, name).to_owned();
+    let expr = |text: &str| shown(cx, table, text);
+    let parts =
+        index.parts.iter().filter_map(|p| p.column.as_deref().map(column).or_else(|| p.expr.as_deref().map(expr)));
+    let shown = parts.collect::<Vec<_>>().join(", ");
     let probe = rows(cx, table, &columns).map(|rows| {
         let mut conditions: Vec<String> = index.predicate.iter().map(|p| format!("({p})")).collect();
         if !index.nulls_not_distinct {
@@ -315,8 +335,11 @@ fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Dan
     };
     let as_it_is = expr::map_columns(&check.expr, old_name);
     let dialect = cx.ddl.dialect();
-    // What it says of a generated column is true of the values that are there.
-    let anew = |c: &String| origin(cx, table, c).is_some_and(|o| o.column.is_none() && o.target.generated.is_some());
+    // What it says of a column that is computed or converted is true of the values that are there.
+    let anew = |c: &String| {
+        let other = |o: Origin| o.target.generated.is_some() || borne::becomes_other(cx, table, c, &o.target);
+        origin(cx, table, c).is_some_and(|o| o.column.is_none() && other(o))
+    };
     let holds = !columns.iter().any(anew)
         && there.checks.values().any(|c| !c.not_valid && implies(dialect, &there.columns, &c.expr, &as_it_is));
     if holds || is_new_and_empty(cx, table, &columns) {
@@ -327,9 +350,10 @@ fn violations(cx: &Context<'_>, table: &ObjectName, check: &Check) -> Option<Dan
     {
         return missing(cx, table, column);
     }
+    let shown = shown(cx, table, &check.expr);
     let probe = where_(cx, table, &columns, &format!("NOT ({})", check.expr))
-        .map(|sql| Probe { finds: format!("rows of `{table}` that violate `{}`", check.expr), sql });
-    Some(constraint(probe, &format!("`{}`", check.expr), table))
+        .map(|sql| Probe { finds: format!("rows of `{table}` that violate `{shown}`"), sql });
+    Some(constraint(probe, &format!("`{shown}`"), table))
 }
 
 /// Rows without a value that they shall have. What a backfill leaves empty is the backfill's danger.
@@ -351,6 +375,9 @@ fn unfilled(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger
     let origin = origin(cx, table, column)?;
     if origin.column.is_some() && (origin.target.nullable || !origin.nullable) {
         return None; // a copy, with nothing to go wrong
+    }
+    if labels::cannot_be_cast(cx, table, &origin.target) {
+        return None; // its values are asked about as the texts that they are
     }
     let ident = cx.ddl.ident(column);
     let (condition, what) = match origin.target.nullable {
@@ -446,7 +473,7 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     let Some(after) = after else { return dangers };
     dangers.extend(stated_otherwise(cx, table, &there, after));
     if ops::made_anew(cx, table, before, after) {
-        dangers.extend(computed_anew(cx, table, after));
+        dangers.extend(borne::computed(cx, table, after));
         return dangers;
     }
     let backfill = cx.request.hints.backfills.get(&(table.clone(), name.to_owned()));
@@ -464,6 +491,7 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     if after.ty != there.ty
         && after.generated.is_none()
         && !converted
+        && !labels::cannot_be_cast(cx, table, after)
         && let Some(current) = current(cx, table)
         && let Some(condition) = cx.ddl.cannot_convert(&cx.ddl.ident(name), &there.ty, &after.ty)
     {
@@ -476,36 +504,11 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         let finds = format!("rows of `{table}` whose `{name}` cannot become {}", after.ty);
         dangers.push(Danger { probe: Some(Probe { finds, sql }), hazard: None });
     }
-    dangers
-}
-
-/// What stays over a generated column has to bear the values that it gets.
-fn computed_anew(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Vec<Danger> {
-    let (Some(there), Some(shall)) = (current(cx, table), cx.after(table)) else { return Vec::new() };
-    let name = &after.name;
-    let mut dangers = Vec::new();
-    if !after.nullable {
-        let condition = format!("{} IS NULL", cx.ddl.ident(name));
-        let finds = format!("rows of `{table}` for which `{name}` has no value");
-        let probe = where_(cx, table, std::slice::from_ref(name), &condition).map(|sql| Probe { finds, sql });
-        dangers.push(Danger { probe, hazard: Some(hazard::fails_on_null::hazard(table, name)) });
+    // Through a synced column, keys and checks are made anew, and ask for themselves.
+    let in_place = cx.retypes.get(&(table.clone(), name.to_owned())) == Some(&Retype::InPlace);
+    if in_place && borne::becomes_other(cx, table, name, after) {
+        dangers.extend(borne::converted(cx, table, name));
     }
-    // What changes has steps of its own, which ask for themselves.
-    let checks =
-        shall.checks.iter().filter(|(n, check)| there.checks.get(*n).is_some_and(|old| old.expr == check.expr));
-    let checks = checks.filter(|(_, check)| !check.not_valid && expr::mentions(&check.expr, name));
-    dangers.extend(checks.filter_map(|(_, check)| violations(cx, table, check)));
-    let uniques =
-        shall.uniques.iter().filter(|(n, key)| there.uniques.get(*n).is_some_and(|o| o.columns == key.columns));
-    let keys = uniques.map(|(_, unique)| ops::behind_unique(unique));
-    let indexes =
-        shall.indexes.iter().filter(|(n, i)| i.unique && there.indexes.get(*n).is_some_and(|o| o.parts == i.parts));
-    let keys = keys.chain(indexes.map(|(_, index)| index.clone()));
-    let keys = keys.filter(|index| ops::index_columns(cx, table, index).contains(name));
-    dangers.extend(keys.filter_map(|index| duplicates(cx, table, &index)));
-    let keys = shall.foreign_keys.iter().filter(|(n, key)| there.foreign_keys.get(*n) == Some(key) && !key.not_valid);
-    let keys = keys.filter(|(_, key)| key.columns.contains(name));
-    dangers.extend(keys.filter_map(|(_, key)| orphans(cx, table, key)));
     dangers
 }
 

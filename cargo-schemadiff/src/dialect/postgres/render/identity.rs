@@ -70,6 +70,20 @@ pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     sql
 }
 
+/// See [`crate::dialect::Ddl::go_on_behind`]. A sequence that counts down, or is too small, is left as it is.
+pub(super) fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &Column) -> Option<String> {
+    let (name, quoted) = (literal(&qualified(sequence)), qualified(sequence));
+    is_sequence_type(&column.ty).then(|| {
+        format!(
+            "SELECT pg_catalog.setval({name}, top.value) FROM (SELECT max({}) AS value FROM {}) AS top, {quoted} AS at, \
+             pg_catalog.pg_sequence AS q WHERE q.seqrelid = CAST({name} AS pg_catalog.regclass) AND q.seqincrement > 0 \
+             AND top.value BETWEEN at.last_value AND q.seqmax",
+            ident(&column.name),
+            qualified(table)
+        )
+    })
+}
+
 /// The sequence of a serial column counts in a type of its own, which does not follow the column's: a `bigint` column would
 /// run out of `integer` numbers. The sequence of an identity column follows by itself.
 pub(super) fn follow_type(table: &ObjectName, column: &Column) -> Option<String> {

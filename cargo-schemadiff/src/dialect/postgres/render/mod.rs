@@ -94,6 +94,18 @@ impl Ddl for Postgres {
         if is_name { format!("{expr}::{to}") } else { format!("({expr})::{to}") }
     }
 
+    /// Alternatives that are all literals are a text (`CASE WHEN ok THEN 'good' ELSE 'bad' END`), which is assigned to no label,
+    /// document or time. Most of what else is given to a type of numbers or times is one.
+    fn value_of(&self, expr: &str, ty: &str) -> String {
+        let is_own =
+            types::base(ty).is_some_and(|base| types::is_number(&base) || types::is_time(&base) || base == "uuid");
+        let fits = types::is_text(ty)
+            || types::bits(ty).is_some()
+            || is_own && schemadiff::model::expr::literals(expr).is_empty()
+            || expr.ends_with(&format!("::{ty}"));
+        if fits { expr.to_owned() } else { format!("CAST(({expr}) AS {ty})") }
+    }
+
     fn create_schema(&self, schema: &str) -> Vec<String> {
         vec![format!("CREATE SCHEMA IF NOT EXISTS {}", ident(schema))]
     }
@@ -168,6 +180,10 @@ impl Ddl for Postgres {
 
     fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String> {
         identity::adopt(table, column)
+    }
+
+    fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
+        identity::go_on_behind(sequence, table, column).into_iter().collect()
     }
 
     fn has_other_value(&self, column: &Column, expr: &str) -> String {

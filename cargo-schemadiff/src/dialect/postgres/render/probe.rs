@@ -44,17 +44,17 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
         {
             None
         }
-        "boolean" if is_number(&old) => None,
+        "boolean" if types::is_number(&old) => None,
         _ if !was_text
             && range(&old).is_some_and(|old| range(&new).is_some_and(|new| new.0 <= old.0 && old.1 <= new.1)) =>
         {
             None
         }
-        "smallint" | "integer" | "bigint" if is_number(&old) => {
+        "smallint" | "integer" | "bigint" if types::is_number(&old) => {
             let (low, high) = range(&new)?;
             Some(format!("{column} NOT BETWEEN {low} AND {high}"))
         }
-        "numeric" if is_number(&old) => {
+        "numeric" if types::is_number(&old) => {
             let (precision, scale) = types::precision(to)?;
             Some(format!("abs(round(CAST({column} AS numeric), {scale})) >= 1e{}", precision.saturating_sub(scale)))
         }
@@ -72,10 +72,6 @@ pub(super) fn cannot_convert(version: u32, column: &str, from: &str, to: &str) -
         // Whatever a function of the server's makes of it: there is no other way to know but to try.
         _ => Some(format!("{TRIED}({column})")),
     }
-}
-
-fn is_number(base: &str) -> bool {
-    matches!(base, "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision")
 }
 
 fn range(base: &str) -> Option<(i64, i64)> {
@@ -198,6 +194,14 @@ impl Questions for Postgres {
 
     fn loses_part(&self, from: &str, to: &str) -> bool {
         types::loses_part(from, to)
+    }
+
+    fn is_text(&self, ty: &str) -> bool {
+        types::is_text(ty)
+    }
+
+    fn keeps_apart(&self, from: &str, to: &str) -> bool {
+        types::keeps_apart(from, to)
     }
 
     fn replica_identity(&self, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<String> {

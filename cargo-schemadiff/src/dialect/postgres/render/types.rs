@@ -89,9 +89,7 @@ pub(super) fn loses_part(from: &str, to: &str) -> bool {
         "numeric" if !ty.modifiers.is_empty() => Some(ty.modifiers.get(1).copied().unwrap_or(0)),
         _ => None,
     };
-    let number = |base: &str| {
-        matches!(base, "numeric" | "real" | "double precision" | "smallint" | "integer" | "bigint" | "money")
-    };
+    let number = |base: &str| is_number(base) || base == "money";
     let is_whole = |base: &str| matches!(base, "smallint" | "integer" | "bigint");
     match is {
         "date" | "time without time zone" | "time with time zone" => was.starts_with("timestamp"),
@@ -113,7 +111,32 @@ pub(super) fn loses_part(from: &str, to: &str) -> bool {
     }
 }
 
-fn is_time(base: &str) -> bool {
+/// Whether no two values become one. A text becomes a number, a time or a label in more ways than one.
+pub(super) fn keeps_apart(from: &str, to: &str) -> bool {
+    let (Some(old), Some(new)) = (parse(from), parse(to)) else { return false };
+    let (was, is) = (old.base.as_str(), new.base.as_str());
+    let is_text = |base: &str| matches!(base, "text" | "character varying" | "character");
+    // What is too long for the new type is refused; a longer `character` ends in blanks, which do not count.
+    let as_text = is_text(is) && (is != "character" || is_text(was));
+    let as_number = is_number(is) && is_number(was) && !matches!(is, "real" | "double precision");
+    let as_time = is_time(is) && (is_time(was) || was == "date");
+    was != "citext"
+        && old.dimensions == new.dimensions
+        && !loses_part(from, to)
+        && (as_text || as_number || as_time || was == is)
+}
+
+/// See [`crate::dialect::Questions::is_text`].
+pub(super) fn is_text(ty: &str) -> bool {
+    parse(ty).is_some_and(|ty| matches!(ty.base.as_str(), "text" | "character varying" | "character" | "citext"))
+}
+
+/// A number, by the name of its type without modifiers.
+pub(super) fn is_number(base: &str) -> bool {
+    matches!(base, "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision")
+}
+
+pub(super) fn is_time(base: &str) -> bool {
     matches!(base, "timestamp without time zone" | "timestamp with time zone" | "time without time zone" | "interval")
 }
 

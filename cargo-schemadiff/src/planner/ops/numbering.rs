@@ -1,0 +1,169 @@
+//! Change how a column is numbered: `serial`, identity, a sequence of its own or one that stands by itself. The next number
+//! is behind all that are there wherever it is a key: the first write would fail otherwise.
+
+use schemadiff::model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, expr};
+
+use super::column_alter::set;
+use crate::planner::{
+    calls,
+    context::{Context, slug},
+    proto::{Proto, rank, tag},
+};
+
+/// The form in which a column is numbered changes.
+pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column) {
+    if let Some(sequence) = kept_sequence(cx, table, before) {
+        return released(cx, table, before, after, sequence);
+    }
+    if let Some(sequence) = adopted_sequence(cx, table, after) {
+        return taken(cx, table, before, after, sequence);
+    }
+    let id = slug(&["identity", &table.to_string(), &after.name]);
+    let title = format!("change how `{table}.{}` is numbered", after.name);
+    // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
+    let new = after.clone();
+    let mut sql = cx.ddl.alter_identity(table, before, after);
+    // One that is made here begins there by itself.
+    if after.identity.is_none() {
+        sql.extend(go_on(cx, table, before, after));
+    }
+    let step = Proto::new(rank::CONSTRAINT, id, title, table)
+        .prepares(by_code(before))
+        .sql(sql)
+        .undo(cx.ddl.alter_identity(table, after, before))
+        .locks(cx.ddl.locks("alter_identity", table, &[]))
+        .effect(set(table, &after.name, move |c| {
+            c.identity.clone_from(&new.identity);
+            c.default.clone_from(&new.default);
+        }))
+        // It names the sequence as it is called in the end.
+        .after_all([tag::filled(table, &after.name), tag::step(&format!("rename-sequence {table}"))]);
+    cx.push(step);
+}
+
+/// The sequence that numbers a column with a `serial` type.
+fn sequence_of(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<ObjectKey> {
+    let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
+    let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
+    Some(ObjectKey::new(ObjectKind::Sequence, table.sibling(identity.sequence.clone().unwrap_or_else(default))))
+}
+
+/// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
+pub(super) fn kept_sequence(cx: &Context<'_>, table: &ObjectName, before: &Column) -> Option<Object> {
+    cx.after(table)?.column(&before.name).filter(|after| after.identity.is_none())?;
+    let key = sequence_of(cx, table, before)?;
+    let sequence = cx.request.desired.objects.get(&key).filter(|_| !cx.base.objects.contains_key(&key))?;
+    Some((**sequence).clone())
+}
+
+/// The free-standing sequence that a column comes to own and to be numbered by. It keeps its position, too.
+pub(super) fn adopted_sequence(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Option<Object> {
+    cx.before(table)?.column(&after.name).filter(|before| before.identity.is_none())?;
+    let key = sequence_of(cx, table, after)?;
+    let sequence = cx.base.objects.get(&key).filter(|_| !cx.request.desired.objects.contains_key(&key))?;
+    Some((**sequence).clone())
+}
+
+/// The statements that let a sequence go: the column's default is what is said, and the sequence is as it was by itself.
+fn let_go(cx: &Context<'_>, table: &ObjectName, column: &Column, sequence: &Object) -> Vec<String> {
+    let owned = Object {
+        owned_by: Some((table.clone(), column.name.clone())),
+        definition: String::new(),
+        comment: None,
+        ..sequence.clone()
+    };
+    let mut sql = cx.ddl.alter_default(table, &column.name, column.default.as_deref());
+    sql.extend(cx.ddl.replace_object(&owned, sequence).into_iter().flatten());
+    sql
+}
+
+fn released(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
+    let title = format!("`{table}.{}` no longer takes numbers", after.name);
+    let (mut forth, mut back) = (let_go(cx, table, after, &sequence), cx.ddl.adopt_sequence(table, before));
+    forth.extend(go_on(cx, table, before, after));
+    back.extend(go_on(cx, table, after, before));
+    renumbered(cx, table, (before, after), title, (forth, back), (sequence, true));
+}
+
+fn taken(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Column, sequence: Object) {
+    let title = format!("`{table}.{}` takes its numbers from {}, which it owns then", after.name, sequence.key);
+    let (mut forth, mut back) = (cx.ddl.adopt_sequence(table, after), let_go(cx, table, before, &sequence));
+    forth.extend(go_on(cx, table, before, after));
+    back.extend(go_on(cx, table, after, before));
+    renumbered(cx, table, (before, after), title, (forth, back), (sequence, false));
+}
+
+/// A sequence becomes one of its own, or is one no longer.
+fn renumbered(
+    cx: &mut Context<'_>,
+    table: &ObjectName,
+    (before, after): (&Column, &Column),
+    title: String,
+    (forth, back): (Vec<String>, Vec<String>),
+    (sequence, is_free): (Object, bool),
+) {
+    let (name, default, identity) = (after.name.clone(), after.default.clone(), after.identity.clone());
+    let id = slug(&["identity", &table.to_string(), &after.name]);
+    let step = Proto::new(rank::CONSTRAINT, id, title, table)
+        .prepares(by_code(before))
+        .touching([&sequence.key.as_touched()])
+        .sql(forth)
+        .undo(back)
+        .locks(cx.ddl.locks("alter_default", table, &[]))
+        .locks(cx.ddl.locks("alter_sequence", &sequence.key.name, &[]))
+        .tag(tag::object(&sequence.key.as_touched()))
+        .after(tag::filled(table, &after.name))
+        .effect({
+            let table = table.clone();
+            move |schema: &mut schemadiff::model::Schema| {
+                if let Some(column) = schema.tables.get_mut(&table).and_then(|t| t.column_mut(&name)) {
+                    column.identity.clone_from(&identity);
+                    column.default.clone_from(&default);
+                }
+                match is_free {
+                    true => drop(schema.objects.insert(sequence.key.clone(), sequence.clone().into())),
+                    false => drop(schema.objects.remove(&sequence.key)),
+                }
+            }
+        });
+    cx.push(step);
+}
+
+/// The sequence that stands by itself and numbers a column, by what its default says.
+fn named(cx: &Context<'_>, column: &Column) -> Option<ObjectName> {
+    let default = column.default.as_deref().filter(|default| calls::calls(default, "nextval"))?;
+    let names: Vec<ObjectName> = expr::literals(default).iter().filter_map(|text| text.parse().ok()).collect();
+    let schemas = [cx.request.desired, cx.request.current];
+    let mut keys = schemas.iter().flat_map(|schema| schema.objects.keys());
+    keys.find(|key| key.kind == ObjectKind::Sequence && names.contains(&key.name)).map(|key| key.name.clone())
+}
+
+/// Whether old code gives the numbers itself: a sequence would not know of them, and new code would meet them.
+const fn by_code(before: &Column) -> bool {
+    before.identity.is_none() && before.default.is_none()
+}
+
+/// Whether a column comes to be numbered that was not.
+pub(super) fn begins(cx: &Context<'_>, before: &Column, after: &Column) -> bool {
+    by_code(before) && named(cx, after).is_some()
+}
+
+/// Moves the sequence from which a column takes its numbers from now on behind the numbers that are there, if it is another one.
+/// Where no two rows may have one number, the greatest is read from an index; elsewhere nothing can fail, and it would be the table.
+pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let of = |column: &Column| named(cx, column).or_else(|| sequence_of(cx, table, column).map(|key| key.name));
+    let Some(sequence) = of(after) else { return Vec::new() };
+    let was = of(before);
+    let leads = cx.before(table).is_some_and(|t| {
+        let first = |columns: &[String]| columns.first() == Some(&after.name);
+        t.primary_key.as_ref().is_some_and(|key| first(&key.columns))
+            || t.uniques.values().any(|unique| first(&unique.columns))
+            || t.indexes
+                .values()
+                .any(|i| i.unique && i.parts.first().is_some_and(|p| p.column.as_ref() == Some(&after.name)))
+    });
+    if was.as_ref() == Some(&sequence) || !leads {
+        return Vec::new();
+    }
+    cx.ddl.go_on_behind(&sequence, table, after)
+}

@@ -1,0 +1,5 @@
+CREATE SEQUENCE a; CREATE SEQUENCE d;
+CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('a'), x text);
+CREATE TABLE u (id serial PRIMARY KEY, x text);
+CREATE TABLE v (id bigint PRIMARY KEY, x text);
+CREATE TABLE w (id bigint PRIMARY KEY, n bigint DEFAULT nextval('a'));

@@ -1,0 +1,2 @@
+INSERT INTO t (x) VALUES ('x'), ('y'); INSERT INTO t VALUES (7, 'z'); INSERT INTO u (x) VALUES ('x'), ('y');
+INSERT INTO v VALUES (3, 'x'); INSERT INTO w VALUES (1, 9000);

@@ -1,0 +1,1 @@
+SELECT CAST(b = 'x ' AND plain(a) = 'x' AS text) FROM t

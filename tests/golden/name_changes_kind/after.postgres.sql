@@ -1,0 +1,7 @@
+CREATE TABLE t (id int PRIMARY KEY, a text);
+CREATE TABLE v (id int PRIMARY KEY, a text);
+CREATE MATERIALIZED VIEW w AS SELECT id FROM t; CREATE UNIQUE INDEX w_id ON w (id);
+CREATE VIEW gone AS SELECT id FROM t;
+CREATE TABLE new (id int PRIMARY KEY, a text);
+ALTER INDEX new_pkey RENAME TO old_pkey;
+CREATE VIEW old AS SELECT id, a FROM new;

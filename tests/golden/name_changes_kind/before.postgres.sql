@@ -1,0 +1,5 @@
+CREATE TABLE t (id int PRIMARY KEY, a text);
+CREATE VIEW v AS SELECT id, a FROM t;
+CREATE VIEW w AS SELECT id FROM t;
+CREATE TABLE gone (id int PRIMARY KEY);
+CREATE TABLE old (id int PRIMARY KEY, a text);

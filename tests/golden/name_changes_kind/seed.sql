@@ -1,0 +1,1 @@
+INSERT INTO t VALUES (1, 'x'); INSERT INTO old VALUES (1, 'y');
