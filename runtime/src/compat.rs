@@ -20,6 +20,7 @@
 //! that its queries lean on: none of them keeps a version from starting, and none may change under its feet. Phases and
 //! gates are answers of `breaks`, boot checks are answers of `serves`.
 
+mod given;
 mod members;
 mod objects;
 mod renewed;

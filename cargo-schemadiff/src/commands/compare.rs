@@ -7,7 +7,7 @@ use schemadiff::{
     model::{Dialect, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema},
 };
 
-use super::{args::IntentArgs, code, context::Context, scope, undeclared};
+use super::{args::IntentArgs, code, context::Context, scope, undeclared, unheld};
 use crate::{
     Error, Kind, Result,
     dialect::{Connection, Introspection, TableSize, adopt_spelling, check_case, check_names, normalize_statically},
@@ -56,6 +56,8 @@ pub struct Comparison {
     pub unmanaged: Vec<String>,
     /// What the model cannot hold, on either side.
     pub opaque: Vec<Opaque>,
+    /// Differences in it between two databases, for which nothing is planned.
+    pub beyond: Vec<String>,
     /// A connection to the database, where a side is one.
     pub connection: Option<Connection>,
 }
@@ -91,7 +93,17 @@ pub async fn compare(
     found.hints = Hints::default();
     // How large a table is where the plan leads says nothing of where it will be carried out.
     let sizes = std::mem::take(&mut found.sizes);
+    let theirs = std::mem::take(&mut found.opaque);
     let mut desired = found.schema(dialect, read_to, migrations)?;
+    let mut beyond = Vec::new();
+    // Only a database tells all that it has.
+    if let (Side::Database(_), Side::Database(_)) = (from, to) {
+        unheld::same_tables((&current, &theirs), (&desired, &found.opaque))?;
+        beyond = unheld::differences(&theirs, &found.opaque);
+    }
+    found.opaque.extend(theirs);
+    found.opaque.sort();
+    found.opaque.dedup();
     check_names(dialect, &desired).map_err(|error| at_its_struct(error, &found.places))?;
     check_case(dialect, &desired, &current)?;
     scope::check(&context.scope(), dialect, (from, &current), (to, &desired))?;
@@ -159,6 +171,7 @@ pub async fn compare(
         sources,
         unmanaged: unmanaged.iter().map(|name| format!("table {name}")).collect(),
         opaque: found.opaque,
+        beyond,
         options,
         current,
         desired,

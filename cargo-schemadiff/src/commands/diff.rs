@@ -45,7 +45,9 @@ pub(super) async fn run(context: &Context, args: &DiffArgs) -> Result<Outcome> {
     context.report.say(text(&title, &comparison, &result))?;
     match result.refused {
         Some(error) => Ok(Outcome::Failed(error)),
-        None if args.exit_code && !result.changes.is_empty() => Ok(Outcome::Differences),
+        None if args.exit_code && !(result.changes.is_empty() && comparison.beyond.is_empty()) => {
+            Ok(Outcome::Differences)
+        }
         None => Ok(Outcome::Done),
     }
 }
@@ -77,13 +79,18 @@ fn all_changes(comparison: &Comparison) -> Result<Vec<Change>> {
 }
 
 fn around<'a>(comparison: &'a Comparison) -> Surroundings<'a> {
-    Surroundings { sizes: Some(&comparison.sizes), opaque: &comparison.opaque, unmanaged: &comparison.unmanaged }
+    let (opaque, beyond) = (&comparison.opaque, &comparison.beyond);
+    Surroundings { sizes: Some(&comparison.sizes), opaque, beyond, unmanaged: &comparison.unmanaged }
 }
 
 fn text(title: &str, comparison: &Comparison, result: &Planned) -> String {
     let mut out = String::new();
     if result.changes.is_empty() {
-        out.push_str(&format!("{}\n", paint(style::GOOD, "no differences")));
+        let (style, said) = match comparison.beyond.is_empty() {
+            true => (style::GOOD, "no differences"),
+            false => (style::WARN, "no differences in what schemadiff holds, and some beyond it"),
+        };
+        out.push_str(&format!("{}\n", paint(style, said)));
     } else {
         let count = result.changes.len();
         let plural = if count == 1 { "" } else { "s" };
@@ -109,12 +116,13 @@ fn document(title: &str, comparison: &Comparison, result: &Planned) -> Value {
         "command": "diff",
         "sides": title,
         "dialect": comparison.dialect,
-        "equal": result.changes.is_empty(),
+        "equal": result.changes.is_empty() && comparison.beyond.is_empty(),
         "changes": result.changes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "plan": result.plan,
         "refused": result.refused.as_ref().map(error_json),
         "sizes": sizes,
         "unmanaged": comparison.unmanaged,
         "opaque": comparison.opaque,
+        "beyond": comparison.beyond,
     })
 }

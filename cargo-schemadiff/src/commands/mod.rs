@@ -22,6 +22,7 @@ mod status;
 mod strategy;
 mod undeclared;
 mod undo;
+mod unheld;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

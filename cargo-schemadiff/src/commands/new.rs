@@ -50,14 +50,21 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     }
     let strategy = strategy::choose(context, args.intent.strategy, &comparison, parent.as_deref()).await?;
     let plan = planning::plan(&comparison, &id, parent.as_deref(), &strategy)?;
-    let proof = prove_it(context, &comparison, &plan, &mut server).await?;
+    let proof = prove_it(context, &comparison, &plan, &mut server).await;
+    // What is not made by any plan may be what the server misses.
+    let proof = proof.map_err(|error| {
+        comparison
+            .beyond
+            .iter()
+            .fold(error, |e, what| e.help(format!("perhaps because {what}, and is to be made by hand")))
+    })?;
     let lock = lock_after(&comparison, &plan)?;
     let written = if args.dry_run { None } else { Some(write_migration(&dir, &plan, &lock)?) };
     if let (Some(begun), true) = (begun, written.is_some()) {
         begun.keep();
     }
-    let around =
-        Surroundings { sizes: Some(&comparison.sizes), opaque: &comparison.opaque, unmanaged: &comparison.unmanaged };
+    let (opaque, beyond) = (&comparison.opaque, &comparison.beyond);
+    let around = Surroundings { sizes: Some(&comparison.sizes), opaque, beyond, unmanaged: &comparison.unmanaged };
     context.report.json(&json!({
         "format": JSON_FORMAT,
         "command": "new",
@@ -106,7 +113,8 @@ fn nothing_to_write(
     context
         .report
         .json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "lock": written, "plan": null }))?;
-    context.report.say(format!("{}\n", paint(style::GOOD, said)))?;
+    let around = Surroundings { beyond: &comparison.beyond, ..Surroundings::default() };
+    context.report.say(format!("{}\n{}", paint(style::GOOD, said), render_left_alone(around)))?;
     Ok(Outcome::Done)
 }
 

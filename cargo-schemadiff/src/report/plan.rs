@@ -17,6 +17,8 @@ pub struct Surroundings<'a> {
     pub sizes: Option<&'a BTreeMap<ObjectName, TableSize>>,
     /// Objects that the model cannot hold.
     pub opaque: &'a [Opaque],
+    /// Differences in it, for which nothing is planned.
+    pub beyond: &'a [String],
     /// Tables and columns that this project does not manage.
     pub unmanaged: &'a [String],
 }
@@ -70,6 +72,8 @@ pub fn render(plan: &Plan, around: Surroundings<'_>) -> String {
 pub fn render_left_alone(around: Surroundings<'_>) -> String {
     let mut out = String::new();
     list(&mut out, "not managed by this project, left alone", around.unmanaged.iter().map(String::as_str));
+    let title = "different beyond what schemadiff holds, and to be settled by hand";
+    list(&mut out, title, around.beyond.iter().map(String::as_str));
     let opaque: Vec<String> = around.opaque.iter().map(|o| format!("{} {}: {}", o.kind, o.name, o.reason)).collect();
     list(&mut out, "not held by the model, left alone", opaque.iter().map(String::as_str));
     out

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Reason, is_not_null_check};
+use super::{Reason, given, is_not_null_check};
 use crate::model::{Check, Deferrable, Dialect, Index, Schema, Table, expr, implies};
 
 /// Reports what `base` enforces and `declared` does not declare, and what `declared` declares and `base` lacks.
@@ -22,10 +22,11 @@ pub(super) fn compare(
     checks(dialect, base, declared, &names, reasons);
     foreign_keys(state, base, declared, &names, reasons);
     keys(base, declared, &direct, &names, reasons);
+    given::compare(dialect, base, declared, &names, reasons);
 }
 
 /// How the code calls the columns of a table.
-struct CodeNames {
+pub(super) struct CodeNames {
     /// Pairs of (name in the table, name in the code).
     pairs: Vec<(String, String)>,
 }
@@ -53,7 +54,7 @@ impl CodeNames {
         Self { pairs }
     }
 
-    fn of(&self, real: &str) -> Option<&str> {
+    pub(super) fn of(&self, real: &str) -> Option<&str> {
         self.pairs.iter().find(|(r, _)| r == real).map(|(_, name)| name.as_str())
     }
 

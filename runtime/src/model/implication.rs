@@ -20,6 +20,74 @@ pub fn implies(dialect: Dialect, columns: &[Column], a: &str, b: &str) -> bool {
     expr::same(a, b) || plain(a) && plain(b) && follows(by_number, a, b)
 }
 
+/// What a row gets in a column that its writer does not name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing.
+    Null,
+    /// The same value each time, as SQL.
+    Constant(String),
+    /// Another value each time.
+    Fresh,
+    /// A value that is made of the row, or of which nothing is known.
+    Other,
+}
+
+/// Whether a check lets in every row of somebody who does not name some of its columns. `given` says what such a column gets, and
+/// nothing of one that the writer names; `keeps` says of a condition over those alone whether the writer keeps to it. False may also
+/// mean that the words do not show it.
+#[must_use]
+pub fn lets_in(
+    dialect: Dialect,
+    columns: &[Column],
+    check: &str,
+    given: &dyn Fn(&Column) -> Option<Given>,
+    keeps: &dyn Fn(&str) -> bool,
+) -> bool {
+    let check = bare(check);
+    let lets_part_in = |part: &&str| lets_in(dialect, columns, part, given, keeps);
+    let (all, any) = (split(check, "AND"), split(check, "OR"));
+    if any.len() > 1 {
+        return any.iter().any(lets_part_in);
+    }
+    if all.len() > 1 {
+        return all.iter().all(lets_part_in);
+    }
+    let mentioned: Vec<&Column> = columns.iter().filter(|column| expr::mentions(check, &column.name)).collect();
+    let unnamed: Vec<Given> = mentioned.iter().filter_map(|column| given(column)).collect();
+    if unnamed.is_empty() {
+        return keeps(check);
+    }
+    if unnamed.contains(&Given::Null) && is_null_with_null(check) {
+        return true;
+    }
+    match (mentioned.as_slice(), unnamed.as_slice()) {
+        ([column], [Given::Constant(value)]) => {
+            implies(dialect, columns, &format!("\"{}\" = {value}", column.name.replace('"', "\"\"")), check)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a condition with a NULL in it is NULL: nothing in it asks for NULL, and it calls nothing that may.
+fn is_null_with_null(check: &str) -> bool {
+    const STRICT: [&str; 9] = ["any", "in", "array", "lower", "upper", "length", "char_length", "abs", "btrim"];
+    let asks = |word: &str| ["is", "null", "isnull", "notnull", "case", "distinct"].contains(&word);
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let text = check.to_lowercase();
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find(is_part) {
+        let word = &rest[start..];
+        let (word, after) = word.split_at(word.find(|c| !is_part(c)).unwrap_or(word.len()));
+        let operator = ["and", "or", "not"].contains(&word);
+        if asks(word) || after.trim_start().starts_with('(') && !operator && !STRICT.contains(&word) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
 /// A check that lets in what one of two checks lets in, in the words in which the server keeps it.
 #[must_use]
 pub fn either(dialect: Dialect, a: &str, b: &str) -> String {
@@ -54,6 +122,9 @@ fn follows(by_number: bool, a: &str, b: &str) -> bool {
     }
     if let (Some(a), Some(b)) = (List::of(a), List::of(b)) {
         return a.of_what == b.of_what && a.items.iter().all(|item| b.items.contains(item));
+    }
+    if let (Some(a), Some(b)) = (List::of(a), Bound::of(b)) {
+        return by_number && a.of_what == b.of_what && a.items.iter().all(|item| b.takes(item));
     }
     let (Some(a), Some(b)) = (Bound::of(a), Bound::of(b)) else { return false };
     by_number && a.within(&b)
@@ -117,6 +188,14 @@ impl Bound {
             _ => return None,
         };
         Some(Self { of_what: words(bare(what)), least, most, open: operator.len() == 1 })
+    }
+
+    /// Whether a whole number is on the allowed side.
+    fn takes(&self, number: &str) -> bool {
+        let Ok(number) = number.parse::<i64>() else { return false };
+        let after = |least: i64| number > least || number == least && !self.open;
+        let before = |most: i64| number < most || number == most && !self.open;
+        self.least.is_none_or(after) && self.most.is_none_or(before)
     }
 
     fn within(&self, other: &Self) -> bool {
@@ -262,10 +341,39 @@ mod tests {
                 "(k)::text = ANY ((ARRAY['b'::character varying, 'c'::character varying, 'a'::character varying])::text[])",
             ),
             ("n BETWEEN 1 AND 2 AND m > 0", "n BETWEEN 1 AND 2"),
+            ("n = 3", "n > 2"),
+            ("n IN (1, 3)", "n <= 3"),
             ("CASE WHEN a AND b THEN c OR d ELSE e END", "CASE WHEN a AND b THEN c OR d ELSE e END OR f"),
         ] {
             assert!(on_postgres(a, b), "{a} => {b}");
         }
+    }
+
+    #[test]
+    fn what_a_row_passes_whose_writer_does_not_know_a_column() {
+        let columns: Vec<Column> = ["old", "n"]
+            .map(|name| serde_json::from_value(serde_json::json!({ "name": name, "type": "integer" })).unwrap())
+            .into();
+        let passes = |check: &str, given: Given| {
+            let given = |column: &Column| (column.name == "n").then(|| given.clone());
+            lets_in(Dialect::Postgres, &columns, check, &given, &|check| check == "old > 0")
+        };
+        let zero = || Given::Constant("0".to_owned());
+        assert!(
+            passes("n >= 0", zero())
+                && passes("(n >= 0) AND (old > 0)", zero())
+                && passes("n = ANY (ARRAY[0, 1])", zero())
+        );
+        assert!(!passes("n > 0", zero()) && !passes("(n >= 0) AND (old > 1)", zero()) && !passes("n < old", zero()));
+        assert!(
+            passes("n > 0", Given::Null)
+                && passes("n < old", Given::Null)
+                && passes("(n > 0) OR (old > 1)", Given::Null)
+        );
+        for check in ["n IS NOT NULL", "coalesce(n, 0) > 0", "(n > 0) AND (old > 1)", "my_check(n)"] {
+            assert!(!passes(check, Given::Null), "{check}");
+        }
+        assert!(!passes("n > 0", Given::Fresh) && !passes("n > 0", Given::Other));
     }
 
     #[test]
@@ -282,6 +390,8 @@ mod tests {
         for (a, b) in [
             ("n > 0", "n > 1"),
             ("n >= 0", "n > 0"),
+            ("n = 2", "n > 2"),
+            ("n IN (1, 3)", "n < 3"),
             ("n < 7", "n <= 5"),
             ("n > 0", "m > 0"),
             ("n > 0", "n < 9"),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use delta::{Delta, DeltaError, apply_all, between};
 pub use domain::Domain;
 pub use fingerprint::{Fingerprint, hex, same};
-pub use implication::{either, implies};
+pub use implication::{Given, either, implies, lets_in};
 pub use name::ObjectName;
 pub use object::{OWN_NAME, OWN_TABLE, Object, ObjectKey, ObjectKind, Use};
 pub use partition::{PartitionBy, PartitionByError, PartitionMethod, PartitionOf};

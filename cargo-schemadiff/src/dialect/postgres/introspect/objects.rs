@@ -99,5 +99,8 @@ fn trigger(row: Row<'_>, relations: &mut HashMap<Oid, Relation>, found: &mut Fou
 pub(super) fn unsupported(rows: &[PgRow], found: &mut Found) {
     for row in rows.iter().map(Row) {
         found.leave_alone(row.get(0), row.get(1), "it is kept as it is");
+        if let Some(last) = found.opaque.last_mut() {
+            last.definition = row.owned(2);
+        }
     }
 }

@@ -228,38 +228,68 @@ pub(super) fn views_and_triggers(scope: Where<'_>) -> String {
     )
 }
 
-/// Kind and name of what the model does not hold.
+/// Kind and name of what the model does not hold, and what tells it from another of that name, where that is known.
 pub(super) fn unsupported(scope: Where<'_>) -> String {
     let scope = scope.condition();
+    let proc = not_of_extension("pg_proc", "p.oid");
+    let types = not_of_extension("pg_type", "t.oid");
+    let operators = not_of_extension("pg_operator", "o.oid");
+    let classes = not_of_extension("pg_opclass", "o.oid");
     format!(
-        "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+        "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+           format_type(p.prorettype, NULL)
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind = 'a' AND {scope} AND {proc}
        UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' WHEN 'r' THEN 'range type' ELSE 'base type' END,
-           n.nspname || '.' || t.typname
+           n.nspname || '.' || t.typname,
+           coalesce((SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
+             (SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+              FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
          FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c'
              OR t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)) AND {scope} AND {types}
-       UNION ALL SELECT 'replica identity', n.nspname || '.' || c.relname
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {tables}
        UNION ALL SELECT 'operator', n.nspname || '.' || o.oprname || '(' || CASE o.oprleft WHEN 0 THEN 'NONE'
-           ELSE format_type(o.oprleft, NULL) END || ', ' || format_type(o.oprright, NULL) || ')'
+           ELSE format_type(o.oprleft, NULL) END || ', ' || format_type(o.oprright, NULL) || ')', CAST(o.oprcode AS text)
          FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {scope} AND {operators}
-       UNION ALL SELECT 'operator class', n.nspname || '.' || o.opcname || ' USING ' || am.amname
+       UNION ALL SELECT 'operator class', n.nspname || '.' || o.opcname || ' USING ' || am.amname, NULL
          FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
          WHERE {scope} AND {classes}
-       UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL)
+       UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL), NULL
          FROM pg_cast WHERE oid >= 16384 AND {casts}
-       UNION ALL SELECT 'publication', pubname::text FROM pg_publication
-       UNION ALL SELECT 'event trigger', evtname::text FROM pg_event_trigger
+       UNION ALL SELECT 'publication', pubname::text, NULL FROM pg_publication
+       UNION ALL SELECT 'event trigger', evtname::text, evtevent::text FROM pg_event_trigger
+       UNION ALL {settings}
        UNION ALL {plain}",
-        proc = not_of_extension("pg_proc", "p.oid"),
-        types = not_of_extension("pg_type", "t.oid"),
-        tables = not_of_extension("pg_class", "c.oid"),
-        operators = not_of_extension("pg_operator", "o.oid"),
-        classes = not_of_extension("pg_opclass", "o.oid"),
         casts = not_of_extension("pg_cast", "oid"),
+        settings = settings_beyond(&scope),
         plain = plainly_named(&scope),
+    )
+}
+
+/// What can be set on tables, indexes and sequences and has no place in the model.
+fn settings_beyond(scope: &str) -> String {
+    let own = not_of_extension("pg_class", "c.oid");
+    let of = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace";
+    format!(
+        "SELECT 'replica identity', n.nspname || '.' || c.relname,
+           coalesce((SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident),
+             c.relreplident::text)
+         {of} WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {own}
+       UNION ALL SELECT 'order of CLUSTER', n.nspname || '.' || c.relname, x.relname::text
+         {of} JOIN pg_index i ON i.indrelid = c.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid WHERE {scope} AND {own}
+       UNION ALL SELECT 'statistics target', n.nspname || '.' || c.relname || '.' || a.attname, a.attstattarget::text
+         {of} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+         WHERE c.relkind IN ('i', 'm') AND coalesce(a.attstattarget, -1) >= 0 AND {scope} AND {own}
+       UNION ALL SELECT 'TOAST options', n.nspname || '.' || c.relname, array_to_string(t.reloptions, ', ')
+         {of} JOIN pg_class t ON t.oid = c.reltoastrelid WHERE t.reloptions IS NOT NULL AND {scope} AND {own}
+       UNION ALL SELECT 'unlogged sequence', n.nspname || '.' || c.relname, NULL
+         {of} WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND {scope} AND {own}
+           AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid WHERE d.objid = c.oid AND d.deptype IN ('a', 'i')
+             AND d.refclassid = 'pg_class'::regclass AND t.relpersistence = 'u')
+       UNION ALL SELECT 'forced row level security that is not in force', n.nspname || '.' || c.relname, NULL
+         {of} WHERE c.relforcerowsecurity AND NOT c.relrowsecurity AND {scope} AND {own}
+       UNION ALL SELECT 'comment on a database schema', n.nspname::text, d.description
+         FROM pg_namespace n JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
+         WHERE n.nspname = 'public' AND d.description <> 'standard public schema' AND {scope}"
     )
 }
 
@@ -280,14 +310,14 @@ fn plainly_named(scope: &str) -> String {
     ];
     let inside = IN_SCHEMAS.iter().map(|(kind, catalogue, prefix)| {
         format!(
-            "SELECT '{kind}', n.nspname || '.' || x.{prefix}name FROM {catalogue} x \
+            "SELECT '{kind}', n.nspname || '.' || x.{prefix}name, NULL FROM {catalogue} x \
              JOIN pg_namespace n ON n.oid = x.{prefix}namespace WHERE {scope} AND {}",
             not_of_extension(catalogue, "x.oid")
         )
     });
     let outside = IN_NONE.iter().map(|(kind, catalogue, prefix)| {
         let own = not_of_extension(catalogue, "x.oid");
-        format!("SELECT '{kind}', x.{prefix}name::text FROM {catalogue} x WHERE x.oid >= 16384 AND {own}")
+        format!("SELECT '{kind}', x.{prefix}name::text, NULL FROM {catalogue} x WHERE x.oid >= 16384 AND {own}")
     });
     inside.chain(outside).collect::<Vec<_>>().join(" UNION ALL ")
 }
