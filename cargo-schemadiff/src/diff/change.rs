@@ -292,6 +292,7 @@ fn rename_key<V>(map: &mut BTreeMap<String, V>, from: &str, to: &str) {
 pub(crate) fn rename_table(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
     if let Some(mut table) = schema.tables.remove(from) {
         table.name = to.clone();
+        table.settle_sequences();
         schema.tables.insert(to.clone(), table);
     }
     for table in schema.tables.values_mut() {
@@ -306,11 +307,15 @@ pub(crate) fn rename_table(schema: &mut Schema, from: &ObjectName, to: &ObjectNa
             key.ref_table = to.clone();
         }
     }
-    let follows = |object: &Shared<Object>| object.uses_relation(from) || objects::goes_with(object) == Some(from);
+    // Its rows have a type of its name, which functions may take and who calls them may name.
+    let follows = |object: &Shared<Object>| {
+        object.uses_relation(from) || object.uses_type(from) || objects::goes_with(object) == Some(from)
+    };
     let keys: Vec<_> = schema.objects.values().filter(|o| follows(o)).map(|object| object.key.clone()).collect();
     for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
         object.follow_table(from, to);
-        object.definition = labels::with_relation(&object.definition, from, to);
+        labels::follow_type(&mut object, from, to);
+        object.definition = labels::definition_with_relation(&object, from, to);
         schema.objects.insert(object.key.clone(), object);
     }
     for view in schema.compat_views.values_mut() {

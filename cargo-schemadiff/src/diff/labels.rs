@@ -1,6 +1,6 @@
 //! Renaming an enumerated type or one of its labels in the model: columns and expressions follow, as they do on the servers.
 
-use schemadiff::model::{ObjectName, Schema, Shared, Table};
+use schemadiff::model::{Object, ObjectKind, ObjectName, Schema, Shared, Table};
 
 /// Gives a type another name.
 pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
@@ -16,19 +16,8 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
     let spellings = spellings(from);
     let keys: Vec<_> = schema.objects.values().filter(|o| o.uses_type(from)).map(|o| o.key.clone()).collect();
     for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
-        object.follow_type(from, to, |arguments| {
-            let renamed = |argument: &str| {
-                spellings
-                    .iter()
-                    .find_map(|old| retyped(argument, old, &qualified(to), true))
-                    .unwrap_or(argument.to_owned())
-            };
-            arguments.split(", ").map(renamed).collect::<Vec<_>>().join(", ")
-        });
+        follow_type(&mut object, from, to);
         object.definition = with_relation(&object.definition, from, to);
-        for (_, ty) in &mut object.columns {
-            *ty = spellings.iter().find_map(|old| retyped(ty, old, &qualified(to), true)).unwrap_or(ty.clone());
-        }
         schema.objects.insert(object.key.clone(), object);
     }
     each_text(schema, |text, is_type| {
@@ -39,6 +28,17 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
             }
         }
     });
+}
+
+/// Makes an object follow a type that it takes, gives or shows, be it that of a table's rows. Its definition is left to the caller.
+pub(crate) fn follow_type(object: &mut Object, from: &ObjectName, to: &ObjectName) {
+    let spellings = spellings(from);
+    let renamed =
+        |ty: &str| spellings.iter().find_map(|old| retyped(ty, old, &qualified(to), true)).unwrap_or(ty.to_owned());
+    object.follow_type(from, to, |arguments| arguments.split(", ").map(renamed).collect::<Vec<_>>().join(", "));
+    for (_, ty) in &mut object.columns {
+        *ty = renamed(ty);
+    }
 }
 
 /// Gives a label another name.
@@ -135,6 +135,14 @@ pub(crate) fn with_relation(definition: &str, from: &ObjectName, to: &ObjectName
         return text;
     }
     exchanged(&text, &old, &new, |before, _| !before.ends_with('.'))
+}
+
+/// The definition of an object over a relation that is renamed. The body of a routine is a text to the server, and stays.
+pub(crate) fn definition_with_relation(object: &Object, from: &ObjectName, to: &ObjectName) -> String {
+    let is_routine = matches!(object.key.kind, ObjectKind::Function | ObjectKind::Procedure);
+    let body = object.definition.find("AS $").filter(|_| is_routine).unwrap_or(object.definition.len());
+    let (head, body) = object.definition.split_at(body);
+    with_relation(head, from, to) + body
 }
 
 /// The text with every `old` outside of quoted literals exchanged that stands by itself.

@@ -1,6 +1,9 @@
 //! What all operations share while a plan is being made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use schemadiff::{
     model::{Column, Delta, Index, IndexPart, ObjectName, Schema, SortOrder, Table, hex},
@@ -139,6 +142,12 @@ impl<'a> Context<'a> {
     /// The table after the plan.
     pub fn after(&self, table: &ObjectName) -> Option<&'a Table> {
         self.request.desired.table(table)
+    }
+
+    /// The table before and after the plan, as far as it is there; a partition with the columns that it has from its parent.
+    pub fn whole(&self, table: &ObjectName) -> impl Iterator<Item = Cow<'_, Table>> {
+        let before = self.before(table).map(|t| self.base.whole(t));
+        before.into_iter().chain(self.after(table).map(|t| self.request.desired.whole(t)))
     }
 
     /// Estimated rows; `None` when not known.

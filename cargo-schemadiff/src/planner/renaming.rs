@@ -10,6 +10,7 @@ pub(super) fn rename_column(schema: &mut Schema, table: &ObjectName, from: &str,
     for name in std::iter::once(table).chain(&partitions) {
         if let Some(t) = schema.tables.get_mut(name) {
             rename_in_table(t, from, to);
+            t.settle_sequences();
         }
     }
     for t in schema.tables.values_mut() {
@@ -127,6 +128,11 @@ pub(super) fn referencing(schema: &Schema, table: &ObjectName) -> Vec<ObjectName
 /// Statements that make a sequence named after the old column follow, and those that take it back.
 pub(super) fn sequence(cx: &Context<'_>, table: &ObjectName, from: &str, to: &str) -> (Vec<String>, Vec<String>) {
     let Some(column) = cx.before(table).and_then(|t| t.column(to)) else { return (Vec::new(), Vec::new()) };
+    let (old, schema) = (cx.request.hints.renamed_tables.get(table), cx.request.current);
+    let there = old.and_then(|old| schema.table(old)).or_else(|| schema.table(table)).and_then(|t| t.column(from));
+    if there.and_then(|column| column.identity.as_ref()).is_some_and(|identity| identity.sequence.is_some()) {
+        return (Vec::new(), Vec::new()); // it has a name of its own, perhaps the one after the new column
+    }
     let named = |name: &str| {
         let identity = column.identity.clone().filter(|i| i.sequence.is_none())?;
         let sequence = Some(cx.ddl.default_name(&table.name, &[name], "seq"));

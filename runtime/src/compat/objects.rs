@@ -53,11 +53,14 @@ fn other_columns(declared: &Object, actual: &Object) -> Option<Reason> {
     Some(Reason::OtherObject { object, column })
 }
 
-/// What comes up that hides rows from a version, or refuses what it writes: policies that are put in force.
+/// What comes up that hides rows from a version, or refuses what it writes: policies that are put in force, or in force for the table's
+/// owner too.
 pub(super) fn restrictions(before: &Schema, after: &Schema, code: &Schema, reasons: &mut Vec<Reason>) {
-    for (key, _) in after.objects.iter().filter(|(key, _)| key.kind == ObjectKind::RowSecurity) {
+    for (key, object) in after.objects.iter().filter(|(key, _)| key.kind == ObjectKind::RowSecurity) {
         let Some(table) = key.of.as_ref().filter(|table| code.tables.contains_key(*table)) else { continue };
-        if !before.objects.contains_key(key) && !code.objects.contains_key(key) {
+        let force = |object: &Object| 1 + u8::from(object.definition.contains(", FORCE"));
+        let known = [before, code].map(|schema| schema.objects.get(key).map_or(0, |object| force(object)));
+        if known.iter().all(|known| *known < force(object)) {
             let constraint = ObjectKind::RowSecurity.as_str().to_owned();
             reasons.push(Reason::Constrained { table: table.clone(), constraint });
         }

@@ -60,6 +60,18 @@ impl Table {
         self.columns.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
+    /// Leaves the name of a sequence unsaid where it is the one that the server would give it, as after a rename. A name that the
+    /// server would cut stays as it is said.
+    pub fn settle_sequences(&mut self) {
+        let table = self.name.name.clone();
+        for column in &mut self.columns {
+            let default = format!("{table}_{}_seq", column.name);
+            if let Some(identity) = &mut column.identity {
+                identity.sequence.take_if(|name| *name == default && default.len() < 64);
+            }
+        }
+    }
+
     /// The table with its columns in the order of their names.
     pub(super) fn by_column_name(&self) -> Self {
         let mut table = self.clone();

@@ -337,8 +337,7 @@ pub(super) fn columns(table: &Table, condition: &str) -> Vec<String> {
 }
 
 pub(in crate::planner) fn columns_of(cx: &Context<'_>, table: &ObjectName, condition: &str) -> Vec<String> {
-    let known = [cx.before(table), cx.after(table)];
-    let mut all: Vec<String> = known.into_iter().flatten().flat_map(|t| columns(t, condition)).collect();
+    let mut all: Vec<String> = cx.whole(table).flat_map(|t| columns(&t, condition)).collect();
     for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {
         if let super::super::context::Retype::Shadow(shadow, _) = how
             && expr::mentions(condition, shadow)

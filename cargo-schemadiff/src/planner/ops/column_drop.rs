@@ -38,6 +38,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
         cx.push(step);
     }
     let id = slug(&["drop-column", &table.to_string(), &column.name]);
+    let frees = generated::frees(cx, table, column);
+    // What comes may be what stands in for what goes with it; but not where what comes waits for it.
+    let adds = frees.is_empty().then(|| tag::adds(table));
     let step = || {
         Proto::new(rank::REMOVE_COLUMN, id.clone(), format!("drop column {full}"), table)
             .locks(cx.ddl.locks("drop_column", table, &[]))
@@ -48,8 +51,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column) ->
             })
             .disturbs([Disturbed::GoneColumn(table.clone(), column.name.clone())])
             .tag(tag::TYPES_FREE)
-            .tags(generated::frees(cx, table, column))
-            .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::adds(table), tag::refers(table)])
+            .tags(frees.clone())
+            .after_all([tag::unused(table, &column.name), tag::unviewed(table), tag::refers(table)])
+            .after_all(adds.clone())
     };
     let by_then = Column { default: stand_in.or(column.default.clone()), ..column.clone() };
     let step =

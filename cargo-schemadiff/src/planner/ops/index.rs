@@ -325,9 +325,7 @@ pub(super) fn columns(table: &Table, index: &Index) -> Vec<String> {
 pub(in crate::planner) fn columns_of(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Vec<String> {
     let mut all: Vec<String> = index.parts.iter().filter_map(|p| p.column.clone()).collect();
     all.extend(index.include.iter().cloned());
-    for t in [cx.before(table), cx.after(table)].into_iter().flatten() {
-        all.extend(columns(t, index));
-    }
+    all.extend(cx.whole(table).flat_map(|t| columns(&t, index)));
     for ((_, _), how) in cx.retypes.iter().filter(|((t, _), _)| t == table) {
         let Retype::Shadow(shadow, _) = how else { continue };
         let texts = index.parts.iter().filter_map(|p| p.expr.as_ref()).chain(&index.predicate);

@@ -147,8 +147,19 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
         .tags(released(before, None))
         .tags(key.kind.is_relation().then(|| tag::vacant(&key.name)))
         .after(tag::released(&key.as_touched()))
+        .after_all(renamed_rows(before))
         .hazard(lost.then(|| hazard::drops_data::hazard(&key.to_string())));
     cx.push(proto);
+}
+
+/// A routine over the rows of a table is known by the table's name, which it has in the end.
+fn renamed_rows(routine: &Object) -> Vec<String> {
+    let relation = |used: &Use| match used {
+        Use::Relation { name } => Some(tag::step(&format!("rename-table {name}"))),
+        _ => None,
+    };
+    let takes = routine.key.arguments.is_some();
+    routine.uses.iter().filter(|_| takes).filter_map(relation).collect()
 }
 
 fn change(cx: &mut Context<'_>, before: &Object, after: &Object) {

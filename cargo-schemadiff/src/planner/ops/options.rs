@@ -6,7 +6,7 @@ use crate::{
     Error, Kind, Result, hazard,
     planner::{
         context::{Context, on, slug},
-        proto::{Proto, rank},
+        proto::{Proto, rank, tag},
     },
 };
 
@@ -40,8 +40,22 @@ pub(super) fn plan(
             .rewrites()
             .locks(cx.ddl.locks("alter_type", table, &[]))
             .hazard((!cx.is_small(table)).then(|| hazard::rewrites_table::hazard(table, cx.rows(table))))
-            .hazard(after.unlogged.then(|| hazard::rows_may_go::hazard(table)));
+            .hazard(after.unlogged.then(|| hazard::rows_may_go::hazard(table)))
+            .tag(persists(table))
+            .after_all(first(cx, table, after.unlogged));
     }
     cx.push(step);
     Ok(())
+}
+
+/// Whether a table's rows survive a crash is as it shall be.
+fn persists(table: &ObjectName) -> String {
+    tag::step(&format!("persistence of {table}"))
+}
+
+/// No table whose rows survive may refer to one whose rows do not: those at the one end of a key go before those at the other.
+fn first(cx: &Context<'_>, table: &ObjectName, unlogged: bool) -> Vec<String> {
+    let keys = cx.base.tables.values().flat_map(|t| t.foreign_keys.values().map(move |key| (&t.name, &key.ref_table)));
+    let ends = keys.map(|(from, to)| if unlogged { (to, from) } else { (from, to) });
+    ends.filter(|(own, other)| *own == table && other != own).map(|(_, other)| persists(other)).collect()
 }

@@ -140,7 +140,9 @@ pub(super) fn uses() -> String {
      )
      SELECT u.class, u.oid, 'r', n.nspname, c.relname, a.attname
      FROM needs u LEFT JOIN pg_type t ON u.refclassid = 'pg_type'::regclass AND t.oid = u.refobjid
-     JOIN pg_class c ON c.oid = CASE WHEN u.refclassid = 'pg_class'::regclass THEN u.refobjid ELSE nullif(t.typrelid, 0) END
+     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+     JOIN pg_class c ON c.oid = CASE WHEN u.refclassid = 'pg_class'::regclass THEN u.refobjid
+         ELSE coalesce(nullif(t.typrelid, 0), nullif(e.typrelid, 0)) END
      JOIN pg_namespace n ON n.oid = c.relnamespace
      LEFT JOIN pg_attribute a ON u.refclassid = 'pg_class'::regclass AND a.attrelid = c.oid AND a.attnum = u.refobjsubid AND a.attnum > 0
      WHERE NOT (u.class = 'pg_class' AND u.oid = c.oid)
@@ -148,7 +150,8 @@ pub(super) fn uses() -> String {
      FROM needs u JOIN pg_proc p ON u.refclassid = 'pg_proc'::regclass AND p.oid = u.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace
      UNION ALL SELECT u.class, u.oid, 't', n.nspname, coalesce(e.typname, t.typname), NULL
      FROM needs u JOIN pg_type t ON u.refclassid = 'pg_type'::regclass AND t.oid = u.refobjid AND t.typrelid = 0
-     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' JOIN pg_namespace n ON n.oid = t.typnamespace"
+     LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A' JOIN pg_namespace n ON n.oid = t.typnamespace
+     WHERE coalesce(e.typrelid, 0) = 0"
         .to_owned()
 }
 

@@ -1,0 +1,1 @@
+INSERT INTO js VALUES (1, 'a');

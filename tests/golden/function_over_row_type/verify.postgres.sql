@@ -1,0 +1,1 @@
+SELECT CAST(t = 'A' AS text) FROM titles

@@ -1,0 +1,1 @@
+CREATE TABLE j (id int PRIMARY KEY, a smallint, g int GENERATED ALWAYS AS (a) STORED);

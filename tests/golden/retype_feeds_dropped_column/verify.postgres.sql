@@ -1,0 +1,1 @@
+SELECT CAST(a = 5 AS text) FROM j
