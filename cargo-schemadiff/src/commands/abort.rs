@@ -58,7 +58,11 @@ async fn under_way(url: &str, migrations: &embed::Migrations) -> Result<String> 
     let status = admin::status(url, Some(migrations)).await?;
     let running = status.migrations.iter().rev().find(|m| m.known && m.state == "running");
     running.map(|m| m.id.clone()).ok_or_else(|| {
-        Error::new(Kind::Refused, "SD0640", "none of these migrations is under way in this database")
-            .help("name one: `cargo schemadiff abort MIGRATION`; `cargo schemadiff status` lists them")
+        let error = Error::new(Kind::Refused, "SD0640", "none of these migrations is under way in this database");
+        let newest = status.migrations.iter().rev().find(|m| m.known && m.state == "done").map(|m| m.id.as_str());
+        error.help(format!(
+            "name one: `cargo schemadiff abort {}`; `cargo schemadiff status` lists them",
+            newest.unwrap_or("MIGRATION")
+        ))
     })
 }

@@ -136,7 +136,7 @@ impl<'o> Questions<'o> {
         let names: Vec<_> = self.drops.iter().map(|name| format!("`{name}`")).collect();
         let flags: Vec<_> = self.drops.iter().map(|name| format!("--allow-drop {}", shell_word(name))).collect();
         Err(Error::new(Kind::Refused, "SD0602", format!("dropping {} loses data", names.join(", ")))
-            .cause("the structs no longer have it; a drop is planned only when it is acknowledged by name")
+            .cause("the other side no longer has it; a drop is planned only when it is acknowledged by name")
             .help(format!("if the data may go, pass {}", flags.join(" "))))
     }
 }

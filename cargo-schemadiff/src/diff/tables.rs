@@ -47,6 +47,7 @@ pub(super) fn changes(
     for after in desired.tables.values() {
         if let Some(before) = base.tables.get(&after.name) {
             if renamed_key(before, after, hints) == after.partition_by && before.partition_of == after.partition_of {
+                refuse_own_columns((base, before), (desired, after))?;
                 table(before, after, hints, questions, changes)?;
             } else {
                 changes.push(Change::Partitioning { before: before.clone(), after: after.clone() });
@@ -55,6 +56,24 @@ pub(super) fn changes(
     }
     changes.extend(dropped.iter().map(|t| Change::DropTable { table: (*t).clone() }));
     Ok(())
+}
+
+/// A partition has its columns from its parent; what it says of one itself (a default, a comment) comes and goes by hand.
+fn refuse_own_columns((base, before): (&Schema, &Table), (desired, after): (&Schema, &Table)) -> Result<()> {
+    let has_from_parent = |schema: &Schema, table: &Table, name: &str| {
+        table.partition_of.is_some() && table.column(name).is_none() && schema.whole(table).column(name).is_some()
+    };
+    let comes = after.columns.iter().find(|column| has_from_parent(base, before, &column.name));
+    let goes = before.columns.iter().find(|column| has_from_parent(desired, after, &column.name));
+    let Some((column, verb)) = comes.map(|c| (c, "get")).or_else(|| goes.map(|c| (c, "lose"))) else { return Ok(()) };
+    let full = column_name(&after.name, &column.name);
+    let what = format!("column `{full}` of a partition would {verb} a default, NOT NULL or comment of its own");
+    Err(Error::new(Kind::Refused, "SD0677", what)
+        .cause("schemadiff changes the columns of a partition together with its parent's")
+        .help(format!(
+            "ALTER TABLE {} ALTER COLUMN .. (or COMMENT ON COLUMN) by hand; the next diff finds it done",
+            after.name
+        )))
 }
 
 /// How the table is partitioned once its columns have their new names.

@@ -86,6 +86,20 @@ async fn values_that_cannot_become_another_type_are_named_by_their_keys() {
     }
 }
 
+/// A partition has its columns from its parent.
+#[tokio::test]
+async fn rows_of_a_partition_that_a_check_of_its_own_refuses() {
+    let with = |check: &str| {
+        format!(
+            "CREATE TABLE p (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+             CREATE TABLE t PARTITION OF p FOR VALUES FROM (0) TO (99); {check}"
+        )
+    };
+    let after = with("ALTER TABLE t ADD CONSTRAINT t_n CHECK (n > 0)");
+    let moved = moved(&with(""), &after, "INSERT INTO p VALUES (1, 1), (12, -1)").await;
+    moved.found_before(&["violate `n > 0`", "id = 12"], "UPDATE t SET n = 1").await;
+}
+
 /// Two values that differ may be one in another type. Where the column is converted in place, its keys and checks stay.
 #[tokio::test]
 async fn values_that_become_equal_or_wrong_when_they_are_converted() {

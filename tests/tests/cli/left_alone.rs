@@ -103,3 +103,65 @@ async fn a_column_gets_a_reserved_word_for_a_name() {
         assert_eq!(change.from.text(&format!("SELECT \"{word}\" FROM t")).await.as_deref(), Some("kept"));
     }
 }
+
+/// What the model does not hold is no reason to say that two databases are the same, and no table is taken for gone for it.
+#[tokio::test]
+async fn what_differs_beyond_the_model_is_said() {
+    let t = "CREATE TABLE t (id int PRIMARY KEY, a text); CREATE INDEX t_a ON t (a); INSERT INTO t VALUES (1, 'x')";
+    let cases = [
+        (
+            "CREATE TYPE c AS (a text)",
+            "CREATE TYPE c AS (a text, b int)",
+            "composite type public.c differs: a text on the first",
+        ),
+        (
+            "SELECT 1",
+            "CREATE AGGREGATE agg (int) (SFUNC = int4pl, STYPE = int)",
+            "aggregate public.agg(integer) is on the second side",
+        ),
+        ("SELECT 1", "ALTER TABLE t CLUSTER ON t_a", "order of CLUSTER public.t is on the second side"),
+        (
+            "ALTER TABLE t SET (toast.autovacuum_enabled = false)",
+            "SELECT 1",
+            "TOAST options public.t is on the first side",
+        ),
+        ("SELECT 1", "CREATE UNLOGGED SEQUENCE s", "unlogged sequence public.s is on the second side"),
+        ("SELECT 1", "ALTER TABLE t FORCE ROW LEVEL SECURITY", "not in force public.t is on the second side"),
+        ("SELECT 1", "COMMENT ON SCHEMA public IS 'ours'", "comment on a database schema public is on the second side"),
+    ];
+    for (before, after, said) in cases {
+        // Before 15 there is no unlogged sequence.
+        if after.contains("UNLOGGED") && schemadiff_tests::engine::Major::under_test().number() < 15 {
+            continue;
+        }
+        let sequence = if after.contains("UNLOGGED") { "; CREATE SEQUENCE s" } else { "" };
+        let change =
+            Change::new(Dialect::Postgres, &format!("{t}; {before}{sequence}"), &format!("{t}; {after}")).await;
+        let sides = ["--from", &change.from.url, "--to", &change.to.url];
+        let run = change.project.run(&[&["diff", "--exit-code"], &sides[..]].concat()).expect(1);
+        assert!(run.out.contains(said) && run.out.contains("some beyond it"), "{said}: {run:#?}");
+        let run =
+            change.project.run(&[&["new", "x", "--database-url", &change.from.url], &sides[..]].concat()).expect(0);
+        assert!(run.out.contains(said) && run.out.contains("nothing to write"), "{said}: {run:#?}");
+        change.project.run(&["diff", "--exit-code", "--from", &change.from.url, "--to", &change.from.url]).expect(0);
+    }
+    let child = "; CREATE TABLE child (x int) INHERITS (t)";
+    for (before, after) in [("", child), (child, "")] {
+        let change = Change::new(Dialect::Postgres, &format!("{t}{before}"), &format!("{t}{after}")).await;
+        let sides = ["--from", &change.from.url, "--to", &change.to.url, "--allow-drop", "t"];
+        let run = change.project.run(&[&["diff"], &sides[..]].concat()).expect_error("SD0676");
+        assert!(run.err.contains("`public.t`") && run.err.contains("inherited table"), "{run:#?}");
+    }
+    let with = |own: &str| {
+        format!(
+            "CREATE TABLE p (id int, n int) PARTITION BY RANGE (n); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9){own}"
+        )
+    };
+    let own = with("; ALTER TABLE p1 ALTER id SET DEFAULT 5");
+    for (before, after, verb) in [(&with(""), &own, "get"), (&own, &with(""), "lose")] {
+        let change = Change::new(Dialect::Postgres, before, after).await;
+        let run = change.project.run(&["diff", "--from", &change.from.url, "--to", &change.to.url]);
+        let run = run.expect_error("SD0677");
+        assert!(run.err.contains("`p1.id`") && run.err.contains(verb), "{run:#?}");
+    }
+}
