@@ -165,3 +165,24 @@ async fn what_differs_beyond_the_model_is_said() {
         assert!(run.err.contains("`p1.id`") && run.err.contains(verb), "{run:#?}");
     }
 }
+
+/// Types, collations, operators and text search configurations that no plan makes are copied to where a plan is proven.
+#[tokio::test]
+async fn what_no_plan_makes_is_there_for_the_proof() {
+    let with = |more: &str| {
+        format!(
+            "CREATE TYPE money_range AS RANGE (SUBTYPE = numeric); CREATE TYPE pair AS (a int, b text);
+             CREATE COLLATION \"any Case\" (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false);
+             CREATE COLLATION plain (LC_COLLATE = 'C', LC_CTYPE = 'C');
+             CREATE TEXT SEARCH CONFIGURATION ours (COPY = pg_catalog.english);
+             CREATE FUNCTION more_than(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > $2';
+             CREATE OPERATOR >>> (FUNCTION = more_than, LEFTARG = int, RIGHTARG = int);
+             CREATE TABLE t (id int PRIMARY KEY, price money_range, p pair, name text COLLATE \"any Case\", code text COLLATE plain, body text,
+                 words tsvector GENERATED ALWAYS AS (to_tsvector('ours', body)) STORED{more});
+             CREATE INDEX t_body ON t (body) WHERE id >>> 5"
+        )
+    };
+    let change = Change::new(Dialect::Postgres, &with(""), &with(", note text")).await;
+    change.carry_out(&change.from.url, &[]);
+    change.project.run(&["diff", "--exit-code", "--from", &change.from.url, "--to", &change.to.url]).expect(0);
+}

@@ -82,8 +82,8 @@ fn not_created(owner: &Client, error: &sqlx::Error) -> Error {
     }
 }
 
-/// Connects to the new database and gives it what tables, triggers and expressions of the source may use: extensions,
-/// composite types and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
+/// Connects to the new database and gives it what tables, triggers and expressions of the source may use and no plan makes:
+/// extensions, composite and range types, collations, operators, text search configurations and functions. What cannot be copied is left out with a warning: the plan may not need it, and if it does, the proof
 /// fails with the server's words.
 async fn prepare(owner: &mut Client, name: &str, tenant: Option<&Tenant>) -> Result<Client> {
     const EXTENSIONS: &str = "SELECT e.extname::text, n.nspname::text FROM pg_extension e
@@ -109,7 +109,8 @@ async fn prepare(owner: &mut Client, name: &str, tenant: Option<&Tenant>) -> Res
     Ok(connection)
 }
 
-/// Composite types and functions in the order in which they were made. Bodies are not looked at: their tables come later.
+/// Types, collations, operators and functions in the order in which they were made. Bodies are not looked at: their tables come
+/// later. How a text search works is of no concern to a proof.
 async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: Option<&Tenant>) -> Result<()> {
     let sql = format!(
         "WITH own AS (SELECT oid, nspname FROM pg_namespace n WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', {ledger})
@@ -121,6 +122,30 @@ async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: O
               FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped)) AS definition
            FROM pg_type t JOIN own ON own.oid = t.typnamespace JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
            WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+           UNION ALL
+           SELECT t.oid, own.nspname, 'type ' || t.typname, format('CREATE TYPE %I.%I AS RANGE (SUBTYPE = %s)', own.nspname, t.typname,
+             format_type(r.rngsubtype, NULL))
+           FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN own ON own.oid = t.typnamespace
+           WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+           UNION ALL
+           SELECT c.oid, own.nspname, 'collation ' || c.collname, format('CREATE COLLATION %I.%I (PROVIDER = %s, %s, DETERMINISTIC = %s)',
+             own.nspname, c.collname, CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
+             CASE c.collprovider WHEN 'c' THEN format('LC_COLLATE = %L, LC_CTYPE = %L', c.collcollate, c.collctype)
+               ELSE format('LOCALE = %L', coalesce(to_jsonb(c) ->> 'colllocale', to_jsonb(c) ->> 'colliculocale', c.collcollate::text)) END,
+             c.collisdeterministic::text)
+           FROM pg_collation c JOIN own ON own.oid = c.collnamespace
+           WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_collation'::regclass AND e.objid = c.oid)
+           UNION ALL
+           SELECT o.oid, own.nspname, 'operator ' || o.oprname, format('CREATE OPERATOR %I.%s (FUNCTION = %s%s%s)', own.nspname, o.oprname,
+             o.oprcode, CASE WHEN o.oprleft <> 0 THEN ', LEFTARG = ' || format_type(o.oprleft, NULL) END,
+             CASE WHEN o.oprright <> 0 THEN ', RIGHTARG = ' || format_type(o.oprright, NULL) END)
+           FROM pg_operator o JOIN own ON own.oid = o.oprnamespace
+           WHERE o.oprcode <> 0 AND NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_operator'::regclass AND e.objid = o.oid)
+           UNION ALL
+           SELECT t.oid, own.nspname, 'text search configuration ' || t.cfgname,
+             format('CREATE TEXT SEARCH CONFIGURATION %I.%I (COPY = pg_catalog.simple)', own.nspname, t.cfgname)
+           FROM pg_ts_config t JOIN own ON own.oid = t.cfgnamespace
+           WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_ts_config'::regclass AND e.objid = t.oid)
            UNION ALL
            SELECT p.oid, own.nspname, 'function ' || p.proname, pg_get_functiondef(p.oid)
            FROM pg_proc p JOIN own ON own.oid = p.pronamespace

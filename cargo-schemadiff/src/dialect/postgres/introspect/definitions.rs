@@ -52,14 +52,19 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
            obj_description(c.oid, 'pg_class'),
            (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)::text
             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-           (SELECT json_agg(statement ORDER BY statement)::text FROM (
-             SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid
-             UNION ALL SELECT format('COMMENT ON COLUMN {{name}}.%I IS %L', a.attname, d.description)
+           (SELECT json_agg(statement ORDER BY rank, statement)::text FROM (
+             SELECT 0, pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid
+             UNION ALL SELECT 1, format('COMMENT ON INDEX %s IS %L', i.indexrelid::regclass, d.description)
+             FROM pg_index i JOIN pg_description d ON d.objoid = i.indexrelid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+             WHERE i.indrelid = c.oid
+             UNION ALL SELECT 1, format('ALTER MATERIALIZED VIEW {{name}} ALTER COLUMN %I SET STATISTICS %s', a.attname, a.attstattarget)
+             FROM pg_attribute a WHERE a.attrelid = c.oid AND c.relkind = 'm' AND a.attnum > 0 AND coalesce(a.attstattarget, -1) >= 0
+             UNION ALL SELECT 1, format('COMMENT ON COLUMN {{name}}.%I IS %L', a.attname, d.description)
              FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
              WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0
-             UNION ALL SELECT format('ALTER VIEW {{name}} ALTER COLUMN %I SET DEFAULT %s', a.attname, pg_get_expr(ad.adbin, ad.adrelid))
+             UNION ALL SELECT 1, format('ALTER VIEW {{name}} ALTER COLUMN %I SET DEFAULT %s', a.attname, pg_get_expr(ad.adbin, ad.adrelid))
              FROM pg_attrdef ad JOIN pg_attribute a ON a.attrelid = ad.adrelid AND a.attnum = ad.adnum
-             WHERE ad.adrelid = c.oid) of_view (statement)),
+             WHERE ad.adrelid = c.oid) of_view (rank, statement)),
            {class_rights}
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('v', 'm') AND coalesce(NOT starts_with(obj_description(c.oid, 'pg_class'), '{MARK}'), true)
@@ -108,7 +113,18 @@ fn rights(acl: &str, owner: &str, letter: &str, word: &str, name: &str) -> Strin
     } else {
         "CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END"
     };
-    let word = if word == "TABLE" { "'TABLE'" } else { owned };
+    let is_relation = word == "TABLE";
+    let word = if is_relation { "'TABLE'" } else { owned };
+    // A view that is made again may be without the column.
+    let columns = if is_relation {
+        "UNION ALL SELECT format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %L::pg_catalog.regclass \
+           AND attname = %L AND NOT attisdropped) THEN GRANT %s (%I) ON TABLE %s TO %s%s; END IF; END', c.oid::regclass, t.attname, a.privilege_type,
+           t.attname, c.oid::regclass, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+           CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
+         FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) a WHERE t.attrelid = c.oid AND NOT t.attisdropped AND t.attnum > 0"
+    } else {
+        ""
+    };
     format!(
         "(SELECT json_agg(statement)::text FROM (
              SELECT format('ALTER %s %s OWNER TO %I', {owned}, {name}, pg_get_userbyid({owner}))
@@ -119,7 +135,7 @@ fn rights(acl: &str, owner: &str, letter: &str, word: &str, name: &str) -> Strin
              UNION ALL SELECT format('GRANT %s ON %s %s TO %s%s', a.privilege_type, {word}, {name},
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-             FROM aclexplode({acl}) a WHERE a.grantee <> {owner}) given (statement))"
+             FROM aclexplode({acl}) a WHERE a.grantee <> {owner} {columns}) given (statement))"
     )
 }
 

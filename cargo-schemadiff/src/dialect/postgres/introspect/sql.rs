@@ -278,7 +278,7 @@ fn settings_beyond(scope: &str) -> String {
          {of} JOIN pg_index i ON i.indrelid = c.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid WHERE {scope} AND {own}
        UNION ALL SELECT 'statistics target', n.nspname || '.' || c.relname || '.' || a.attname, a.attstattarget::text
          {of} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-         WHERE c.relkind IN ('i', 'm') AND coalesce(a.attstattarget, -1) >= 0 AND {scope} AND {own}
+         WHERE c.relkind = 'i' AND coalesce(a.attstattarget, -1) >= 0 AND {scope} AND {own}
        UNION ALL SELECT 'TOAST options', n.nspname || '.' || c.relname, array_to_string(t.reloptions, ', ')
          {of} JOIN pg_class t ON t.oid = c.reltoastrelid WHERE t.reloptions IS NOT NULL AND {scope} AND {own}
        UNION ALL SELECT 'unlogged sequence', n.nspname || '.' || c.relname, NULL
