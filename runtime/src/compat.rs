@@ -16,8 +16,8 @@
 //!   deployed before a constraint is relaxed, never after, so `serves` allows it (the plan says so as a hazard).
 //!
 //! That is the question of a version that wants to **start**. A version that **runs** asks more: [`breaks`] says what a
-//! step takes away from it. A constraint that it does not declare, a unique key that its `ON CONFLICT` names, an index
-//! that its queries lean on: none of them keeps a version from starting, and none may change under its feet. Phases and
+//! step takes away from it. A constraint that it does not declare, also one over a column that it does not know and that
+//! its rows have a default in, a unique key that its `ON CONFLICT` names, an index that its queries lean on: none of them keeps a version from starting, and none may change under its feet. Phases and
 //! gates are answers of `breaks`, boot checks are answers of `serves`.
 
 mod given;

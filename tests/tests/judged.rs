@@ -87,6 +87,12 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (Back, "require-concurrent-index-creation", &["generated"], "the same the other way"),
     (
         Forth,
+        "require-concurrent-index-creation",
+        &["create-materialized-view"],
+        "of a materialized view that the step makes: nobody reads or writes it yet",
+    ),
+    (
+        Forth,
         "require-concurrent-index-deletion",
         &["drop-index"],
         "of a partitioned table: the server has no other way",
