@@ -87,6 +87,10 @@ on_postgres! {
     foreign_key_becomes_deferrable =>
         Case::new(&users("boss bigint REFERENCES users (id)"), &users("boss bigint REFERENCES users (id) DEFERRABLE")),
 
+    widen_the_end_of_a_foreign_key =>
+        Case::new(&users("boss integer REFERENCES users (id)"), &users("boss bigint REFERENCES users (id)"))
+            .without_overlap(),
+
     // The foreign key is made again in the transaction that replaces the key.
     key_that_a_foreign_key_stands_on =>
         Case::new(

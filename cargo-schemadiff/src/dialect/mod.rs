@@ -249,6 +249,12 @@ pub trait Ddl: Questions + Send + Sync {
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
     /// Makes the sequence that is there the column's, as `column` says.
     fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String>;
+    /// Statements that let a stand-in take over how a column is numbered, with the position: those before the column goes, and those
+    /// once the stand-in, `shadow` until then, has its name.
+    fn hand_over_numbers(&self, table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
+        let _ = (table, column, shadow);
+        (Vec::new(), Vec::new())
+    }
     /// Moves a sequence forward, so that its next number is behind all those in the column. One that is there already stays.
     fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
         let _ = (sequence, table, column);

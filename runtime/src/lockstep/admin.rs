@@ -13,7 +13,7 @@ use super::{
     backfill::Rounds,
     context::{Context, Stop},
     decide, hooked, retire,
-    run::{Advance, Work},
+    run::Work,
     status,
     throttle::Pace,
     to_the_end,
@@ -26,7 +26,7 @@ use crate::{
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
-    plan::Phase,
+    plan::{Phase, Way},
 };
 
 /// Who applies where nobody has given a name. It is nobody's: two services may both have been applied under it.
@@ -446,12 +446,7 @@ async fn abort_on<B: Backend>(
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let result = work.abort(&plan).await;
     work.give_back().await;
-    match result? {
-        Some(Advance::Closed { migration, step, holders }) => {
-            Err(Error::GateClosed { migration, step, holders, back: true })
-        }
-        other => other.and_then(Advance::into_error).map_or(Ok(()), Err),
-    }
+    result?.and_then(|stopped| stopped.into_error(Way::Back)).map_or(Ok(()), Err)
 }
 
 async fn undo_on<B: Backend>(
@@ -477,12 +472,9 @@ async fn undo_on<B: Backend>(
     let mut work = Work::take(db, &mut ctx, deadline).await?;
     let result = work.undo(&plan).await;
     work.give_back().await;
-    match result? {
-        (_, Some(Advance::Closed { migration, step, holders })) => {
-            Err(Error::GateClosed { migration, step, holders, back: true })
-        }
-        (steps, _) => Ok(Undone { migration: plan.id, steps }),
-    }
+    let (steps, stopped) = result?;
+    let undone = Undone { migration: plan.id, steps };
+    stopped.and_then(|stopped| stopped.into_error(Way::Back)).map_or(Ok(undone), Err)
 }
 
 async fn purge_on<B: Backend>(

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backend::Backend,
     error::{Error, Result},
-    plan::Phase,
+    plan::{Phase, Way},
     waiting::Holder,
 };
 
@@ -80,6 +80,6 @@ async fn once<B: Backend>(
     match advance? {
         Advance::Finished | Advance::Reached => Ok(None),
         Advance::Closed { migration, step, holders } => Ok(Some((migration, step, holders))),
-        elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error().map_or(Ok(None), Err),
+        elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error(Way::Forward).map_or(Ok(None), Err),
     }
 }

@@ -76,12 +76,12 @@ pub(super) enum Advance {
 }
 
 impl Advance {
-    /// What whoever does not wait says of it; none when nothing is left.
-    pub(super) fn into_error(self) -> Option<Error> {
+    /// What whoever does not wait says of it, on that way; none when nothing is left.
+    pub(super) fn into_error(self, way: Way) -> Option<Error> {
         match self {
             Self::Finished | Self::Reached => None,
             Self::Closed { migration, step, holders } => {
-                Some(Error::GateClosed { migration, step, holders, back: false })
+                Some(Error::GateClosed { migration, step, holders, back: way == Way::Back })
             }
             Self::Elsewhere { migration, step, table, function } => {
                 Some(Error::NeedsApplication { migration, step, table, function })

@@ -16,7 +16,7 @@ use crate::{
     backend::{Backend, Ledger, MigrationRow, MigrationState, StepRow, StepState, ledger},
     error::{Error, Result},
     model::Dialect,
-    plan::{Phase, Plan, Step},
+    plan::{Phase, Plan, Step, Way},
 };
 
 /// A step that may be carried out.
@@ -198,7 +198,7 @@ impl<B: Backend> Held for Working<B> {
                     self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
                     Ok(false)
                 }
-                elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error().map_or(Ok(false), Err),
+                elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error(Way::Forward).map_or(Ok(false), Err),
             }
         })
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backend::Backend,
     error::{Error, Result},
-    plan::Phase,
+    plan::{Phase, Way},
 };
 
 /// What an apply waits for that has done all it could.
@@ -93,7 +93,7 @@ pub(super) async fn run<B: Backend>(
                 if left.behind.is_empty() || !matches!(other, Ok(Advance::Finished)) {
                     work.give_back().await;
                     report.left = left.steps;
-                    return other?.into_error().map_or(Ok(report), Err);
+                    return other?.into_error(Way::Forward).map_or(Ok(report), Err);
                 }
                 Waits::Turn(left.behind)
             }

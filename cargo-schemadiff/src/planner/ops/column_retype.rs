@@ -10,14 +10,15 @@
 //!   the table again for a check on the column, the check goes before it in the same transaction, comes back for new writes,
 //!   and is proven for the rows afterwards.
 //! - Otherwise: a synced column of the new type with copies of all indexes and constraints, made while everything runs,
-//!   and a swap of names in contract, which takes milliseconds.
+//!   and a swap of names in contract, which takes milliseconds. So is a column of the primary key: the stand-in takes over the key and
+//!   the numbering, and the foreign keys at either end are made again with it, unproven, and proven afterwards.
 
 use schemadiff::{
-    model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Sync, Table, Unique, expr},
+    model::{Check, Column, ForeignKey, Index, ObjectName, PrimaryKey, Schema, Sync, Table, Unique, expr},
     plan::Hazard,
 };
 
-use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, rekey, trigger};
+use super::{check, column_settings, exclusion, foreign_key, generated, index, partition, primary_key, rekey, trigger};
 use crate::{
     Result,
     dialect::{SyncSpec, TypeChange},
@@ -44,9 +45,12 @@ pub(super) fn decide(
     }
     let converts = conversion(before, after, backfill).is_some();
     let costly = converts || cost(cx, table, before, after) != Cost::Catalogue;
-    let can = cx.caps.alter_column && can_be_doubled(cx, table, before, after);
+    let keyed = is_keyed(cx, table, &before.name) || before.identity.is_some();
+    let can = cx.caps.alter_column
+        && can_be_doubled(cx, table, before, after)
+        && (!keyed || !converts && key_can_be_doubled(cx, table, before, after));
     // An expression of the user's leads one way only: the old version's view would have nothing to show.
-    let how = if can && !converts && cx.is_column_shielded(table, [&before.name, &after.name]) {
+    let how = if can && !keyed && !converts && cx.is_column_shielded(table, [&before.name, &after.name]) {
         Retype::Shadow(temporary(&after.name), Some(retained(&after.name)))
     } else if can && costly && !cx.is_small(table) {
         Retype::Shadow(temporary(&after.name), None)
@@ -125,16 +129,7 @@ fn is_zone_alone(before: &str, after: &str) -> bool {
 fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
     let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return false };
     let name = &before.name;
-    let computed = |c: &Column| c.identity.is_some() || c.generated.is_some();
-    let in_key = |t: &Table| t.primary_key.as_ref().is_some_and(|k| k.columns.contains(name));
-    let in_reference = |t: &Table| t.foreign_keys.values().any(|k| k.columns.contains(name));
-    let referenced = cx
-        .base
-        .tables
-        .values()
-        .chain(cx.request.desired.tables.values())
-        .flat_map(|t| t.foreign_keys.values())
-        .any(|k| k.ref_table == *table && k.ref_columns.contains(name));
+    let computed = |c: &Column| c.generated.is_some();
     let mut computed_columns = t.columns.iter().chain(&desired.columns).filter_map(|c| c.generated.as_ref());
     let feeds = computed_columns.any(|g| expr::mentions(&g.expr, name));
     // A copy of an index has one stand-in column, not two.
@@ -148,11 +143,6 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
     !(excluded
         || computed(before)
         || computed(after)
-        || in_key(t)
-        || in_key(desired)
-        || in_reference(t)
-        || in_reference(desired)
-        || referenced
         || feeds
         || in_partitioned_key
         || shares
@@ -160,8 +150,48 @@ fn can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: 
         || cx.viewed.contains(table))
 }
 
+/// Whether a column is of the primary key, or at one end of a foreign key, before or after.
+fn is_keyed(cx: &Context<'_>, table: &ObjectName, name: &String) -> bool {
+    [&cx.base, cx.request.desired].into_iter().any(|schema| {
+        let in_key = |t: &Table| t.primary_key.as_ref().is_some_and(|k| k.columns.contains(name));
+        let in_reference = |t: &Table| t.foreign_keys.values().any(|k| k.columns.contains(name));
+        let refers = |k: &ForeignKey| k.ref_table == *table && k.ref_columns.contains(name);
+        schema.table(table).is_some_and(|t| in_key(t) || in_reference(t))
+            || schema.tables.values().any(|t| t.foreign_keys.values().any(refers))
+    })
+}
+
+/// Whether key, numbering and foreign keys can pass to a stand-in: they stay as they are, and the server compares the types that the
+/// two ends of a foreign key have in between.
+fn key_can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> bool {
+    let (Some(t), Some(desired)) = (cx.before(table), cx.after(table)) else { return false };
+    let is_plain = |t: &Table| t.partition_by.is_none() && t.partition_of.is_none();
+    let is_whole = |ty: &str| matches!(ty, "smallint" | "integer" | "bigint");
+    let same = |child: &ObjectName, name: &String, key: &ForeignKey| {
+        let whole = cx.before(child).is_some_and(is_plain) && cx.before(&key.ref_table).is_some_and(is_plain);
+        let kept = cx.after(child).and_then(|t| t.foreign_keys.get(name));
+        whole && kept.is_some_and(|kept| kept == key) && is_whole(&before.ty) && is_whole(&after.ty)
+    };
+    // One that comes with the plan is made over what is there by then.
+    let comes = |t: &Table| {
+        t.foreign_keys.iter().any(|(name, key)| {
+            let over = t.name == *table && key.columns.contains(&after.name)
+                || key.ref_table == *table && key.ref_columns.contains(&after.name);
+            over && cx.before(&t.name).is_none_or(|t| !t.foreign_keys.contains_key(name))
+        })
+    };
+    cx.caps.constraint_using_index
+        && is_plain(t)
+        && is_plain(desired)
+        && t.primary_key == desired.primary_key
+        && before.identity == after.identity
+        && rekey::over(cx, table, &before.name).all(|(child, name, key)| same(child, name, key))
+        && !cx.request.desired.tables.values().any(|t| comes(t))
+}
+
 /// The indexes and constraints over a column.
 struct Members {
+    primary: Option<PrimaryKey>,
     indexes: Vec<(String, Index)>,
     uniques: Vec<(String, Unique)>,
     checks: Vec<(String, Check)>,
@@ -171,6 +201,7 @@ fn members(table: &Table, column: &str) -> Members {
     let has = |columns: &[String]| columns.iter().any(|c| c == column);
     let pairs = |name: &String| name.clone();
     Members {
+        primary: table.primary_key.clone().filter(|key| has(&key.columns) || has(&key.include)),
         indexes: table
             .indexes
             .iter()
@@ -194,7 +225,9 @@ fn members(table: &Table, column: &str) -> Members {
 
 impl Members {
     fn any_mention(&self, table: &Table, is: impl Fn(&str) -> bool) -> bool {
-        let mut columns: Vec<String> = self.indexes.iter().flat_map(|(_, i)| index::columns(table, i)).collect();
+        let primary = self.primary.iter().flat_map(|key| key.columns.iter().chain(&key.include).cloned());
+        let mut columns: Vec<String> = primary.collect();
+        columns.extend(self.indexes.iter().flat_map(|(_, i)| index::columns(table, i)));
         columns.extend(self.uniques.iter().flat_map(|(_, u)| u.columns.iter().chain(&u.include).cloned()));
         columns.extend(self.checks.iter().flat_map(|(_, c)| check::columns(table, &c.expr)));
         columns.iter().any(|c| is(c))
@@ -388,6 +421,12 @@ pub(super) fn through_shadow(
         let copy = index::behind_unique(&renamed_unique(unique, &after.name, shadow));
         index::create(cx, table, &temporary(name), &copy);
     }
+    if let Some(key) = &members.primary {
+        let mut copy = key.clone();
+        rename_all(&mut copy.columns, &after.name, shadow);
+        rename_all(&mut copy.include, &after.name, shadow);
+        index::create(cx, table, &temporary(&primary_key::name_of(cx, table, key)), &primary_key::behind(&copy));
+    }
     for (name, check) in &members.checks {
         let expr = expr::rename_column(&check.expr, &after.name, shadow);
         check::add(cx, table, &temporary(name), &Check { expr, comment: None, ..check.clone() });
@@ -502,10 +541,13 @@ fn swap(
 ) {
     let ddl = cx.ddl;
     let mut sql = ddl.drop_sync(table, trigger);
+    let (handed, taken) = ddl.hand_over_numbers(table, after, shadow);
+    sql.extend(handed);
     sql.extend(ddl.drop_column(table, &before.name));
     if shadow != after.name {
         sql.extend(ddl.rename_column(table, shadow, &after.name));
     }
+    sql.extend(taken);
     if let Some(default) = &after.default {
         sql.extend(ddl.alter_default(table, &after.name, Some(default)));
     }
@@ -517,6 +559,12 @@ fn swap(
     }
     let settings = column_settings::of(cx.request.desired, table, &after.name);
     sql.extend(settings.iter().flat_map(|object| ddl.create_object(object)));
+    let primary = members.primary.as_ref().map(|key| temporary(&primary_key::name_of(cx, table, key)));
+    for (key, stand_in) in members.primary.iter().zip(&primary) {
+        sql.extend(ddl.add_primary_key_using_index(table, key, stand_in));
+        let name = primary_key::name_of(cx, table, key);
+        sql.extend(key.comment.iter().flat_map(|text| ddl.comment_on_constraint(table, &name, Some(text))));
+    }
     for (name, index) in &members.indexes {
         sql.extend(ddl.rename_index(table, &temporary(name), name));
         sql.extend(index.comment.iter().flat_map(|text| ddl.comment_on_index(table, name, Some(text))));
@@ -538,7 +586,11 @@ fn swap(
             ("swap-column", format!("let the column of type {} take the place of `{table}.{}`", after.ty, after.name))
         }
     };
-    let id = slug(&[what, &table.to_string(), &after.name]);
+    let id = if what == "swap-column" {
+        rekey::swap_of(table, &after.name)
+    } else {
+        slug(&[what, &table.to_string(), &after.name])
+    };
     let old = before.name.clone();
     let (column, shadow_name, trigger) = (after.clone(), shadow.to_owned(), trigger.to_owned());
     let step = Proto::new(rank::REMOVE_COLUMN, id, title, table)
@@ -559,6 +611,7 @@ fn swap(
                 over.uniques.iter().for_each(|(name, _)| drop(t.uniques.remove(name)));
                 over.checks.iter().for_each(|(name, _)| drop(t.checks.remove(name)));
                 t.columns.retain(|c| c.name != old);
+                primary.iter().for_each(|stand_in| drop(t.indexes.remove(stand_in)));
                 if let Some(slot) = t.column_mut(&shadow_name) {
                     *slot = column.clone();
                 }
@@ -583,7 +636,10 @@ fn swap(
             tag::unused(table, &after.name),
             tag::unviewed(table),
             tag::adds(table),
-            tag::refers(table),
         ]);
-    cx.push(step);
+    if !is_keyed(cx, table, &after.name) {
+        return cx.push(step.after(tag::refers(table)));
+    }
+    let (standing, first) = rekey::handed_over(cx, table, &after.name);
+    rekey::carry(cx, step.after_all(first), standing);
 }

@@ -90,11 +90,11 @@ fn commented(cx: &mut Context<'_>, table: &ObjectName, key: &PrimaryKey) {
     comment::constraint(cx, table, &name, key.comment.as_deref(), comment::Of::PrimaryKey);
 }
 
-fn name_of(cx: &Context<'_>, table: &ObjectName, key: &PrimaryKey) -> String {
+pub(super) fn name_of(cx: &Context<'_>, table: &ObjectName, key: &PrimaryKey) -> String {
     key.name.clone().unwrap_or_else(|| cx.ddl.default_name(&table.name, &[], "pkey"))
 }
 
-fn behind(key: &PrimaryKey) -> Index {
+pub(super) fn behind(key: &PrimaryKey) -> Index {
     Index { include: key.include.clone(), ..Index::over(&key.columns) }
 }
 

@@ -12,7 +12,7 @@ use super::foreign_key;
 use crate::{
     Error, Kind, Result,
     planner::{
-        context::Context,
+        context::{Context, Retype, slug},
         proto::{Proto, tag},
     },
 };
@@ -22,6 +22,8 @@ pub(super) struct Standing {
     table: ObjectName,
     name: String,
     key: ForeignKey,
+    /// Whether it is proven when it is there again; otherwise another step makes it once more.
+    proven: bool,
 }
 
 /// The foreign keys that stand on the key of that name over these columns, and stay when it goes.
@@ -42,10 +44,52 @@ pub(super) fn standing(cx: &Context<'_>, table: &ObjectName, name: &str, columns
             if child.partition_by.is_some() && !cx.caps.partitioned_not_valid {
                 return Err(cannot_follow(&child.name, name, table, columns));
             }
-            found.push(Standing { table: child.name.clone(), name: name.clone(), key: key.clone() });
+            found.push(Standing { table: child.name.clone(), name: name.clone(), key: key.clone(), proven: true });
         }
     }
     Ok(found)
+}
+
+/// The foreign keys at either end of a column, each with its table.
+pub(super) fn over<'c>(
+    cx: &'c Context<'_>,
+    table: &'c ObjectName,
+    column: &'c str,
+) -> impl Iterator<Item = (&'c ObjectName, &'c String, &'c ForeignKey)> {
+    let all = cx.base.tables.values().flat_map(|t| t.foreign_keys.iter().map(move |(name, key)| (&t.name, name, key)));
+    let has = move |columns: &[String]| columns.iter().any(|c| c == column);
+    all.filter(move |(child, _, key)| {
+        *child == table && has(&key.columns) || key.ref_table == *table && has(&key.ref_columns)
+    })
+}
+
+/// Those that a column's stand-in takes over. Where both ends are replaced, the referenced one is so first, and the other one's step
+/// proves the key; the steps that this one has to come after are returned too.
+pub(super) fn handed_over(cx: &Context<'_>, table: &ObjectName, column: &str) -> (Vec<Standing>, Vec<String>) {
+    let doubled = |table: &ObjectName, column: &String| {
+        matches!(cx.retypes.get(&(table.clone(), column.clone())), Some(Retype::Shadow(..)))
+    };
+    let (mut standing, mut first) = (Vec::new(), Vec::new());
+    for (child, name, key) in over(cx, table, column) {
+        let is_referenced = key.ref_table == *table && key.ref_columns.iter().any(|c| c == column);
+        let other_end = is_referenced && key.columns.iter().any(|c| doubled(child, c));
+        if !is_referenced {
+            let ends = key.ref_columns.iter().filter(|c| doubled(&key.ref_table, c));
+            first.extend(ends.map(|c| tag::step(&carried(&swap_of(&key.ref_table, c)))));
+        }
+        standing.push(Standing { table: child.clone(), name: name.clone(), key: key.clone(), proven: !other_end });
+    }
+    (standing, first)
+}
+
+/// The step in which a column's stand-in takes its place.
+pub(super) fn swap_of(table: &ObjectName, column: &str) -> String {
+    slug(&["swap-column", &table.to_string(), column])
+}
+
+/// That a step has carried foreign keys over.
+fn carried(slug: &str) -> String {
+    format!("rekey {slug}")
 }
 
 fn cannot_follow(child: &ObjectName, name: &str, table: &ObjectName, columns: &[String]) -> Error {
@@ -107,10 +151,10 @@ pub(super) fn carry(cx: &mut Context<'_>, mut step: Proto, standing: Vec<Standin
     if standing.is_empty() {
         return cx.push(step);
     }
-    let own = format!("rekey {}", step.slug);
+    let own = carried(&step.slug);
     step = step.tag(tag::step(&own));
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    for Standing { table, name, key } in &standing {
+    for Standing { table, name, key, .. } in &standing {
         before.extend(cx.ddl.drop_constraint(table, name));
         after.extend(cx.ddl.add_foreign_key(table, name, &ForeignKey { not_valid: true, ..key.clone() }));
         after.extend(key.comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
@@ -132,7 +176,7 @@ pub(super) fn carry(cx: &mut Context<'_>, mut step: Proto, standing: Vec<Standin
         }
     });
     cx.push(step);
-    for Standing { table, name, key } in standing.into_iter().filter(|s| !s.key.not_valid) {
+    for Standing { table, name, key, .. } in standing.into_iter().filter(|s| s.proven && !s.key.not_valid) {
         let unproven = ForeignKey { not_valid: true, ..key };
         foreign_key::prove_again(cx, &table, &name, &unproven, tag::step(&own));
     }

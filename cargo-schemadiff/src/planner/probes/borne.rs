@@ -5,7 +5,7 @@ use schemadiff::{
     plan::Probe,
 };
 
-use super::{Danger, current, duplicates, orphans, violations, where_};
+use super::{Danger, current, duplicates, origin, original, orphans, violations, where_};
 use crate::{
     hazard,
     planner::{context::Context, ops},
@@ -32,6 +32,17 @@ pub(super) fn becomes_other(cx: &Context<'_>, table: &ObjectName, name: &str, af
         let said = ops::conversion(&there, after, said).is_some();
         said || there.ty != after.ty && !cx.ddl.keeps_apart(&there.ty, &after.ty)
     })
+}
+
+/// The column of which a column's values come such that two of them are equal only where two were before.
+pub(super) fn kept_apart(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<String> {
+    let origin = origin(cx, table, column)?;
+    let there = original(cx, table, &origin.target.name)?;
+    let filled = cx.request.hints.backfills.contains_key(&(table.clone(), origin.target.name.clone()));
+    let converts = || {
+        !filled && origin.target.generated.is_none() && !becomes_other(cx, table, &origin.target.name, &origin.target)
+    };
+    origin.column.clone().or_else(|| converts().then_some(there))
 }
 
 /// Of a column whose values are converted where they are. What changes has steps of its own, which ask for themselves.

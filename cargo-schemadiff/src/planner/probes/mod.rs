@@ -280,7 +280,7 @@ fn duplicates(cx: &Context<'_>, table: &ObjectName, index: &Index) -> Option<Dan
         })
         .collect();
     let plain: Option<Vec<String>> =
-        index.parts.iter().map(|part| origin(cx, table, part.column.as_ref()?)?.column).collect();
+        index.parts.iter().map(|part| borne::kept_apart(cx, table, part.column.as_ref()?)).collect();
     if plain.is_some_and(|plain| is_unique(&there, &plain, index.nulls_not_distinct))
         || is_new_and_empty(cx, table, &columns)
     {

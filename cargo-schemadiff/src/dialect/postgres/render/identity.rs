@@ -70,6 +70,31 @@ pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     sql
 }
 
+/// See [`crate::dialect::Ddl::hand_over_numbers`]. `column` is as it shall be. The sequence of an identity column goes with it, so that
+/// the stand-in counts on from a new one; a serial column's sequence is a thing of its own.
+pub(super) fn hand_over(table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
+    let Some(identity) = &column.identity else { return (Vec::new(), Vec::new()) };
+    let sequence = sequence_name(table, column);
+    if identity.kind == IdentityKind::Serial {
+        let mut taken = follow_type(table, column).into_iter().collect::<Vec<_>>();
+        taken.push(alter_column(table, column, &format!("SET DEFAULT {}", nextval(&sequence))));
+        taken.push(own_sequence(table, column));
+        return (vec![format!("ALTER SEQUENCE {} OWNED BY NONE", qualified(&sequence))], taken);
+    }
+    let interim = sequence.sibling(temporary(&sequence.name));
+    let stand_in = Column { name: shadow.to_owned(), ..column.clone() };
+    let clause = clause_with(identity, &format!("SEQUENCE NAME {}", qualified(&interim)), &options(column));
+    let handed = vec![
+        alter_column(table, &stand_in, &format!("ADD {clause}")),
+        format!(
+            "SELECT pg_catalog.setval({}, last_value, is_called) FROM {}",
+            literal(&qualified(&interim)),
+            qualified(&sequence)
+        ),
+    ];
+    (handed, vec![format!("ALTER SEQUENCE {} RENAME TO {}", qualified(&interim), ident(&sequence.name))])
+}
+
 /// See [`crate::dialect::Ddl::go_on_behind`]. A sequence that counts down, or is too small, is left as it is.
 pub(super) fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &Column) -> Option<String> {
     let (name, quoted) = (literal(&qualified(sequence)), qualified(sequence));

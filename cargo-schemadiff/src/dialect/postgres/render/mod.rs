@@ -182,6 +182,10 @@ impl Ddl for Postgres {
         identity::adopt(table, column)
     }
 
+    fn hand_over_numbers(&self, table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
+        identity::hand_over(table, column, shadow)
+    }
+
     fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
         identity::go_on_behind(sequence, table, column).into_iter().collect()
     }
