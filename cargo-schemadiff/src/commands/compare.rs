@@ -97,8 +97,8 @@ pub async fn compare(
     let mut desired = found.schema(dialect, read_to, migrations)?;
     let mut beyond = Vec::new();
     // Only a database tells all that it has.
+    unheld::same_tables((&current, &theirs), (&desired, &found.opaque))?;
     if let (Side::Database(_), Side::Database(_)) = (from, to) {
-        unheld::same_tables((&current, &theirs), (&desired, &found.opaque))?;
         beyond = unheld::differences(&theirs, &found.opaque);
     }
     found.opaque.extend(theirs);
@@ -129,7 +129,7 @@ pub async fn compare(
         diff::add_rename(&mut hints, &format!("{}={}", rename.from, rename.to), &current, &desired)?;
     }
     for backfill in &intent.backfill {
-        diff::add_backfill(&mut hints, &backfill.column, &backfill.sql, &desired)?;
+        diff::add_backfill(&mut hints, &backfill.column, &backfill.sql, &current, &desired)?;
     }
     let lock = migrations.lock.as_ref().filter(|lock| lock.dialect == dialect).map(|lock| &lock.schema);
     let is_database = matches!(from, Side::Database(_));

@@ -53,6 +53,9 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
     let proof = prove_it(context, &comparison, &plan, &mut server).await;
     // What is not made by any plan may be what the server misses.
     let proof = proof.map_err(|error| {
+        if !matches!(error.code, "SD0612" | "SD0613") {
+            return error;
+        }
         comparison
             .beyond
             .iter()
@@ -71,6 +74,7 @@ pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<Outcome> {
         "written": written.as_ref().map(|path| path.display().to_string()),
         "plan": plan,
         "proof": proof,
+        "beyond": comparison.beyond,
     }))?;
     let last = match &written {
         Some(path) => format!("wrote {} and {}", path.display(), dir.join(LOCK_FILE).display()),
@@ -112,9 +116,10 @@ fn nothing_to_write(
     }
     context
         .report
-        .json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "lock": written, "plan": null }))?;
+        .json(&json!({ "format": JSON_FORMAT, "command": "new", "written": null, "lock": written, "plan": null, "beyond": comparison.beyond }))?;
     let around = Surroundings { beyond: &comparison.beyond, ..Surroundings::default() };
-    context.report.say(format!("{}\n{}", paint(style::GOOD, said), render_left_alone(around)))?;
+    let style = if comparison.beyond.is_empty() { style::GOOD } else { style::WARN };
+    context.report.say(format!("{}\n{}", paint(style, said), render_left_alone(around)))?;
     Ok(Outcome::Done)
 }
 

@@ -7,8 +7,15 @@ use schemadiff::model::{ObjectName, Opaque, Schema};
 use crate::{Error, Kind, Result};
 
 /// What belongs to the place where a database stands: two that hold the same may well differ in it.
-const OF_THE_PLACE: [&str; 6] =
-    ["publication", "event trigger", "replica identity", "foreign data wrapper", "foreign server", "language"];
+const OF_THE_PLACE: [&str; 7] = [
+    "publication",
+    "event trigger",
+    "replica identity",
+    "foreign data wrapper",
+    "foreign server",
+    "language",
+    "comment on a database schema",
+];
 
 /// What is on one side alone, or is another thing on the other one.
 pub(super) fn differences(from: &[Opaque], to: &[Opaque]) -> Vec<String> {
@@ -40,13 +47,11 @@ pub(super) fn differences(from: &[Opaque], to: &[Opaque]) -> Vec<String> {
 /// # Errors
 /// For the first such table.
 pub(super) fn same_tables(from: (&Schema, &[Opaque]), to: (&Schema, &[Opaque])) -> Result<()> {
-    let name = |opaque: &Opaque| {
-        let name: ObjectName = opaque.name.parse().ok()?;
-        Some(ObjectName { schema: name.schema.filter(|schema| schema != "public"), ..name })
-    };
+    // As it is written there: without quotes.
+    let full = |name: &ObjectName| format!("{}.{}", name.schema.as_deref().unwrap_or("public"), name.name);
     let is_table = |opaque: &&Opaque| opaque.kind.ends_with(" table") || opaque.kind == "partition";
     for ((schema, _), (_, opaque)) in [(from, to), (to, from)] {
-        let held = |opaque: &&Opaque| name(opaque).is_some_and(|name| schema.tables.contains_key(&name));
+        let held = |opaque: &&Opaque| schema.tables.keys().any(|name| full(name) == opaque.name);
         if let Some(found) = opaque.iter().filter(is_table).find(held) {
             let what = format!(
                 "`{}` cannot be compared: on one side it is a table of a kind that schemadiff does not hold",

@@ -314,7 +314,7 @@ pub(crate) fn rename_table(schema: &mut Schema, from: &ObjectName, to: &ObjectNa
     let keys: Vec<_> = schema.objects.values().filter(|o| follows(o)).map(|object| object.key.clone()).collect();
     for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
         object.follow_table(from, to);
-        labels::follow_type(&mut object, from, to);
+        labels::follow_rows(&mut object, from, to);
         object.definition = labels::definition_with_relation(&object, from, to);
         schema.objects.insert(object.key.clone(), object);
     }

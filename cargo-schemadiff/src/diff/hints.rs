@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use schemadiff::{
     artifact::Hints,
-    model::{ObjectKey, ObjectKind, ObjectName, Schema, expr},
+    model::{Column, ObjectKey, ObjectKind, ObjectName, Schema, expr},
 };
 
 use crate::{Error, Kind, Result};
@@ -72,15 +72,25 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
 /// Adds one `--backfill column=sql`: what existing rows hold in a column of the desired schema.
 ///
 /// # Errors
-/// [`Kind::Usage`] when there is no such column in the desired schema.
-pub fn add_backfill(hints: &mut Hints, column: &str, sql: &str, desired: &Schema) -> Result<()> {
-    let (table, name) = column_in(desired, column).ok_or_else(|| {
-        Error::new(Kind::Usage, "SD0208", format!("`--backfill {column}=..` cannot be used"))
-            .cause(format!("there is no column `{column}` in the desired schema"))
-            .help(
-                "write --backfill 'users.email_key=lower(email)', with the names that table and column have in the end",
-            )
-    })?;
+/// [`Kind::Usage`] when there is no such column in the desired schema, or it needs no values.
+pub fn add_backfill(hints: &mut Hints, column: &str, sql: &str, current: &Schema, desired: &Schema) -> Result<()> {
+    let wrong = |why: String| {
+        Error::new(Kind::Usage, "SD0208", format!("`--backfill {column}=..` cannot be used")).cause(why).help(
+            "write --backfill 'users.email_key=lower(email)', with the names that table and column have in the end",
+        )
+    };
+    let (table, name) = column_in(desired, column)
+        .ok_or_else(|| wrong(format!("there is no column `{column}` in the desired schema")))?;
+    let was = hints.renamed_tables.get(&table).unwrap_or(&table);
+    let key = (table.clone(), name.clone());
+    let before = current.column(was, hints.renamed_columns.get(&key).unwrap_or(&name));
+    let needs = |before: &Column, after: &Column| before.ty != after.ty || before.nullable && !after.nullable;
+    if before.zip(desired.column(&table, &name)).is_some_and(|(before, after)| !needs(before, after)) {
+        return Err(wrong("the column is there with that type, and every row has what it shall have".to_owned()));
+    }
+    if let Some(call) = hints.backfills_with.get(&key) {
+        return Err(wrong(format!("a function of the application gives its values: {call}")));
+    }
     let old = hints.renamed_tables.get(&table).map_or(table.name.as_str(), |old| old.name.as_str());
     let text = expr::bare(sql, &[table.name.as_str(), old]);
     hints.backfills.insert((table, name), text);

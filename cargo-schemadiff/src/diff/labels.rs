@@ -16,8 +16,8 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
     let spellings = spellings(from);
     let keys: Vec<_> = schema.objects.values().filter(|o| o.uses_type(from)).map(|o| o.key.clone()).collect();
     for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
-        follow_type(&mut object, from, to);
-        object.definition = with_relation(&object.definition, from, to);
+        follow_type(&mut object, from, to, &spellings);
+        object.definition = definition_with_relation(&object, from, to);
         schema.objects.insert(object.key.clone(), object);
     }
     each_text(schema, |text, is_type| {
@@ -30,9 +30,13 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
     });
 }
 
-/// Makes an object follow a type that it takes, gives or shows, be it that of a table's rows. Its definition is left to the caller.
-pub(crate) fn follow_type(object: &mut Object, from: &ObjectName, to: &ObjectName) {
-    let spellings = spellings(from);
+/// Makes an object follow the type of a table's rows. It is always named with its schema there: a bare `date` is the server's own.
+pub(crate) fn follow_rows(object: &mut Object, from: &ObjectName, to: &ObjectName) {
+    follow_type(object, from, to, &[qualified(from)]);
+}
+
+/// Makes an object follow a type that it takes, gives or shows. Its definition is left to the caller.
+fn follow_type(object: &mut Object, from: &ObjectName, to: &ObjectName, spellings: &[String]) {
     let renamed =
         |ty: &str| spellings.iter().find_map(|old| retyped(ty, old, &qualified(to), true)).unwrap_or(ty.to_owned());
     object.follow_type(from, to, |arguments| arguments.split(", ").map(renamed).collect::<Vec<_>>().join(", "));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemadiff::model::{Identity, Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared};
+use schemadiff::model::{Identity, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared};
 
 use super::{Change, Hints, questions::Questions};
 
@@ -70,9 +70,13 @@ fn goes_with_column(object: &Object, base: &Schema, desired: &Schema) -> bool {
         let mut columns = desired.tables.values().flat_map(|table| table.columns.iter().map(move |c| (&table.name, c)));
         columns.any(|(table, column)| {
             let name = &object.key.name.name;
+            let full = &object.key.name;
             let plain = base.column(table, &column.name).filter(|c| c.identity.is_none());
             let default = plain.and_then(|c| c.default.as_ref());
-            let says = |identity: &Identity| identity.sequence.as_ref() == Some(name);
+            let says = |identity: &Identity| {
+                let said = identity.sequence.as_ref().map(|sequence| table.sibling(sequence.clone()));
+                identity.kind == IdentityKind::Serial && said.as_ref() == Some(full)
+            };
             plain.is_some()
                 && column.identity.as_ref().is_some_and(|i| says(i) || default.is_some_and(|text| text.contains(name)))
         })

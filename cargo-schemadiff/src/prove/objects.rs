@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Table, Use},
+    model::{Delta, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Table, Use, expr},
     plan::Plan,
 };
 
@@ -24,10 +24,33 @@ pub(super) fn spoken_of(plan: &Plan) -> BTreeSet<ObjectKey> {
     keys.collect()
 }
 
+/// The tables from whose sequences columns of the plan's take their numbers, or will.
+fn numbering(plan: &Plan, current: &Schema, tables: &BTreeSet<ObjectName>) -> Vec<ObjectName> {
+    let changed = plan.steps.iter().flat_map(|step| &step.effects).flat_map(|delta| match delta {
+        Delta::Column { before, after, .. } => before.iter().chain(after).cloned().collect(),
+        _ => Vec::new(),
+    });
+    let there = tables.iter().filter_map(|name| current.table(name)).flat_map(|table| table.columns.clone());
+    let defaults = changed.chain(there).filter_map(|column| column.default).filter(|text| text.starts_with("nextval("));
+    let names: BTreeSet<ObjectName> =
+        defaults.flat_map(|text| expr::literals(&text)).filter_map(|name| name.parse().ok()).collect();
+    let gives = |table: &&Shared<Table>| {
+        table.columns.iter().any(|column| {
+            let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial);
+            identity.is_some_and(|identity| {
+                let default = || format!("{}_{}_seq", table.name.name, column.name);
+                names.contains(&table.name.sibling(identity.sequence.clone().unwrap_or_else(default)))
+            })
+        })
+    };
+    current.tables.values().filter(gives).map(|table| table.name.clone()).collect()
+}
+
 /// The objects that the proof needs: those that the plan speaks of, those that depend on its tables, and all that these need;
 /// tables that they need join the others.
 pub(super) fn concerned(plan: &Plan, current: &Schema, tables: &mut BTreeSet<ObjectName>) -> BTreeSet<ObjectKey> {
     let mut keys = spoken_of(plan);
+    tables.extend(numbering(plan, current, tables));
     let at_hand = |kind| matches!(kind, ObjectKind::Schema | ObjectKind::Sequence);
     keys.extend(current.objects.keys().filter(|key| at_hand(key.kind)).cloned());
     let on_tables = |object: &&Shared<Object>| {

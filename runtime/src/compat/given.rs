@@ -2,7 +2,7 @@
 //! a constraint may refuse the row for it: `p int DEFAULT 1 REFERENCES p` where there is no 1, a second row under `UNIQUE`.
 
 use super::{Reason, is_not_null_check, members::CodeNames};
-use crate::model::{Column, Dialect, Given, Table, expr, implies, lets_in};
+use crate::model::{Column, Deferrable, Dialect, Given, Table, expr, implies, lets_in};
 
 /// Reports what may refuse rows of the code for values that are not its own.
 pub(super) fn compare(dialect: Dialect, base: &Table, declared: &Table, names: &CodeNames, reasons: &mut Vec<Reason>) {
@@ -27,10 +27,13 @@ pub(super) fn compare(dialect: Dialect, base: &Table, declared: &Table, names: &
     }
     for (name, key) in &base.foreign_keys {
         let unknown: Vec<Given> = key.columns.iter().filter_map(of).collect();
-        let no_reference = match key.match_full {
-            true => unknown.len() == key.columns.len() && unknown.iter().all(|given| *given == Given::Null),
-            false => unknown.contains(&Given::Null),
-        };
+        // Where the code changes a column of its own, the row may be another's, and refer to something.
+        let all = unknown.len() == key.columns.len();
+        let no_reference = all
+            && match key.match_full {
+                true => unknown.iter().all(|given| *given == Given::Null),
+                false => unknown.contains(&Given::Null),
+            };
         if !unknown.is_empty() && !no_reference {
             refuse(name);
         }
@@ -39,12 +42,15 @@ pub(super) fn compare(dialect: Dialect, base: &Table, declared: &Table, names: &
         let unknown: Vec<Given> = key.columns.iter().filter_map(of).collect();
         let in_text =
             base.columns.iter().any(|c| given(c).is_some() && key.texts.iter().any(|t| expr::mentions(t, &c.name)));
-        let differs = unknown.contains(&Given::Fresh) || unknown.contains(&Given::Null) && !key.nulls_not_distinct;
+        let all = unknown.len() == key.columns.len() && key.texts.is_empty();
+        let differs =
+            all && (unknown.contains(&Given::Fresh) || unknown.contains(&Given::Null) && !key.nulls_not_distinct);
         let known: Vec<&str> = key.columns.iter().filter_map(|column| names.of(column)).collect();
         // Whoever keeps to a key over fewer columns keeps to this one too.
         let implied = unique_keys(declared).any(|own| {
             let within = own.columns.iter().all(|column| known.contains(&column.as_str()));
-            own.texts.is_empty() && within && (own.nulls_not_distinct || !key.nulls_not_distinct)
+            let nulls = own.nulls_not_distinct || !key.nulls_not_distinct;
+            own.texts.is_empty() && within && nulls && own.deferrable <= key.deferrable && key.sorts_plainly
         });
         if (in_text || !unknown.is_empty()) && !differs && !implied {
             refuse(key.name);
@@ -81,6 +87,9 @@ struct UniqueKey<'t> {
     /// Expressions and a condition.
     texts: Vec<&'t str>,
     nulls_not_distinct: bool,
+    deferrable: Deferrable,
+    /// Two values that differ do so to the key, too.
+    sorts_plainly: bool,
 }
 
 fn unique_keys(table: &Table) -> impl Iterator<Item = UniqueKey<'_>> {
@@ -89,18 +98,24 @@ fn unique_keys(table: &Table) -> impl Iterator<Item = UniqueKey<'_>> {
         columns: key.columns.clone(),
         texts: Vec::new(),
         nulls_not_distinct: false,
+        deferrable: key.deferrable,
+        sorts_plainly: true,
     });
     let uniques = table.uniques.iter().map(|(name, key)| UniqueKey {
         name,
         columns: key.columns.clone(),
         texts: Vec::new(),
         nulls_not_distinct: key.nulls_not_distinct,
+        deferrable: key.deferrable,
+        sorts_plainly: true,
     });
     let indexes = table.indexes.iter().filter(|(_, index)| index.unique).map(|(name, index)| UniqueKey {
         name,
         columns: index.parts.iter().filter_map(|part| part.column.clone()).collect(),
         texts: index.parts.iter().filter_map(|part| part.expr.as_deref()).chain(index.predicate.as_deref()).collect(),
         nulls_not_distinct: index.nulls_not_distinct,
+        deferrable: Deferrable::No,
+        sorts_plainly: index.parts.iter().all(|part| part.collation.is_none() && part.opclass.is_none()),
     });
     primary.chain(uniques).chain(indexes)
 }

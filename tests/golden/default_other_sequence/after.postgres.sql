@@ -4,3 +4,5 @@ CREATE TABLE u (id integer PRIMARY KEY DEFAULT nextval('"C d"'), x text);
 CREATE TABLE v (id bigserial PRIMARY KEY, x text);
 DROP SEQUENCE v_id_seq CASCADE; ALTER SEQUENCE d OWNED BY v.id; ALTER TABLE v ALTER id SET DEFAULT nextval('d');
 CREATE TABLE w (id bigint PRIMARY KEY, n bigint DEFAULT nextval('b'));
+CREATE TABLE x (id serial PRIMARY KEY); CREATE TABLE y (id int PRIMARY KEY DEFAULT nextval('x_id_seq'));
+CREATE SEQUENCE odd INCREMENT BY 2; CREATE TABLE z (id int PRIMARY KEY DEFAULT nextval('odd'));

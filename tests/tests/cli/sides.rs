@@ -73,6 +73,8 @@ async fn values_of_existing_rows_are_said_on_the_command_line() {
         let run = project.run(&[&["new", "keys", "--backfill", "t.key=lower(email)"], &sides[..]].concat());
         let run = run.expect_error("SD0208");
         assert!(run.err.contains("there is no column `t.key`"), "{run:#?}");
+        let run = project.run(&[&["new", "keys", "--backfill", "t.email=lower(email)"], &sides[..]].concat());
+        assert!(run.expect_error("SD0208").err.contains("is there with that type"));
         let how = "t.ok = CASE WHEN t.ok THEN 'good' ELSE 'bad' END";
         let said = ["new", "keys", "--backfill", "t.Key=lower(email)", "--backfill", how];
         project.run(&[&said, &sides[..]].concat()).expect(0);

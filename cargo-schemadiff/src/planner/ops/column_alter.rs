@@ -214,7 +214,7 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
         [sql, numbering::go_on(cx, table, from, to)].concat()
     };
     let step = Proto::new(rank::COLUMN, id, title, table)
-        .prepares(numbering::begins(cx, before, after))
+        .prepares(numbering::begins(before, after))
         .sql(set_to(before, after))
         .undo(set_to(after, before))
         .locks(cx.ddl.locks("alter_default", table, &[]))

@@ -5,7 +5,6 @@ use schemadiff::model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, Obj
 
 use super::column_alter::set;
 use crate::planner::{
-    calls,
     context::{Context, slug},
     proto::{Proto, rank, tag},
 };
@@ -129,13 +128,10 @@ fn renumbered(
     cx.push(step);
 }
 
-/// The sequence that stands by itself and numbers a column, by what its default says.
-fn named(cx: &Context<'_>, column: &Column) -> Option<ObjectName> {
-    let default = column.default.as_deref().filter(|default| calls::calls(default, "nextval"))?;
-    let names: Vec<ObjectName> = expr::literals(default).iter().filter_map(|text| text.parse().ok()).collect();
-    let schemas = [cx.request.desired, cx.request.current];
-    let mut keys = schemas.iter().flat_map(|schema| schema.objects.keys());
-    keys.find(|key| key.kind == ObjectKind::Sequence && names.contains(&key.name)).map(|key| key.name.clone())
+/// The sequence that numbers a column by what its default says, be it another column's own.
+fn named(column: &Column) -> Option<ObjectName> {
+    let default = column.default.as_deref().filter(|default| default.starts_with("nextval("))?;
+    expr::literals(default).first()?.parse().ok()
 }
 
 /// Whether old code gives the numbers itself: a sequence would not know of them, and new code would meet them.
@@ -144,23 +140,26 @@ const fn by_code(before: &Column) -> bool {
 }
 
 /// Whether a column comes to be numbered that was not.
-pub(super) fn begins(cx: &Context<'_>, before: &Column, after: &Column) -> bool {
-    by_code(before) && named(cx, after).is_some()
+pub(super) fn begins(before: &Column, after: &Column) -> bool {
+    by_code(before) && named(after).is_some()
 }
 
 /// Moves the sequence from which a column takes its numbers from now on behind the numbers that are there, if it is another one.
 /// Where no two rows may have one number, the greatest is read from an index; elsewhere nothing can fail, and it would be the table.
 pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-    let of = |column: &Column| named(cx, column).or_else(|| sequence_of(cx, table, column).map(|key| key.name));
+    let of = |column: &Column| named(column).or_else(|| sequence_of(cx, table, column).map(|key| key.name));
     let Some(sequence) = of(after) else { return Vec::new() };
     let was = of(before);
     let leads = cx.before(table).is_some_and(|t| {
         let first = |columns: &[String]| columns.first() == Some(&after.name);
         t.primary_key.as_ref().is_some_and(|key| first(&key.columns))
             || t.uniques.values().any(|unique| first(&unique.columns))
-            || t.indexes
-                .values()
-                .any(|i| i.unique && i.parts.first().is_some_and(|p| p.column.as_ref() == Some(&after.name)))
+            || t.indexes.values().any(|i| {
+                i.unique
+                    && !i.invalid
+                    && i.predicate.is_none()
+                    && i.parts.first().is_some_and(|p| p.column.as_ref() == Some(&after.name))
+            })
     });
     if was.as_ref() == Some(&sequence) || !leads {
         return Vec::new();

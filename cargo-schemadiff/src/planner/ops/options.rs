@@ -55,7 +55,9 @@ fn persists(table: &ObjectName) -> String {
 
 /// No table whose rows survive may refer to one whose rows do not: those at the one end of a key go before those at the other.
 fn first(cx: &Context<'_>, table: &ObjectName, unlogged: bool) -> Vec<String> {
-    let keys = cx.base.tables.values().flat_map(|t| t.foreign_keys.values().map(move |key| (&t.name, &key.ref_table)));
+    let stays = |t: &ObjectName, name: &String| cx.after(t).is_some_and(|t| t.foreign_keys.contains_key(name));
+    let keys = cx.base.tables.values().flat_map(|t| t.foreign_keys.iter().map(move |(name, key)| (&t.name, name, key)));
+    let keys = keys.filter(|(t, name, _)| stays(t, name)).map(|(t, _, key)| (t, &key.ref_table));
     let ends = keys.map(|(from, to)| if unlogged { (to, from) } else { (from, to) });
     ends.filter(|(own, other)| *own == table && other != own).map(|(_, other)| persists(other)).collect()
 }

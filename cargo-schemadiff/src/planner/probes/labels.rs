@@ -78,25 +78,42 @@ pub(super) fn cannot_be_cast(cx: &Context<'_>, table: &ObjectName, after: &Colum
     labels_for(cx, table, after).is_some()
 }
 
-/// Rows whose text is none of the labels.
+/// Whether values of the type are labels, or arrays of them.
+pub(super) fn are_values_of(cx: &Context<'_>, ty: &str) -> bool {
+    cx.request.desired.enums.keys().any(|name| diff::is_type(ty, name))
+}
+
+/// Rows whose text is none of the labels that a column gets by itself or by the user's word.
 pub(super) fn unknown(cx: &Context<'_>, table: &ObjectName, after: &Column) -> Option<Danger> {
-    let (there, (column, labels)) = (current(cx, table)?, labels_for(cx, table, after)?);
+    let there = current(cx, table)?;
+    let said = cx.request.hints.backfills.get(&(table.clone(), after.name.clone()));
+    let (value, labels, null) = match labels_for(cx, table, after) {
+        Some((column, labels)) => {
+            let null = column.nullable && !after.nullable && said.is_none();
+            (cx.ddl.ident(&column.name), labels, null)
+        }
+        None => {
+            let before = original(cx, table, &after.name).and_then(|old| there.column(&old).cloned());
+            let is_said =
+                |expr: &&String| before.as_ref().is_none_or(|b| ops::conversion(b, after, Some(expr)).is_some());
+            let of_type = cx.request.desired.enums.iter().find(|(name, _)| diff::is_type(&after.ty, name))?;
+            (format!("({})", said.filter(is_said)?), of_type.1, false)
+        }
+    };
     let known: Vec<String> = labels.values.iter().map(|label| cx.ddl.literal(label)).collect();
-    let ident = cx.ddl.ident(&column.name);
     let none_of = |value: &str| match known.as_slice() {
         [] => format!("{value} IS NOT NULL"),
         known => format!("{value} NOT IN ({})", known.join(", ")),
     };
     let mut condition = match after.ty.ends_with("[]") {
         true => format!(
-            "EXISTS (SELECT FROM unnest(CAST({ident} AS text[])) AS schemadiff_element WHERE {})",
+            "EXISTS (SELECT FROM unnest(CAST({value} AS text[])) AS schemadiff_element WHERE {})",
             none_of("schemadiff_element")
         ),
-        false => none_of(&format!("CAST({ident} AS text)")),
+        false => none_of(&format!("CAST({value} AS text)")),
     };
-    let filled = cx.request.hints.backfills.contains_key(&(table.clone(), after.name.clone()));
-    if column.nullable && !after.nullable && !filled {
-        condition += &format!(" OR {ident} IS NULL");
+    if null {
+        condition += &format!(" OR {value} IS NULL");
     }
     let (row, from) = (row_name(cx, &there), cx.ddl.name(&there.name));
     let sql = format!("SELECT {row} FROM {from} WHERE {condition} LIMIT {SAMPLE}");

@@ -124,7 +124,7 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     }
     // These name labels as texts, which the server takes whatever its types have.
     for delta in placed.deltas.iter().filter(concerned) {
-        if let Delta::Column { table, before: Some(_), after: Some(after), .. } = delta {
+        if let Delta::Column { table, after: Some(after), .. } = delta {
             dangers.extend(labels::unknown(cx, table, after));
         }
     }
@@ -191,9 +191,14 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
         return None; // nobody knows before the application has said it
     }
     let old = hints.renamed_columns.get(&key).filter(|old| there.column(old).is_some()).map_or(name, String::as_str);
+    // Labels are asked about as the texts that they are: the type may be to come.
+    let value_of = |expr: &str| match labels::are_values_of(cx, &target.ty) {
+        true => expr.to_owned(),
+        false => cx.ddl.value_of(expr, cx.request.desired.base_type(&target.ty)),
+    };
     let Some(before) = there.column(old) else {
         let expr = match (backfill, &target.default) {
-            (Some(backfill), _) => format!("({backfill})"),
+            (Some(backfill), _) => format!("({})", value_of(backfill)),
             (None, Some(default)) => format!("({default})"),
             (None, None) => return None,
         };
@@ -209,7 +214,7 @@ fn origin(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Origin> 
     }
     let ident = cx.ddl.ident(old);
     if let Some(expr) = ops::conversion(before, &target, backfill.map(String::as_str)) {
-        return Some(Origin { expr: format!("({expr})"), column: None, nullable: true, target });
+        return Some(Origin { expr: format!("({})", value_of(expr)), column: None, nullable: true, target });
     }
     let converts = before.ty != target.ty && cx.ddl.type_change(&before.ty, &target.ty) == TypeChange::Rewrite;
     let value = if converts { cx.ddl.cast(&ident, &target.ty) } else { ident };
@@ -506,7 +511,7 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
     }
     // Through a synced column, keys and checks are made anew, and ask for themselves.
     let in_place = cx.retypes.get(&(table.clone(), name.to_owned())) == Some(&Retype::InPlace);
-    if in_place && borne::becomes_other(cx, table, name, after) {
+    if in_place && !labels::are_values_of(cx, &after.ty) && borne::becomes_other(cx, table, name, after) {
         dangers.extend(borne::converted(cx, table, name));
     }
     dangers

@@ -98,6 +98,8 @@ impl Tenant {
                 of("pg_collation", "collname", "collnamespace"),
                 of("pg_opclass", "opcname", "opcnamespace"),
                 of("pg_statistic_ext", "stxname", "stxnamespace"),
+                of("pg_ts_config", "cfgname", "cfgnamespace"),
+                of("pg_ts_dict", "dictname", "dictnamespace"),
             ];
             format!("(SELECT CAST(coalesce(json_agg(name), '[]') AS text) FROM ({}) names (name))", all.join(" UNION "))
         };

@@ -117,10 +117,10 @@ fn rights(acl: &str, owner: &str, letter: &str, word: &str, name: &str) -> Strin
     let word = if is_relation { "'TABLE'" } else { owned };
     // A view that is made again may be without the column.
     let columns = if is_relation {
-        "UNION ALL SELECT format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %L::pg_catalog.regclass \
-           AND attname = %L AND NOT attisdropped) THEN GRANT %s (%I) ON TABLE %s TO %s%s; END IF; END', c.oid::regclass, t.attname, a.privilege_type,
-           t.attname, c.oid::regclass, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-           CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END))
+        "UNION ALL SELECT format('DO $grant$BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %L::regclass \
+           AND attname = %L AND NOT attisdropped) THEN GRANT %s (%I) ON TABLE %s TO %s%s; END IF; END$grant$', c.oid::regclass, t.attname,
+           a.privilege_type, t.attname, c.oid::regclass, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+           CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
          FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) a WHERE t.attrelid = c.oid AND NOT t.attisdropped AND t.attnum > 0"
     } else {
         ""

@@ -237,8 +237,8 @@ pub(super) fn unsupported(scope: Where<'_>) -> String {
     let classes = not_of_extension("pg_opclass", "o.oid");
     format!(
         "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
-           format_type(p.prorettype, NULL)
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.prokind = 'a' AND {scope} AND {proc}
+           format('%s %s(%s) %s %s', format_type(p.prorettype, NULL), g.aggtransfn, format_type(g.aggtranstype, NULL), g.aggfinalfn, g.agginitval)
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_aggregate g ON g.aggfnoid = p.oid WHERE {scope} AND {proc}
        UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' WHEN 'r' THEN 'range type' ELSE 'base type' END,
            n.nspname || '.' || t.typname,
            coalesce((SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
@@ -253,7 +253,8 @@ pub(super) fn unsupported(scope: Where<'_>) -> String {
        UNION ALL SELECT 'operator class', n.nspname || '.' || o.opcname || ' USING ' || am.amname, NULL
          FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
          WHERE {scope} AND {classes}
-       UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL), NULL
+       UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL),
+           castfunc::regproc || ' ' || castcontext::text || castmethod::text
          FROM pg_cast WHERE oid >= 16384 AND {casts}
        UNION ALL SELECT 'publication', pubname::text, NULL FROM pg_publication
        UNION ALL SELECT 'event trigger', evtname::text, evtevent::text FROM pg_event_trigger

@@ -100,9 +100,9 @@ pub(super) fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &C
     let (name, quoted) = (literal(&qualified(sequence)), qualified(sequence));
     is_sequence_type(&column.ty).then(|| {
         format!(
-            "SELECT pg_catalog.setval({name}, top.value) FROM (SELECT max({}) AS value FROM {}) AS top, {quoted} AS at, \
-             pg_catalog.pg_sequence AS q WHERE q.seqrelid = CAST({name} AS pg_catalog.regclass) AND q.seqincrement > 0 \
-             AND top.value BETWEEN at.last_value AND q.seqmax",
+            "SELECT pg_catalog.setval({name}, q.seqstart + (top.value - q.seqstart + q.seqincrement - 1) / q.seqincrement * q.seqincrement) \
+             FROM (SELECT CAST(max({}) AS bigint) AS value FROM {}) AS top, {quoted} AS at, pg_catalog.pg_sequence AS q \
+             WHERE q.seqrelid = CAST({name} AS pg_catalog.regclass) AND q.seqincrement > 0 AND top.value BETWEEN at.last_value AND q.seqmax - q.seqincrement",
             ident(&column.name),
             qualified(table)
         )

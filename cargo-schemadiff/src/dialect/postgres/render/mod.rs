@@ -100,7 +100,7 @@ impl Ddl for Postgres {
         let is_own =
             types::base(ty).is_some_and(|base| types::is_number(&base) || types::is_time(&base) || base == "uuid");
         let fits = types::is_text(ty)
-            || types::bits(ty).is_some()
+            || types::is_bits(ty)
             || is_own && schemadiff::model::expr::literals(expr).is_empty()
             || expr.ends_with(&format!("::{ty}"));
         if fits { expr.to_owned() } else { format!("CAST(({expr}) AS {ty})") }

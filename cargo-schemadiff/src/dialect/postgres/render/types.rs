@@ -62,6 +62,11 @@ pub(super) fn bits(ty: &str) -> Option<u32> {
     }
 }
 
+/// Whether it is a bit string, or an array of them: a cast cuts off what does not fit.
+pub(super) fn is_bits(ty: &str) -> bool {
+    parse(ty).is_some_and(|ty| matches!(ty.base.as_str(), "bit" | "bit varying"))
+}
+
 /// The length that an array's texts have at most.
 pub(super) fn element_length(ty: &str) -> Option<u32> {
     let ty = parse(ty).filter(|ty| ty.dimensions > 0)?;
