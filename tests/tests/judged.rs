@@ -73,12 +73,6 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     ),
     (Back, "prefer-robust-stmts", &["create-index", "drop-index"], "the same the other way"),
     (
-        Back,
-        "require-concurrent-index-creation",
-        &["drop-index"],
-        "of a partitioned table: an abort builds it with writers waiting, which an undo partition by partition would spare them",
-    ),
-    (
         Forth,
         "require-concurrent-index-creation",
         &["generated", "retype", "replace-type"],

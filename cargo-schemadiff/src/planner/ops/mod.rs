@@ -10,6 +10,7 @@ mod column_settings;
 mod column_with;
 mod comment;
 mod domain;
+mod doubling;
 mod enumeration;
 mod exclusion;
 mod foreign_key;

@@ -87,6 +87,17 @@ pub(super) fn create(object: &Object) -> Vec<String> {
     sql
 }
 
+/// The statement after which one of those that complete an object says nothing any more; none where only a new object is without it.
+fn taken_back(statement: &str) -> Option<String> {
+    if statement.starts_with("COMMENT ON ") {
+        // The text is a literal, perhaps one with escapes.
+        let end = [" IS '", " IS E'"].iter().filter_map(|is| statement.find(is)).min()?;
+        return Some(format!("{} IS NULL", &statement[..end]));
+    }
+    let (column, _) = statement.split_once(" SET STATISTICS ")?;
+    Some(format!("{column} SET STATISTICS -1"))
+}
+
 /// Makes `after` of `before` in place. `None`: it must be dropped and made again.
 pub(super) fn replace(before: &Object, after: &Object) -> Option<Vec<String>> {
     let mut sql = Vec::new();
@@ -122,8 +133,8 @@ pub(super) fn replace(before: &Object, after: &Object) -> Option<Vec<String>> {
     }
     if before.completed_by != after.completed_by {
         // What is no longer said would stay.
-        if before.completed_by.iter().any(|statement| !after.completed_by.contains(statement)) {
-            return None;
+        for gone in before.completed_by.iter().filter(|statement| !after.completed_by.contains(statement)) {
+            sql.push(named(before, &taken_back(gone)?));
         }
         let new = after.completed_by.iter().filter(|statement| !before.completed_by.contains(statement));
         sql.extend(new.map(|statement| named(after, statement)));
