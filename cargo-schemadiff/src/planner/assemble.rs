@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Delta, ObjectName, Schema, Table},
+    model::{Delta, Object, ObjectKind, ObjectName, Schema, Shared, Table},
     plan::{Action, Assignment, Backfill, Envelope, Hazard, Lock, Phase, Probe, Step},
 };
 
@@ -113,8 +113,8 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
         action,
         locks: locks(placed, context),
         rewrites: placed.protos.iter().any(|p| p.rewrites),
-        scans: placed.protos.iter().any(|p| p.scans),
-        rebuilds_indexes: placed.protos.iter().any(|p| p.rebuilds_indexes),
+        scans: placed.protos.iter().any(|p| p.scans) || fills_again(placed),
+        rebuilds_indexes: placed.protos.iter().any(|p| p.rebuilds_indexes) || builds_again(placed),
         hazards,
         probes: dangers.into_iter().filter_map(|danger| danger.probe).collect(),
         only_while_small: only_while_small(context, placed),
@@ -176,6 +176,17 @@ fn of_proto(proto: &Proto, phase: Phase) -> impl Iterator<Item = Hazard> {
 }
 
 /// What is made again is gone for nobody, but is locked for as long as the step takes.
+/// Whether a materialized view is made again, which reads what it shows.
+fn fills_again(placed: &Placed) -> bool {
+    placed.again.iter().any(|object| object.key.kind == ObjectKind::MaterializedView)
+}
+
+/// And its indexes with it.
+fn builds_again(placed: &Placed) -> bool {
+    let indexed = |object: &Shared<Object>| object.completed_by.iter().any(|statement| statement.contains(" INDEX "));
+    fills_again(placed) && placed.again.iter().any(indexed)
+}
+
 fn carried_hazard(placed: &Placed) -> Option<Hazard> {
     let names: Vec<String> = placed.carried.iter().map(|object| object.key.to_string()).collect();
     (!names.is_empty()).then(|| hazard::made_again::hazard(&names.join(", ")))

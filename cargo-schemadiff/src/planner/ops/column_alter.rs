@@ -218,6 +218,7 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
         .sql(set_to(before, after))
         .undo(set_to(after, before))
         .locks(cx.ddl.locks("alter_default", table, &[]))
+        .locks(numbering::go_on_locks(cx, table, before, after))
         .effect(set(table, &after.name, move |c| c.default.clone_from(&value)))
         .after(tag::TYPES);
     cx.push(step);

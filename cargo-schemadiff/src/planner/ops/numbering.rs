@@ -1,7 +1,10 @@
 //! Change how a column is numbered: `serial`, identity, a sequence of its own or one that stands by itself. The next number
 //! is behind all that are there wherever it is a key: the first write would fail otherwise.
 
-use schemadiff::model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, expr};
+use schemadiff::{
+    model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, expr},
+    plan::Lock,
+};
 
 use super::column_alter::set;
 use crate::planner::{
@@ -31,6 +34,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         .sql(sql)
         .undo(cx.ddl.alter_identity(table, after, before))
         .locks(cx.ddl.locks("alter_identity", table, &[]))
+        .locks(if after.identity.is_none() { go_on_locks(cx, table, before, after) } else { Vec::new() })
         .effect(set(table, &after.name, move |c| {
             c.identity.clone_from(&new.identity);
             c.default.clone_from(&new.default);
@@ -142,6 +146,17 @@ const fn by_code(before: &Column) -> bool {
 /// Whether a column comes to be numbered that was not.
 pub(super) fn begins(before: &Column, after: &Column) -> bool {
     by_code(before) && named(after).is_some()
+}
+
+/// What [`go_on`] locks: the sequence, which stands under its column's table where it has one.
+pub(super) fn go_on_locks(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<Lock> {
+    if go_on(cx, table, before, after).is_empty() {
+        return Vec::new();
+    }
+    let owns = |t: &ObjectName, c: &Column| sequence_of(cx, t, c).map(|key| key.name) == named(after);
+    let owner = cx.base.tables.values().find(|t| t.columns.iter().any(|c| owns(&t.name, c))).map(|t| t.name.clone());
+    let relation = owner.or_else(|| named(after));
+    relation.into_iter().map(|relation| Lock { relation, mode: "RowExclusive".to_owned() }).collect()
 }
 
 /// Moves the sequence from which a column takes its numbers from now on behind the numbers that are there, if it is another one.

@@ -73,6 +73,9 @@ pub(super) fn create(cx: &mut Context<'_>, after: &Object) {
     if matches!(after.key.kind, ObjectKind::Trigger | ObjectKind::Rule | ObjectKind::MaterializedView) {
         proto = proto.after(tag::ADDED);
     }
+    if after.key.kind == ObjectKind::MaterializedView {
+        proto = proto.scans();
+    }
     let narrows = narrows(cx, None, after);
     cx.push(proto.prepares(narrows));
     if let Some((table, column)) = &after.owned_by {
@@ -336,9 +339,22 @@ pub(super) fn change_locks(cx: &Context<'_>, before: &Object, after: &Object) ->
     if after.key.kind == ObjectKind::Trigger && cx.ddl.replace_object(before, after).is_some() {
         return cx.ddl.object_locks(after, true);
     }
+    if is_said_otherwise(before, after) {
+        return cx.ddl.locks("comment_on_table", &after.key.name, &[]);
+    }
     let mut locks = cx.ddl.object_locks(before, false);
     locks.extend(cx.ddl.object_locks(after, true));
     locks
+}
+
+/// Whether nothing but comments and statistics of a view changes.
+fn is_said_otherwise(before: &Object, after: &Object) -> bool {
+    let changed = |one: &Object, other: &Object| {
+        let mut all = one.completed_by.iter().filter(|statement| !other.completed_by.contains(statement));
+        all.all(|statement| statement.starts_with("COMMENT ON ") || statement.contains(" SET STATISTICS "))
+    };
+    let is_view = matches!(after.key.kind, ObjectKind::View | ObjectKind::MaterializedView);
+    is_view && before.definition == after.definition && changed(before, after) && changed(after, before)
 }
 
 /// Another name. Statements of the old version that say the old one fail, where statements name it at all.
