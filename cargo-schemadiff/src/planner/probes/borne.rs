@@ -26,7 +26,8 @@ pub(super) fn computed(cx: &Context<'_>, table: &ObjectName, after: &Column) -> 
 
 /// Whether a column's values become others, of which it cannot be said that they keep what they have kept so far.
 pub(super) fn becomes_other(cx: &Context<'_>, table: &ObjectName, name: &str, after: &Column) -> bool {
-    let there = current(cx, table).and_then(|t| t.column(name).cloned());
+    // By the name that it has before: it may get another one as well.
+    let there = original(cx, table, name).and_then(|old| current(cx, table)?.column(&old).cloned());
     let said = cx.request.hints.backfills.get(&(table.clone(), name.to_owned())).map(String::as_str);
     there.is_some_and(|there| {
         let said = ops::conversion(&there, after, said).is_some();

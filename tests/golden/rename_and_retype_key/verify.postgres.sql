@@ -1,0 +1,1 @@
+SELECT CAST(sum(number) = 3 AS text) FROM t
