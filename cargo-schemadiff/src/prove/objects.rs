@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemadiff::{
-    model::{Delta, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Table, Use, expr},
+    model::{Delta, Object, ObjectKey, ObjectKind, ObjectName, Opaque, Schema, Shared, Table, Use, expr},
     plan::Plan,
 };
 
@@ -35,13 +35,8 @@ fn numbering(plan: &Plan, current: &Schema, tables: &BTreeSet<ObjectName>) -> Ve
     let names: BTreeSet<ObjectName> =
         defaults.flat_map(|text| expr::literals(&text)).filter_map(|name| name.parse().ok()).collect();
     let gives = |table: &&Shared<Table>| {
-        table.columns.iter().any(|column| {
-            let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial);
-            identity.is_some_and(|identity| {
-                let default = || format!("{}_{}_seq", table.name.name, column.name);
-                names.contains(&table.name.sibling(identity.sequence.clone().unwrap_or_else(default)))
-            })
-        })
+        let mut owned = table.columns.iter().filter_map(|column| column.owned_sequence(&table.name));
+        owned.any(|sequence| names.contains(&sequence))
     };
     current.tables.values().filter(gives).map(|table| table.name.clone()).collect()
 }

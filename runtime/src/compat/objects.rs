@@ -1,7 +1,7 @@
 //! What a version needs of views, functions, sequences and the like.
 
 use super::Reason;
-use crate::model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, Schema, Shared, Table};
+use crate::model::{Column, Object, ObjectKey, ObjectKind, Schema, Shared, Table};
 
 /// What is missing, or is not as the version knows it, of the objects that it names. What only hangs on a table (a trigger, a
 /// policy) is missed too: the version's writes rely on it.
@@ -18,13 +18,7 @@ pub(super) fn missing(state: &Schema, code: &Schema, reasons: &mut Vec<Reason>) 
 
 /// A sequence that belongs to a column is there for whoever names it.
 fn is_columns(state: &Schema, key: &ObjectKey) -> bool {
-    let numbers = |table: &Table, column: &Column| {
-        let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial);
-        identity.is_some_and(|identity| {
-            let name = identity.sequence.clone();
-            table.name.sibling(name.unwrap_or_else(|| format!("{}_{}_seq", table.name.name, column.name))) == key.name
-        })
-    };
+    let numbers = |table: &Table, column: &Column| column.owned_sequence(&table.name).as_ref() == Some(&key.name);
     key.kind == ObjectKind::Sequence
         && state.tables.values().any(|table| table.columns.iter().any(|column| numbers(table, column)))
 }

@@ -166,6 +166,15 @@ pub struct Column {
 }
 
 impl Column {
+    /// The sequence that a `serial` column of that table owns: the one that is named, or the server's choice as long as that needs no
+    /// cutting.
+    #[must_use]
+    pub fn owned_sequence(&self, table: &ObjectName) -> Option<ObjectName> {
+        let identity = self.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
+        let default = || format!("{}_{}_seq", table.name, self.name);
+        Some(table.sibling(identity.sequence.clone().unwrap_or_else(default)))
+    }
+
     /// A NOT NULL column without anything else.
     pub fn new(name: impl Into<String>, ty: impl Into<String>) -> Self {
         Self {
