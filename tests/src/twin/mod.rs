@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod client;
+pub mod rows;
 pub mod statements;
 pub mod steps;
 pub mod value;
@@ -215,6 +216,8 @@ struct Run<'a> {
     report: Report,
     seed: u64,
     load_rounds: u64,
+    /// Looks at the schema after every step.
+    observer: Option<Connection>,
 }
 
 /// The schema of a database.
@@ -306,12 +309,14 @@ impl<'a> Run<'a> {
             }
         }
         let statements = statements.map(Arc::new);
+        let uniques = world::uniques(&scenario.mapping, &scenario.old, &scenario.new);
+        let worlds = (0..=PAIRS as u64).map(|owner| Arc::new(Mutex::new(World::new(owner, uniques.clone())))).collect();
         Self {
             db,
             scenario,
             views,
             statements,
-            worlds: (0..=PAIRS as u64).map(|owner| Arc::new(Mutex::new(World::new(owner)))).collect(),
+            worlds,
             old_lives: Arc::default(),
             shared: Arc::default(),
             teams: [None, None],
@@ -320,6 +325,7 @@ impl<'a> Run<'a> {
             report: Report::default(),
             seed: 0x9E37_79B9_7F4A_7C15,
             load_rounds: scenario.rounds,
+            observer: None,
         }
     }
 
@@ -500,7 +506,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn compare_with_server(&self, when: &str) {
+    async fn compare_with_server(&mut self, when: &str) {
         if !self.scenario.compare_with_server {
             return;
         }
@@ -508,7 +514,12 @@ impl<'a> Run<'a> {
         for sync in predicted.tables.values_mut().flat_map(|t| t.syncs.values_mut()) {
             *sync = sync.structure();
         }
-        let mut found = introspect(&self.db.url).await;
+        let observer = match &mut self.observer {
+            Some(observer) => observer,
+            none => none.insert(Connection::open(&self.db.url).await.unwrap_or_else(|e| panic!("{e}"))),
+        };
+        let found = observer.introspect(&Scope::default()).await;
+        let mut found = found.unwrap_or_else(|e| panic!("{when}: {e}")).schema;
         cargo_schemadiff::prove::without_labels_to_come(&mut found, &predicted, &self.scenario.new);
         assert_eq!(between(&predicted, &found), [], "{when} the server is not as the plan predicts");
     }
@@ -551,13 +562,11 @@ impl<'a> Run<'a> {
             let mut world = world.lock().await;
             for table in self.scenario.old.tables.keys() {
                 let shared = self.views[0].mapping.table(Version::Old, table);
-                if let Some(rows) = world.tables.get_mut(&shared) {
-                    rows.values_mut().for_each(|row| self.views[0].forget_the_other(table, row));
-                }
+                world.change(&shared, |row| self.views[0].forget_the_other(table, row));
             }
             let of_old: Vec<_> =
                 self.scenario.old.tables.keys().map(|t| self.views[0].mapping.table(Version::Old, t)).collect();
-            world.tables.retain(|table, _| of_old.contains(table));
+            world.keep(&of_old);
         }
     }
 

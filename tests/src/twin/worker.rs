@@ -192,7 +192,7 @@ impl Worker {
             for (column, value) in &given {
                 changed.insert(view.mapping.column(view.version, &shared, column), Cell::Known(value.clone()));
             }
-            if !view.is_taken(world, &shared, &changed, row.map(|(key, _)| key)) {
+            if !world.is_taken(&shared, &changed, row.map(|(key, _)| key)) {
                 return Some(given);
             }
         }
@@ -290,7 +290,7 @@ impl Worker {
 
     fn put(&self, t: &TableStatements, world: &mut World, key: Key, row: Row) {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
-        world.tables.entry(shared).or_default().insert(key, row);
+        world.put(&shared, &key, Some(row));
     }
 
     fn learn(&self, t: &TableStatements, statement: &Statement, row: &mut Row, read: &[Value], learn: bool) {
@@ -318,7 +318,7 @@ impl Worker {
     ) -> Option<Row> {
         let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let rows = self.send(statement, key).await?;
-        let mut row = world.tables.get(&shared)?.get(place)?.clone();
+        let mut row = world.row(&shared, place)?.clone();
         match rows.as_slice() {
             [read] => self.learn(t, statement, &mut row, read, true),
             _ => self.wrong(statement, format!("{} rows have the key {key:?}, one was written", rows.len())),
@@ -403,19 +403,18 @@ impl Worker {
         }
         if self.send(&t.delete, &key).await.is_some() {
             let shared = self.view.mapping.table(self.view.version, &t.table.name);
-            world.tables.entry(shared).or_default().remove(&place);
+            world.put(&shared, &place, None);
         }
     }
 
     /// Reads (locking where the engine can), updates and inserts in one transaction; one in three is rolled back.
     async fn transaction(&mut self, t: &TableStatements, world: &mut World) {
         let Some((place, key, _)) = self.pick(t, world) else { return };
-        let shared = self.view.mapping.table(self.view.version, &t.table.name);
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
         if !self.raw(begin).await {
             return;
         }
-        let saved = world.tables.get(&shared).cloned();
+        world.begin();
         let read = t.select_for_update.as_ref().unwrap_or(&t.select);
         let mut whole = self.read(t, read, (&place, &key), world).await.is_some();
         if whole && !t.updates.is_empty() {
@@ -425,12 +424,8 @@ impl Worker {
             whole = self.shared.failures.lock().unwrap().len() == failed_before;
         }
         let commit = whole && !self.random().is_multiple_of(3);
-        if !self.raw(if commit { "COMMIT" } else { "ROLLBACK" }).await || !commit {
-            match saved {
-                Some(rows) => world.tables.insert(shared, rows),
-                None => world.tables.remove(&shared),
-            };
-        }
+        let ended = self.raw(if commit { "COMMIT" } else { "ROLLBACK" }).await;
+        world.end(ended && commit);
     }
 
     /// Reads whole tables and compares them with what all owners together know.
@@ -456,9 +451,13 @@ impl Worker {
                 self.learn_key(t, &t.select_all, read, &mut keys);
                 let key = self.key_in(t, &keys).unwrap_or_default();
                 let place = places.get(&key).cloned();
-                let row = place.and_then(|(owner, place)| worlds[owner].tables.get_mut(&shared)?.get_mut(&place));
+                let row =
+                    place.and_then(|(owner, place)| Some((worlds[owner].row(&shared, &place)?.clone(), owner, place)));
                 match row {
-                    Some(row) => self.learn(t, &t.select_all, row, read, true),
+                    Some((mut row, owner, place)) => {
+                        self.learn(t, &t.select_all, &mut row, read, true);
+                        worlds[owner].put(&shared, &place, Some(row));
+                    }
                     // A row whose key of this version nobody has read yet.
                     None if strangers > 0 => strangers -= 1,
                     None => self.wrong(&t.select_all, format!("nobody wrote a row with the key {key:?}")),

@@ -7,7 +7,10 @@ use std::{
 
 use schemadiff::model::{Column, ObjectName, Schema};
 
-use super::value::{Value, constant};
+use super::{
+    rows::{Rows, Uniques},
+    value::{Value, constant},
+};
 
 /// Which version of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +59,7 @@ impl Mapping {
 }
 
 /// What is known of one column of one row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Cell {
     /// This and nothing else.
     Known(Value),
@@ -94,22 +97,23 @@ pub struct View {
     pub mapping: Mapping,
     /// Foreign keys of both versions.
     pub references: Vec<Reference>,
-    /// Tables and columns that are unique together in either version, in the new version's names.
-    pub uniques: Vec<(ObjectName, Vec<String>)>,
 }
 
 /// The rows of one owner.
-#[derive(Default)]
 pub struct World {
     /// By the new version's table name.
-    pub tables: BTreeMap<ObjectName, BTreeMap<Key, Row>>,
+    tables: BTreeMap<ObjectName, Rows>,
+    /// What is unique in either version, in the new version's names.
+    uniques: BTreeMap<ObjectName, Uniques>,
+    /// What was where before the transaction that is open changed it.
+    undo: Option<Vec<(ObjectName, Key, Option<Row>)>>,
     last: u64,
 }
 
 impl World {
     /// For the owner of that number: every number it hands out is its own.
-    pub fn new(owner: u64) -> Self {
-        Self { tables: BTreeMap::new(), last: (owner + 1) * 10_000_000 }
+    pub fn new(owner: u64, uniques: BTreeMap<ObjectName, Uniques>) -> Self {
+        Self { tables: BTreeMap::new(), uniques, undo: None, last: (owner + 1) * 10_000_000 }
     }
 
     /// A number that nobody else has.
@@ -120,18 +124,63 @@ impl World {
 
     /// The rows of a table.
     pub fn rows(&self, table: &ObjectName) -> impl Iterator<Item = (&Key, &Row)> {
-        self.tables.get(table).into_iter().flatten()
+        self.tables.get(table).into_iter().flat_map(Rows::all)
+    }
+
+    /// One of them.
+    pub fn row(&self, table: &ObjectName, place: &Key) -> Option<&Row> {
+        self.tables.get(table)?.all().get(place)
     }
 
     /// How many there are.
     pub fn count(&self, table: &ObjectName) -> usize {
-        self.tables.get(table).map_or(0, BTreeMap::len)
+        self.tables.get(table).map_or(0, |rows| rows.all().len())
     }
 
     /// The row at a position, wrapping around.
     pub fn pick(&self, table: &ObjectName, at: u64) -> Option<(&Key, &Row)> {
-        let rows = self.tables.get(table).filter(|rows| !rows.is_empty())?;
+        let rows = self.tables.get(table).map(Rows::all).filter(|rows| !rows.is_empty())?;
         rows.iter().nth(at as usize % rows.len())
+    }
+
+    /// Whether the values are already in another row than `except`, against a unique key of either version.
+    pub fn is_taken(&self, table: &ObjectName, row: &Row, except: Option<&Key>) -> bool {
+        self.tables.get(table).is_some_and(|rows| rows.is_taken(row, except))
+    }
+
+    /// Puts a row in its place, or takes away what is there.
+    pub fn put(&mut self, table: &ObjectName, place: &Key, row: Option<Row>) {
+        let uniques = || self.uniques.get(table).cloned().unwrap_or_default();
+        let rows = self.tables.entry(table.clone()).or_insert_with(|| Rows::new(uniques()));
+        let was = rows.put(place, row);
+        if let Some(undo) = &mut self.undo {
+            undo.push((table.clone(), place.clone(), was));
+        }
+    }
+
+    /// Changes every row of a table.
+    pub fn change(&mut self, table: &ObjectName, change: impl FnMut(&mut Row)) {
+        if let Some(rows) = self.tables.get_mut(table) {
+            rows.change(change);
+        }
+    }
+
+    /// Forgets other tables than these.
+    pub fn keep(&mut self, tables: &[ObjectName]) {
+        self.tables.retain(|table, _| tables.contains(table));
+    }
+
+    /// From here on every change can be taken back.
+    pub fn begin(&mut self) {
+        self.undo = Some(Vec::new());
+    }
+
+    /// Ends what [`World::begin`] began.
+    pub fn end(&mut self, commit: bool) {
+        let undo = self.undo.take().unwrap_or_default();
+        if !commit {
+            undo.into_iter().rev().for_each(|(table, place, was)| self.put(&table, &place, was));
+        }
     }
 }
 
@@ -145,7 +194,6 @@ impl View {
             other: other.clone(),
             mapping: mapping.clone(),
             references: references.clone(),
-            uniques: uniques(mapping, old, new),
         };
         [view(Version::Old, old, new), view(Version::New, new, old)]
     }
@@ -332,26 +380,9 @@ impl View {
     }
 }
 
-impl View {
-    /// Whether the values are already in another row than `except`, against a unique key of either version.
-    pub fn is_taken(&self, world: &World, shared: &ObjectName, row: &Row, except: Option<&Key>) -> bool {
-        self.uniques.iter().filter(|(table, _)| table == shared).any(|(_, columns)| {
-            let values: Option<Vec<_>> = columns.iter().map(|c| row.get(c)).collect();
-            // What the server chooses is never taken.
-            let Some(values) = values.filter(|v| !v.contains(&&Cell::Unknown) && !v.contains(&&Cell::Known(None)))
-            else {
-                return false;
-            };
-            let same =
-                |other: &Row| columns.iter().zip(values.iter().copied()).all(|(c, value)| other.get(c) == Some(value));
-            world.rows(shared).any(|(key, other)| Some(key) != except && same(other))
-        })
-    }
-}
-
 /// Primary keys, unique constraints and unique indexes of both versions.
-fn uniques(mapping: &Mapping, old: &Schema, new: &Schema) -> Vec<(ObjectName, Vec<String>)> {
-    let mut all = Vec::new();
+pub fn uniques(mapping: &Mapping, old: &Schema, new: &Schema) -> BTreeMap<ObjectName, Uniques> {
+    let mut all: BTreeMap<ObjectName, BTreeSet<Vec<String>>> = BTreeMap::new();
     for (version, schema) in [(Version::Old, old), (Version::New, new)] {
         for table in schema.tables.values() {
             let shared = mapping.table(version, &table.name);
@@ -361,11 +392,11 @@ fn uniques(mapping: &Mapping, old: &Schema, new: &Schema) -> Vec<(ObjectName, Ve
             let indexes = indexes.filter_map(|i| i.parts.iter().map(|p| p.column.clone()).collect::<Option<Vec<_>>>());
             for columns in key.chain(constraints).chain(indexes) {
                 let columns = columns.iter().map(|c| mapping.column(version, &shared, c)).collect();
-                all.push((shared.clone(), columns));
+                all.entry(shared.clone()).or_default().insert(columns);
             }
         }
     }
-    all
+    all.into_iter().map(|(table, keys)| (table, keys.into_iter().collect())).collect()
 }
 
 /// A foreign key in the new version's names.

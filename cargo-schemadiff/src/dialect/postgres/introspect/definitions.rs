@@ -16,7 +16,7 @@ use sqlx::postgres::PgRow;
 
 use super::{
     row::{Oid, Row, object_name},
-    sql::{Where, not_of_extension, not_of_type},
+    sql::{Where, common, made, not_of_extension, not_of_type},
 };
 use crate::dialect::postgres::{MARK, normalize::text::views, render::names::SYNC_PREFIX};
 
@@ -28,21 +28,21 @@ pub(super) const QUALIFIED: &str = "SELECT set_config('search_path', 'pg_catalog
 /// Kind, catalogue, oid, schema, name, arguments, schema and name of the table, text of both names in the definition,
 /// definition, comment, columns, completing statements and rights.
 pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
-    let scope = scope.condition();
+    let common = common(scope);
     let target = if version >= 170_000 { "coalesce(s.stxstattarget, -1)" } else { "s.stxstattarget" };
-    let class = not_of_extension("pg_class", "c.oid");
+    let class = made("pg_class", "c.oid");
     format!(
-        "SELECT 'schema', 'pg_namespace', n.oid, NULL, n.nspname, NULL, NULL, NULL, NULL, NULL, 'CREATE SCHEMA {{name}}',
+        "{common}SELECT 'schema', 'pg_namespace', n.oid, NULL, n.nspname, NULL, NULL, NULL, NULL, NULL, 'CREATE SCHEMA {{name}}',
            obj_description(n.oid, 'pg_namespace'), NULL, NULL, NULL
-         FROM pg_namespace n WHERE {scope} AND n.nspname <> 'public' AND n.nspname !~ '^schemadiff_.*_v' AND {namespace}
+         FROM space n WHERE n.nspname <> 'public' AND n.nspname !~ '^schemadiff_.*_v' AND {namespace}
        UNION ALL SELECT 'extension', 'pg_extension', e.oid, NULL, e.extname, NULL, NULL, NULL, NULL, NULL,
            'CREATE EXTENSION {{name}} WITH SCHEMA ' || quote_ident(n.nspname), NULL, NULL, NULL, NULL
          FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
        UNION ALL SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'pg_proc', p.oid, n.nspname, p.proname,
            oidvectortypes(p.proargtypes), NULL, NULL, quote_ident(n.nspname) || '.' || quote_ident(p.proname), NULL,
            pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc'), NULL, NULL, {proc_rights}
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE p.prokind IN ('f', 'p', 'w') AND NOT starts_with(p.proname, '{SYNC_PREFIX}') AND {scope} AND {proc}
+         FROM pg_proc p JOIN space n ON n.oid = p.pronamespace
+         WHERE p.prokind IN ('f', 'p', 'w') AND NOT starts_with(p.proname, '{SYNC_PREFIX}') AND {proc}
        UNION ALL SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized-view' END, 'pg_class', c.oid, n.nspname, c.relname,
            NULL, NULL, NULL, NULL, NULL,
            CASE c.relkind WHEN 'v' THEN 'CREATE OR REPLACE VIEW {{name}}' ELSE 'CREATE MATERIALIZED VIEW {{name}}' END
@@ -66,19 +66,19 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
              FROM pg_attrdef ad JOIN pg_attribute a ON a.attrelid = ad.adrelid AND a.attnum = ad.adnum
              WHERE ad.adrelid = c.oid) of_view (rank, statement)),
            {class_rights}
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         FROM pg_class c JOIN space n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('v', 'm') AND coalesce(NOT starts_with(obj_description(c.oid, 'pg_class'), '{MARK}'), true)
-           AND {scope} AND {class}
+           AND {class}
        UNION ALL SELECT 'trigger', 'pg_trigger', g.oid, NULL, g.tgname, NULL, n.nspname, c.relname, quote_ident(g.tgname),
            quote_ident(n.nspname) || '.' || quote_ident(c.relname), pg_get_triggerdef(g.oid), obj_description(g.oid, 'pg_trigger'), NULL,
            CASE WHEN g.tgenabled <> 'O' THEN json_build_array(format('ALTER TABLE {{table}} %s TRIGGER {{name}}', CASE g.tgenabled
              WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END))::text END, NULL
-         FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND NOT starts_with(g.tgname, '{SYNC_PREFIX}') AND {scope} AND {class}
+         FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN space n ON n.oid = c.relnamespace
+         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND NOT starts_with(g.tgname, '{SYNC_PREFIX}') AND {class}
        UNION ALL SELECT 'rule', 'pg_rewrite', r.oid, NULL, r.rulename, NULL, n.nspname, c.relname, quote_ident(r.rulename),
            quote_ident(n.nspname) || '.' || quote_ident(c.relname), pg_get_ruledef(r.oid), obj_description(r.oid, 'pg_rewrite'), NULL, NULL, NULL
-         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE r.rulename <> '_RETURN' AND {scope} AND {class}
+         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN space n ON n.oid = c.relnamespace
+         WHERE r.rulename <> '_RETURN' AND {class}
        UNION ALL SELECT 'policy', 'pg_policy', p.oid, NULL, p.polname, NULL, n.nspname, c.relname, NULL, NULL,
            'CREATE POLICY {{name}} ON {{table}} AS ' || CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END || ' FOR '
              || CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END
@@ -87,20 +87,20 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
              || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
              || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
            obj_description(p.oid, 'pg_policy'), NULL, NULL, NULL
-         FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE {scope} AND {class}
+         FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN space n ON n.oid = c.relnamespace
+         WHERE {class}
        UNION ALL SELECT 'row-security', 'pg_class', c.oid, NULL, 'row level security', NULL, n.nspname, c.relname, NULL, NULL,
            'ALTER TABLE {{table}} ENABLE ROW LEVEL SECURITY' || CASE WHEN c.relforcerowsecurity THEN ', FORCE ROW LEVEL SECURITY' ELSE '' END,
            NULL, NULL, NULL, NULL
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relrowsecurity AND {scope} AND {class}
+         FROM pg_class c JOIN space n ON n.oid = c.relnamespace WHERE c.relrowsecurity AND {class}
        UNION ALL SELECT 'statistics', 'pg_statistic_ext', s.oid, n.nspname, s.stxname, NULL, cn.nspname, c.relname,
            quote_ident(n.nspname) || '.' || quote_ident(s.stxname), quote_ident(cn.nspname) || '.' || quote_ident(c.relname),
            pg_get_statisticsobjdef(s.oid), obj_description(s.oid, 'pg_statistic_ext'), NULL,
            CASE WHEN {target} >= 0 THEN json_build_array('ALTER STATISTICS {{name}} SET STATISTICS ' || {target})::text END, NULL
-         FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
-         JOIN pg_namespace cn ON cn.oid = c.relnamespace WHERE {scope}",
-        namespace = not_of_extension("pg_namespace", "n.oid"),
-        proc = [not_of_extension("pg_proc", "p.oid"), not_of_type("p.oid")].join(" AND "),
+         FROM pg_statistic_ext s JOIN space n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
+         JOIN pg_namespace cn ON cn.oid = c.relnamespace",
+        namespace = made("pg_namespace", "n.oid"),
+        proc = [made("pg_proc", "p.oid"), not_of_type("p.oid")].join(" AND "),
         proc_rights = rights("p.proacl", "p.proowner", "f", "FUNCTION", "p.oid::regprocedure"),
         class_rights = rights("c.relacl", "c.relowner", "r", "TABLE", "c.oid::regclass"),
     )

@@ -60,6 +60,23 @@ pub(super) fn not_of_extension(class: &str, oid: &str) -> String {
     )
 }
 
+/// What most branches of a long query ask for, looked up once. A condition in each of them would cost the server more than all
+/// the rest: it plans every branch anew.
+pub(super) fn common(scope: Where<'_>) -> String {
+    format!(
+        "WITH space AS MATERIALIZED (SELECT n.oid, n.nspname FROM pg_namespace n WHERE {}),
+           of_extension AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+             AND refclassid = 'pg_extension'::regclass) ",
+        scope.condition()
+    )
+}
+
+/// As [`not_of_extension`], after [`common`], and of what was not there from the beginning: the server's own objects are many,
+/// and have smaller numbers (`FirstNormalObjectId`).
+pub(super) fn made(class: &str, oid: &str) -> String {
+    format!("{oid} >= 16384 AND {oid} NOT IN (SELECT objid FROM of_extension WHERE classid = '{class}'::regclass)")
+}
+
 /// A range type has functions of its own that come and go with it.
 pub(super) fn not_of_type(oid: &str) -> String {
     format!("{oid} NOT IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND deptype = 'i')")
@@ -177,10 +194,14 @@ pub(super) const INDEX_WORDS: &str = "SELECT 'opclass', o.oid, 0, o.opcdefault,
            CASE WHEN pg_opclass_is_visible(o.oid) THEN quote_ident(o.opcname)
                 ELSE quote_ident(n.nspname) || '.' || quote_ident(o.opcname) END
          FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace
+         WHERE o.oid IN (SELECT unnest(CAST(i.indclass AS oid[])) FROM pg_index i WHERE i.indexrelid >= 16384)
        UNION ALL
          SELECT 'collation', c.oid, 0, false, CASE WHEN n.nspname IN ('pg_catalog', 'public') THEN c.collname::text
            ELSE format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), replace(c.collname, '\"', '\"\"')) END
          FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+         WHERE c.oid IN (SELECT a.attcollation FROM pg_attribute a WHERE a.attrelid >= 16384
+           UNION SELECT unnest(CAST(i.indcollation AS oid[])) FROM pg_index i WHERE i.indexrelid >= 16384
+           UNION SELECT t.typcollation FROM pg_type t WHERE t.oid >= 16384)
        UNION ALL
          SELECT 'parameters', a.attrelid, a.attnum, false,
            (SELECT string_agg(format('%s=%L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ')
@@ -203,9 +224,9 @@ pub(super) fn enums(scope: Where<'_>) -> String {
 /// once would not follow a rename.
 pub(super) fn views_and_triggers(scope: Where<'_>) -> String {
     format!(
-        "SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description,
+        "{common}SELECT c.relkind::text, n.nspname, c.relname, NULL::oid, NULL::text, d.description,
            shown.nspname, shown.relname, shown.columns, NULL::text
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         FROM pg_class c JOIN space n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
          LEFT JOIN LATERAL (
            SELECT bn.nspname, bc.relname, json_object_agg(v.attname, b.attname)::text AS columns
@@ -217,85 +238,85 @@ pub(super) fn views_and_triggers(scope: Where<'_>) -> String {
            JOIN pg_class bc ON bc.oid = b.attrelid JOIN pg_namespace bn ON bn.oid = bc.relnamespace
            WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND starts_with(d.description, '{MARK}')
            GROUP BY 1, 2) shown ON true
-         WHERE c.relkind = 'v' AND starts_with(d.description, '{MARK}') AND {scope} AND {not_extension}
+         WHERE c.relkind = 'v' AND starts_with(d.description, '{MARK}') AND {made}
        UNION ALL
          SELECT 't', n.nspname, c.relname, g.tgrelid, g.tgname::text, d.description, NULL, NULL, NULL, pg_get_triggerdef(g.oid)
-         FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+         FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN space n ON n.oid = c.relnamespace
          LEFT JOIN pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_trigger'::regclass AND d.objsubid = 0
-         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND starts_with(g.tgname, '{SYNC_PREFIX}') AND g.tgenabled = 'A' AND {scope} AND {not_extension}",
-        scope = scope.condition(),
-        not_extension = not_of_extension("pg_class", "c.oid")
+         WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND starts_with(g.tgname, '{SYNC_PREFIX}') AND g.tgenabled = 'A' AND {made}",
+        common = common(scope),
+        made = made("pg_class", "c.oid")
     )
 }
 
 /// Kind and name of what the model does not hold, and what tells it from another of that name, where that is known.
 pub(super) fn unsupported(scope: Where<'_>) -> String {
-    let scope = scope.condition();
-    let proc = not_of_extension("pg_proc", "p.oid");
-    let types = not_of_extension("pg_type", "t.oid");
-    let operators = not_of_extension("pg_operator", "o.oid");
-    let classes = not_of_extension("pg_opclass", "o.oid");
+    let proc = made("pg_proc", "p.oid");
+    let types = made("pg_type", "t.oid");
+    let operators = made("pg_operator", "o.oid");
+    let classes = made("pg_opclass", "o.oid");
     format!(
-        "SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+        "{common}SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
            format('%s %s(%s) %s %s', format_type(p.prorettype, NULL), g.aggtransfn, format_type(g.aggtranstype, NULL), g.aggfinalfn, g.agginitval)
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_aggregate g ON g.aggfnoid = p.oid WHERE {scope} AND {proc}
+         FROM pg_proc p JOIN space n ON n.oid = p.pronamespace JOIN pg_aggregate g ON g.aggfnoid = p.oid WHERE {proc}
        UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' WHEN 'r' THEN 'range type' ELSE 'base type' END,
            n.nspname || '.' || t.typname,
            coalesce((SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
              (SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
               FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
-         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
+         FROM pg_type t JOIN space n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c'
-             OR t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)) AND {scope} AND {types}
+             OR t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)) AND {types}
        UNION ALL SELECT 'operator', n.nspname || '.' || o.oprname || '(' || CASE o.oprleft WHEN 0 THEN 'NONE'
            ELSE format_type(o.oprleft, NULL) END || ', ' || format_type(o.oprright, NULL) || ')', CAST(o.oprcode AS text)
-         FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE {scope} AND {operators}
+         FROM pg_operator o JOIN space n ON n.oid = o.oprnamespace WHERE {operators}
        UNION ALL SELECT 'operator class', n.nspname || '.' || o.opcname || ' USING ' || am.amname, NULL
-         FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
-         WHERE {scope} AND {classes}
+         FROM pg_opclass o JOIN space n ON n.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
+         WHERE {classes}
        UNION ALL SELECT 'cast', format_type(castsource, NULL) || ' AS ' || format_type(casttarget, NULL),
            castfunc::regproc || ' ' || castcontext::text || castmethod::text
-         FROM pg_cast WHERE oid >= 16384 AND {casts}
+         FROM pg_cast WHERE {casts}
        UNION ALL SELECT 'publication', pubname::text, NULL FROM pg_publication
        UNION ALL SELECT 'event trigger', evtname::text, evtevent::text FROM pg_event_trigger
        UNION ALL {settings}
        UNION ALL {plain}",
-        casts = not_of_extension("pg_cast", "oid"),
-        settings = settings_beyond(&scope),
-        plain = plainly_named(&scope),
+        common = common(scope),
+        casts = made("pg_cast", "oid"),
+        settings = settings_beyond(),
+        plain = plainly_named(),
     )
 }
 
 /// What can be set on tables, indexes and sequences and has no place in the model.
-fn settings_beyond(scope: &str) -> String {
-    let own = not_of_extension("pg_class", "c.oid");
-    let of = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace";
+fn settings_beyond() -> String {
+    let own = made("pg_class", "c.oid");
+    let of = "FROM pg_class c JOIN space n ON n.oid = c.relnamespace";
     format!(
         "SELECT 'replica identity', n.nspname || '.' || c.relname,
            coalesce((SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident),
              c.relreplident::text)
-         {of} WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {scope} AND {own}
+         {of} WHERE c.relkind = 'r' AND c.relreplident <> 'd' AND {own}
        UNION ALL SELECT 'order of CLUSTER', n.nspname || '.' || c.relname, x.relname::text
-         {of} JOIN pg_index i ON i.indrelid = c.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid WHERE {scope} AND {own}
+         {of} JOIN pg_index i ON i.indrelid = c.oid AND i.indisclustered JOIN pg_class x ON x.oid = i.indexrelid WHERE {own}
        UNION ALL SELECT 'statistics target', n.nspname || '.' || c.relname || '.' || a.attname, a.attstattarget::text
          {of} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-         WHERE c.relkind = 'i' AND coalesce(a.attstattarget, -1) >= 0 AND {scope} AND {own}
+         WHERE c.relkind = 'i' AND coalesce(a.attstattarget, -1) >= 0 AND {own}
        UNION ALL SELECT 'TOAST options', n.nspname || '.' || c.relname, array_to_string(t.reloptions, ', ')
-         {of} JOIN pg_class t ON t.oid = c.reltoastrelid WHERE t.reloptions IS NOT NULL AND {scope} AND {own}
+         {of} JOIN pg_class t ON t.oid = c.reltoastrelid WHERE t.reloptions IS NOT NULL AND {own}
        UNION ALL SELECT 'unlogged sequence', n.nspname || '.' || c.relname, NULL
-         {of} WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND {scope} AND {own}
+         {of} WHERE c.relkind = 'S' AND c.relpersistence = 'u' AND {own}
            AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid WHERE d.objid = c.oid AND d.deptype IN ('a', 'i')
              AND d.refclassid = 'pg_class'::regclass AND t.relpersistence = 'u')
        UNION ALL SELECT 'forced row level security that is not in force', n.nspname || '.' || c.relname, NULL
-         {of} WHERE c.relforcerowsecurity AND NOT c.relrowsecurity AND {scope} AND {own}
+         {of} WHERE c.relforcerowsecurity AND NOT c.relrowsecurity AND {own}
        UNION ALL SELECT 'comment on a database schema', n.nspname::text, d.description
-         FROM pg_namespace n JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
-         WHERE n.nspname = 'public' AND d.description <> 'standard public schema' AND {scope}"
+         FROM space n JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
+         WHERE n.nspname = 'public' AND d.description <> 'standard public schema'"
     )
 }
 
 /// What has a name, in a database schema or in none, and nothing else that it is known by.
-fn plainly_named(scope: &str) -> String {
+fn plainly_named() -> String {
     const IN_SCHEMAS: [(&str, &str, &str); 6] = [
         ("collation", "pg_collation", "coll"),
         ("conversion", "pg_conversion", "con"),
@@ -312,13 +333,13 @@ fn plainly_named(scope: &str) -> String {
     let inside = IN_SCHEMAS.iter().map(|(kind, catalogue, prefix)| {
         format!(
             "SELECT '{kind}', n.nspname || '.' || x.{prefix}name, NULL FROM {catalogue} x \
-             JOIN pg_namespace n ON n.oid = x.{prefix}namespace WHERE {scope} AND {}",
-            not_of_extension(catalogue, "x.oid")
+             JOIN space n ON n.oid = x.{prefix}namespace WHERE {}",
+            made(catalogue, "x.oid")
         )
     });
     let outside = IN_NONE.iter().map(|(kind, catalogue, prefix)| {
-        let own = not_of_extension(catalogue, "x.oid");
-        format!("SELECT '{kind}', x.{prefix}name::text, NULL FROM {catalogue} x WHERE x.oid >= 16384 AND {own}")
+        let own = made(catalogue, "x.oid");
+        format!("SELECT '{kind}', x.{prefix}name::text, NULL FROM {catalogue} x WHERE {own}")
     });
     inside.chain(outside).collect::<Vec<_>>().join(" UNION ALL ")
 }
