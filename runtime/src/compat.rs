@@ -1,7 +1,8 @@
 //! Can code that was compiled with one schema run against a database in some state?
 //!
 //! [`serves`] is the one predicate that everything hangs on: the planner derives phases from it, the gate asks it for
-//! every live version, the boot check asks it for the version that wants to start, `check` and `abort` ask it too.
+//! every live version, the boot check asks it for the version that wants to start, `abort` asks it on the way back, and
+//! `check` asks it whether structs that differ from the migrations could run all the same.
 //!
 //! What "served" means, per kind of access a version makes to a table it declares:
 //!

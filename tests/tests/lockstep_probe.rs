@@ -254,6 +254,55 @@ async fn a_file_that_may_not_be_written_is_said_to_be_so() {
     assert_eq!(leases(&db).await.as_deref(), Some("0"));
 }
 
+/// The instance registers as one role, and the connections of its pool as another.
+#[tokio::test]
+async fn a_pool_whose_role_lacks_a_right_says_so_and_makes_nobody_send_requests() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    let plans = [first(dialect)];
+    carry_out(&db, &plans, &ApplyOptions::default()).await.unwrap();
+    db.execute("CREATE ROLE of_the_pool LOGIN").await;
+    let instance = old(&db).start().await.unwrap();
+    let url = schemadiff_tests::engine::Postgres::shared().url_as("of_the_pool", &db.name);
+    let mut own = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    let refused = instance.enter(&mut own).await.unwrap_err();
+    assert_eq!(refused.code(), "SD0552", "{refused}");
+    assert!(refused.help()[0].contains("GRANT USAGE"), "{:?}", refused.help());
+    assert!(matches!(instance.ready().await, Ready::Unreachable { cause } if cause.contains("permission")));
+
+    let options = sqlx::postgres::PgPoolOptions::new().acquire_timeout(Duration::from_millis(500));
+    let pool = options.after_connect(instance.hook()).connect(&url).await;
+    assert!(matches!(pool, Err(sqlx::Error::PoolTimedOut)), "{pool:?}");
+
+    db.execute("GRANT USAGE ON SCHEMA schemadiff TO of_the_pool; GRANT SELECT ON ALL TABLES IN SCHEMA schemadiff TO of_the_pool")
+        .await;
+    instance.enter(&mut own).await.unwrap();
+    assert_eq!(instance.ready().await, Ready::Yes);
+    instance.shutdown().await;
+    db.execute("DROP OWNED BY of_the_pool; DROP ROLE of_the_pool").await;
+}
+
+/// As many replicas as start at once may have no room on the server for a moment.
+#[tokio::test]
+async fn a_server_without_a_free_connection_is_waited_for() {
+    let server = schemadiff_tests::engine::Postgres::start_with(
+        schemadiff_tests::engine::Major::under_test(),
+        &["max_connections=8", "superuser_reserved_connections=0"],
+    );
+    let (db, dialect) = (server.database(), Dialect::Postgres);
+    carry_out(&db, &[first(dialect)], &ApplyOptions::default()).await.unwrap();
+    let mut taken = Vec::new();
+    while let Ok(connection) = <sqlx::PgConnection as sqlx::Connection>::connect(&db.url).await {
+        taken.push(connection);
+    }
+    let probe = Probe::default();
+    let starting = tokio::spawn(old(&db).wait_deadline(Duration::from_secs(60)).probe(&probe).start());
+    let waits = until(&probe, |r| matches!(r, Ready::Starting { waits_for } if !waits_for.is_empty())).await;
+    assert!(waits.is_live() && !starting.is_finished(), "{waits:?}");
+    drop(taken);
+    starting.await.unwrap().unwrap().shutdown().await;
+}
+
 /// A library that shifts the wall clock of a program by an hour.
 fn shifted_clock(folder: &std::path::Path) -> std::path::PathBuf {
     let source = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\

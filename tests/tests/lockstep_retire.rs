@@ -6,7 +6,7 @@ use schemadiff::{
     Error, Lockstep,
     lockstep::{
         NoProgress,
-        admin::{ApplyOptions, Target, apply, retire, status},
+        admin::{ApplyOptions, Target, abort, apply, retire, status},
     },
     model::Dialect,
 };
@@ -348,5 +348,61 @@ async fn a_heartbeat_of_the_future_is_no_sign_of_life() {
         let target = instances(&db).await.pop().unwrap();
         retire(&db.url, &target, "the clock was set back", Duration::from_secs(15)).await.unwrap();
         silent.shutdown().await;
+    }
+}
+
+/// The new version crash-loops where its heartbeats are the evidence, is stopped for good, and the old one is deployed again.
+#[tokio::test]
+async fn an_abort_watches_whoever_is_silent_and_waits_for_whoever_lives() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let plans = [first(dialect), second(dialect)];
+        let both = migrations(dialect, &plans);
+        let filled = ApplyOptions { until: schemadiff::plan::Phase::Backfill, ..ApplyOptions::default() };
+        // Whoever waits looks twice a second, and four looks at the least make a silence.
+        let grace = Duration::from_secs(3);
+        let new_version = || {
+            let builder = Lockstep::builder("shop", both.clone()).database_url(&db.url).schema(new_code(dialect));
+            builder
+                .heartbeat(Duration::from_millis(100))
+                .grace(grace)
+                .contract(schemadiff::lockstep::Contract::Manual)
+                .start()
+        };
+        apply(&db.url, &both, &filled, Arc::new(NoProgress)).await.unwrap();
+        new_version().await.unwrap().shutdown().await;
+        let dead = match dialect {
+            Dialect::Sqlite => {
+                "UPDATE _schemadiff_lease SET ended_at = NULL, evidence = 'heartbeat', \
+                 process = json_set(process, '$.host', 'far', '$.machine', 'far'), \
+                 heartbeat_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')"
+            }
+            _ => {
+                "UPDATE schemadiff.lease SET ended_at = NULL, evidence = 'heartbeat', \
+                 heartbeat_at = heartbeat_at - interval '1 day'"
+            }
+        };
+        db.execute(dead).await;
+        // Without waiting for anybody who lives.
+        let options = ApplyOptions { grace, ..ApplyOptions::default() };
+        let recorder = Recorder::default();
+        abort(&db.url, &both, &plans[1].id, &options, recorder.shared())
+            .await
+            .unwrap_or_else(|e| panic!("{dialect}: {e}"));
+        let held = recorder.of("gate_closed");
+        assert_eq!((held.len(), held[0]["back"].as_bool()), (1, Some(true)), "{dialect}: {held:?}");
+
+        // One that lives is waited for as long as the caller says.
+        apply(&db.url, &both, &filled, Arc::new(NoProgress)).await.unwrap();
+        let alive = new_version().await.unwrap();
+        let refused = abort(&db.url, &both, &plans[1].id, &options, Arc::new(NoProgress)).await.unwrap_err();
+        assert_eq!((refused.code(), refused.exit_code()), ("SD0850", 8), "{dialect}: {refused}");
+        let patient = ApplyOptions { wait: Some(Duration::from_secs(60)), ..options };
+        let waiting = abort(&db.url, &both, &plans[1].id, &patient, Arc::new(NoProgress));
+        let (aborted, ()) = tokio::join!(waiting, async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            alive.shutdown().await;
+        });
+        aborted.unwrap_or_else(|e| panic!("{dialect}: {e}"));
     }
 }

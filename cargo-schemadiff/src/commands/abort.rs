@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
         Some(id) => id.clone(),
         None => under_way(&url, &migrations).await?,
     };
-    let options = ApplyOptions { allow_drop: args.allow_drop.clone(), ..options(context, stop_on_interruption()) };
+    let options = options(context, args, stop_on_interruption());
     if let Err(error) = admin::abort(&url, &migrations, &id, &options, progress(context)).await {
         return Err(stopped_at(error, &url, &migrations).await);
     }
@@ -43,10 +43,12 @@ pub(super) async fn run(context: &Context, args: &AbortArgs) -> Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// As the file says.
-pub(super) fn options(context: &Context, stop: watch::Receiver<bool>) -> ApplyOptions {
+/// As the command line and the file say.
+pub(super) fn options(context: &Context, args: &AbortArgs, stop: watch::Receiver<bool>) -> ApplyOptions {
     ApplyOptions {
         app: app(context),
+        wait: Some(args.wait),
+        allow_drop: args.allow_drop.clone(),
         pace: context.config.pace(None, None),
         stop: Some(stop),
         ..ApplyOptions::default()

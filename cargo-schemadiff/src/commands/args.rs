@@ -252,6 +252,9 @@ impl From<Until> for Phase {
 pub struct AbortArgs {
     /// The migration [default: the newest one that is under way]
     pub migration: Option<String>,
+    /// How long to wait for running versions that need what would go: `30s`, `10m`, `2h` [default: do not wait]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
+    pub wait: Duration,
     /// Say that the data of a table or column which the migration made may be lost, `orders` or `users.note`; repeatable
     #[arg(long, value_name = "NAME")]
     pub allow_drop: Vec<String>,
@@ -265,6 +268,9 @@ pub struct AbortArgs {
 pub struct UndoArgs {
     /// The migration [default: the newest one of which something is kept]
     pub migration: Option<String>,
+    /// How long to wait for running versions that would not work with what comes back: `30s`, `10m`, `2h` [default: do not wait]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
+    pub wait: Duration,
 }
 
 /// `purge`.

@@ -1,7 +1,10 @@
 //! `cargo schemadiff check`: structs, lock file and migrations agree. No database, so that CI needs none. Of a
 //! fleet: lock file, migrations and databases agree. No crate, so that whoever looks after databases needs none.
 
-use schemadiff::model::{Fingerprint, between};
+use schemadiff::{
+    compat::serves,
+    model::{Fingerprint, between},
+};
 use serde_json::json;
 
 use super::{
@@ -80,9 +83,17 @@ async fn structs(context: &Context, migrations: &Migrations) -> Result<Option<Er
         return Ok(None);
     }
     let differences = between(&comparison.current, &comparison.desired);
+    // Whether that matters to code that is deployed as it is.
+    let served = match serves(comparison.dialect, &comparison.current, &comparison.desired) {
+        Ok(()) => "code with these structs runs with what the migrations make all the same".to_owned(),
+        Err(reasons) => {
+            let reasons = reasons.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            format!("code with these structs cannot run with what the migrations make: {reasons}")
+        }
+    };
     Ok(Some(
         Error::new(Kind::Migrations, "SD0436", "the structs are not what the lock file says")
-            .cause(first_differences(&differences, "in the structs"))
+            .cause(format!("{}; {served}", first_differences(&differences, "in the structs")))
             .help("write the migration with `cargo schemadiff new NAME` and commit it")
             .help("or take the change to the structs back"),
     ))

@@ -37,7 +37,8 @@ pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
     let url = context.database_url()?;
     let migrations = migrations(context)?;
     let wanted = args.migration.as_deref();
-    let undone = match admin::undo(&url, &migrations, wanted, &options(context), progress(context)).await {
+    let options = ApplyOptions { wait: Some(args.wait), ..options(context) };
+    let undone = match admin::undo(&url, &migrations, wanted, &options, progress(context)).await {
         Ok(undone) => undone,
         Err(error) => return Err(stopped_at(error, &url, &migrations).await),
     };

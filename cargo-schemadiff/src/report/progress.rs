@@ -269,10 +269,13 @@ impl Progress for Terminal {
                 let who = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.line(now, &warn(format!("waits for {who}")));
             }
-            Event::GateClosed { holders, .. } => {
+            Event::GateClosed { holders, back, step, .. } => {
                 let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 if now.gate != who {
-                    let text = warn(format!("the {} phase is held by {who}", Phase::Contract));
+                    let text = match back {
+                        true => warn(format!("{step} cannot be taken back yet: held by {who}")),
+                        false => warn(format!("the {} phase is held by {who}", Phase::Contract)),
+                    };
                     who.clone_into(&mut now.gate);
                     self.line(now, &text);
                 }

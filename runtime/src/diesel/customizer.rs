@@ -8,7 +8,7 @@ use ::diesel::{
     query_builder::SqlQuery,
     query_dsl::LoadQuery,
     r2d2::{CustomizeConnection, Error as R2d2Error, ManageConnection},
-    result::{ConnectionError, Error as DieselError},
+    result::{ConnectionError, DatabaseErrorKind, Error as DieselError},
     sql_types::Text,
 };
 
@@ -154,8 +154,17 @@ where
         let no = |error: Error| R2d2Error::ConnectionError(ConnectionError::BadConnection(error.to_string()));
         let mut last = still_busy();
         for _ in 0..ATTEMPTS {
-            match self.ask(connection).map_err(R2d2Error::QueryError)? {
-                Registered::Yes => return Ok(()),
+            let asked = self.ask(connection).inspect_err(|error| {
+                // Diesel says of what kind an error is for few; these come again for every connection.
+                if matches!(error, DieselError::DatabaseError(kind, _) if !matches!(kind, DatabaseErrorKind::ClosedConnection)) {
+                    self.probe.connected(Some(format!("a connection of the pool cannot be registered: {error}")));
+                }
+            });
+            match asked.map_err(R2d2Error::QueryError)? {
+                Registered::Yes => {
+                    self.probe.connected(None);
+                    return Ok(());
+                }
                 Registered::Busy | Registered::Changed => last = still_busy(),
                 Registered::Behind => last = still_behind(self.me.who().app),
                 Registered::OnStandby => return Err(no(Error::OnStandby { app: self.me.who().app.to_owned() })),

@@ -16,7 +16,7 @@ use super::{
     run::Work,
     status,
     throttle::Pace,
-    to_the_end,
+    to_the_end::{self, Back},
     trouble::open,
     witness::Witness,
 };
@@ -26,7 +26,7 @@ use crate::{
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
-    plan::{Phase, Way},
+    plan::Phase,
 };
 
 /// Who applies where nobody has given a name. It is nobody's: two services may both have been applied under it.
@@ -443,10 +443,8 @@ async fn abort_on<B: Backend>(
     // What cannot be taken back is said at once, not after waiting for somebody who works.
     let ledger = ctx.ledger(&mut db).await?.unwrap_or_default();
     decide::may_abort(&plan, &ledger)?;
-    let mut work = Work::take(db, &mut ctx, deadline).await?;
-    let result = work.abort(&plan).await;
-    work.give_back().await;
-    result?.and_then(|stopped| stopped.into_error(Way::Back)).map_or(Ok(()), Err)
+    let work = Work::take(db, &mut ctx, deadline).await?;
+    Box::pin(to_the_end::back(work, &mut ctx, (&plan, Back::Abort), deadline)).await.map(drop)
 }
 
 async fn undo_on<B: Backend>(
@@ -469,12 +467,9 @@ async fn undo_on<B: Backend>(
     // What cannot come back is said at once, not after waiting for somebody who works.
     let ledger = ctx.ledger(&mut db).await?.unwrap_or_default();
     decide::may_undo(&plan, &ledger, &all)?;
-    let mut work = Work::take(db, &mut ctx, deadline).await?;
-    let result = work.undo(&plan).await;
-    work.give_back().await;
-    let (steps, stopped) = result?;
-    let undone = Undone { migration: plan.id, steps };
-    stopped.and_then(|stopped| stopped.into_error(Way::Back)).map_or(Ok(undone), Err)
+    let work = Work::take(db, &mut ctx, deadline).await?;
+    let steps = Box::pin(to_the_end::back(work, &mut ctx, (&plan, Back::Undo), deadline)).await?;
+    Ok(Undone { migration: plan.id, steps })
 }
 
 async fn purge_on<B: Backend>(

@@ -30,7 +30,7 @@ pub(super) async fn in_background<B: Backend>(target: B::Target, mut ctx: Contex
                 span = tracing::info_span!(target: "schemadiff", "gate_wait", migration, step);
                 if names(&holders) != told {
                     told = names(&holders);
-                    ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+                    ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders, back: false });
                 }
             }
             Err(Error::WorkerBusy { .. } | Error::NeedsApplication { .. }) => trouble = 0,

@@ -11,6 +11,7 @@ use super::{
     context::Context,
     decide::{self, Boot},
     lease,
+    news::News,
     probe::{Probe, Standing},
     retry::jittered,
     run::{Advance, Work},
@@ -34,6 +35,10 @@ pub(super) struct Booting<'b, B: Backend> {
     pub(super) lease: &'b Lease,
     pub(super) told: Vec<(String, String, String)>,
     pub(super) probe: &'b Probe,
+    /// What was told of others that work, of how far they are, and of what is waited for.
+    pub(super) busy: News,
+    pub(super) under_way: News,
+    pub(super) waits: News,
 }
 
 impl<B: Backend> Booting<'_, B> {
@@ -119,10 +124,14 @@ impl<B: Backend> Booting<'_, B> {
     }
 
     /// How far whoever works has come.
-    fn tell_of_others(&self, plans: &[Plan], ledger: &Ledger) {
+    fn tell_of_others(&mut self, plans: &[Plan], ledger: &Ledger) {
         for plan in plans {
             let Some(row) = ledger.migration(&plan.id) else { continue };
             let Some(step) = row.steps.iter().find(|s| s.state == StepState::Running) else { continue };
+            // What moves within a step is told now and then.
+            if !self.under_way.is_new(&format!("{} {}", plan.id, step.id)) {
+                continue;
+            }
             self.ctx.tell(&Event::UnderWay {
                 migration: &plan.id,
                 step: &step.id,
@@ -190,7 +199,9 @@ impl<B: Backend> Booting<'_, B> {
         let mut work = match Work::try_take(db, &self.ctx).await? {
             Ok(work) => work,
             Err((db, busy)) => {
-                self.ctx.tell(&Event::WorkerBusy { holder: &busy.holder });
+                if self.busy.is_new(&busy.holder) {
+                    self.ctx.tell(&Event::WorkerBusy { holder: &busy.holder });
+                }
                 db.close().await;
                 return Ok(false);
             }
@@ -207,7 +218,12 @@ impl<B: Backend> Booting<'_, B> {
             Advance::Finished | Advance::Reached => Ok(!done.is_empty()),
             Advance::Closed { migration, step, holders } => {
                 if names(&holders) != self.told {
-                    self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+                    self.ctx.tell(&Event::GateClosed {
+                        migration: &migration,
+                        step: &step,
+                        holders: &holders,
+                        back: false,
+                    });
                     self.told = names(&holders);
                 }
                 Ok(false)
@@ -230,7 +246,9 @@ impl<B: Backend> Booting<'_, B> {
 
     async fn pause(&mut self, texts: Vec<String>) -> Result<()> {
         self.probe.set(Standing::Waiting(texts.clone()));
-        self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
+        if self.waits.is_new(&texts.join("; ")) {
+            self.ctx.tell(&Event::WaitingToBeServed { reasons: &texts });
+        }
         let span = tracing::info_span!(target: "schemadiff", "wait_to_be_served", app = self.ctx.app);
         self.ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(span).await
     }

@@ -15,6 +15,7 @@ use super::{
     fence::Fence,
     lease::{self, GRACE, HEARTBEAT},
     metrics::Measured,
+    news::News,
     own,
     probe::{Probe, Standing},
     witness::Witness,
@@ -383,6 +384,9 @@ impl Builder {
             contract: self.contract,
             lease: &lease,
             told: Vec::new(),
+            busy: News::default(),
+            under_way: News::default(),
+            waits: News::default(),
             probe: &self.probe,
         };
         let (keeper, unfinished) = boot.until_registered(connected, self.wait).await?;

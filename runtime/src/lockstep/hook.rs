@@ -8,7 +8,7 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Entering, Registered, Retired},
+    backend::{Backend, DbError, Entering, ErrorClass, Registered, Retired, ledger},
     error::Error,
 };
 
@@ -23,6 +23,14 @@ pub trait Enter: sqlx::Connection + Send + 'static {
         who: Entering<'_>,
         instance: &str,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    /// What the server says when it cannot do what was asked, whichever connection asks: a right that is missing, or a ledger.
+    fn shut_out(error: &sqlx::Error) -> Option<Error>;
+}
+
+/// Of the classes that another connection or another moment do not mend.
+fn lasting<B: Backend>(error: DbError) -> Option<Error> {
+    let lasts = matches!(error.class, ErrorClass::Forbidden | ErrorClass::Missing | ErrorClass::ReadOnly);
+    lasts.then(|| ledger::explain::<B>("register a connection of the pool", error))
 }
 
 #[cfg(feature = "postgres")]
@@ -33,6 +41,10 @@ impl Enter for sqlx::PgConnection {
 
     async fn sign_of_life(&mut self, who: Entering<'_>, instance: &str) -> Result<bool, sqlx::Error> {
         crate::backend::postgres::sign_of_life(self, who, instance).await
+    }
+
+    fn shut_out(error: &sqlx::Error) -> Option<Error> {
+        lasting::<crate::backend::postgres::Postgres>(crate::backend::postgres::classify(error))
     }
 }
 
@@ -46,6 +58,10 @@ impl Enter for sqlx::SqliteConnection {
     async fn sign_of_life(&mut self, _who: Entering<'_>, _instance: &str) -> Result<bool, sqlx::Error> {
         Ok(false)
     }
+
+    fn shut_out(error: &sqlx::Error) -> Option<Error> {
+        lasting::<crate::backend::sqlite::Sqlite>(crate::backend::sqlite::classify(error))
+    }
 }
 
 /// How often a connection asks again while the gate looks at its version.
@@ -53,16 +69,45 @@ pub(crate) const ATTEMPTS: u32 = 100;
 /// About how long it waits in between.
 pub(crate) const PAUSE: Duration = Duration::from_millis(60);
 
+/// For a pool, whose driver knows its own errors alone.
 pub(super) async fn enter<C: Enter>(connection: &mut C, who: Entering<'_>, probe: &Probe) -> Result<(), sqlx::Error> {
-    let no = |error: Error| Err(sqlx::Error::Configuration(Box::new(error)));
+    match registered(connection, who, probe).await {
+        Ok(()) => Ok(()),
+        Err(NotRegistered::Said(error)) => Err(sqlx::Error::Configuration(error)),
+        Err(NotRegistered::Driver(error)) => Err(error),
+    }
+}
+
+/// Why a connection is not one of its version.
+pub(super) enum NotRegistered {
+    /// The ledger says so, or the server says why it cannot be asked.
+    Said(Box<Error>),
+    /// The connection is broken, or the like.
+    Driver(sqlx::Error),
+}
+
+pub(super) async fn registered<C: Enter>(
+    connection: &mut C,
+    who: Entering<'_>,
+    probe: &Probe,
+) -> Result<(), NotRegistered> {
+    let no = |error: Error| Err(NotRegistered::Said(Box::new(error)));
     let mut last = still_busy();
     for _ in 0..ATTEMPTS {
-        match connection.enter(who).await? {
-            Registered::Yes => return Ok(()),
-            Registered::Busy | Registered::Changed => last = still_busy(),
-            Registered::Behind => last = still_behind(who.app),
-            Registered::OnStandby => return no(Error::OnStandby { app: who.app.to_owned() }),
-            Registered::Retired(retired) => return no(refused(&retired, probe)),
+        match connection.enter(who).await {
+            Ok(Registered::Yes) => {
+                probe.connected(None);
+                return Ok(());
+            }
+            Ok(Registered::Busy | Registered::Changed) => last = still_busy(),
+            Ok(Registered::Behind) => last = still_behind(who.app),
+            Ok(Registered::OnStandby) => return no(Error::OnStandby { app: who.app.to_owned() }),
+            Ok(Registered::Retired(retired)) => return no(refused(&retired, probe)),
+            Err(error) => {
+                let Some(said) = C::shut_out(&error) else { return Err(NotRegistered::Driver(error)) };
+                probe.connected(Some(said.to_string()));
+                return no(said);
+            }
         }
         tokio::time::sleep(jittered(PAUSE)).await;
     }

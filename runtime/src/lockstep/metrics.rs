@@ -128,7 +128,7 @@ impl Progress for Measured {
             Event::Throttled { migration, step, .. } => {
                 metrics.count(names::THROTTLED, 1, &[("migration", migration), ("step", step)]);
             }
-            Event::GateClosed { migration, step, holders } => self.held(migration, step, holders.len()),
+            Event::GateClosed { migration, step, holders, .. } => self.held(migration, step, holders.len()),
             Event::VersionRetired { app, version, .. } => {
                 metrics.count(names::RETIRED, 1, &[("app", app), ("version", version)]);
             }

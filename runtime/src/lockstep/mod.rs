@@ -25,6 +25,7 @@ mod lease;
 mod look;
 mod lost;
 mod metrics;
+mod news;
 mod own;
 mod probe;
 mod progress;

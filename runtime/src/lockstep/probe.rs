@@ -1,6 +1,9 @@
 //! Answers to an orchestrator's probes, from before a start until after a shutdown.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -32,7 +35,7 @@ pub enum Ready {
         /// What is waited for, in words; empty before anything is known.
         waits_for: Vec<String>,
     },
-    /// The ledger cannot be reached; connections that are open go on.
+    /// The ledger cannot be reached, or not by new connections of the pool; those that are open go on.
     Unreachable {
         /// What the last attempt to reach it ended with.
         cause: String,
@@ -70,15 +73,31 @@ impl Ready {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Probe(Arc<Mutex<Standing>>);
+pub struct Probe(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    standing: Standing,
+    /// Why a connection could not be registered, and when.
+    shut_out: Option<(String, Instant)>,
+}
+
+/// How long a connection that could not be registered counts when none is tried after it: an instance that gets no requests for
+/// it opens no connections either, and would never come back.
+const SHUT_OUT: Duration = Duration::from_secs(30);
 
 impl Probe {
     /// How the instance stands.
     pub async fn ready(&self) -> Ready {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shut_out = known.shut_out.as_ref().filter(|(_, at)| at.elapsed() < SHUT_OUT);
+        match &known.standing {
             Standing::New => Ready::Starting { waits_for: Vec::new() },
             Standing::Waiting(waits_for) => Ready::Starting { waits_for: waits_for.clone() },
-            Standing::Serving => Ready::Yes,
+            Standing::Serving => match shut_out {
+                Some((cause, _)) => Ready::Unreachable { cause: cause.clone() },
+                None => Ready::Yes,
+            },
             Standing::Unreachable(cause) => Ready::Unreachable { cause: cause.clone() },
             Standing::Final(reason) => Ready::Refused { reason: reason.clone() },
             Standing::Stopping => Ready::Stopping,
@@ -87,9 +106,15 @@ impl Probe {
 
     /// What is final stays.
     pub(super) fn set(&self, standing: Standing) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*now, Standing::Final(_)) {
-            *now = standing;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(known.standing, Standing::Final(_)) {
+            known.standing = standing;
         }
+    }
+
+    /// A connection of the pool was registered, or why it cannot be as long as nobody mends it.
+    pub(crate) fn connected(&self, shut_out: Option<String>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.shut_out = shut_out.map(|why| (why, Instant::now()));
     }
 }

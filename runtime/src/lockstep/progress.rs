@@ -214,6 +214,8 @@ pub enum Event<'a> {
         step: &'a str,
         /// The live versions that the step would break.
         holders: &'a [Holder],
+        /// Whether the step is being taken back.
+        back: bool,
     },
     /// A version has been left behind: it will be refused from now on.
     VersionRetired {
@@ -287,9 +289,9 @@ impl Progress for TracingProgress {
             Event::HeldUp { step, blockers, .. } => {
                 tracing::info!(target: "schemadiff", step, ?blockers, "step waits for other sessions");
             }
-            Event::GateClosed { migration, step, holders } => {
+            Event::GateClosed { migration, step, holders, back } => {
                 let holders = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::info!(target: "schemadiff", migration, step, holders, "step waits for live versions");
+                tracing::info!(target: "schemadiff", migration, step, holders, back, "step waits for live versions");
             }
             Event::Strangers { migration, strangers } => {
                 let sessions = strangers.sessions.iter().map(ToString::to_string);

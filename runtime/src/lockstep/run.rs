@@ -14,6 +14,7 @@ use super::{
     decide::{self, Decision},
     execute::{self, Outcome},
     kept, look,
+    news::News,
     retry::jittered,
     trouble::Trouble,
 };
@@ -190,6 +191,7 @@ impl<B: Backend> Work<B> {
     pub(super) async fn take(mut db: B, ctx: &mut Context, deadline: Option<Instant>) -> Result<Self> {
         let (target, mut watched, mut trouble) = (db.connected_to().clone(), None, Trouble::none());
         let (began, deadline) = (Instant::now(), deadline.map(|at| at.max(Instant::now() + A_LOOK)));
+        let mut news = News::default();
         loop {
             ctx.stop.check()?;
             trouble.begin();
@@ -209,7 +211,7 @@ impl<B: Backend> Work<B> {
                 db.close().await;
                 return Err(Error::WorkerBusy { holder });
             }
-            if began.elapsed() > A_LOOK / 2 {
+            if began.elapsed() > A_LOOK / 2 && news.is_new(&holder) {
                 ctx.tell(&Event::WorkerBusy { holder: &holder });
             }
             ctx.stop.sleep(jittered(Duration::from_millis(200))).await?;
@@ -474,12 +476,11 @@ impl<B: Backend> Work<B> {
         Ok(None)
     }
 
-    /// Takes the contract phase of a migration back, newest step first. Returns the steps, or who would break.
-    pub(super) async fn undo(&mut self, plan: &Plan) -> Result<(Vec<String>, Option<Advance>)> {
-        let (mut asked, mut undone) = (false, Vec::new());
+    /// Takes the contract phase of a migration back, newest step first, and notes the steps. Returns who would break.
+    pub(super) async fn undo(&mut self, plan: &Plan, undone: &mut Vec<String>) -> Result<Option<Advance>> {
+        let mut asked = false;
         let plan = &self.db.placed(plan.clone());
-        let closed = persevere!(self, self.go_behind(plan, &mut asked, &mut undone))?;
-        Ok((undone, closed))
+        persevere!(self, self.go_behind(plan, &mut asked, undone))
     }
 
     async fn go_behind(&mut self, plan: &Plan, asked: &mut bool, undone: &mut Vec<String>) -> Result<Option<Advance>> {

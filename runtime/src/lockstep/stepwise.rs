@@ -195,7 +195,12 @@ impl<B: Backend> Held for Working<B> {
                 Advance::Reached => Ok(true),
                 Advance::Finished => Ok(false),
                 Advance::Closed { migration, step, holders } => {
-                    self.ctx.tell(&Event::GateClosed { migration: &migration, step: &step, holders: &holders });
+                    self.ctx.tell(&Event::GateClosed {
+                        migration: &migration,
+                        step: &step,
+                        holders: &holders,
+                        back: false,
+                    });
                     Ok(false)
                 }
                 elsewhere @ Advance::Elsewhere { .. } => elsewhere.into_error(Way::Forward).map_or(Ok(false), Err),
@@ -223,7 +228,7 @@ impl Teller {
         };
         if names(holders) != self.0 {
             self.0 = names(holders);
-            builder.progress.event(&Event::GateClosed { migration, step, holders });
+            builder.progress.event(&Event::GateClosed { migration, step, holders, back: false });
         }
     }
 }

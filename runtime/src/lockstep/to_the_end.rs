@@ -1,4 +1,4 @@
-//! An apply that carries out all that was asked for, and waits for whom it has to.
+//! Carrying out all that was asked for, forth or back, and waiting for whom it has to.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ use super::{
 use crate::{
     backend::Backend,
     error::{Error, Result},
-    plan::{Phase, Way},
+    plan::{Phase, Plan, Way},
 };
 
-/// What an apply waits for that has done all it could.
+/// What somebody waits for that has done all it could.
+#[derive(Clone)]
 enum Waits {
-    /// A step of a migration, for live versions.
-    Gate { migration: String, step: String, holders: Vec<Holder> },
+    /// A step of a migration, for live versions; on that way.
+    Gate { migration: String, step: String, holders: Vec<Holder>, way: Way },
     /// Migrations, for the contract phase of earlier ones.
     Turn(Vec<Queued>),
 }
@@ -28,7 +29,9 @@ enum Waits {
 impl Waits {
     fn into_error(self) -> Error {
         match self {
-            Self::Gate { migration, step, holders } => Error::GateClosed { migration, step, holders, back: false },
+            Self::Gate { migration, step, holders, way } => {
+                Error::GateClosed { migration, step, holders, back: way == Way::Back }
+            }
             Self::Turn(queued) => Error::Behind { queued },
         }
     }
@@ -63,9 +66,56 @@ impl Waits {
         }
         *told = whom;
         match self {
-            Self::Gate { migration, step, holders } => ctx.tell(&Event::GateClosed { migration, step, holders }),
+            Self::Gate { migration, step, holders, way } => {
+                ctx.tell(&Event::GateClosed { migration, step, holders, back: *way == Way::Back });
+            }
             Self::Turn(queued) => queued.iter().for_each(|queued| ctx.tell(&Event::Queued { queued })),
         }
+    }
+}
+
+/// How long to wait, and what is known of those who are waited for.
+struct Patience {
+    deadline: Option<Instant>,
+    /// Whom the caller was told of last.
+    told: Vec<(String, String, String)>,
+    /// Since when there is nobody else than those of whom nothing is heard.
+    suspected: Option<Instant>,
+}
+
+impl Patience {
+    fn until(deadline: Option<Instant>) -> Self {
+        Self { deadline, told: Vec::new(), suspected: None }
+    }
+
+    /// Waits a moment without holding the work: what it waits for may be a deploy that has steps to carry out. It is an error
+    /// when the deadline has passed, or the migration was aborted meanwhile.
+    async fn a_moment<B: Backend>(&mut self, work: Work<B>, ctx: &mut Context, waits: &Waits) -> Result<Work<B>> {
+        waits.tell(ctx, &mut self.told);
+        let (db, so_far) = work.lay_down().await;
+        let watched = match waits {
+            Waits::Gate { holders, .. } => watched_until(holders, ctx, &mut self.suspected),
+            Waits::Turn(_) => None,
+        };
+        if self.deadline.is_some_and(|at| Instant::now() >= watched.map_or(at, |until| at.max(until))) {
+            db.close().await;
+            return Err(waits.clone().into_error());
+        }
+        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(waits.span()).await {
+            db.close().await;
+            return Err(stopped);
+        }
+        let patience = self.deadline.map(|at| at.max(Instant::now() + AGAIN));
+        let mut work = Work::take(db, ctx, patience).await?.taken_up(so_far);
+        if let Waits::Gate { migration, .. } = waits {
+            let is_aborted = work.is_aborted(migration).await;
+            if !matches!(is_aborted, Ok(false)) {
+                work.give_back().await;
+                is_aborted?;
+                return Err(Error::AbortedMeanwhile { migration: migration.clone() });
+            }
+        }
+        Ok(work)
     }
 }
 
@@ -76,10 +126,12 @@ pub(super) async fn run<B: Backend>(
     until: Phase,
     deadline: Option<Instant>,
 ) -> Result<ApplyReport> {
-    let (mut report, mut told, mut suspected) = (ApplyReport::default(), Vec::new(), None);
+    let (mut report, mut patience) = (ApplyReport::default(), Patience::until(deadline));
     loop {
         let waits = match work.advance(until, &mut report.steps).await {
-            Ok(Advance::Closed { migration, step, holders }) => Waits::Gate { migration, step, holders },
+            Ok(Advance::Closed { migration, step, holders }) => {
+                Waits::Gate { migration, step, holders, way: Way::Forward }
+            }
             // Whoever has the function needs the work, which is held here.
             other => {
                 let left = if other.is_ok() { work.left(until).await } else { Ok(Left::default()) };
@@ -98,32 +150,45 @@ pub(super) async fn run<B: Backend>(
                 Waits::Turn(left.behind)
             }
         };
-        waits.tell(ctx, &mut told);
-        // The work is not held meanwhile: what it waits for may be a deploy that has steps to carry out.
-        let (db, so_far) = work.lay_down().await;
-        let watched = match &waits {
-            Waits::Gate { holders, .. } => watched_until(holders, ctx, &mut suspected),
-            Waits::Turn(_) => None,
+        work = patience.a_moment(work, ctx, &waits).await?;
+    }
+}
+
+/// Takes the steps of a migration back that somebody asked to have taken back (its abort, or the undoing of its contract phase),
+/// and waits for the versions that hold one; the steps, in order. The same gate turned round: whoever is silent is watched here
+/// as well, and what is not waited for is an error.
+pub(super) async fn back<B: Backend>(
+    mut work: Work<B>,
+    ctx: &mut Context,
+    (plan, what): (&Plan, Back),
+    deadline: Option<Instant>,
+) -> Result<Vec<String>> {
+    let (mut steps, mut patience) = (Vec::new(), Patience::until(deadline));
+    loop {
+        let went = match what {
+            Back::Abort => work.abort(plan).await,
+            Back::Undo => work.undo(plan, &mut steps).await,
         };
-        if deadline.is_some_and(|at| Instant::now() >= watched.map_or(at, |until| at.max(until))) {
-            db.close().await;
-            return Err(waits.into_error());
-        }
-        if let Err(stopped) = ctx.stop.sleep(jittered(Duration::from_millis(500))).instrument(waits.span()).await {
-            db.close().await;
-            return Err(stopped);
-        }
-        let patience = deadline.map(|at| at.max(Instant::now() + AGAIN));
-        work = Work::take(db, ctx, patience).await?.taken_up(so_far);
-        if let Waits::Gate { migration, .. } = waits {
-            let is_aborted = work.is_aborted(&migration).await;
-            if !matches!(is_aborted, Ok(false)) {
+        match went {
+            Ok(Some(Advance::Closed { migration, step, holders })) => {
+                let waits = Waits::Gate { migration, step, holders, way: Way::Back };
+                work = patience.a_moment(work, ctx, &waits).await?;
+            }
+            ended => {
                 work.give_back().await;
-                is_aborted?;
-                return Err(Error::AbortedMeanwhile { migration });
+                return ended?.and_then(|stopped| stopped.into_error(Way::Back)).map_or(Ok(steps), Err);
             }
         }
     }
+}
+
+/// What is taken back.
+#[derive(Clone, Copy)]
+pub(super) enum Back {
+    /// A migration before its contract phase.
+    Abort,
+    /// A contract phase that has set aside what it would have dropped.
+    Undo,
 }
 
 /// How long whoever does not wait at all still waits for the work that it has laid down.

@@ -62,7 +62,8 @@ where
             Err(error) => panic!("{what}: {error}"),
         }
     }
-    println!("{what}: {} schedules\n{}", told.len(), told.join("\n"));
+    schemadiff_tests::said(&format!("{what}: {} schedules, seeds {first} to {last}", told.len()));
+    println!("{}", told.join("\n"));
     assert_eq!(told.len() as u64, last + 1 - first);
 }
 

@@ -30,7 +30,10 @@ fn holds(name: &str, model: Deployment, at_least: usize) {
     let checker = model.checker().spawn_bfs().join();
     let found = checker.unique_state_count();
     let (depth, took) = (checker.max_depth(), began.elapsed());
-    println!("{name}: {found} states, {} acts, depth {depth}, {took:.1?}", checker.state_count());
+    schemadiff_tests::said(&format!(
+        "{name}: {found} states, {} acts, depth {depth}, {took:.1?}",
+        checker.state_count()
+    ));
     checker.assert_properties();
     assert!(checker.is_done());
     assert!(found >= at_least, "{name}: {found} states are fewer than {at_least}: the search has lost something");
@@ -64,7 +67,7 @@ fn always_possible(name: &str, model: &Deployment, goal: impl Fn(&World) -> bool
             }
         }
     }
-    println!("{name}: looked at from each of {} states", worlds.len());
+    schemadiff_tests::said(&format!("{name}: looked at from each of {} states", worlds.len()));
     if let Some(stuck) = reaches.iter().position(|reaches| !reaches) {
         let many = reaches.iter().filter(|reaches| !**reaches).count();
         panic!("{name}: no more from {many} states, the first of them {:#?}", worlds[stuck]);

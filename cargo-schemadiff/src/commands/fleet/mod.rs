@@ -112,7 +112,7 @@ pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Memb
             .help("name it: `cargo schemadiff abort MIGRATION --fleet FILE`"));
     };
     let stop = apply::stop_on_interruption();
-    let options = ApplyOptions { allow_drop: args.allow_drop.clone(), ..abort::options(context, stop.clone()) };
+    let options = abort::options(context, args, stop.clone());
     let bar = Arc::new(Bar::new(context.report, members.len()));
     let work = {
         let bar = Arc::clone(&bar);
@@ -329,9 +329,12 @@ struct Named {
 impl Progress for Named {
     fn event(&self, event: &Event<'_>) {
         let text = match event {
-            Event::GateClosed { holders, .. } => {
+            Event::GateClosed { holders, back, step, .. } => {
                 let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                format!("the contract phase is held by {who}")
+                match back {
+                    true => format!("{step} cannot be taken back yet: held by {who}"),
+                    false => format!("the contract phase is held by {who}"),
+                }
             }
             Event::Throttled { reason, .. } => format!("the backfill waits: {reason}"),
             Event::Retrying { attempt, cause, blockers, .. } => {

@@ -17,7 +17,7 @@ fn in_one_line(detail: &str) -> String {
     lines.join("; ")
 }
 
-pub(super) fn classify(error: &sqlx::Error) -> DbError {
+pub(crate) fn classify(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(e) => {
             let code = e.code().map(|c| c.into_owned()).unwrap_or_default();

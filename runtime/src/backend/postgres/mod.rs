@@ -17,6 +17,7 @@ mod values;
 mod watch;
 mod work;
 
+pub(crate) use errors::classify;
 pub use session::Postgres;
 pub use tenant::{LEDGER, LEDGER_PREFIX, Tenant};
 

@@ -282,7 +282,11 @@ impl Backend for Postgres {
         };
         // The driver adds a line number, of the server's sources.
         let cause = |e: &sqlx::Error| e.as_database_error().map_or_else(|| e.to_string(), |e| e.message().to_owned());
-        let not_yet = |e: &sqlx::Error| e.as_database_error().and_then(|e| e.code()).is_some_and(|c| c == "57P03");
+        // It starts, or all its connections are taken: replicas that start together may be many.
+        let not_yet = |e: &sqlx::Error| {
+            let code = e.as_database_error().and_then(|e| e.code());
+            code.is_some_and(|code| matches!(&*code, "57P03" | "53300"))
+        };
         let refused = |e| Error::Connect { address: address(), cause: cause(&e), not_yet: not_yet(&e) };
         let connection = target.connect().await.map_err(refused)?;
         // A server that does not say what it is may still be one that is new enough.

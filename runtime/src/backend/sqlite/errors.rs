@@ -2,7 +2,7 @@
 
 use crate::backend::{DbError, ErrorClass};
 
-pub(super) fn classify(error: &sqlx::Error) -> DbError {
+pub(crate) fn classify(error: &sqlx::Error) -> DbError {
     match error {
         sqlx::Error::Database(e) => {
             let code = e.code().map(|c| c.into_owned()).unwrap_or_default();

@@ -11,6 +11,7 @@ mod session;
 mod triggers;
 mod values;
 
+pub(crate) use errors::classify;
 pub use session::Sqlite;
 
 use super::{Entering, Registered, Retired};
