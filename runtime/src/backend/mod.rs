@@ -390,6 +390,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn working_session(&mut self) -> impl Future<Output = DbResult<Option<i64>>> + Send {
         async { Ok(None) }
     }
+    /// Ends the session that holds the work by a lock, if it has been sending nothing for that long: its process is stopped, and
+    /// would hold the lock for ever. True when it did.
+    fn end_idle_worker(&mut self, idle: Duration) -> impl Future<Output = DbResult<bool>> + Send {
+        let _ = idle;
+        async { Ok(false) }
+    }
     /// How far the server says that a long statement of another session is: its phase, how much of it is done, and of how
     /// much. None when it says nothing.
     fn server_progress(&mut self, session: i64) -> impl Future<Output = DbResult<Option<(String, u64, u64)>>> + Send {

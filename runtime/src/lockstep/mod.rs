@@ -35,6 +35,7 @@ mod run;
 mod status;
 #[cfg(feature = "diesel")]
 pub(crate) mod stepwise;
+mod taking;
 mod throttle;
 mod to_the_end;
 mod trouble;

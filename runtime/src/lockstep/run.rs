@@ -16,13 +16,13 @@ use super::{
     kept, look,
     news::News,
     retry::jittered,
+    taking::{Busy, take_lock},
     trouble::Trouble,
 };
 use crate::{
-    backend::{Backend, DbResult, KeptRow, Ledger, MigrationRow, MigrationState, StepState, Timeouts, Worker, ledger},
+    backend::{Backend, DbResult, KeptRow, Ledger, MigrationRow, MigrationState, StepState, Timeouts, ledger},
     error::{Error, Result},
     plan::{Action, Backfill, Phase, Plan, Step, Way},
-    waiting::Evidence,
 };
 
 /// Does it again with another connection for as long as it is the connection that fails, and enough has not been tried.
@@ -47,7 +47,7 @@ pub(super) struct Work<B: Backend> {
     /// The migration whose step ran last.
     span: Option<(String, Span)>,
     /// Signs of life, where the row is all that others see of this process.
-    _beat: Option<Beat>,
+    _beat: Beat,
 }
 
 /// What need not be said or done again by a process that lays its work down for a while.
@@ -115,52 +115,6 @@ pub struct StepReport {
     pub elapsed_ms: u64,
 }
 
-/// Somebody else has the work.
-pub(super) struct Busy {
-    /// Who, for messages.
-    pub(super) holder: String,
-    /// Nothing is heard of it, and whether that stays so is being watched.
-    suspected: bool,
-}
-
-impl From<String> for Busy {
-    fn from(holder: String) -> Self {
-        Self { holder, suspected: false }
-    }
-}
-
-/// Takes the work once; who has it, when somebody has.
-async fn take_lock<B: Backend>(db: &mut B, ctx: &Context) -> DbResult<Option<Busy>> {
-    db.begin(Timeouts::LEDGER).await?;
-    if !db.try_work_lock().await? {
-        db.rollback().await;
-        return Ok(Some(who::<B>(db).await.into()));
-    }
-    let within = async {
-        // One whose evidence is a lock does not work any more: the lock was free.
-        if let Some(mut holder) = ledger::worker(db).await?
-            && holder.evidence != Evidence::Lock
-            && holder.token != ctx.token
-            && works(&mut holder, ctx)
-        {
-            let suspected = Duration::from_millis(u64::try_from(holder.heartbeat_age_ms).unwrap_or(0)) > ctx.grace;
-            return Ok(Some(Busy { holder: holder.describe(), suspected }));
-        }
-        ledger::set_worker(db, &ctx.token, &ctx.app).await?;
-        Ok(None)
-    };
-    let mut taken = within.await;
-    if matches!(taken, Ok(None)) {
-        taken = db.commit().await.map(|()| None);
-    } else {
-        db.rollback().await;
-    }
-    if !matches!(taken, Ok(None)) {
-        db.release_work_lock().await;
-    }
-    taken
-}
-
 /// Replicas take the work for a moment to see whether a gate has opened; that is no reason to send anybody away.
 const A_LOOK: Duration = Duration::from_secs(3);
 
@@ -182,7 +136,7 @@ impl<B: Backend> Work<B> {
         if let Some(stop) = ctx.stop.receiver() {
             db.stop_when(stop).await;
         }
-        let beat = (db.evidence() != Evidence::Lock).then(|| Beat::start(&db, ctx));
+        let beat = Beat::start(&db, ctx);
         Ok(Ok(Self { db, ctx: ctx.clone(), told: Told::default(), span: None, _beat: beat }))
     }
 
@@ -580,21 +534,5 @@ async fn strangers<B: Backend>(db: &mut B, ctx: &Context, migration: &str, table
         Ok(strangers) if strangers.is_empty() => {}
         Ok(strangers) => ctx.tell(&Event::Strangers { migration, strangers: &strangers }),
         Err(error) => tracing::debug!(%error, "cannot look for clients without a lease"),
-    }
-}
-
-/// Whether another process that wrote itself down still works. Where it writes signs of life, silence means that it does
-/// not: its process may go on with something else, and could not take its row away. One that was only paused is told so
-/// by its next transaction.
-fn works(worker: &mut Worker, ctx: &Context) -> bool {
-    ctx.witness.worker(worker, ctx.grace);
-    let grace_ms = i64::try_from(ctx.grace.as_millis()).unwrap_or(i64::MAX);
-    worker.process.runs() != Some(false) && worker.silent_ms <= grace_ms
-}
-
-async fn who<B: Backend>(db: &mut B) -> String {
-    match ledger::worker(db).await {
-        Ok(Some(worker)) => worker.describe(),
-        _ => "another process".to_owned(),
     }
 }

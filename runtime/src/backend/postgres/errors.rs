@@ -2,7 +2,10 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::backend::{DbError, ErrorClass};
+use crate::{
+    backend::{DbError, ErrorClass},
+    error::Error,
+};
 
 /// Errors whose detail names the objects that are in the way. That of others may hold values of rows, which belong in no log.
 const NAMES_OBJECTS: [&str; 2] = ["2BP01", "0A000"];
@@ -33,6 +36,16 @@ pub(crate) fn classify(error: &sqlx::Error) -> DbError {
         }
         _ => DbError { class: ErrorClass::Other, code: String::new(), message: error.to_string() },
     }
+}
+
+/// A connection that was not had.
+pub(super) fn refused(address: String, error: &sqlx::Error) -> Error {
+    let said = error.as_database_error();
+    // The driver adds a line number, of the server's sources.
+    let cause = said.map_or_else(|| error.to_string(), |e| e.message().to_owned());
+    // It starts, or all its connections are taken: replicas that start together may be many.
+    let not_yet = said.and_then(|e| e.code()).is_some_and(|code| matches!(&*code, "57P03" | "53300"));
+    Error::Connect { address, cause, not_yet }
 }
 
 /// What a standby says to a transaction that shall write. Nothing else that begins one is not supported.

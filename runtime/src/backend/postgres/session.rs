@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     GATE_KEY, WORK_KEY,
-    errors::{classify, of_begin},
+    errors::{self, classify, of_begin},
     leases,
     place::{self, Place},
     schema, settings, strangers,
@@ -280,14 +280,7 @@ impl Backend for Postgres {
             let database = if database.contains('@') { "…" } else { database };
             format!("postgres://{}@{}:{}/{database}", target.get_username(), target.get_host(), target.get_port())
         };
-        // The driver adds a line number, of the server's sources.
-        let cause = |e: &sqlx::Error| e.as_database_error().map_or_else(|| e.to_string(), |e| e.message().to_owned());
-        // It starts, or all its connections are taken: replicas that start together may be many.
-        let not_yet = |e: &sqlx::Error| {
-            let code = e.as_database_error().and_then(|e| e.code());
-            code.is_some_and(|code| matches!(&*code, "57P03" | "53300"))
-        };
-        let refused = |e| Error::Connect { address: address(), cause: cause(&e), not_yet: not_yet(&e) };
+        let refused = |e| errors::refused(address(), &e);
         let connection = target.connect().await.map_err(refused)?;
         // A server that does not say what it is may still be one that is new enough.
         if let Some(found) = connection.server_version_num().filter(|version| *version < OLDEST) {
@@ -472,6 +465,10 @@ impl Backend for Postgres {
 
     async fn working_session(&mut self) -> DbResult<Option<i64>> {
         super::work::session(self).await
+    }
+
+    async fn end_idle_worker(&mut self, idle: Duration) -> DbResult<bool> {
+        super::work::end_idle(self, idle).await
     }
 
     async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {

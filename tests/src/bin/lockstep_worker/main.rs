@@ -3,6 +3,7 @@
 //! `lockstep_worker apply URL DIR` prints each event as a line of JSON.
 //! `lockstep_worker die URL DIR KIND` does so too, and dies of SIGKILL at the first event of a kind, or at the event of that number,
 //! before anything else happens.
+//! `lockstep_worker halt URL DIR KIND` stops itself with SIGSTOP there, and goes on at SIGCONT.
 //! `lockstep_worker undo URL DIR` and `lockstep_worker purge URL DIR` do the same with what is kept; `die-undo` and
 //! `die-purge` with a KIND die, too.
 //! `lockstep_worker work URL DIR SCHEMA_FILE COLUMN` runs as an instance that prints what it stored and what failed.
@@ -16,7 +17,7 @@ use std::{
     io::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -45,18 +46,25 @@ impl Progress for Lines {
     }
 }
 
-/// Kills the process at the first event of a kind, or at the event of that number.
-struct Mortal(String, AtomicUsize);
+/// Sends the process a signal at the first event of a kind, or at the event of that number.
+struct Mortal(&'static str, String, AtomicUsize);
+
+/// At the first one.
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 impl Progress for Mortal {
     fn event(&self, event: &Event<'_>) {
         Lines.event(event);
-        let number = self.1.fetch_add(1, Ordering::SeqCst) + 1;
-        if serde_json::to_value(event).unwrap()["event"] == self.0.as_str() || self.0 == number.to_string() {
+        let Self(signal, wanted, seen) = self;
+        let number = seen.fetch_add(1, Ordering::SeqCst) + 1;
+        let kind = serde_json::to_value(event).unwrap()["event"] == wanted.as_str();
+        if *wanted == number.to_string() || (kind && !STOPPED.swap(true, Ordering::SeqCst)) {
             let pid = std::process::id().to_string();
-            std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
-            loop {
-                std::thread::park();
+            std::process::Command::new("kill").args([signal, pid.as_str()]).status().unwrap();
+            if *signal == "-KILL" {
+                loop {
+                    std::thread::park();
+                }
             }
         }
     }
@@ -105,7 +113,10 @@ async fn main() {
         [what @ ("apply" | "undo" | "purge"), url, dir] => carry_out(what, url, dir, Arc::new(Lines)).await,
         [what @ ("die" | "die-undo" | "die-purge"), url, dir, kind] => {
             let what = what.strip_prefix("die-").unwrap_or("apply");
-            carry_out(what, url, dir, Arc::new(Mortal((*kind).to_owned(), AtomicUsize::new(0)))).await;
+            carry_out(what, url, dir, Arc::new(Mortal("-KILL", (*kind).to_owned(), AtomicUsize::new(0)))).await;
+        }
+        ["halt", url, dir, kind] => {
+            carry_out("apply", url, dir, Arc::new(Mortal("-STOP", (*kind).to_owned(), AtomicUsize::new(0)))).await;
         }
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
         ["work", url, dir, schema, column] => work::work(url, dir, schema, column).await,
