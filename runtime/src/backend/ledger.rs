@@ -32,8 +32,7 @@ pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
 /// # Errors
 /// When the ledger is of a newer format, a right is missing, or the server fails.
 pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledger>> {
-    let known = serde_json::to_string(known).unwrap_or_else(|_| "[]".to_owned());
-    let sql = read_sql::<B>(&B::literal(&known));
+    let sql = query::<B>(known);
     let mut found = db.rows(&sql, &[]).await;
     if found.as_ref().is_err_and(|e| e.class == ErrorClass::Missing) {
         // Of a newer format, a column or table of ours may be missing: say so, do not take it for an empty database.
@@ -51,12 +50,26 @@ pub async fn read<B: Backend>(db: &mut B, known: &[&str]) -> Result<Option<Ledge
         // It is made in the transaction that makes the table, and nothing deletes it.
         return Err(Error::LedgerDamaged { cause: "the row of its table `meta` is gone".to_owned() });
     };
-    let ledger: Ledger = serde_json::from_str(&text)
+    parsed::<B>(&text).map(Some)
+}
+
+/// What one query says of the whole ledger, in one row and column.
+pub fn query<B: Backend>(known: &[&str]) -> String {
+    let known = serde_json::to_string(known).unwrap_or_else(|_| "[]".to_owned());
+    read_sql::<B>(&B::literal(&known))
+}
+
+/// The answer to [`query`].
+///
+/// # Errors
+/// When the ledger is of a newer format, or nobody of ours wrote this.
+pub fn parsed<B: Backend>(text: &str) -> Result<Ledger> {
+    let ledger: Ledger = serde_json::from_str(text)
         .map_err(|e| explain::<B>("read the ledger", DbError::unreadable("the ledger", e)))?;
     if ledger.format > LEDGER_FORMAT {
         return Err(Error::LedgerTooNew { found: ledger.format, newest: LEDGER_FORMAT });
     }
-    Ok(Some(ledger))
+    Ok(ledger)
 }
 
 /// Makes a table in a ledger that was made before there was one. The right to make tables is not asked for where it is there.

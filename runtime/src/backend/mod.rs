@@ -129,6 +129,15 @@ pub struct Approach<'l> {
     pub patient: bool,
 }
 
+/// What came of [`Backend::register_settled`].
+#[derive(Debug)]
+pub enum Settled {
+    /// The lease is registered.
+    Registered,
+    /// It is not; what the ledger says, where that was asked on the way.
+    Not(Option<String>),
+}
+
 /// What became of an attempt to register a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registered {
@@ -468,7 +477,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Registers a lease on this connection, in one act against the gate and in one round trip, where the ledger says just
     /// this (see [`digest`]), the version is not retired and the session is the client's own. Otherwise nothing happens,
     /// and [`Backend::register`] is the way.
-    fn register_settled(&mut self, lease: &Lease, known: &str) -> impl Future<Output = DbResult<bool>> + Send;
+    ///
+    /// A backend may ask `ledger` on the way, the query of the whole ledger.
+    fn register_settled(
+        &mut self,
+        lease: &Lease,
+        known: &str,
+        ledger: &str,
+    ) -> impl Future<Output = DbResult<Settled>> + Send;
     /// Registers a lease on this connection, in one act against the gate, unless the ledger's epoch is another one.
     fn register(&mut self, lease: &Lease, epoch: i64) -> impl Future<Output = DbResult<Registered>> + Send;
     /// Ends a lease that was registered on this connection and gives back what was locked for it, in one round trip.

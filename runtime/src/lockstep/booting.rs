@@ -17,7 +17,7 @@ use super::{
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Lease, Ledger, StepState, digest},
+    backend::{Backend, Lease, Ledger, Settled, StepState, digest, ledger},
     compat::Reason,
     error::{Error, Result},
     plan::{Phase, Plan},
@@ -79,12 +79,19 @@ impl<B: Backend> Booting<'_, B> {
     }
 
     async fn attempt(&mut self, db: &mut B, deadline: Option<Instant>) -> Result<bool> {
-        if self.registered_unread(db).await? {
-            return Ok(false);
-        }
+        let mut read = match self.registered_unread(db).await? {
+            Settled::Registered => return Ok(false),
+            Settled::Not(ledger) => ledger.map(|text| ledger::parsed::<B>(&text)).transpose()?,
+        };
         let (identity, mut turns) = (&self.lease.identity, 0_u32);
         loop {
-            let Some(ledger) = self.ledger(db, deadline).await? else { continue };
+            let ledger = match read.take() {
+                Some(ledger) => ledger,
+                None => match self.ledger(db, deadline).await? {
+                    Some(ledger) => ledger,
+                    None => continue,
+                },
+            };
             decide::same_history(&self.ctx.history, &ledger, &self.ctx.app)?;
             if decide::has_nobodys_chain(&self.ctx.history, &ledger) {
                 let leases = self.ctx.leases(db).await?;
@@ -144,15 +151,16 @@ impl<B: Backend> Booting<'_, B> {
     }
 
     /// Most starts find every migration done. So that is decided first, and the registration holds if the ledger says just
-    /// that; if not, nothing has happened, and the ledger is read.
-    async fn registered_unread(&self, db: &mut B) -> Result<bool> {
+    /// that; if not, nothing has happened, and what the ledger says may have come along: beside the migrations of other services
+    /// a start has one round trip more and not two.
+    async fn registered_unread(&self, db: &mut B) -> Result<Settled> {
         let ledger = self.ctx.all_done();
         match decide::boot(&self.ctx.world(&[], &ledger, &[]), &self.lease.identity)? {
             Boot::Start => {
                 let known = digest(ledger.migrations.iter().map(Into::into));
-                lease::register_settled(db, self.lease, &known).await
+                lease::register_settled(db, self.lease, (&known, &self.ctx.known())).await
             }
-            Boot::Work { .. } | Boot::Refused(_) => Ok(false),
+            Boot::Work { .. } | Boot::Refused(_) => Ok(Settled::Not(None)),
         }
     }
 

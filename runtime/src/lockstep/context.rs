@@ -86,8 +86,12 @@ impl Context {
 
     /// Reads the ledger; the plans of migrations that the history does not hold come with it.
     pub(super) async fn ledger<B: Backend>(&self, db: &mut B) -> Result<Option<Ledger>> {
-        let known: Vec<&str> = self.history.entries().iter().map(|e| e.head.id.as_str()).collect();
-        ledger::read(db, &known).await
+        ledger::read(db, &self.known()).await
+    }
+
+    /// The migrations whose plans need not be read.
+    pub(super) fn known(&self) -> Vec<&str> {
+        self.history.entries().iter().map(|e| e.head.id.as_str()).collect()
     }
 
     /// Who runs, for a decision.

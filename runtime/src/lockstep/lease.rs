@@ -13,7 +13,7 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, ErrorClass, Identity, Lease, Process, Registered, ledger, random_name},
+    backend::{Backend, ErrorClass, Identity, Lease, Process, Registered, Settled, ledger, random_name},
     error::{Error, Result},
     model::Fingerprint,
     waiting::Evidence,
@@ -61,9 +61,13 @@ pub(super) fn mine<B: Backend>(
 }
 
 /// Registers without having read the ledger, which has to say just this; false when it does not, or is not there.
-pub(super) async fn register_settled<B: Backend>(db: &mut B, lease: &Lease, known: &str) -> Result<bool> {
-    match db.register_settled(lease, known).await {
-        Err(e) if e.class == ErrorClass::Missing => Ok(false),
+pub(super) async fn register_settled<B: Backend>(
+    db: &mut B,
+    lease: &Lease,
+    (digest, known): (&str, &[&str]),
+) -> Result<Settled> {
+    match db.register_settled(lease, digest, &ledger::query::<B>(known)).await {
+        Err(e) if e.class == ErrorClass::Missing => Ok(Settled::Not(None)),
         answer => answer.map_err(|e| ledger::explain::<B>("register this instance", e)),
     }
 }

@@ -71,6 +71,17 @@ async fn a_start_with_nothing_to_do_is_one_round_trip() {
     assert_eq!(with_hook, count.load(Ordering::SeqCst) + 1, "one round trip for each connection");
     pool.close().await;
     lockstep.shutdown().await;
+
+    // Beside another service, whose migrations say something of the database that this one does not know.
+    let nothing = step("01-nothing", Phase::Expand, Envelope::Transaction, vec!["SELECT 1".to_owned()], Vec::new());
+    let bills = plan(DIALECT, "20250101000000_bills", None, &Schema::default(), vec![(nothing, Schema::default())]);
+    let options = ApplyOptions { app: "billing".to_owned(), ..ApplyOptions::default() };
+    let theirs = migrations(DIALECT, &[bills]);
+    apply(&db.url, &theirs, &options, Arc::new(NoProgress)).await.unwrap();
+    count.store(0, Ordering::SeqCst);
+    let lockstep = start().await.unwrap();
+    assert_eq!(count.swap(0, Ordering::SeqCst), 2);
+    lockstep.shutdown().await;
 }
 
 /// A start takes the key that the server's function gives, whatever the names; and the session bears one name in the end.

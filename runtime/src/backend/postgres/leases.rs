@@ -2,7 +2,7 @@
 
 use super::{GATE_KEY, errors::of_begin, session::Postgres};
 use crate::{
-    backend::{Backend as _, DbError, DbResult, Entering, LEDGER_FORMAT, Lease, Registered, Retired},
+    backend::{Backend as _, DbError, DbResult, Entering, LEDGER_FORMAT, Lease, Registered, Retired, Settled},
     waiting::Evidence,
 };
 
@@ -140,7 +140,9 @@ fn version_key(ledger: &str, app: &str, version: &str) -> String {
 /// Both statements are one message, so one transaction, in which each statement has a snapshot of its own. The first one shares the gate, which nobody who retires a version
 /// can then have; the second one looks at what others have committed until then. The version's lock is the last condition,
 /// so that it is not taken in vain.
-pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &str) -> DbResult<bool> {
+///
+/// Where that does not do, a third one says in the same message what the ledger holds.
+pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &str, ledger: &str) -> DbResult<Settled> {
     let (app, version) = (Postgres::literal(&lease.identity.app), Postgres::literal(&lease.identity.version));
     let place = db.connected_to();
     let sql = format!(
@@ -155,20 +157,23 @@ pub(super) async fn register_settled(db: &mut Postgres, lease: &Lease, known: &s
                  AND NOT EXISTS (SELECT FROM schemadiff.retired r WHERE r.app = {app} AND r.version = {version})
              THEN pg_try_advisory_lock_shared({})
              ELSE false END
-         RETURNING {}",
+         RETURNING {};
+         SELECT CASE WHEN NOT EXISTS (SELECT FROM schemadiff.lease WHERE instance = {}) THEN ({ledger}) END",
         place.key(GATE_KEY),
         values(lease)?,
         Postgres::literal(known),
         db.own_expression(),
         version_key(&place.ledger(), &lease.identity.app, &lease.identity.version),
         db.session_expression(),
+        Postgres::literal(&lease.instance),
     );
-    // One row answers the first statement; another one, the second.
-    let registered = db.rows(&sql, &[]).await.map_err(of_begin)?.len() == 2;
-    if registered {
+    // One row answers the first statement, and one the last; another one, the second.
+    let mut rows = db.rows(&sql, &[]).await.map_err(of_begin)?;
+    if rows.len() == 3 {
         db.knows_session(true);
+        return Ok(Settled::Registered);
     }
-    Ok(registered)
+    Ok(Settled::Not(rows.pop().and_then(|row| row.into_iter().next().flatten())))
 }
 
 /// The row stays: it knows the schema of connections that may outlive it. One message, so one round trip: a service that goes makes its orchestrator wait for it.

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     backend::{
-        Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Signals, TextRow,
-        Timeouts, Unhooked, UserTriggers,
+        Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Settled, Signals,
+        TextRow, Timeouts, Unhooked, UserTriggers,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -583,8 +583,8 @@ impl Backend for Postgres {
         leases::read(self).await
     }
 
-    async fn register_settled(&mut self, lease: &Lease, known: &str) -> DbResult<bool> {
-        leases::register_settled(self, lease, known).await
+    async fn register_settled(&mut self, lease: &Lease, known: &str, ledger: &str) -> DbResult<Settled> {
+        leases::register_settled(self, lease, known, ledger).await
     }
 
     async fn register(&mut self, lease: &Lease, epoch: i64) -> DbResult<Registered> {

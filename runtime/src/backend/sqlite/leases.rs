@@ -1,7 +1,9 @@
 //! Leases and the processes behind them.
 
 use super::session::Sqlite;
-use crate::backend::{Backend as _, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Registered, Timeouts};
+use crate::backend::{
+    Backend as _, DbError, DbResult, ErrorClass, LEDGER_FORMAT, Lease, Registered, Settled, Timeouts,
+};
 
 const LEASES: &str = "SELECT CAST(json_object(
         'instance', l.instance, 'app', l.app, 'version', l.version, 'ordinal', l.ordinal, 'schema', json(l.schema),
@@ -33,10 +35,14 @@ pub(super) async fn register(db: &mut Sqlite, lease: &Lease, epoch: i64) -> DbRe
     register_where(db, lease, &format!("SELECT epoch = {epoch} FROM _schemadiff_meta")).await
 }
 
-pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, known: &str) -> DbResult<bool> {
+/// A file is read without a round trip: there is nothing to ask on the way.
+pub(super) async fn register_settled(db: &mut Sqlite, lease: &Lease, known: &str) -> DbResult<Settled> {
     let unchanged =
         format!("SELECT m.digest = {} AND m.format = {LEDGER_FORMAT} FROM _schemadiff_meta m", Sqlite::literal(known));
-    Ok(register_where(db, lease, &unchanged).await? == Registered::Yes)
+    match register_where(db, lease, &unchanged).await? {
+        Registered::Yes => Ok(Settled::Registered),
+        _ => Ok(Settled::Not(None)),
+    }
 }
 
 /// The row stays: it knows the schema of connections that may outlive it.

@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use super::{broken, errors::classify, hanging, leases, schema, triggers::has_a_say, values};
 use crate::{
     backend::{
-        Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, TextRow, Timeouts,
-        Unhooked, UserTriggers,
+        Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, Settled, TextRow,
+        Timeouts, Unhooked, UserTriggers,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -403,7 +403,7 @@ impl Backend for Sqlite {
         leases::read(self).await
     }
 
-    async fn register_settled(&mut self, lease: &Lease, known: &str) -> DbResult<bool> {
+    async fn register_settled(&mut self, lease: &Lease, known: &str, _ledger: &str) -> DbResult<Settled> {
         leases::register_settled(self, lease, known).await
     }
 
