@@ -47,5 +47,5 @@ fn on_sqlite() {
 #[test]
 fn on_postgres() {
     let database = Postgres::shared().database();
-    agrees(Dialect::Postgres, &database.url, 1500);
+    agrees(Dialect::Postgres, &database.url, 2000);
 }

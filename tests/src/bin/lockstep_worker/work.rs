@@ -58,11 +58,17 @@ macro_rules! on {
             for id in first.. {
                 let text = format!("user {id}");
                 let query = sqlx::query(AssertSqlSafe(insert.as_str())).bind(id).bind(&text);
-                if said(query.execute(&pool).await, &insert) {
+                let stored = said(query.execute(&pool).await, &insert).is_some();
+                if stored {
                     println!("stored {id}");
                 }
                 let query = sqlx::query_as::<_, (i64, Option<String>)>(AssertSqlSafe(select.as_str())).bind(id);
-                said(query.fetch_optional(&pool).await, &select);
+                if let Some(read) = said(query.fetch_optional(&pool).await, &select)
+                    && stored
+                    && read != Some((id, Some(text)))
+                {
+                    println!("failed: row {id} reads as {read:?}");
+                }
                 if let Ready::Refused { .. } = lockstep.ready().await {
                     println!("ended by a refusal");
                     return;
@@ -76,18 +82,18 @@ macro_rules! on {
 on!(postgres, sqlx::Postgres);
 on!(sqlite, sqlx::Sqlite);
 
-/// Whether a statement succeeded; one that failed although the database was there is printed.
-fn said<T>(result: Result<T, sqlx::Error>, sql: &str) -> bool {
+/// What a statement gave; one that failed although the database was there is printed.
+fn said<T>(result: Result<T, sqlx::Error>, sql: &str) -> Option<T> {
     let lost = |code: &str| {
         // The server was told to end or is starting (57P0x), the connection broke (08), a file is locked by others (5).
         code.starts_with("57P0") || code.starts_with("08") || code == "5"
     };
     match result {
-        Ok(_) => return true,
+        Ok(given) => return Some(given),
         Err(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
         }
         Err(sqlx::Error::Database(e)) if e.code().is_some_and(|code| lost(&code)) => {}
         Err(error) => println!("failed: {error} in {sql}"),
     }
-    false
+    None
 }
