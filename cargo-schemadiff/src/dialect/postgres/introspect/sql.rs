@@ -189,19 +189,15 @@ pub(super) fn domains(scope: Where<'_>) -> String {
     )
 }
 
-/// Operator classes and collations that some index or column uses, and parameters of operator classes.
+/// Operator classes and collations, and parameters of operator classes.
 pub(super) const INDEX_WORDS: &str = "SELECT 'opclass', o.oid, 0, o.opcdefault,
            CASE WHEN pg_opclass_is_visible(o.oid) THEN quote_ident(o.opcname)
                 ELSE quote_ident(n.nspname) || '.' || quote_ident(o.opcname) END
          FROM pg_opclass o JOIN pg_namespace n ON n.oid = o.opcnamespace
-         WHERE o.oid IN (SELECT unnest(CAST(i.indclass AS oid[])) FROM pg_index i WHERE i.indexrelid >= 16384)
        UNION ALL
          SELECT 'collation', c.oid, 0, false, CASE WHEN n.nspname IN ('pg_catalog', 'public') THEN c.collname::text
            ELSE format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), replace(c.collname, '\"', '\"\"')) END
          FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
-         WHERE c.oid IN (SELECT a.attcollation FROM pg_attribute a WHERE a.attrelid >= 16384
-           UNION SELECT unnest(CAST(i.indcollation AS oid[])) FROM pg_index i WHERE i.indexrelid >= 16384
-           UNION SELECT t.typcollation FROM pg_type t WHERE t.oid >= 16384)
        UNION ALL
          SELECT 'parameters', a.attrelid, a.attnum, false,
            (SELECT string_agg(format('%s=%L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ')
