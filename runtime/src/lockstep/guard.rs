@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     Builder, Status, admin,
     fence::{self, Fence},
-    hook::{Enter, NotRegistered, enter, registered},
+    hook::{Enter, enter, registered},
     probe::{Probe, Ready, Standing},
 };
 use crate::{backend::Entering, embed::Migrations, error::Result, model::migration_of};
@@ -114,15 +114,7 @@ impl Lockstep {
     /// # Errors
     /// When the version is retired ([`crate::Error::Retired`]), when the role lacks a right, and when the connection is broken.
     pub async fn enter<C: Enter>(&self, connection: &mut C) -> Result<()> {
-        let failed = |error: sqlx::Error| crate::Error::ConnectionLost {
-            doing: "register a connection".to_owned(),
-            code: error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned(),
-            cause: error.to_string(),
-        };
-        registered(connection, self.me().who(), &self.probe).await.map_err(|why| match why {
-            NotRegistered::Said(error) => *error,
-            NotRegistered::Driver(error) => failed(error),
-        })
+        registered(connection, self.me().who(), &self.probe).await
     }
 
     /// For `before_acquire` of `PgPoolOptions` and `SqlitePoolOptions`: refuses a connection that is open already, when this

@@ -8,7 +8,7 @@ use super::{
     retry::jittered,
 };
 use crate::{
-    backend::{Backend, DbError, Entering, ErrorClass, Registered, Retired, ledger},
+    backend::{Backend, DbError, Entering, Registered, Retired, ledger},
     error::Error,
 };
 
@@ -23,14 +23,12 @@ pub trait Enter: sqlx::Connection + Send + 'static {
         who: Entering<'_>,
         instance: &str,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
-    /// What the server says when it cannot do what was asked, whichever connection asks: a right that is missing, or a ledger.
-    fn shut_out(error: &sqlx::Error) -> Option<Error>;
+    /// What it means that it could not be asked.
+    fn explain(error: &sqlx::Error) -> Error;
 }
 
-/// Of the classes that another connection or another moment do not mend.
-fn lasting<B: Backend>(error: DbError) -> Option<Error> {
-    let lasts = matches!(error.class, ErrorClass::Forbidden | ErrorClass::Missing | ErrorClass::ReadOnly);
-    lasts.then(|| ledger::explain::<B>("register a connection of the pool", error))
+fn explained<B: Backend>(error: DbError) -> Error {
+    ledger::explain::<B>("register a connection", error)
 }
 
 #[cfg(feature = "postgres")]
@@ -43,8 +41,8 @@ impl Enter for sqlx::PgConnection {
         crate::backend::postgres::sign_of_life(self, who, instance).await
     }
 
-    fn shut_out(error: &sqlx::Error) -> Option<Error> {
-        lasting::<crate::backend::postgres::Postgres>(crate::backend::postgres::classify(error))
+    fn explain(error: &sqlx::Error) -> Error {
+        explained::<crate::backend::postgres::Postgres>(crate::backend::postgres::classify(error))
     }
 }
 
@@ -59,8 +57,8 @@ impl Enter for sqlx::SqliteConnection {
         Ok(false)
     }
 
-    fn shut_out(error: &sqlx::Error) -> Option<Error> {
-        lasting::<crate::backend::sqlite::Sqlite>(crate::backend::sqlite::classify(error))
+    fn explain(error: &sqlx::Error) -> Error {
+        explained::<crate::backend::sqlite::Sqlite>(crate::backend::sqlite::classify(error))
     }
 }
 
@@ -69,29 +67,13 @@ pub(crate) const ATTEMPTS: u32 = 100;
 /// About how long it waits in between.
 pub(crate) const PAUSE: Duration = Duration::from_millis(60);
 
-/// For a pool, whose driver knows its own errors alone.
+/// For a pool, which knows errors of its driver.
 pub(super) async fn enter<C: Enter>(connection: &mut C, who: Entering<'_>, probe: &Probe) -> Result<(), sqlx::Error> {
-    match registered(connection, who, probe).await {
-        Ok(()) => Ok(()),
-        Err(NotRegistered::Said(error)) => Err(sqlx::Error::Configuration(error)),
-        Err(NotRegistered::Driver(error)) => Err(error),
-    }
+    let registered = registered(connection, who, probe).await;
+    registered.map_err(|error| sqlx::Error::Configuration(Box::new(error)))
 }
 
-/// Why a connection is not one of its version.
-pub(super) enum NotRegistered {
-    /// The ledger says so, or the server says why it cannot be asked.
-    Said(Box<Error>),
-    /// The connection is broken, or the like.
-    Driver(sqlx::Error),
-}
-
-pub(super) async fn registered<C: Enter>(
-    connection: &mut C,
-    who: Entering<'_>,
-    probe: &Probe,
-) -> Result<(), NotRegistered> {
-    let no = |error: Error| Err(NotRegistered::Said(Box::new(error)));
+pub(super) async fn registered<C: Enter>(connection: &mut C, who: Entering<'_>, probe: &Probe) -> Result<(), Error> {
     let mut last = still_busy();
     for _ in 0..ATTEMPTS {
         match connection.enter(who).await {
@@ -101,17 +83,20 @@ pub(super) async fn registered<C: Enter>(
             }
             Ok(Registered::Busy | Registered::Changed) => last = still_busy(),
             Ok(Registered::Behind) => last = still_behind(who.app),
-            Ok(Registered::OnStandby) => return no(Error::OnStandby { app: who.app.to_owned() }),
-            Ok(Registered::Retired(retired)) => return no(refused(&retired, probe)),
+            Ok(Registered::OnStandby) => return Err(Error::OnStandby { app: who.app.to_owned() }),
+            Ok(Registered::Retired(retired)) => return Err(refused(&retired, probe)),
             Err(error) => {
-                let Some(said) = C::shut_out(&error) else { return Err(NotRegistered::Driver(error)) };
-                probe.connected(Some(said.to_string()));
-                return no(said);
+                let error = C::explain(&error);
+                // A right or a ledger that is missing is missed by the next connection as well.
+                if !error.may_pass() {
+                    probe.connected(Some(error.to_string()));
+                }
+                return Err(error);
             }
         }
         tokio::time::sleep(jittered(PAUSE)).await;
     }
-    no(last)
+    Err(last)
 }
 
 /// The version is retired: that is final, and the probe says so.

@@ -71,18 +71,18 @@ fn is_suspected(worker: &Worker, ctx: &Context) -> bool {
 /// silent for the grace time, and its session as well, that session is ended, and the next look finds the lock free.
 async fn who_holds_it<B: Backend>(db: &mut B, ctx: &Context) -> Busy {
     let Ok(Some(mut worker)) = ledger::worker(db).await else { return Busy::from("another process".to_owned()) };
-    // The row of a process that is gone says nothing of the one that has the lock.
-    let mine = worker.token == ctx.token || worker.evidence != Evidence::Lock;
-    if !mine && !works(&mut worker, ctx) {
+    // A row that somebody left who had no lock says nothing of the one that has it.
+    let of_holder = worker.evidence == Evidence::Lock && worker.token != ctx.token;
+    if of_holder && !works(&mut worker, ctx) {
         match db.end_idle_worker(ctx.grace).await {
             Ok(true) => {
                 tracing::warn!(target: "schemadiff", worker = worker.describe(), "its session was ended: nothing was heard of it");
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(target: "schemadiff", %error, "the session of a silent worker cannot be ended")
+                tracing::warn!(target: "schemadiff", %error, "the session of a silent worker cannot be ended");
             }
         }
     }
-    Busy { holder: worker.describe(), suspected: !mine && is_suspected(&worker, ctx) }
+    Busy { holder: worker.describe(), suspected: of_holder && is_suspected(&worker, ctx) }
 }
