@@ -46,22 +46,29 @@ impl Progress for Lines {
     }
 }
 
-/// Sends the process a signal at the first event of a kind, or at the event of that number.
-struct Mortal(&'static str, String, AtomicUsize);
+/// Sends the process a signal, once: at the first event of a kind, or at the event of that number.
+struct Mortal {
+    signal: &'static str,
+    at: String,
+    seen: AtomicUsize,
+    sent: AtomicBool,
+}
 
-/// At the first one.
-static STOPPED: AtomicBool = AtomicBool::new(false);
+impl Mortal {
+    fn new(signal: &'static str, at: &str) -> Arc<Self> {
+        Arc::new(Self { signal, at: at.to_owned(), seen: AtomicUsize::new(0), sent: AtomicBool::new(false) })
+    }
+}
 
 impl Progress for Mortal {
     fn event(&self, event: &Event<'_>) {
         Lines.event(event);
-        let Self(signal, wanted, seen) = self;
-        let number = seen.fetch_add(1, Ordering::SeqCst) + 1;
-        let kind = serde_json::to_value(event).unwrap()["event"] == wanted.as_str();
-        if *wanted == number.to_string() || (kind && !STOPPED.swap(true, Ordering::SeqCst)) {
+        let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        let kind = serde_json::to_value(event).unwrap()["event"] == self.at.as_str();
+        if (kind || self.at == number.to_string()) && !self.sent.swap(true, Ordering::SeqCst) {
             let pid = std::process::id().to_string();
-            std::process::Command::new("kill").args([signal, pid.as_str()]).status().unwrap();
-            if *signal == "-KILL" {
+            std::process::Command::new("kill").args([self.signal, pid.as_str()]).status().unwrap();
+            if self.signal == "-KILL" {
                 loop {
                     std::thread::park();
                 }
@@ -113,10 +120,10 @@ async fn main() {
         [what @ ("apply" | "undo" | "purge"), url, dir] => carry_out(what, url, dir, Arc::new(Lines)).await,
         [what @ ("die" | "die-undo" | "die-purge"), url, dir, kind] => {
             let what = what.strip_prefix("die-").unwrap_or("apply");
-            carry_out(what, url, dir, Arc::new(Mortal("-KILL", (*kind).to_owned(), AtomicUsize::new(0)))).await;
+            carry_out(what, url, dir, Mortal::new("-KILL", kind)).await;
         }
         ["halt", url, dir, kind] => {
-            carry_out("apply", url, dir, Arc::new(Mortal("-STOP", (*kind).to_owned(), AtomicUsize::new(0)))).await;
+            carry_out("apply", url, dir, Mortal::new("-STOP", kind)).await;
         }
         ["serve", url, dir, app, schema] => serve(url, dir, app, schema).await,
         ["work", url, dir, schema, column] => work::work(url, dir, schema, column).await,
