@@ -8,11 +8,20 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemadiff::{
-    lockstep::{Difference, Event, Progress},
+    lockstep::{Difference, Event, Holder, Progress},
     plan::Phase,
 };
 
 use super::{Report, count, duration, paint, style};
+
+/// Who holds a step, on the way forward or back.
+pub fn held(step: &str, holders: &[Holder], back: bool) -> String {
+    let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    match back {
+        true => format!("{step} cannot be taken back yet: held by {who}"),
+        false => format!("the {} phase is held by {who}", Phase::Contract),
+    }
+}
 
 /// A spinner for something without a known end; hidden when standard error is no terminal.
 pub fn spinner(what: &str, visible: bool) -> ProgressBar {
@@ -270,14 +279,10 @@ impl Progress for Terminal {
                 self.line(now, &warn(format!("waits for {who}")));
             }
             Event::GateClosed { holders, back, step, .. } => {
-                let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                if now.gate != who {
-                    let text = match back {
-                        true => warn(format!("{step} cannot be taken back yet: held by {who}")),
-                        false => warn(format!("the {} phase is held by {who}", Phase::Contract)),
-                    };
-                    who.clone_into(&mut now.gate);
-                    self.line(now, &text);
+                let text = held(step, holders, *back);
+                if now.gate != text {
+                    text.clone_into(&mut now.gate);
+                    self.line(now, &warn(text));
                 }
             }
             Event::Strangers { strangers, .. } => {

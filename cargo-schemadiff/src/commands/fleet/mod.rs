@@ -30,7 +30,11 @@ use super::{
 use crate::{
     Error, Kind, Result,
     migrations::Migrations,
-    report::{JSON_FORMAT, Report, duration, error_json, paint, progress::Lines, style},
+    report::{
+        JSON_FORMAT, Report, duration, error_json, paint,
+        progress::{Lines, held},
+        style,
+    },
 };
 pub(super) use check::check;
 pub use members::Member;
@@ -329,13 +333,7 @@ struct Named {
 impl Progress for Named {
     fn event(&self, event: &Event<'_>) {
         let text = match event {
-            Event::GateClosed { holders, back, step, .. } => {
-                let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                match back {
-                    true => format!("{step} cannot be taken back yet: held by {who}"),
-                    false => format!("the contract phase is held by {who}"),
-                }
-            }
+            Event::GateClosed { holders, back, step, .. } => held(step, holders, *back),
             Event::Throttled { reason, .. } => format!("the backfill waits: {reason}"),
             Event::Retrying { attempt, cause, blockers, .. } => {
                 let by = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
