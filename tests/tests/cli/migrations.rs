@@ -137,6 +137,10 @@ async fn from_the_first_struct_to_the_end_of_contract() {
         notes.declare(SECOND);
         let run = notes.run(&["check"]).expect(1);
         assert!(run.out.contains("SD0436") && run.out.contains("notes.headline"), "{run:#?}");
+        assert!(
+            run.out.contains("cannot run with what the migrations make: column `notes.headline` does not exist"),
+            "{run:#?}"
+        );
         notes.run(&["diff", "--exit-code"]).expect(1);
         let json = notes.run(&["new", "headline", "--json"]).expect(0).json();
         let steps = json["plan"]["step"].as_array().unwrap();
