@@ -225,8 +225,13 @@ impl<'r> Run<'r> {
     async fn back(&mut self, plan: &Plan, step: &Step) -> Result<()> {
         self.full.get_or_insert_with(|| self.state.clone());
         for loss in &step.undo_loses {
-            let asked = self.scratch.query_row(&loss.sql, &[]).await;
-            asked.map_err(|error| refused(step, "asks what the server cannot answer", error))?;
+            match self.scratch.query_row(&loss.sql, &[]).await {
+                // The server has understood the question; it is a made-up row that an expression of it has no value for.
+                Err(error) if !(error.about_rows && self.seeded) => {
+                    return Err(refused(step, "asks what the server cannot answer", error));
+                }
+                _ => {}
+            }
         }
         for way in [Way::Back, Way::Proof] {
             self.carry_out(step, way).await.map_err(|error| refused(step, "cannot be taken back", error))?;

@@ -70,6 +70,12 @@ impl ErrorClass {
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::LockTimeout | Self::Deadlock)
     }
+
+    /// Whether a statement can have failed because of one of its rows. A function or a trigger may raise what it likes, a
+    /// missing table too.
+    pub const fn may_be_a_row(self) -> bool {
+        matches!(self, Self::Data | Self::Missing | Self::Forbidden | Self::Other)
+    }
 }
 
 /// A failed statement.

@@ -1,5 +1,6 @@
 //! Backfills on real databases.
 
 mod compared;
+mod failing;
 mod given;
 mod rows;

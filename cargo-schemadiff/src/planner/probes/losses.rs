@@ -34,9 +34,11 @@ pub(in crate::planner) fn values_of(
     };
     let default = column.default.as_deref().filter(|default| is_literal(default));
     let given = filled.filter(|expr| cx.ddl.is_lasting(expr)).or(default);
+    let is_set = format!("{} IS NOT NULL", cx.ddl.ident(&column.name));
     let condition = match given {
-        Some(expr) => cx.ddl.has_other_value(column, expr),
-        None => format!("{} IS NOT NULL", cx.ddl.ident(&column.name)),
+        // A row that is not filled yet has no value to lose, and need not be one that the expression has a value for.
+        Some(expr) => format!("CASE WHEN {is_set} THEN {} ELSE FALSE END", cx.ddl.has_other_value(column, expr)),
+        None => is_set,
     };
     let there = cx.request.current.table(table).or_else(|| cx.before(table))?;
     let sql = format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, there), cx.ddl.name(table));

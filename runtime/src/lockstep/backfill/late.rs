@@ -70,14 +70,16 @@ async fn round<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &St
     let Some(values) = &job.values else { return Ok(()) };
     let known = aside::read(db, Some((&plan.id, &step.id))).await;
     values.leave_out(known.map_err(|e| job.explain::<B>(e.into()))?);
-    if remaining(db, &job).await? <= u64::try_from(values.kept()).unwrap_or(u64::MAX) {
+    if remaining(db, &job).await.map_err(|e| job.stopped::<B>(ctx, e))?
+        <= u64::try_from(values.kept()).unwrap_or(u64::MAX)
+    {
         return Ok(());
     }
     let mut throttle = Throttle::start(db, ctx);
     throttle.knows(db).await;
     throttle.ready(&mut ctx.stop).await?;
     // The bound comes from the table, and is written to a step that is done: nobody goes on from there.
-    let Some(cursor) = next_pass(db, &job, &Cursor { total: Some(0), ..Cursor::default() }).await? else {
+    let Some(cursor) = next_pass(db, ctx, &job, &Cursor { total: Some(0), ..Cursor::default() }).await? else {
         return Ok(());
     };
     *job.walk.lock().await = Walk::from(cursor);

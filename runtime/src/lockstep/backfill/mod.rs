@@ -28,7 +28,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
-    backend::{Backend, ErrorClass, TextRow, Timeouts, UserTriggers, aside, ledger},
+    backend::{Backend, DbError, ErrorClass, TextRow, Timeouts, UserTriggers, aside, ledger},
     error::{Error, Result},
     plan::{Backfill, Plan, Step},
 };
@@ -107,6 +107,11 @@ impl Job {
         }
     }
 
+    /// What a question that was cut short is about: it was told to stop, or it has failed.
+    fn stopped<B: Backend>(&self, ctx: &Context, failed: Failed) -> Error {
+        ctx.stop.check().err().unwrap_or_else(|| self.explain::<B>(failed))
+    }
+
     fn tell(&self, ctx: &Context, total: Option<u64>, pace: &str) {
         let rows = self.rows.load(Ordering::Relaxed);
         let (per_second, done) = (self.rate.saw(rows), self.earlier + rows);
@@ -133,33 +138,44 @@ pub(super) async fn run<B: Backend>(
         let forgotten = aside::forget(db, Some((&plan.id, &step.id))).await;
         if forgotten.map_err(|e| job.explain::<B>(e.into()))? > 0 {
             // They lie behind the cursor, and are tried again.
-            cursor = Cursor { total: cursor.total, ..Cursor::default() };
+            cursor = cursor.anew();
         }
+    }
+    if cursor.pass >= PASSES && cursor.is_at_end() {
+        // The run that ended there has failed; what kept it from filling some rows may be gone.
+        cursor = cursor.anew();
     }
     let mut throttle = Throttle::start(db, ctx);
     throttle.knows(db).await;
     throttle.ready(&mut ctx.stop).await?;
     loop {
         if cursor.upper.is_empty() {
-            let Some(next) = next_pass(db, &job, &cursor).await? else { break };
+            let Some(next) = next_pass(db, ctx, &job, &cursor).await? else { break };
             cursor = next;
         }
         *job.walk.lock().await = Walk::from(cursor.clone());
         pass(db, ctx, &job, &throttle, cursor.pass < PASSES).await?;
+        cursor = job.walk.lock().await.cursor().clone();
         job.tell(ctx, cursor.total, &throttle.now().reason);
         if let Some(values) = &job.values {
-            if values.is_done(db, &job, cursor.pass).await? {
+            if values.is_done(db, ctx, &job, &cursor).await? {
                 break;
             }
             ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
-            cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
+            cursor = cursor.again();
             continue;
         }
-        let remaining = remaining(db, &job).await?;
-        if remaining == 0 {
-            break;
-        }
-        let left = left(db, &job).await?;
+        let remaining = match remaining(db, &job).await {
+            Ok(0) => break,
+            Ok(remaining) => remaining,
+            // Somebody has written meanwhile what the expression fails on: the next pass finds that row and names it.
+            Err(failed) if failed.error.class.may_be_a_row() && cursor.pass < PASSES => {
+                cursor = cursor.again();
+                continue;
+            }
+            Err(failed) => return Err(job.stopped::<B>(ctx, failed)),
+        };
+        let left = left(db, &job).await.map_err(|e| job.stopped::<B>(ctx, e))?;
         let (migration, step) = (plan.id.clone(), step.id.clone());
         if left.iter().any(|row| row.null) {
             let keys = left.into_iter().filter(|row| row.null).map(|row| row.key).collect();
@@ -174,7 +190,7 @@ pub(super) async fn run<B: Backend>(
             return Err(error);
         }
         ctx.stop.sleep(ctx.retry.pause(cursor.pass)).await?;
-        cursor = Cursor { upper: Vec::new(), last: None, ..cursor };
+        cursor = cursor.again();
     }
     compare::run(db, ctx, &job, throttle).await?;
     Ok(job.rows.load(Ordering::Relaxed))
@@ -244,16 +260,21 @@ async fn stored<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step)
 
 /// Takes the upper bound, once for each pass, so that inserts cannot outrun it: the trigger that fills them is there. None
 /// when the table is empty.
-async fn next_pass<B: Backend>(db: &mut B, job: &Job, before: &Cursor) -> Result<Option<Cursor>> {
+async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cursor) -> Result<Option<Cursor>> {
     let total = match before.total {
         Some(total) => Some(total),
-        None => Some(remaining(db, job).await?),
+        // Where an expression fails on a row, the walk finds that row and names it.
+        None => match remaining(db, job).await {
+            Ok(total) => Some(total),
+            Err(failed) if failed.error.class.may_be_a_row() => None,
+            Err(failed) => return Err(job.stopped::<B>(ctx, failed)),
+        },
     };
-    let rows = ask(db, job, &job.backfill.upper_sql).await?;
+    let rows = ask(db, &job.backfill.upper_sql).await.map_err(|e| job.stopped::<B>(ctx, e))?;
     let Some(upper) = rows.into_iter().next().filter(|row| row.iter().any(Option::is_some)) else {
         return Ok(None);
     };
-    let cursor = Cursor { upper, last: None, pass: before.pass + 1, total };
+    let cursor = Cursor { upper, last: None, pass: before.pass + 1, total, missed: 0 };
     let text = cursor.to_text();
     let (plan, step) = (&job.plan.id, &job.step.id);
     ledger::batch(db, plan, step, &text, 0).await.map_err(|e| job.explain::<B>(e.into()))?;
@@ -261,18 +282,20 @@ async fn next_pass<B: Backend>(db: &mut B, job: &Job, before: &Cursor) -> Result
 }
 
 /// A query over the whole table: it reads a snapshot and is in nobody's way.
-async fn ask<B: Backend>(db: &mut B, job: &Job, sql: &str) -> Result<Vec<TextRow>> {
-    let none = db.session_timeouts(Timeouts::NONE).await;
-    none.map_err(|e| job.explain::<B>(e.into()))?;
-    db.rows(sql, &[]).await.map_err(Failed::at(sql)).map_err(|e| job.explain::<B>(e))
+async fn ask<B: Backend>(db: &mut B, sql: &str) -> Result<Vec<TextRow>, Failed> {
+    db.session_timeouts(Timeouts::NONE).await?;
+    db.rows(sql, &[]).await.map_err(Failed::at(sql))
 }
 
-async fn remaining<B: Backend>(db: &mut B, job: &Job) -> Result<u64> {
-    let rows = ask(db, job, &job.backfill.remaining_sql).await?;
+async fn remaining<B: Backend>(db: &mut B, job: &Job) -> Result<u64, Failed> {
+    let sql = &job.backfill.remaining_sql;
+    let rows = ask(db, sql).await?;
     let count = rows.first().and_then(|row| row.first()).and_then(|cell| cell.as_deref()?.parse().ok());
-    count.ok_or_else(|| Error::Contradiction {
-        cause: format!("`remaining_sql` of step {} of migration {} gives no number", job.step.id, job.plan.id),
-    })
+    let no_number = || {
+        let message = "`remaining_sql` gives no number".to_owned();
+        Failed::at(sql)(DbError { class: ErrorClass::Unreadable, code: String::new(), message })
+    };
+    count.ok_or_else(no_number)
 }
 
 /// A row that still waits.
@@ -282,8 +305,8 @@ struct Left {
     null: bool,
 }
 
-async fn left<B: Backend>(db: &mut B, job: &Job) -> Result<Vec<Left>> {
-    let rows = ask(db, job, &job.backfill.left_sql).await?;
+async fn left<B: Backend>(db: &mut B, job: &Job) -> Result<Vec<Left>, Failed> {
+    let rows = ask(db, &job.backfill.left_sql).await?;
     Ok(rows
         .into_iter()
         .map(|mut row| {

@@ -5,16 +5,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use super::{Job, PASSES, left, name_of, remaining, walk::Key, worker::Worker};
+use super::{
+    Job, PASSES, left, name_of, remaining,
+    walk::{Cursor, Key},
+    worker::Worker,
+};
 use crate::{
     backend::{Aside, Backend, TextRow, aside},
     error::{Error, Result},
@@ -38,8 +39,6 @@ pub(super) struct Values {
     aside: Mutex<BTreeMap<String, String>>,
     /// How many may be.
     most: u64,
-    /// Rows of this pass that were changed or locked by somebody.
-    missed: AtomicU64,
 }
 
 /// What becomes of the rows of a batch.
@@ -66,7 +65,6 @@ impl Values {
             last: step.phase == Phase::Contract,
             aside: Mutex::default(),
             most: ctx.pace.failed_rows,
-            missed: AtomicU64::new(0),
         })
     }
 
@@ -84,8 +82,8 @@ impl Values {
     }
 
     /// After a pass: whether all rows that were there have been asked for.
-    pub async fn is_done<B: Backend>(&self, db: &mut B, job: &Job, pass: u32) -> Result<bool> {
-        let missed = self.missed.swap(0, Ordering::Relaxed);
+    pub async fn is_done<B: Backend>(&self, db: &mut B, ctx: &Context, job: &Job, cursor: &Cursor) -> Result<bool> {
+        let Cursor { missed, pass, .. } = *cursor;
         if missed > 0 && pass < PASSES {
             return Ok(false);
         }
@@ -93,14 +91,19 @@ impl Values {
             return Err(self.error(job, false));
         }
         // Before contract old code goes on writing rows that lack their value; they are come back for.
-        let waits = if self.last && !self.not_null.is_empty() { remaining(db, job).await? } else { 0 };
+        let waits = if self.last && !self.not_null.is_empty() {
+            remaining(db, job).await.map_err(|e| job.stopped::<B>(ctx, e))?
+        } else {
+            0
+        };
         if waits == 0 && (missed == 0 || !self.last) {
             return Ok(true);
         }
         if pass < PASSES {
             return Ok(false);
         }
-        let keys = left(db, job).await?.into_iter().map(|row| row.key).collect();
+        let left = left(db, job).await.map_err(|e| job.stopped::<B>(ctx, e))?;
+        let keys = left.into_iter().map(|row| row.key).collect();
         let (migration, step) = (job.plan.id.clone(), job.step.id.clone());
         Err(Error::BackfillIncomplete { migration, step, remaining: waits.max(missed), keys })
     }
@@ -189,7 +192,7 @@ impl<B: Backend> Worker<'_, B> {
         self.computed = began.elapsed();
         batch.aside.append(&mut self.refused);
         self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
-        match self.write(values, to, &batch).await {
+        match self.write(to, &batch).await {
             Ok(total) => {
                 self.keep_aside(values, batch.aside);
                 Ok(total)
@@ -210,7 +213,7 @@ impl<B: Backend> Worker<'_, B> {
         Ok(Some((to, rows)))
     }
 
-    async fn write(&mut self, values: &Values, to: Key, batch: &Batch) -> Result<Option<Option<u64>>, Failed> {
+    async fn write(&mut self, to: Key, batch: &Batch) -> Result<Option<Option<u64>>, Failed> {
         self.still_works().await?;
         let sql = self.statement();
         self.locks_since = Instant::now();
@@ -221,9 +224,7 @@ impl<B: Backend> Worker<'_, B> {
         }
         aside::keep(self.db, &self.job.plan.id, &self.job.step.id, &batch.aside).await?;
         let sent = u64::try_from(batch.rows.len()).unwrap_or(u64::MAX);
-        let total = self.done_to(to, changed).await?;
-        values.missed.fetch_add(sent.saturating_sub(changed), Ordering::Relaxed);
-        Ok(Some(total))
+        self.done_to(to, changed, sent.saturating_sub(changed)).await.map(Some)
     }
 
     fn keep_aside(&self, values: &Values, rows: Vec<(String, String)>) {

@@ -20,9 +20,27 @@ pub(super) struct Cursor {
     /// Rows that waited at the beginning.
     #[serde(default)]
     pub total: Option<u64>,
+    /// Rows of this pass that were changed or locked by somebody while a function of the application computed their values.
+    #[serde(default)]
+    pub missed: u64,
 }
 
 impl Cursor {
+    /// The one to begin anew with: what waited at the beginning is known already.
+    pub fn anew(self) -> Self {
+        Self { total: self.total, ..Self::default() }
+    }
+
+    /// The one to begin the next pass with.
+    pub fn again(self) -> Self {
+        Self { upper: Key::new(), last: None, missed: 0, ..self }
+    }
+
+    /// Whether the pass has come to its end.
+    pub fn is_at_end(&self) -> bool {
+        !self.upper.is_empty() && self.last.as_ref() == Some(&self.upper)
+    }
+
     pub fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -98,7 +116,8 @@ impl Walk {
     }
 
     /// A claim is done up to `at`.
-    pub fn advance(&mut self, claim: &Claim, at: &Key) {
+    pub fn advance(&mut self, claim: &Claim, at: &Key, missed: u64) {
+        self.cursor.missed += missed;
         if let Some(own) = self.claims.iter_mut().find(|other| other.id == claim.id) {
             own.at = Some(at.clone());
         }
@@ -122,19 +141,19 @@ mod tests {
 
     #[test]
     fn the_cursor_stands_before_the_first_range_that_is_not_done() {
-        let mut walk = Walk::from(Cursor { upper: key(30), last: None, pass: 1, total: None });
+        let mut walk = Walk::from(Cursor { upper: key(30), last: None, pass: 1, total: None, missed: 0 });
         let (first, second) = (walk.claim(key(10)), walk.claim(key(20)));
         assert_eq!((first.at.clone(), second.at.clone()), (None, Some(key(10))));
-        walk.advance(&second, &key(20));
+        walk.advance(&second, &key(20), 0);
         assert_eq!(walk.cursor().last, None, "a crash now must not lose the first range");
-        walk.advance(&first, &key(5));
+        walk.advance(&first, &key(5), 0);
         assert_eq!(walk.cursor().last, Some(key(5)));
-        walk.advance(&first, &key(10));
+        walk.advance(&first, &key(10), 0);
         assert_eq!(walk.cursor().last, Some(key(20)), "both are done");
         assert!(!walk.is_claimed());
         let third = walk.claim(key(30));
         assert!(walk.is_claimed());
-        walk.advance(&third, &key(30));
+        walk.advance(&third, &key(30), 0);
         assert_eq!(walk.cursor().last, Some(key(30)));
         let again = Walk::from(walk.cursor().clone());
         assert!(again.is_claimed(), "nothing is left after a crash at the end");

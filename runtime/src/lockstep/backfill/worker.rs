@@ -153,7 +153,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
         self.locks_since = Instant::now();
         let changed = self.db.run(sql, &params).await.map_err(Failed::at(sql))?;
-        self.done_to(to, changed).await.map(Some)
+        self.done_to(to, changed, 0).await.map(Some)
     }
 
     pub(super) async fn still_works(&mut self) -> Result<(), Failed> {
@@ -183,14 +183,15 @@ impl<'w, B: Backend> Worker<'w, B> {
         Ok(Some((claim, to)))
     }
 
-    /// Ends the batch's transaction: the range in work is done up to `to`. The rows that waited in the beginning.
-    pub(super) async fn done_to(&mut self, to: Key, changed: u64) -> Result<Option<u64>, Failed> {
+    /// Ends the batch's transaction: the range in work is done up to `to`, but for so many rows that the next pass has to come
+    /// back for. The rows that waited in the beginning.
+    pub(super) async fn done_to(&mut self, to: Key, changed: u64, missed: u64) -> Result<Option<u64>, Failed> {
         let Some((claim, size)) = self.claim.clone() else { return Ok(None) };
         // What the others write about themselves meanwhile must not be lost, so they wait for this commit; the row in the
         // ledger would make them wait for it anyway.
         let mut walk = self.job.walk.lock().await;
         let mut after = walk.clone();
-        after.advance(&claim, &to);
+        after.advance(&claim, &to, missed);
         let text = after.cursor().to_text();
         ledger::batch(self.db, &self.job.plan.id, &self.job.step.id, &text, changed).await?;
         self.db.commit().await?;
@@ -265,7 +266,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             *attempt += 1;
             return Ok(());
         }
-        if class == ErrorClass::Data && failed.statement.is_some() && self.claim.is_some() {
+        if failed.statement.is_some() && self.is_about_a_row(class).await {
             if self.size == 1 {
                 let Some(values) = &self.job.values else { return Err(self.name_row(failed).await) };
                 return self.refuse(values, &failed).await.map_err(|e| self.job.explain::<B>(e));
@@ -277,6 +278,26 @@ impl<'w, B: Backend> Worker<'w, B> {
         let error = self.job.explain::<B>(failed);
         self.note(&error).await;
         Err(error)
+    }
+
+    /// Whether the statement has failed because of a row. Where the error does not say so, the same statement over no rows
+    /// tells: what is missing or forbidden there is what the statement itself names.
+    async fn is_about_a_row(&mut self, class: ErrorClass) -> bool {
+        let Some((claim, _)) = self.claim.clone() else { return false };
+        if class == ErrorClass::Data || !class.may_be_a_row() {
+            return class == ErrorClass::Data;
+        }
+        let (sql, nothing) = (self.statement(), between(self.job.backfill.key.len(), Some(&claim.to), &claim.to));
+        let params: Vec<Option<&str>> = match self.job.values {
+            Some(_) => vec![Some("[]")],
+            None => nothing.iter().map(Option::as_deref).collect(),
+        };
+        if self.db.begin_batch(self.timeouts(), self.job.triggers()).await.is_err() {
+            return false;
+        }
+        let works = self.db.run(sql, &params).await.is_ok();
+        self.db.rollback().await;
+        works
     }
 
     /// A batch of one row has failed because of that row.
