@@ -64,6 +64,7 @@ pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
     let asked: Vec<(&Step, &Probe)> = asked.filter(|_| !ctx.accepts_stall).collect();
     for (of, probe) in asked {
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the size of a table", e))?;
+        ctx.stop.check()?;
         if let Answer::Found(rows) = answer {
             grown.push(BadRows { step: of.id.clone(), finds: probe.finds.clone(), rows });
         }
@@ -77,6 +78,7 @@ pub(super) async fn before_back<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
     for probe in &step.undo_probes {
         ctx.stop.check()?;
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))?;
+        ctx.stop.check()?;
         if let Answer::Found(rows) = answer {
             let bad = vec![BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows }];
             return Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() });
@@ -105,7 +107,10 @@ pub(super) async fn for_losses<B: Backend>(db: &mut B, ctx: &Context, plan: &Pla
                 Answer::None | Answer::NotThere(_) => continue,
                 Answer::Found(rows) => rows,
                 // What cannot be told may be there.
-                Answer::Unknown(reason) => vec![reason],
+                Answer::Unknown(reason) => {
+                    ctx.stop.check()?;
+                    vec![reason]
+                }
             };
             losses.push(BadRows { step: step.id.clone(), finds: format!("{}: {}", loss.name, loss.finds), rows });
         }

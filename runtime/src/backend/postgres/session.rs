@@ -421,18 +421,18 @@ impl Backend for Postgres {
             let sql = self.settle().await? + &self.place.of_ledger(sql);
             let process = self.process_if_own();
             self.must_be_whole()?;
-            let Self { connection, watcher, .. } = self;
+            let Self { connection, watcher, stop, .. } = self;
             let running = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
-            let rows = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
+            let rows = watched(running, process, watcher, (stop.as_mut(), WATCH_QUERIES_AFTER)).await;
             return self.heard(rows)?.iter().map(plain_texts).collect();
         }
         let begun = self.begin_for_parameters().await?;
         let (own, process) = (self.own_session == Some(true), self.process_if_own());
         self.must_be_whole()?;
         let sql = self.place.of_ledger(sql);
-        let Self { connection, watcher, .. } = self;
+        let Self { connection, watcher, stop, .. } = self;
         let running = bound(&sql, params, own).fetch_all(connection);
-        let rows = watched(running, process, watcher, (None, WATCH_QUERIES_AFTER)).await;
+        let rows = watched(running, process, watcher, (stop.as_mut(), WATCH_QUERIES_AFTER)).await;
         let rows = self.heard(rows).and_then(|rows| rows.iter().map(texts).collect());
         self.end_for_parameters(begun, rows).await
     }

@@ -126,6 +126,9 @@ impl ServerProcess {
     }
 }
 
+/// How long a statement runs at least before it is stopped.
+const AT_LEAST: Duration = Duration::from_millis(40);
+
 /// The answer of a statement does not come any more.
 #[derive(Debug)]
 pub(super) struct Lost;
@@ -146,15 +149,24 @@ pub(super) async fn watched<F: Future>(
     (stop, after): (Option<&mut watch::Receiver<bool>>, Duration),
 ) -> Result<F::Output, Lost> {
     watcher.seen.clear();
-    let stop = stop.filter(|stop| !*stop.borrow());
+    let mut stop = stop.filter(|stop| !*stop.borrow());
     tokio::pin!(running);
     let Some(process) = process else { return Ok(running.await) };
-    if let Ok(result) = tokio::time::timeout(after, &mut running).await {
+    // What is done in no time is not worth stopping.
+    if let Ok(result) = tokio::time::timeout(AT_LEAST.min(after), &mut running).await {
         return Ok(result);
     }
     let told = tokio::select! {
         result = &mut running => return Ok(result),
-        told = watcher.watch_until(&process, stop) => told,
+        () = tokio::time::sleep(after.saturating_sub(AT_LEAST)) => None,
+        () = told(stop.as_deref_mut()) => Some(Told::Stop),
+    };
+    let told = match told {
+        Some(told) => told,
+        None => tokio::select! {
+            result = &mut running => return Ok(result),
+            told = watcher.watch_until(&process, stop) => told,
+        },
     };
     if told == Told::Stop {
         watcher.cancel(&process).await;
@@ -176,6 +188,17 @@ enum Told {
     Lost,
 }
 
+/// Until somebody says stop.
+async fn told(stop: Option<&mut watch::Receiver<bool>>) {
+    let heard = match stop {
+        Some(stop) => stop.wait_for(|stop| *stop).await.is_ok(),
+        None => false,
+    };
+    if !heard {
+        std::future::pending().await
+    }
+}
+
 /// The watcher of one session.
 pub(super) struct Watcher {
     options: PgConnectOptions,
@@ -192,18 +215,9 @@ impl Watcher {
     /// Looks again and again at what `process` waits for, until somebody says stop, or at once when somebody has, or until no
     /// answer can come any more.
     async fn watch_until(&mut self, process: &ServerProcess, stop: Option<&mut watch::Receiver<bool>>) -> Told {
-        let told = async {
-            let heard = match stop {
-                Some(stop) => stop.wait_for(|stop| *stop).await.is_ok(),
-                None => false,
-            };
-            if !heard {
-                std::future::pending().await
-            }
-        };
         tokio::select! {
             () = self.watch(process) => Told::Lost,
-            () = told => Told::Stop,
+            () = told(stop) => Told::Stop,
         }
     }
 
