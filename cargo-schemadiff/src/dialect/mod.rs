@@ -471,6 +471,8 @@ pub trait Ddl: Questions + Send + Sync {
     fn is_lasting(&self, expr: &str) -> bool;
     /// How the rows between two keys are compared with what they should be, see [`Comparison`]. The key is the backfill's.
     fn comparison(&self, table: &ObjectName, key: &[KeyColumn], columns: &[CompareSpec]) -> Comparison;
+    /// The query that gives expressions their turn over the rows between two keys, see [`Backfill::evaluate_sql`].
+    fn evaluation(&self, table: &ObjectName, key: &[KeyColumn], exprs: &[&str]) -> String;
     /// The statements of a backfill whose values a function of the application gives: `by`, from the columns `reads`, for
     /// those in `set`, whose types are in `gives`.
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill;

@@ -251,6 +251,7 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let (set, pending) = merged(context, fills);
             let name = &first.touches[0];
             let compared: Vec<_> = fills.iter().filter_map(|fill| fill.compared.clone()).collect();
+            let exprs: Vec<&str> = fills.iter().map(|fill| fill.expr.as_str()).collect();
             let backfill = Backfill {
                 restored_by: restored_by(
                     context,
@@ -258,6 +259,7 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
                     &fills.iter().filter_map(|fill| fill.sync.as_deref()).collect::<Vec<_>>(),
                 ),
                 comparison: (!compared.is_empty()).then(|| context.ddl.comparison(name, &key, &compared)),
+                evaluate_sql: Some(context.ddl.evaluation(name, &key, &exprs)),
                 ..context.ddl.backfill(name, &key, &set, &pending)
             };
             Ok((Action::Backfill(backfill), Some(Vec::new())))

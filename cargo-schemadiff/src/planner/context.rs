@@ -200,7 +200,7 @@ impl<'a> Context<'a> {
         };
         let value = self.ddl.value_of(expr, self.request.desired.base_type(&column.ty));
         let assignment = Assignment { column: column.name.clone(), expr: value, not_null: !column.nullable };
-        let fill = Fill { assignment, pending, sync, compared };
+        let fill = Fill { assignment, expr: expr.to_owned(), pending, sync, compared };
         let pending = PendingFill { fill, cause: self.cause.clone() };
         self.fills.entry(table.clone()).or_default().push(pending);
     }

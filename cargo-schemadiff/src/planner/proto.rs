@@ -16,6 +16,8 @@ pub(super) type Effect = Box<dyn Fn(&mut Schema)>;
 pub(super) struct Fill {
     /// Column and expression.
     pub assignment: Assignment,
+    /// The expression as it was given, over the columns that there are before.
+    pub expr: String,
     /// Which rows wait for it.
     pub pending: String,
     /// The trigger that fills the column for writers.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Event, context::Context};
+use super::{Event, backfill, context::Context};
 use crate::{
     backend::{Backend, DbError, ErrorClass, Ledger, StepState, ledger},
     error::{BadRows, Error, Result},
-    plan::{Phase, Plan, Probe, Step},
+    plan::{Action, Phase, Plan, Probe, Step},
 };
 
 /// Longest search for one kind of rows. The read blocks nobody, but it keeps dead rows from being cleaned up meanwhile.
@@ -18,10 +18,23 @@ enum Answer {
     None,
     /// Some of them.
     Found(Vec<String>),
+    /// An expression in the question fails on a row, with these words.
+    Fails(String),
     /// What it names is not there.
     NotThere(String),
     /// It could not be asked, and why.
     Unknown(String),
+}
+
+impl Answer {
+    /// What is known of such rows.
+    fn rows(self) -> Option<Vec<String>> {
+        match self {
+            Self::Found(rows) => Some(rows),
+            Self::Fails(words) => Some(vec![words]),
+            Self::None | Self::NotThere(_) | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Whether nothing of the plan has been carried out yet.
@@ -42,6 +55,11 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
                 Answer::Found(rows) => {
                     bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
                 }
+                Answer::Fails(words) => {
+                    let rows = vec![failing(db, plan, words).await];
+                    ctx.stop.check()?;
+                    bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows });
+                }
                 Answer::Unknown(reason) | Answer::NotThere(reason) => {
                     ctx.stop.check()?;
                     let (migration, step, finds) = (plan.id.as_str(), step.id.as_str(), probe.finds.as_str());
@@ -51,6 +69,17 @@ pub(super) async fn before<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan) -
         }
     }
     if bad.is_empty() { Ok(()) } else { Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() }) }
+}
+
+/// The row that an expression fails on, where one of the plan's backfills has that expression, and the server's words.
+async fn failing<B: Backend>(db: &mut B, plan: &Plan, words: String) -> String {
+    for step in &plan.steps {
+        let Action::Backfill(backfill) = &step.action else { continue };
+        if let Some((row, words)) = backfill::failing_row(db, backfill, LIMIT).await {
+            return format!("{row}: {words}");
+        }
+    }
+    words
 }
 
 /// Whether tables that were small when the plan was written still are: everybody waits while the step reads or writes them.
@@ -65,7 +94,7 @@ pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
     for (of, probe) in asked {
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the size of a table", e))?;
         ctx.stop.check()?;
-        if let Answer::Found(rows) = answer {
+        if let Some(rows) = answer.rows() {
             grown.push(BadRows { step: of.id.clone(), finds: probe.finds.clone(), rows });
         }
     }
@@ -79,7 +108,7 @@ pub(super) async fn before_back<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
         ctx.stop.check()?;
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the rows", e))?;
         ctx.stop.check()?;
-        if let Answer::Found(rows) = answer {
+        if let Some(rows) = answer.rows() {
             let bad = vec![BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows }];
             return Err(Error::BadRows { id: plan.id.clone(), rows: bad.into() });
         }
@@ -106,6 +135,7 @@ pub(super) async fn for_losses<B: Backend>(db: &mut B, ctx: &Context, plan: &Pla
                 // What somebody has dropped holds nothing.
                 Answer::None | Answer::NotThere(_) => continue,
                 Answer::Found(rows) => rows,
+                Answer::Fails(words) => vec![words],
                 // What cannot be told may be there.
                 Answer::Unknown(reason) => {
                     ctx.stop.check()?;
@@ -128,7 +158,7 @@ pub(super) async fn explain<B: Backend>(db: &mut B, step: &Step, error: Error) -
     let mut bad: Vec<BadRows> = Vec::new();
     for probe in &step.probes {
         // Why it cannot be asked is no news beside the failure itself.
-        if let Ok(Answer::Found(found)) = ask(db, probe).await {
+        if let Some(found) = ask(db, probe).await.ok().and_then(Answer::rows) {
             bad.push(BadRows { step: step.id.clone(), finds: probe.finds.clone(), rows: found });
         }
     }
@@ -142,7 +172,7 @@ async fn ask<B: Backend>(db: &mut B, probe: &Probe) -> Result<Answer, DbError> {
             let found: Vec<String> = rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
             Ok(if found.is_empty() { Answer::None } else { Answer::Found(found) })
         }
-        Err(error) if B::is_about_rows(&error) => Ok(Answer::Found(vec![error.message])),
+        Err(error) if B::is_about_rows(&error) => Ok(Answer::Fails(error.message)),
         Err(error) if error.class == ErrorClass::Connection => Err(error),
         Err(error) if error.class == ErrorClass::Missing => Ok(Answer::NotThere(error.message)),
         Err(error) if error.class == ErrorClass::Cancelled => {

@@ -75,6 +75,11 @@ pub struct Backfill {
     /// How stored values are compared with what they should be; none where nobody can say that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,
+    /// Reads the rows between two keys, which are its parameters as in [`Backfill::update_sql`], and gives each expression its
+    /// turn, without the columns that are filled: they need not be there. It finds the row that an expression fails on before
+    /// anything is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate_sql: Option<String>,
     /// How the application gives the values, where SQL cannot say them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Given>,

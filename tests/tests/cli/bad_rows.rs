@@ -16,6 +16,11 @@ pub struct Move {
 
 impl Move {
     pub async fn new(dialect: Dialect, before: &str, after: &str, rows: &str) -> Self {
+        Self::with(dialect, before, after, rows, &[]).await
+    }
+
+    /// The same, with more arguments for the second migration.
+    pub async fn with(dialect: Dialect, before: &str, after: &str, rows: &str, more: &[&str]) -> Self {
         let this = Self { project: Project::empty(), database: TestDatabase::new(dialect) };
         let [first, second] = [before, after].map(|sql| (TestDatabase::new(dialect), sql));
         first.0.execute(first.1).await;
@@ -25,7 +30,7 @@ impl Move {
         this.project.run(&["apply"]).expect(0);
         this.database.execute(rows).await;
         let drops: &[&str] = if before.contains("gone") { &["--allow-drop", "t.gone"] } else { &[] };
-        this.project.run(&[&["new", "second", "--to", &second.0.url], drops].concat()).expect(0);
+        this.project.run(&[&["new", "second", "--to", &second.0.url], drops, more].concat()).expect(0);
         this
     }
 

@@ -6,6 +6,7 @@ mod bad_values;
 mod demo;
 mod deploying;
 mod deploying_code;
+mod expressions;
 mod fleet;
 mod interruption;
 mod kills;

@@ -124,8 +124,18 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
         ),
         restored_by: None,
         comparison: None,
+        evaluate_sql: None,
         given: None,
     }
+}
+
+/// See [`crate::dialect::Ddl::evaluation`].
+pub(super) fn evaluation(table: &ObjectName, key: &[KeyColumn], exprs: &[&str]) -> String {
+    let rowid = rowid();
+    let keys: Vec<Key> = if key.is_empty() { rowid.as_slice() } else { key }.iter().map(Key::of).collect();
+    let counted: Vec<_> = exprs.iter().map(|expr| format!("CAST(count(({expr})) AS TEXT)")).collect();
+    let range = format!("{} AND {}", above_or_all(&keys), range(&keys, "<=", keys.len() + 1));
+    format!("SELECT {} FROM {} WHERE {range}", counted.join(", "), name(table))
 }
 
 /// See [`crate::dialect::Ddl::comparison`]. A comparison with a column converts as storing in it does.

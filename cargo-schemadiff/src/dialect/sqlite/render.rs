@@ -429,6 +429,10 @@ impl Ddl for Sqlite {
         backfill::comparison(table, key, columns)
     }
 
+    fn evaluation(&self, table: &ObjectName, key: &[KeyColumn], exprs: &[&str]) -> String {
+        backfill::evaluation(table, key, exprs)
+    }
+
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {
         backfill::with(table, key, given, pending)
     }

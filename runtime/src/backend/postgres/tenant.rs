@@ -226,7 +226,7 @@ impl Tenant {
                     &mut fill.left_sql,
                 ];
                 always.into_iter().for_each(own);
-                fill.skip_locked_sql.iter_mut().for_each(own);
+                fill.skip_locked_sql.iter_mut().chain(&mut fill.evaluate_sql).for_each(own);
                 fill.comparison.iter_mut().map(|comparison| &mut comparison.sql).for_each(own);
                 fill.given.iter_mut().map(|given| &mut given.read_sql).for_each(own);
             }

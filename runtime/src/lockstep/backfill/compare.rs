@@ -197,7 +197,7 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
     async fn ask_within(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
         let to = match bound {
             Bound::At(to) => to.clone(),
-            Bound::Within(upper) => end_of_batch(self.worker.db, self.worker.job, at, upper, ROWS).await?,
+            Bound::Within(upper) => end_of_batch(self.worker.db, &self.worker.job.backfill, at, upper, ROWS).await?,
         };
         let sql = &self.comparison.sql;
         let params = between(self.worker.job.backfill.key.len(), at, &to);

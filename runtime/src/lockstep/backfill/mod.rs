@@ -4,6 +4,7 @@
 mod compare;
 mod late;
 mod rate;
+mod search;
 mod values;
 mod walk;
 mod worker;
@@ -35,6 +36,7 @@ use crate::{
 
 pub(super) use compare::before_contract;
 pub(super) use late::{Rounds, late_rows};
+pub(super) use search::failing_row;
 pub(super) use walk::total_of;
 
 /// Passes over the table: more than one only when rows were locked, or moved behind the cursor, while it went. The last one

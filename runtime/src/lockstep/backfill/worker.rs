@@ -18,6 +18,7 @@ use crate::{
         retry::jittered,
         throttle::Throttle,
     },
+    plan::Backfill,
 };
 
 /// Largest batch.
@@ -177,7 +178,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     pub(super) async fn range(&mut self) -> Result<Option<(Claim, Key)>, Failed> {
         let Some((claim, size)) = self.claimed().await? else { return Ok(None) };
         let to = match self.size < size {
-            true => end_of_batch(self.db, self.job, claim.at.as_ref(), &claim.to, self.size).await?,
+            true => end_of_batch(self.db, &self.job.backfill, claim.at.as_ref(), &claim.to, self.size).await?,
             false => claim.to.clone(),
         };
         Ok(Some((claim, to)))
@@ -215,7 +216,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             return Ok(None);
         }
         let upper = walk.cursor().upper.clone();
-        let to = end_of_batch(self.db, self.job, walk.head(), &upper, self.size).await?;
+        let to = end_of_batch(self.db, &self.job.backfill, walk.head(), &upper, self.size).await?;
         let own = (walk.claim(to), self.size);
         self.claim = Some(own.clone());
         Ok(Some(own))
@@ -303,7 +304,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     /// A batch of one row has failed because of that row.
     async fn name_row(&mut self, failed: Failed) -> Error {
         let Some((claim, _)) = self.claim.clone() else { return self.job.explain::<B>(failed) };
-        let found = end_of_batch(self.db, self.job, claim.at.as_ref(), &claim.to, 1).await;
+        let found = end_of_batch(self.db, &self.job.backfill, claim.at.as_ref(), &claim.to, 1).await;
         let Ok(key) = found else { return self.job.explain::<B>(failed) };
         let error = Error::BackfillRow {
             migration: self.job.plan.id.clone(),
@@ -380,12 +381,12 @@ pub(super) fn between(width: usize, at: Option<&Key>, to: &Key) -> Vec<Option<St
 /// The last key of a batch of so many rows; the bound itself when fewer are left.
 pub(super) async fn end_of_batch<B: Backend>(
     db: &mut B,
-    job: &Job,
+    backfill: &Backfill,
     at: Option<&Key>,
     bound: &Key,
     size: u32,
 ) -> Result<Key, Failed> {
-    let (sql, width) = (&job.backfill.batch_sql, job.backfill.key.len());
+    let (sql, width) = (&backfill.batch_sql, backfill.key.len());
     let mut params = between(width, at, bound);
     params.push(Some(size.to_string()));
     let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();

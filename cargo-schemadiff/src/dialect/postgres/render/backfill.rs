@@ -44,6 +44,7 @@ pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignmen
         ),
         restored_by: None,
         comparison: None,
+        evaluate_sql: None,
         given: None,
     }
 }
@@ -79,6 +80,15 @@ pub(super) fn comparison(table: &ObjectName, key: &[KeyColumn], columns: &[Compa
         columns: columns.iter().map(|c| Compared { column: c.column.clone(), in_step: c.back.is_some() }).collect(),
         sql: format!("SELECT count(*)::text, {cells} FROM {} WHERE {}", walk.table, walk.range()),
     }
+}
+
+/// See [`crate::dialect::Ddl::evaluation`].
+pub(super) fn evaluation(table: &ObjectName, key: &[KeyColumn], exprs: &[&str]) -> String {
+    let by_place = by_place();
+    let walk = Walk { table: qualified(table), key: if key.is_empty() { by_place.as_slice() } else { key } };
+    // The server computes what it counts.
+    let counted: Vec<_> = exprs.iter().map(|expr| format!("count(({expr}))::text")).collect();
+    format!("SELECT {} FROM {} WHERE {}", counted.join(", "), walk.table, walk.range())
 }
 
 fn assigned(set: &[Assignment]) -> String {

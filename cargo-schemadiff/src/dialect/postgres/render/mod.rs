@@ -453,6 +453,10 @@ impl Ddl for Postgres {
         backfill::comparison(table, key, columns)
     }
 
+    fn evaluation(&self, table: &ObjectName, key: &[KeyColumn], exprs: &[&str]) -> String {
+        backfill::evaluation(table, key, exprs)
+    }
+
     fn backfill_with(&self, table: &ObjectName, key: &[KeyColumn], given: &GivenSpec<'_>, pending: &str) -> Backfill {
         given::statements(table, key, given, pending)
     }
