@@ -57,6 +57,7 @@ fn renamed(old: &str, new: &str, forward: &str, backward: &str, columns: &[&str]
         columns: columns.iter().map(ToString::to_string).collect(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     }
 }

@@ -22,6 +22,7 @@ fn sync(old: &str, new: &str, forward: &str, backward: &str) -> SyncSpec {
         columns: ["id", "name", "label", "qty", "big"].map(Into::into).to_vec(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     }
 }

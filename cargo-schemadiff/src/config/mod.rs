@@ -25,8 +25,10 @@ pub struct File {
     /// The engine, where no address says so.
     pub dialect: Option<Dialect>,
     /// Address of the database.
+    #[serde(alias = "database_url")]
     pub database_url: Option<String>,
     /// Name of the environment variable that holds the address, in place of `DATABASE_URL`.
+    #[serde(alias = "database_url_var")]
     pub database_url_var: Option<String>,
     /// Migrations directory, relative to this file.
     pub dir: Option<PathBuf>,
@@ -45,14 +47,14 @@ pub struct File {
     /// Name under which this application's migrations stand in the ledger; the package's name when it is not given.
     pub app: Option<String>,
     /// The longest that a statement of an application may wait for a migration.
-    #[serde(deserialize_with = "pace::stall")]
+    #[serde(alias = "max_stall", deserialize_with = "pace::stall")]
     pub max_stall: Option<Duration>,
     /// How long a version that is gone is still waited for before a contract phase leaves it behind: `"1h"`.
     #[serde(deserialize_with = "pace::duration")]
     pub soak: Option<Duration>,
     /// How long tables and columns that contract phases drop are kept, where the engine can do that cheaply: `"7d"`. What was
     /// kept for so long is dropped by whoever migrates next.
-    #[serde(deserialize_with = "pace::duration")]
+    #[serde(alias = "undo_window", deserialize_with = "pace::duration")]
     pub undo_window: Option<Duration>,
     /// How backfills work.
     pub backfill: pace::Backfill,
@@ -61,6 +63,7 @@ pub struct File {
     /// How old and new code live side by side where there is a choice: `auto`, `views` or `synced`.
     pub strategy: Option<StrategyArg>,
     /// Applications all of whose connections are opened through the hook, by the names given to `Lockstep::builder`.
+    #[serde(alias = "hooked_apps")]
     pub hooked_apps: Vec<String>,
 }
 

@@ -13,6 +13,7 @@ pub struct Backfill {
     #[serde(deserialize_with = "workers")]
     pub parallel: Option<u32>,
     /// Rows without a value from the application that are kept aside before a backfill stops.
+    #[serde(alias = "max_failed_rows")]
     pub max_failed_rows: Option<u64>,
     /// How much of what is stored is compared in the end: `"off"`, `"sample"` or `"full"`.
     pub compare: Option<How>,
@@ -45,30 +46,31 @@ impl From<How> for Compare {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Throttle {
     /// How far the slowest standby may be behind: `"1s"`.
-    #[serde(deserialize_with = "duration")]
+    #[serde(alias = "replica_lag", deserialize_with = "duration")]
     pub replica_lag: Option<Duration>,
     /// How far the slowest standby may be behind: `"64 MiB"`.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(alias = "replica_lag_bytes", deserialize_with = "bytes")]
     pub replica_lag_bytes: Option<u64>,
     /// How many standbys there must be.
     pub replicas: u64,
     /// Sessions of others that wait for a lock.
+    #[serde(alias = "lock_waits")]
     pub lock_waits: Option<u64>,
     /// Open transactions of others.
     pub transactions: Option<u64>,
     /// A statement whose time is compared with what it takes when nobody fills.
     pub probe: Option<String>,
     /// How many times that it may take; 3 when there is a `probe`.
-    #[serde(deserialize_with = "ratio")]
+    #[serde(alias = "probe_ratio", deserialize_with = "ratio")]
     pub probe_ratio: Option<f64>,
     /// Write-ahead log of the whole server per second: `"32 MiB"`.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(alias = "wal_rate", deserialize_with = "bytes")]
     pub wal_rate: Option<u64>,
     /// Write-ahead log that a replication slot may keep: `"10 GiB"`.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(alias = "slot_retention", deserialize_with = "bytes")]
     pub slot_retention: Option<u64>,
     /// What the database may take on disk: `"400 GiB"`.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(alias = "database_size", deserialize_with = "bytes")]
     pub database_size: Option<u64>,
 }
 
@@ -209,6 +211,10 @@ mod tests {
         let text = "max-stall = \"100ms\"\n[backfill]\nparallel = 4\ncompare = \"full\"\n\
                     [throttle]\nreplica-lag = \"1s\"\nwal-rate = \"32 MiB\"\nprobe = \"SELECT 1\"\nlock-waits = 5\n";
         let file: super::super::File = toml::from_str(text)?;
+        // As structs spell their fields.
+        let underscores =
+            toml::from_str(&text.replace("max-stall", "max_stall").replace("replica-lag", "replica_lag"))?;
+        assert_eq!(file, underscores);
         let pace = pace(None, None, &file);
         assert_eq!((pace.max_stall, pace.parallel), (Some(Duration::from_millis(100)), 4));
         assert_eq!(pace.compare, Compare::Full);

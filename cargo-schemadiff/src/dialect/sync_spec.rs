@@ -31,6 +31,8 @@ pub struct SyncSpec {
     pub later: Vec<String>,
     /// The columns that no backfill of the plan writes: what other triggers make of them while rows are filled is put back.
     pub restores: Vec<String>,
+    /// `forward` fails on some rows: such a row keeps NULL, and its writer knows nothing of it. Where triggers can see to that.
+    pub may_fail: bool,
     /// What both sides get where a statement gives neither a value; where triggers can assign NEW.
     pub default: Option<String>,
 }

@@ -37,9 +37,12 @@ const TOTAL: &[&str] = &[
 ];
 
 /// A write of old code fails with the expression that fills a new column.
-pub fn hazard(table: &ObjectName, column: &str, text: &str, how: &str) -> Hazard {
+///
+/// Where a trigger can leave the value out (`can_fail`), nothing is refused before every row has one.
+pub fn hazard(table: &ObjectName, column: &str, text: &str, (how, can_fail): (&str, bool)) -> Hazard {
+    let since = if can_fail { "once all rows are filled, " } else { "" };
     let effect = format!(
-        "a row that old code writes to `{table}` is refused where `{text}`, which gives `{column}` its value, {how}"
+        "{since}a row that old code writes to `{table}` is refused where `{text}`, which gives `{column}` its value, {how}"
     );
     super::hazard(
         CODE,
@@ -53,8 +56,11 @@ pub fn concerns(table: &Table, column: &Column, text: &str, can_fail: bool) -> O
     let lower = text.to_ascii_lowercase();
     let reads_null = table.columns.iter().any(|c| c.nullable && expr::mentions(text, &c.name));
     let gives_null = !column.nullable && reads_null && !lower.contains("coalesce") && !lower.contains("concat");
-    let fails =
-        can_fail && (lower.contains(['/', '%']) || casts(&lower) || calls(&lower).any(|name| !TOTAL.contains(&name)));
+    let fails = match can_fail {
+        true => lower.contains(['/', '%']) || casts(&lower) || calls(&lower).any(|name| !TOTAL.contains(&name)),
+        // SQLite gives NULL, or something, for all but documents.
+        false => calls(&lower).any(|name| name.starts_with("json") && name != "json_valid"),
+    };
     match (fails, gives_null) {
         (true, true) => Some("fails or gives NULL"),
         (true, false) => Some("fails"),
@@ -95,6 +101,9 @@ mod tests {
         assert_eq!(of(true, "a::integer"), Some("fails"));
         assert_eq!(of(true, "n::text"), None);
         assert_eq!(of(false, "to_date(a, 'YYYY')"), Some("fails or gives NULL"));
+        let document = Column { nullable: true, ..Column::new("b", "text") };
+        assert_eq!(concerns(&table, &document, "json_extract(a, '$.x')", false), Some("fails"));
+        assert_eq!(concerns(&table, &document, "a / 2", false), None);
         assert_eq!(of(false, "CASE WHEN n IN (1, 2) THEN 'x' ELSE 'y' END"), None);
     }
 }

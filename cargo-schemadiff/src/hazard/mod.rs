@@ -24,6 +24,7 @@ pub mod null_too_early;
 pub mod opaque_dependents;
 pub mod out_of_range;
 pub mod reads_default_partition;
+pub mod reads_references;
 pub mod rebuilds_indexes;
 pub mod rebuilds_table;
 pub mod result_shape;
@@ -41,7 +42,7 @@ pub mod zone_assumed;
 use schemadiff::plan::Hazard;
 
 /// All codes, in order.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 36] = [
     rewrites_table::CODE,
     no_overlap::CODE,
     drops_data::CODE,
@@ -77,6 +78,7 @@ pub const CODES: [&str; 35] = [
     converts_on_write::CODE,
     loses_part::CODE,
     stays_computed::CODE,
+    reads_references::CODE,
 ];
 
 fn hazard(code: &str, effect: String, remedy: &str) -> Hazard {

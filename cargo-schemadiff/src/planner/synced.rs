@@ -33,6 +33,12 @@ pub(super) struct Synced<'c> {
 }
 
 impl Synced<'_> {
+    /// In which way the expression may have no value for a row of old code.
+    pub fn refused(&self, cx: &Context<'_>) -> Option<&'static str> {
+        let table = cx.before(self.table).filter(|_| self.old.is_none())?;
+        hazard::fails_on_write::concerns(table, self.column, &self.forward, cx.caps.alter_column)
+    }
+
     /// The column's default, where a NULL on both sides can only be a value that was left out, and old code has none for it.
     fn default(&self) -> Option<String> {
         let old = self.old.filter(|old| !old.nullable && old.default.is_none() && !self.column.nullable)?;
@@ -47,6 +53,7 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
     refuse_unready(cx, synced)?;
     let key = cx.key(table)?.into_iter().map(|k| k.name).collect();
     let name = cx.ddl.sync_name(table, &column.name);
+    let refused = synced.refused(cx);
     let mut columns: Vec<_> = cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect();
     if !columns.contains(&column.name) {
         columns.push(column.name.clone());
@@ -63,6 +70,7 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         columns,
         later: Vec::new(),
         restores: cx.restored(table),
+        may_fail: refused.is_some_and(|how| how.starts_with("fails")),
         default: synced.default(),
     };
     let step = create(cx, synced, &spec);
@@ -70,8 +78,8 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
     cx.syncs.insert(name.clone(), spec);
     cx.fill(table, column, forward, Some(name.clone()), compared(cx, synced));
     if !column.nullable && cx.caps.alter_column {
-        if synced.passes_nulls {
-            // Old code writes NULL until it is gone.
+        if synced.passes_nulls || refused.is_some() {
+            // Old code writes NULL until it is gone; or a row may have none until the backfill has named it.
             prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
         } else {
             tighten(cx, table, column);
@@ -146,7 +154,8 @@ fn create(cx: &mut Context<'_>, synced: &Synced<'_>, spec: &SyncSpec) -> Proto {
         Some(old) => format!("add `{table}.{}` and keep it in step with `{}`", column.name, old.name),
         None => format!("add `{table}.{}` and fill it for writers that do not know it", column.name),
     };
-    let proof = (proof_needed(cx, column) && !synced.passes_nulls).then(|| proof(cx, table, column, true));
+    let late_proof = synced.passes_nulls || synced.refused(cx).is_some();
+    let proof = (proof_needed(cx, column) && !late_proof).then(|| proof(cx, table, column, true));
     let filled = old.map(|c| c.name.clone()).into_iter().collect();
     let sync = Sync { fills: spec.fills(), filled, passes_nulls: synced.passes_nulls, ..Sync::default() };
     // The default is the trigger's matter until contract, and it may come too late for RETURNING.

@@ -15,7 +15,7 @@ use schemadiff::{
 use super::{Report, count, duration, paint, style};
 
 /// Who holds a step, on the way forward or back.
-pub fn held(step: &str, holders: &[Holder], back: bool) -> String {
+fn held(step: &str, holders: &[Holder], back: bool) -> String {
     let who = holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     match back {
         true => format!("{step} cannot be taken back yet: held by {who}"),
@@ -53,7 +53,7 @@ fn target(visible: bool) -> ProgressDrawTarget {
 }
 
 /// Between two lines about a backfill or a long statement, where there are no bars.
-const NOW_AND_THEN: Duration = Duration::from_secs(30);
+pub const NOW_AND_THEN: Duration = Duration::from_secs(30);
 /// Between two events of the same kind about one backfill.
 const NOT_MORE_OFTEN: Duration = Duration::from_secs(1);
 
@@ -133,8 +133,8 @@ impl Terminal {
         }
     }
 
-    fn filled(&self, now: &mut Now, filled: &Filled<'_>) {
-        let Filled { done, total, per_second, left_ms, pace } = *filled;
+    fn fills(&self, now: &mut Now, far: &Filled<'_>) {
+        let Filled { done, total, per_second, left_ms, pace } = *far;
         if !now.filling {
             now.bar.take().inspect(ProgressBar::finish_and_clear);
             let bar = rows(&now.title, !self.quiet);
@@ -143,11 +143,7 @@ impl Terminal {
             bar.reset_eta();
             (now.bar, now.filling, now.last) = (Some(bar), true, Some(Instant::now()));
         }
-        self.now_and_then(now, || {
-            let of = total.map(|total| format!(" of {}", count(total.max(done)))).unwrap_or_default();
-            let left = left_ms.map(|ms| format!(", {} left", duration(Duration::from_millis(ms)))).unwrap_or_default();
-            format!("filled   {}{of} rows, {per_second:.0} rows/s{left}; {pace}", count(done))
-        });
+        self.now_and_then(now, || format!("filled   {}; {pace}", filled(done, total, per_second, left_ms)));
         if let Some(bar) = &now.bar {
             if let Some(total) = total {
                 bar.set_length(total.max(done));
@@ -196,16 +192,99 @@ impl Drop for Terminal {
     }
 }
 
+/// How a line about an event begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something is waited for.
+    Wait,
+    /// Nothing is waited for, but somebody should know.
+    Note,
+    /// A fact.
+    Plain,
+}
+
+impl Tone {
+    fn line(self, text: &str) -> String {
+        match self {
+            Self::Wait => format!("  {} {text}", paint(style::WARN, "wait")),
+            Self::Note => format!("  {} {text}", paint(style::WARN, "note")),
+            Self::Plain => format!("  {text}"),
+        }
+    }
+}
+
+/// What there is to say of an event, but for the progress of steps and migrations: one line, or several of a kind.
+pub fn told(event: &Event<'_>) -> Vec<(Tone, String)> {
+    let joined =
+        |who: &[schemadiff::lockstep::Blocker]| who.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let one = match event {
+        Event::LedgerCreated => (Tone::Plain, "the ledger was created".to_owned()),
+        Event::Reconnecting { attempt, cause, .. } => {
+            (Tone::Wait, format!("{cause}; connecting again, attempt {attempt}"))
+        }
+        Event::FiresTriggers { table, triggers, restored, .. } => {
+            let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let back = match restored {
+                true => "; what they change in these rows is put back, what they write elsewhere stays",
+                false => "",
+            };
+            (Tone::Note, format!("filling runs triggers of {table} for rows that exist: {names}{back}"))
+        }
+        Event::Compared { table, rows, differ, .. } => {
+            let each = differ.iter().map(|Difference { column, rows: others, keys }| {
+                let text = format!(
+                    "{others} of {rows} rows of {table} that were compared hold another `{column}` than its expression \
+                     gives, such as {}",
+                    keys.join("; ")
+                );
+                (Tone::Note, text)
+            });
+            return each.collect();
+        }
+        Event::KeptAside { key, reason, .. } => (Tone::Note, format!("kept aside: {key} ({reason})")),
+        Event::Throttled { reason, .. } => (Tone::Wait, format!("the backfill waits: {reason}")),
+        Event::StepFound { step, .. } => (Tone::Plain, format!("step {step} was done already")),
+        Event::Retrying { attempt, cause, blockers, .. } => {
+            let by = if blockers.is_empty() { String::new() } else { format!("; blocked by {}", joined(blockers)) };
+            (Tone::Wait, format!("attempt {attempt} did not get its locks: {cause}{by}"))
+        }
+        Event::NotLookedAt { step, finds, reason, .. } => {
+            (Tone::Wait, format!("not looked for before: {finds} ({reason}); {step} will find them"))
+        }
+        Event::OldTransactions { transactions, .. } => {
+            (Tone::Wait, format!("the index build waits for older transactions: {}", joined(transactions)))
+        }
+        Event::HeldUp { blockers, .. } => (Tone::Wait, format!("waits for {}", joined(blockers))),
+        Event::GateClosed { holders, back, step, .. } => (Tone::Wait, held(step, holders, *back)),
+        Event::Strangers { strangers, .. } => {
+            let sessions = strangers.sessions.iter().map(ToString::to_string);
+            let clients = sessions.chain(strangers.statements.iter().map(ToString::to_string));
+            return clients.map(|client| (Tone::Note, format!("not waited for, it has no lease: {client}"))).collect();
+        }
+        Event::Queued { queued } => (Tone::Wait, queued.to_string()),
+        Event::WorkerBusy { holder } => (Tone::Wait, format!("another process migrates: {holder}")),
+        Event::VersionRetired { app, version, .. } => {
+            (Tone::Plain, format!("{app} {version} is left behind and will be refused from now on"))
+        }
+        Event::Purged { what, .. } => (Tone::Plain, format!("{what} is gone for good")),
+        Event::VersionReadmitted { app, version } => {
+            (Tone::Plain, format!("{app} {version} is served again and will not be refused any longer"))
+        }
+        Event::WaitingToBeServed { reasons } => (Tone::Wait, reasons.join("; ")),
+        // Progress; and events that a newer runtime adds have nothing to say here yet.
+        _ => return Vec::new(),
+    };
+    vec![one]
+}
+
 impl Progress for Terminal {
     fn event(&self, event: &Event<'_>) {
         let now = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let warn = |text: String| format!("  {} {text}", paint(style::WARN, "wait"));
         match event {
-            Event::LedgerCreated => self.line(now, "  the ledger was created"),
             Event::StepStarted { title, .. } => self.started(now, title),
             Event::Backfill { rows, total, pace, per_second, left_ms, .. } => {
                 let (done, total, per_second, left_ms) = (*rows, *total, *per_second, *left_ms);
-                self.filled(now, &Filled { done, total, per_second, left_ms, pace });
+                self.fills(now, &Filled { done, total, per_second, left_ms, pace });
             }
             Event::ServerProgress { phase, done, total, .. } => {
                 let share = |total: u64| (*done * 100).checked_div(total).map(|percent| format!(", {percent} %"));
@@ -215,39 +294,6 @@ impl Progress for Terminal {
                 }
                 self.now_and_then(now, || format!("building {text}"));
             }
-            Event::Reconnecting { attempt, cause, .. } => {
-                self.line(now, &warn(format!("{cause}; connecting again, attempt {attempt}")));
-            }
-            Event::FiresTriggers { table, triggers, restored, .. } => {
-                let names = triggers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let back = if *restored {
-                    "; what they change in these rows is put back, what they write elsewhere stays"
-                } else {
-                    ""
-                };
-                let text = format!("filling runs triggers of {table} for rows that exist: {names}{back}");
-                self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
-            }
-            Event::Compared { differ: [], .. } => {}
-            Event::Compared { table, rows, differ, .. } => {
-                for Difference { column, rows: others, keys } in *differ {
-                    let text = format!(
-                        "{others} of {rows} rows of {table} that were compared hold another `{column}` than its expression \
-                         gives, such as {}",
-                        keys.join("; ")
-                    );
-                    self.line(now, &format!("  {} {text}", paint(style::WARN, "note")));
-                }
-            }
-            Event::KeptAside { key, reason, .. } => {
-                self.line(now, &format!("  {} kept aside: {key} ({reason})", paint(style::WARN, "note")));
-            }
-            Event::Throttled { reason, .. } => {
-                if let Some(bar) = &now.bar {
-                    bar.set_prefix(format!("; {reason}"));
-                }
-                self.line(now, &warn(format!("the backfill waits: {reason}")));
-            }
             Event::StepFinished { phase, elapsed_ms, rows, .. } => {
                 now.clear();
                 let took = duration(Duration::from_millis(*elapsed_ms));
@@ -256,52 +302,10 @@ impl Progress for Terminal {
                 let facts = paint(style::DIM, format!("{took}{rows}"));
                 self.line(now, &format!("  {done} {} {facts}", now.title));
             }
-            Event::StepFound { step, .. } => self.line(now, &format!("  step {step} was done already")),
             Event::StepUndone { step, elapsed_ms, .. } => {
                 now.clear();
                 let took = duration(Duration::from_millis(*elapsed_ms));
                 self.line(now, &format!("  {} {step} {}", paint(style::WARN, "undone  "), paint(style::DIM, took)));
-            }
-            Event::Retrying { attempt, cause, blockers, .. } => {
-                let by = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                let by = if by.is_empty() { String::new() } else { format!("; blocked by {by}") };
-                self.line(now, &warn(format!("attempt {attempt} did not get its locks: {cause}{by}")));
-            }
-            Event::NotLookedAt { step, finds, reason, .. } => {
-                self.line(now, &warn(format!("not looked for before: {finds} ({reason}); {step} will find them")));
-            }
-            Event::OldTransactions { transactions, .. } => {
-                let who = transactions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                self.line(now, &warn(format!("the index build waits for older transactions: {who}")));
-            }
-            Event::HeldUp { blockers, .. } => {
-                let who = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                self.line(now, &warn(format!("waits for {who}")));
-            }
-            Event::GateClosed { holders, back, step, .. } => {
-                let text = held(step, holders, *back);
-                if now.gate != text {
-                    text.clone_into(&mut now.gate);
-                    self.line(now, &warn(text));
-                }
-            }
-            Event::Strangers { strangers, .. } => {
-                let sessions = strangers.sessions.iter().map(ToString::to_string);
-                for client in sessions.chain(strangers.statements.iter().map(ToString::to_string)) {
-                    self.line(
-                        now,
-                        &format!("  {} not waited for, it has no lease: {client}", paint(style::WARN, "note")),
-                    );
-                }
-            }
-            Event::Queued { queued } => self.line(now, &warn(queued.to_string())),
-            Event::WorkerBusy { holder } => self.line(now, &warn(format!("another process migrates: {holder}"))),
-            Event::VersionRetired { app, version, .. } => {
-                self.line(now, &format!("  {app} {version} is left behind and will be refused from now on"));
-            }
-            Event::Purged { what, .. } => self.line(now, &format!("  {what} is gone for good")),
-            Event::VersionReadmitted { app, version } => {
-                self.line(now, &format!("  {app} {version} is served again and will not be refused any longer"));
             }
             Event::MigrationFinished { migration } => {
                 now.clear();
@@ -311,9 +315,26 @@ impl Progress for Terminal {
                 now.clear();
                 self.line(now, &format!("  {} {migration}", paint(style::WARN, "aborted ")));
             }
-            Event::WaitingToBeServed { reasons } => self.line(now, &warn(reasons.join("; "))),
-            // Events that a newer runtime adds have nothing to say here yet.
-            _ => {}
+            other => {
+                if let (Event::Throttled { reason, .. }, Some(bar)) = (other, &now.bar) {
+                    bar.set_prefix(format!("; {reason}"));
+                }
+                let lines = told(other);
+                if let (Event::GateClosed { .. }, [(_, text)]) = (other, &lines[..]) {
+                    if now.gate == *text {
+                        return;
+                    }
+                    text.clone_into(&mut now.gate);
+                }
+                lines.into_iter().for_each(|(tone, text)| self.line(now, &tone.line(&text)));
+            }
         }
     }
+}
+
+/// How far a backfill is, in words.
+pub fn filled(done: u64, total: Option<u64>, per_second: f64, left_ms: Option<u64>) -> String {
+    let of = total.map(|total| format!(" of {}", count(total.max(done)))).unwrap_or_default();
+    let left = left_ms.map(|ms| format!(", {} left", duration(Duration::from_millis(ms)))).unwrap_or_default();
+    format!("{}{of} rows, {per_second:.0} rows/s{left}", count(done))
 }

@@ -384,7 +384,7 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, (plans, works
                 state: s.state,
                 rows: s.rows_done,
                 total: s.cursor.as_deref().and_then(super::backfill::total_of),
-                eta_ms: eta_ms(s, ledger.now_ms).filter(|_| works),
+                eta_ms: eta_ms(s).filter(|_| works),
                 started_ms: s.started_ms,
                 finished_ms: s.finished_ms,
                 attempts: s.attempts,
@@ -414,12 +414,9 @@ fn migration(id: &str, ledger: &Ledger, history: Option<&History>, (plans, works
     }
 }
 
-fn eta_ms(step: &crate::backend::StepRow, now_ms: i64) -> Option<i64> {
-    let total = step.cursor.as_deref().and_then(super::backfill::total_of)?;
-    let left = i64::try_from(total).ok()?.checked_sub(step.rows_done)?;
-    let took = now_ms.checked_sub(step.started_ms?)?;
-    let running = step.state == StepState::Running && step.rows_done > 0 && left >= 0;
-    running.then(|| (took as f64 * left as f64 / step.rows_done as f64) as i64)
+fn eta_ms(step: &crate::backend::StepRow) -> Option<i64> {
+    let done = u64::try_from(step.rows_done).ok().filter(|_| step.state == StepState::Running)?;
+    super::backfill::left_of(step.cursor.as_deref()?, done).and_then(|ms| i64::try_from(ms).ok())
 }
 
 fn not_begun(step: &crate::plan::Step) -> StepStatus {
@@ -485,24 +482,28 @@ mod tests {
     use crate::backend::StepRow;
 
     #[test]
-    fn what_is_left_takes_as_long_as_the_rate_so_far_says() {
-        let step = |state, rows_done, total: Option<u64>| StepRow {
+    fn what_is_left_takes_as_long_as_the_rate_of_late_says() {
+        let at_rate = |state, rows_done, total: Option<u64>, per_second: Option<u32>| StepRow {
             id: "02-backfill".to_owned(),
             phase: Phase::Backfill,
             state,
-            cursor: Some(serde_json::json!({ "upper": [], "last": null, "pass": 1, "total": total }).to_string()),
+            cursor: Some(
+                serde_json::json!({ "upper": [], "last": null, "pass": 1, "total": total, "per_second": per_second })
+                    .to_string(),
+            ),
             rows_done,
             started_ms: Some(1_000),
             finished_ms: None,
             attempts: 1,
             last_error: None,
         };
-        let at = |step: &StepRow| eta_ms(step, 3_000);
+        let step = |state, rows_done, total| at_rate(state, rows_done, total, Some(50));
+        let at = eta_ms;
         assert_eq!(at(&step(StepState::Running, 100, Some(400))), Some(6_000));
         assert_eq!(at(&step(StepState::Running, 400, Some(400))), Some(0));
         // Rows that came meanwhile are filled by writers; more than were counted is no time at all.
         assert_eq!(at(&step(StepState::Running, 401, Some(400))), None);
-        assert_eq!(at(&step(StepState::Running, 0, Some(400))), None, "nothing is known of its rate");
+        assert_eq!(at(&at_rate(StepState::Running, 0, Some(400), None)), None, "nothing is known of its rate");
         assert_eq!(at(&step(StepState::Done, 100, Some(400))), None);
         assert_eq!(at(&step(StepState::Running, 100, None)), None);
     }

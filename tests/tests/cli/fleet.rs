@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use schemadiff::model::Dialect;
+use cargo_schemadiff::dialect::{Connection, Scope};
+use schemadiff::{Lockstep, embed::Migrations, model::Dialect};
 use schemadiff_tests::engine::TestDatabase;
 use serde_json::Value;
 
@@ -41,7 +42,10 @@ fn five_hundred_tenants_are_migrated_and_then_have_nothing_to_do() {
     let project = shards(500);
     let run = project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0);
     let document = last(&run);
-    assert_eq!(document["summary"], serde_json::json!({ "done": 500, "failed": 0, "interrupted": 0, "not_begun": 0 }));
+    assert_eq!(
+        document["summary"],
+        serde_json::json!({ "done": 500, "waiting": 0, "failed": 0, "interrupted": 0, "not_begun": 0 })
+    );
     let event: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
     assert!(event["event"].is_string() && event["database"] == "tenant-000", "the canary is the first: {event}");
     let again = last(&project.run(&["apply", "--fleet", "fleet.txt", "--json"]).expect(0));
@@ -67,6 +71,53 @@ fn a_canary_that_fails_keeps_the_others_as_they_are() {
     project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
 }
 
+/// Each canary is tried where all failures are asked for, but nobody comes after them.
+#[test]
+fn one_canary_that_fails_is_enough_whatever_becomes_of_the_others() {
+    let project = shards(6);
+    project.write("0.db", "this is no database, and long enough for SQLite to look at what its header says it is");
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "--keep-going", "--canary", "2", "-q", "--json"]);
+    let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+    assert_eq!(states(&document)[..4], ["failed", "done", "not_begun", "not_begun"], "{document}");
+    assert!(!project.path().join("2.db").exists(), "nothing was begun behind them");
+}
+
+/// Old code on some databases of a fleet is no failure: what may be done before contract is done on all.
+#[tokio::test]
+async fn a_closed_gate_stops_nobody_and_is_no_failure() {
+    let (project, databases) = (Project::empty(), [(); 3].map(|()| TestDatabase::new(Dialect::Postgres)));
+    project.write("one.toml", &snapshot("postgres", &[("users", &["email", "nick"])]));
+    project.write("two.toml", &snapshot("postgres", &[("users", &["email", "note"])]));
+    project.write("schemadiff.toml", "dialect = \"postgres\"\n");
+    let list = databases.iter().enumerate().map(|(n, database)| format!("t{n} {}\n", database.url));
+    project.write("fleet.txt", &list.collect::<String>());
+    project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
+    project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
+    let known = Migrations::load(&project.path().join("migrations")).unwrap();
+    let mut connection = Connection::open(&databases[0].url).await.unwrap();
+    let schema = connection.introspect(&Scope::default()).await.unwrap().schema;
+    let mut old = Vec::new();
+    // The canary is one of them.
+    for database in &databases[..2] {
+        let service = Lockstep::builder("shop", known.clone()).database_url(&database.url).schema(schema.clone());
+        old.push(service.start().await.unwrap());
+    }
+    project.run(&["new", "fewer", "--to", "file:two.toml", "--allow-drop", "users.nick"]).expect(0);
+
+    let run = project.run(&["apply", "--fleet", "fleet.txt", "-q", "--json"]).expect(8);
+    let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
+    assert_eq!(states(&document), ["waiting", "waiting", "done"], "{document}");
+    for database in &databases {
+        database.execute("INSERT INTO users (note) VALUES ('expanded')").await;
+    }
+    let run = project.run(&["apply", "--fleet", "fleet.txt"]).expect_error("SD0747");
+    assert!(run.err.contains("1 of 3 databases are done, 2 wait for old code to go"), "{run:#?}");
+    for service in old {
+        service.shutdown().await;
+    }
+    project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
+}
+
 #[test]
 fn a_failure_stops_what_is_not_begun_or_is_collected_and_a_second_run_goes_on() {
     let project = shards(30);
@@ -79,7 +130,10 @@ fn a_failure_stops_what_is_not_begun_or_is_collected_and_a_second_run_goes_on() 
 
     let run = project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "4", "--keep-going", "-q", "--json"]);
     let document: Value = serde_json::from_str(run.out.lines().next().unwrap()).unwrap();
-    assert_eq!(document["summary"], serde_json::json!({ "done": 29, "failed": 1, "interrupted": 0, "not_begun": 0 }));
+    assert_eq!(
+        document["summary"],
+        serde_json::json!({ "done": 29, "waiting": 0, "failed": 1, "interrupted": 0, "not_begun": 0 })
+    );
     let status = project.run(&["status", "--fleet", "fleet.txt", "--json"]).expect_error("SD0513");
     let document: Value = serde_json::from_str(status.out.lines().next().unwrap()).unwrap();
     assert_eq!((states(&document)[7], states(&document)[8]), ("unreachable", "done"));

@@ -481,6 +481,7 @@ fn statements_are_as_reviewed() {
         columns: after.columns.iter().map(|c| c.name.clone()).collect(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     };
     after.syncs.insert(name.clone(), schemadiff::model::Sync { fills: sync.fills(), ..Default::default() });

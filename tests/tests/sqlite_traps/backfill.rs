@@ -176,6 +176,7 @@ async fn a_backfill_beside_a_sync_leaves_the_old_column_alone() {
         columns: ["id", "v", "filled"].map(Into::into).into(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     };
     base.connection.run(&sqlite().create_sync(&spec)).await.unwrap();

@@ -22,6 +22,7 @@ fn spec(forward: &str, backward: Option<&str>, key: &[&str]) -> SyncSpec {
         columns: ["id", "old", "other", "new"].map(Into::into).into(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     }
 }
@@ -280,6 +281,7 @@ async fn introspection_knows_the_triggers_and_a_rebuild_keeps_them() {
         columns: ["id", "a*/'\"b", "new '*/"].map(Into::into).into(),
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     };
     base.connection.run(&sqlite().create_sync(&spec)).await.unwrap();

@@ -4,17 +4,17 @@
 //! database is begun, unless the caller wants to know of all; what runs comes to its end. A second run finds out from each
 //! ledger what is left.
 
+mod bar;
 mod check;
 mod members;
 mod status;
 
 use std::{sync::Arc, time::Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use schemadiff::{
     embed,
     lockstep::{
-        Event, NoProgress, Pacing, Progress,
+        NoProgress, Pacing, Progress,
         admin::{self, ApplyOptions, ApplyReport, Wish},
     },
 };
@@ -30,12 +30,9 @@ use super::{
 use crate::{
     Error, Kind, Result,
     migrations::Migrations,
-    report::{
-        JSON_FORMAT, Report, duration, error_json, paint,
-        progress::{Lines, held},
-        style,
-    },
+    report::{JSON_FORMAT, duration, error_json, paint, progress::Lines, style},
 };
+use bar::{Bar, Named};
 pub(super) use check::check;
 pub use members::Member;
 pub(super) use status::run as status;
@@ -46,6 +43,15 @@ enum Ended<T> {
     Failed(Error),
     /// Not begun, because another one failed or somebody interrupted.
     Left,
+}
+
+impl<T> Ended<T> {
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Done(_) | Self::Left => None,
+        }
+    }
 }
 
 /// The list that the options ask for; none when they are about one database.
@@ -92,7 +98,7 @@ async fn apply_one(
     let progress: Arc<dyn Progress> = match (context.report.json, context.report.quiet) {
         (_, true) => Arc::new(NoProgress),
         (true, false) => Arc::new(Lines::new(context.report, Some(member.name.clone()))),
-        (false, false) => Arc::new(Named { name: member.name.clone(), bar }),
+        (false, false) => Arc::new(Named::new(member.name.clone(), bar)),
     };
     apply::one(context, &member.url, ours, migrations, options, progress).await
 }
@@ -128,7 +134,7 @@ pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Memb
                 if state.is_none_or(|state| state == "pending" || state == "aborted") {
                     return Ok(false);
                 }
-                let progress = Arc::new(Named { name: member.name.clone(), bar });
+                let progress = Arc::new(Named::new(member.name.clone(), bar));
                 admin::abort(&member.url, &migrations, &id, &options, progress).await?;
                 Ok(true)
             }
@@ -173,11 +179,12 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let mut ended: Vec<Option<Ended<T>>> = members.iter().map(|_| None).collect();
-    let (mut next, mut running, mut failed) = (0, JoinSet::new(), false);
+    let (mut next, mut running, mut failed, mut canary_failed) = (0, JoinSet::new(), false, false);
     let canaries = usize::try_from(args.canary).unwrap_or(usize::MAX);
     loop {
         let most = if next < canaries { 1 } else { usize::try_from(args.parallel).unwrap_or(usize::MAX).max(1) };
-        let may_begin = !*stop.borrow() && (!failed || args.keep_going);
+        // One that cannot even be canary stops the rest, whatever is asked for.
+        let may_begin = !*stop.borrow() && (!failed || args.keep_going) && !(canary_failed && next >= canaries);
         // The rest begins when the last canary is back.
         let waits = next == canaries && !running.is_empty() && ended.iter().take(canaries).any(Option::is_none);
         if may_begin && !waits && running.len() < most && next < members.len() {
@@ -197,11 +204,10 @@ where
             Ok(value) => bar.done(&members[at].name, &told(value), &took),
             Err(error) => {
                 bar.failed(&members[at].name, error);
-                // One that cannot even be canary stops the rest, whatever is asked for.
-                failed = true;
-                if at < canaries {
-                    next = if args.keep_going && at + 1 < canaries { next } else { members.len() };
-                }
+                // Where the gate is closed all is well: old code lives there, and what may be done before contract is.
+                let is_failure = error.kind != Kind::Waiting;
+                failed |= is_failure;
+                canary_failed |= is_failure && at < canaries;
             }
         }
         ended[at] = Some(result.map_or_else(Ended::Failed, Ended::Done));
@@ -213,6 +219,7 @@ fn document<T>(member: &Member, ended: &Ended<T>, done: impl Fn(&T) -> Value) ->
     let (state, mut document) = match ended {
         Ended::Done(value) => ("done", done(value)),
         Ended::Failed(error) if error.kind == Kind::Interrupted => ("interrupted", json!({})),
+        Ended::Failed(error) if error.kind == Kind::Waiting => ("waiting", json!({ "error": error_json(error) })),
         Ended::Failed(error) => ("failed", json!({ "error": error_json(error) })),
         Ended::Left => ("not_begun", json!({})),
     };
@@ -223,44 +230,48 @@ fn document<T>(member: &Member, ended: &Ended<T>, done: impl Fn(&T) -> Value) ->
 
 /// One document, or one line, for all; an error when one failed.
 fn finish<T>(context: &Context, command: &str, ended: &[(Member, Ended<T>)], databases: Vec<Value>) -> Result<Outcome> {
-    let count = |is: fn(&Ended<T>) -> bool| ended.iter().filter(|(_, ended)| is(ended)).count();
-    let done = count(|ended| matches!(ended, Ended::Done(_)));
-    let interrupted = count(|ended| matches!(ended, Ended::Failed(error) if error.kind == Kind::Interrupted));
-    let failed = count(|ended| matches!(ended, Ended::Failed(_))) - interrupted;
-    let left = count(|ended| matches!(ended, Ended::Left));
-    let summary = json!({ "done": done, "failed": failed, "interrupted": interrupted, "not_begun": left });
+    let count = |kind: Kind| ended.iter().filter(|(_, ended)| ended.error().is_some_and(|e| e.kind == kind)).count();
+    let (waiting, interrupted) = (count(Kind::Waiting), count(Kind::Interrupted));
+    let done = ended.iter().filter(|(_, ended)| matches!(ended, Ended::Done(_))).count();
+    let left = ended.iter().filter(|(_, ended)| matches!(ended, Ended::Left)).count();
+    let failed = ended.len() - done - left - waiting - interrupted;
+    let summary = json!({
+        "done": done, "waiting": waiting, "failed": failed, "interrupted": interrupted, "not_begun": left,
+    });
     let document = json!({ "format": JSON_FORMAT, "command": command, "databases": databases, "summary": summary });
     context.report.json_line(&document)?;
     let mut line = format!("{done} of {} databases are done", ended.len());
-    if failed > 0 {
-        line.push_str(&format!(", {failed} failed"));
+    let rest = [
+        (waiting, "wait for old code to go"),
+        (failed, "failed"),
+        (interrupted, "were stopped on the way"),
+        (left, "were not begun"),
+    ];
+    for (many, what) in rest.iter().filter(|(many, _)| *many > 0) {
+        line.push_str(&format!(", {many} {what}"));
     }
-    if interrupted > 0 {
-        line.push_str(&format!(", {interrupted} were stopped on the way"));
-    }
-    if left > 0 {
-        line.push_str(&format!(", {left} were not begun"));
-    }
-    let errors = ended.iter().filter_map(|(member, ended)| match ended {
-        Ended::Failed(error) => Some((member, error)),
-        Ended::Done(_) | Ended::Left => None,
-    });
-    let errors: Vec<_> = errors.collect();
-    let real: Vec<_> = errors.iter().filter(|(_, error)| error.kind != Kind::Interrupted).collect();
-    match real.first() {
-        Some((_, error)) => Err(Error::new(error.kind, "SD0746", line)
+    let errors: Vec<_> = ended.iter().filter_map(|(member, ended)| Some((member, ended.error()?))).collect();
+    let of = |is: fn(Kind) -> bool| errors.iter().filter(|(_, error)| is(error.kind)).collect::<Vec<_>>();
+    let real = of(|kind| !matches!(kind, Kind::Interrupted | Kind::Waiting));
+    if let Some((_, error)) = real.first() {
+        return Err(Error::new(error.kind, "SD0746", line)
             .cause(causes(&real))
-            .help("correct what it says and run the command again: databases that are done have nothing to do")),
-        None if errors.is_empty() && left == 0 => {
-            if !context.report.quiet {
-                context.report.say(format!("{}\n", paint(style::GOOD, line)))?;
-            }
-            Ok(Outcome::Done)
-        }
-        None => Err(Error::new(Kind::Interrupted, "SD1300", "interrupted")
-            .cause(line)
-            .help("run the command again to go on")),
+            .help("correct what it says and run the command again: databases that are done have nothing to do"));
     }
+    if interrupted > 0 || left > 0 {
+        return Err(Error::new(Kind::Interrupted, "SD1300", "interrupted")
+            .cause(line)
+            .help("run the command again to go on"));
+    }
+    if waiting > 0 {
+        return Err(Error::new(Kind::Waiting, "SD0747", line)
+            .cause(causes(&of(|kind| kind == Kind::Waiting)))
+            .help("run the command again when it has gone; what may be done before that is done"));
+    }
+    if !context.report.quiet {
+        context.report.say(format!("{}\n", paint(style::GOOD, line)))?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// How many failures are told in full at the end; the list above has all.
@@ -280,70 +291,4 @@ fn causes(errors: &[&(&Member, &Error)]) -> String {
     let each = by_text.iter().take(TOLD).map(|(text, names)| format!("{}: {text}", names.join(", ")));
     let last = (more > 0).then(|| format!("and {more} more, see above"));
     each.chain(last).collect::<Vec<_>>().join("\n")
-}
-
-/// How far the fleet is, and a line for each database that is done.
-struct Bar {
-    report: Report,
-    bar: ProgressBar,
-}
-
-impl Bar {
-    fn new(report: Report, databases: usize) -> Self {
-        let target = if report.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(u64::try_from(databases).ok(), target);
-        if let Ok(style) = ProgressStyle::with_template("  [{bar:30}] {pos}/{len} databases, {elapsed}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Self { report, bar }
-    }
-
-    fn line(&self, text: &str) {
-        self.bar.suspend(|| self.report.note(text));
-    }
-
-    fn done(&self, name: &str, what: &str, took: &str) {
-        self.bar.inc(1);
-        // With hundreds of them only those with something to tell are of interest.
-        if what != "nothing to do" || self.report.verbose > 0 {
-            self.line(&format!("  {} {name}: {what} {}", paint(style::GOOD, "done  "), paint(style::DIM, took)));
-        }
-    }
-
-    fn failed(&self, name: &str, error: &Error) {
-        self.bar.inc(1);
-        let line = match error.kind {
-            Kind::Interrupted => format!("  {} {name}: what was done is recorded", paint(style::WARN, "stopped")),
-            _ => format!("  {} {name}: {error}", paint(style::BAD, "failed")),
-        };
-        self.line(&line);
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// What happens on one database, with its name.
-struct Named {
-    name: String,
-    bar: Arc<Bar>,
-}
-
-impl Progress for Named {
-    fn event(&self, event: &Event<'_>) {
-        let text = match event {
-            Event::GateClosed { holders, back, step, .. } => held(step, holders, *back),
-            Event::Throttled { reason, .. } => format!("the backfill waits: {reason}"),
-            Event::Retrying { attempt, cause, blockers, .. } => {
-                let by = blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                let by = if by.is_empty() { by } else { format!("; blocked by {by}") };
-                format!("attempt {attempt} failed: {cause}{by}")
-            }
-            Event::WorkerBusy { holder } => format!("another process migrates: {holder}"),
-            Event::KeptAside { key, reason, .. } => format!("kept aside: {key} ({reason})"),
-            _ => return,
-        };
-        self.bar.line(&format!("  {} {}: {text}", paint(style::WARN, "wait  "), self.name));
-    }
 }

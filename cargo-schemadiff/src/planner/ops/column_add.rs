@@ -173,8 +173,8 @@ fn filled_from_row(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ex
     let forward = expr.to_owned();
     let synced = Synced { table, column, old: None, forward, backward: None, passes_nulls: false };
     let trigger = synced::make(cx, &synced)?;
-    let how = cx.before(table).and_then(|t| hazard::fails_on_write::concerns(t, column, expr, cx.caps.alter_column));
-    let refused = how.map(|how| hazard::fails_on_write::hazard(table, &column.name, expr, how));
+    let how = synced.refused(cx).filter(|_| !column.nullable || !cx.caps.alter_column);
+    let refused = how.map(|how| hazard::fails_on_write::hazard(table, &column.name, expr, (how, cx.caps.alter_column)));
     let lost = probes::values_of(cx, table, column, Some(expr));
     if let Some(step) = cx.protos.iter_mut().find(|p| p.tags.contains(&tag::column(table, &column.name))) {
         step.hazards.extend(refused);

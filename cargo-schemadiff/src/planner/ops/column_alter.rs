@@ -137,6 +137,7 @@ fn fill_nulls(cx: &mut Context<'_>, table: &ObjectName, column: &Column, expr: &
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: Vec::new(),
         restores: cx.restored(table),
+        may_fail: false,
         default: None,
     };
     let sync = Sync { fills: spec.fills(), there_before: spec.fills(), ..Sync::default() };

@@ -40,6 +40,7 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ca
         columns: cx.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect(),
         later: reads.iter().map(|c| c.name.clone()).collect(),
         restores: cx.restored(table),
+        may_fail: false,
         default: None,
     };
     let step = create(cx, column, &spec);

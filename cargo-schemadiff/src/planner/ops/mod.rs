@@ -49,7 +49,7 @@ pub(super) use column_with::end_slug;
 pub(super) use enumeration::{columns_of_type, loses_labels};
 pub(super) use generated::is_made_anew as made_anew;
 pub(super) use index::{behind_unique, columns_of as index_columns};
-pub(super) use partition::{default_of, is_partitioned};
+pub(super) use partition::{default_of, is_partitioned, referring};
 
 /// Plans the column renames that can only be done in place, and says what else is to be done then: what hangs on such a
 /// column, or is called by its table, follows by itself, so the difference is taken anew from there.

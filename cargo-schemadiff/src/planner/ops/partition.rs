@@ -2,7 +2,8 @@
 
 use schemadiff::{
     model::{
-        Check, Column, IdentityKind, Index, ObjectName, PartitionBy, PartitionOf, PrimaryKey, Schema, Table, Unique,
+        Check, Column, ForeignKey, IdentityKind, Index, ObjectName, PartitionBy, PartitionOf, PrimaryKey, Schema,
+        Table, Unique,
     },
     plan::Envelope,
 };
@@ -143,6 +144,7 @@ fn attach(cx: &mut Context<'_>, before: &Table, after: &Table, parent: &ObjectNa
         .help("attach it in a migration of its own, and make the other changes in the one before or after it"));
     }
     let Some(by) = above.partition_by.clone() else { return Err(no_parent(&name, parent)) };
+    let made = complete(cx, before, &above)?;
     let proto = Proto::new(
         rank::CONSTRAINT,
         slug(&["attach-partition", &name.to_string()]),
@@ -151,16 +153,64 @@ fn attach(cx: &mut Context<'_>, before: &Table, after: &Table, parent: &ObjectNa
     )
     .touching([parent])
     .locks(cx.ddl.locks("attach_partition", &name, &[parent]))
+    // A key of the table that becomes a part of the parent's loses triggers of its own, on the table that it refers to as well.
+    .locks(above.foreign_keys.values().flat_map(|key| cx.ddl.locks("drop_constraint", &key.ref_table, &[])))
+    // Keys that refer to the parent get a part for it.
+    .locks(referring(&cx.base, parent).iter().flat_map(|child| cx.ddl.locks("add_foreign_key", &child.name, &[])))
     .hazard([hazard::fails_on_rows::hazard(bound, &name)])
     .effect({
         let after = after.clone();
         move |schema: &mut Schema| drop(schema.tables.insert(after.name.clone(), after.clone().into()))
     })
-    .after(tag::table(parent));
+    .after(tag::table(parent))
+    .after_all(made);
     let proto = beside_default(cx, parent, proto);
     let proto = step(cx, proto, &PerPartition::Attach { parent, by: &by, bound });
     cx.push(proto);
     Ok(())
+}
+
+/// What a partition has from its parent is made on the table as on any other, before it is attached: the server would build
+/// indexes and prove keys while everybody waits, and refuses a table without the parent's checks. The tags of those steps.
+fn complete(cx: &mut Context<'_>, table: &Table, parent: &Table) -> Result<Vec<String>> {
+    let (name, first) = (&table.name, cx.protos.len());
+    let default = |cx: &Context<'_>, columns: &[String], suffix: &str| {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        cx.ddl.default_name(&name.name, &columns, suffix)
+    };
+    if let (None, Some(key)) = (&table.primary_key, &parent.primary_key) {
+        let key = PrimaryKey { name: Some(default(cx, &[], "pkey")), ..key.clone() };
+        super::primary_key::plan(cx, name, None, Some(&key))?;
+    }
+    for unique in parent.uniques.values().map(|from| Unique { comment: None, ..from.clone() }) {
+        if !table.uniques.values().any(|own| Unique { comment: None, ..own.clone() } == unique) {
+            let called = default(cx, &unique.columns, "key");
+            super::unique::plan(cx, name, &called, None, Some(&unique))?;
+        }
+    }
+    for index in parent.indexes.values().map(|from| Index { comment: None, ..from.clone() }) {
+        if !table.indexes.values().any(|own| Index { comment: None, ..own.clone() } == index) {
+            let part = |p: &schemadiff::model::IndexPart| p.column.clone().unwrap_or_else(|| "expr".to_owned());
+            let parts: Vec<_> = index.parts.iter().map(part).chain(index.include.iter().cloned()).collect();
+            let called = default(cx, &parts, "idx");
+            super::index::plan(cx, name, &called, None, Some(&index))?;
+        }
+    }
+    for (called, check) in &parent.checks {
+        if !table.checks.contains_key(called) {
+            super::check::plan(cx, name, called, None, Some(&Check { comment: None, ..check.clone() }));
+        }
+    }
+    for (called, key) in &parent.foreign_keys {
+        let key = ForeignKey { comment: None, ..key.clone() };
+        if !table.foreign_keys.values().any(|own| ForeignKey { comment: None, ..own.clone() } == key) {
+            super::foreign_key::plan(cx, name, called, None, Some(&key));
+        }
+    }
+    for proto in &mut cx.protos[first..] {
+        proto.tags.push(tag::step(&proto.slug));
+    }
+    Ok(cx.protos[first..].iter().map(|proto| tag::step(&proto.slug)).collect())
 }
 
 /// The default partition of a table.
@@ -170,7 +220,7 @@ pub(in crate::planner) fn default_of(schema: &Schema, parent: &ObjectName) -> Op
 }
 
 /// A step that gives the parent a partition: the default partition is read meanwhile, under a lock of its own.
-pub(super) fn beside_default(cx: &Context<'_>, parent: &ObjectName, step: Proto) -> Proto {
+fn beside_default(cx: &Context<'_>, parent: &ObjectName, step: Proto) -> Proto {
     let Some(default) = default_of(&cx.base, parent).filter(|default| default != step.table()) else { return step };
     let large = (!cx.is_small(&default)).then(|| hazard::reads_default_partition::hazard(&default, cx.rows(&default)));
     step.touching([&default]).locks(cx.ddl.locks("default_partition", &default, &[])).hazard(large).scans()
@@ -201,13 +251,60 @@ fn detach(cx: &mut Context<'_>, before: &Table, after: &Table, parent: &ObjectNa
     .no_undo()
     .locks(cx.ddl.locks("detach_partition", &name, &[parent]))
     .hazard([hazard::rows_leave::hazard(parent, &name)])
+    // Its own copies of the parent's keys lock what they refer to.
+    .locks(above.foreign_keys.values().flat_map(|key| cx.ddl.locks("add_foreign_key", &key.ref_table, &[])))
     .effect({
         let after = after.clone();
         move |schema: &mut Schema| drop(schema.tables.insert(after.name.clone(), after.clone().into()))
     })
     .prepares(true);
-    cx.push(step);
+    cx.push(away_from_references(cx, parent, step));
     Ok(())
+}
+
+/// Tables with keys that refer to this one.
+pub(in crate::planner) fn referring<'s>(schema: &'s Schema, table: &ObjectName) -> Vec<&'s Table> {
+    let refers = |t: &&Table| t.foreign_keys.values().any(|key| key.ref_table == *table);
+    schema.tables.values().map(|t| &**t).filter(refers).collect()
+}
+
+/// Whether keys refer to it.
+pub(super) fn is_referred_to(cx: &Context<'_>, table: &ObjectName) -> bool {
+    !referring(&cx.base, table).is_empty()
+}
+
+/// A step that makes a partition beside others. Keys of the parent, and those that refer to it, get a part for it, and one that
+/// is referred to can be dropped only when it is detached.
+pub(super) fn beside_parent(cx: &Context<'_>, parent: &ObjectName, step: Proto) -> Proto {
+    let name = step.table().clone();
+    let keys = cx.before(parent).into_iter().flat_map(|above| above.foreign_keys.values());
+    let to = keys.flat_map(|key| cx.ddl.locks("add_foreign_key", &key.ref_table, &[]));
+    let from = referring(&cx.base, parent);
+    let from_locks = from.iter().flat_map(|child| cx.ddl.locks("add_foreign_key", &child.name, &[]));
+    let step = step.locks(to.collect::<Vec<_>>()).locks(from_locks.collect::<Vec<_>>());
+    let step = match from.is_empty() {
+        true => step,
+        false => step.undo(
+            cx.ddl.detach_partition(parent, &name).into_iter().chain(cx.ddl.drop_table(&name)).collect::<Vec<_>>(),
+        ),
+    };
+    beside_default(cx, parent, step)
+}
+
+/// A step that takes a partition from its parent: keys that refer to the parent may not refer to it any more, and the server
+/// looks for rows that do while it holds their tables.
+pub(super) fn away_from_references(cx: &Context<'_>, parent: &ObjectName, step: Proto) -> Proto {
+    let children: Vec<_> = referring(&cx.base, parent).into_iter().map(|t| t.name.clone()).collect();
+    let name = step.table().clone();
+    children.into_iter().fold(step, |step, child| {
+        let refused = hazard::fails_on_rows::hazard(&format!("that none refers to `{name}`"), &child);
+        let large = (!cx.is_small(&child)).then(|| hazard::reads_references::hazard(&child, &name, cx.rows(&child)));
+        step.touching([&child])
+            .locks(cx.ddl.locks("drop_constraint", &child, &[]))
+            .hazard([refused])
+            .hazard(large)
+            .scans()
+    })
 }
 
 fn no_parent(name: &ObjectName, parent: &ObjectName) -> Error {
@@ -257,7 +354,7 @@ fn with_shared(cx: &Context<'_>, partition: &Table, parent: &Table, wanted: &Tab
     }
     whole.checks.extend(parent.checks.iter().map(|(n, c)| (n.clone(), Check { comment: None, ..c.clone() })));
     for (name, key) in &parent.foreign_keys {
-        let key = schemadiff::model::ForeignKey { comment: None, ..key.clone() };
+        let key = ForeignKey { comment: None, ..key.clone() };
         whole.foreign_keys.insert(name.clone(), key);
     }
     let order = |name: &str| wanted.columns.iter().position(|c| c.name == name);

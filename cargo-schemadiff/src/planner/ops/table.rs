@@ -55,7 +55,7 @@ pub(super) fn create(cx: &mut Context<'_>, table: &Table) -> Result<()> {
     let columns = table.columns.iter().map(|c| tag::filled(&table.name, &c.name));
     let step = step.tags(columns);
     let step = match parent.as_ref().filter(|_| beside) {
-        Some(parent) => partition::beside_default(cx, parent, step),
+        Some(parent) => partition::beside_parent(cx, parent, step),
         None => step,
     };
     cx.push(step);
@@ -124,21 +124,10 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &Table) -> Result<()> {
         None => {
             let lost = hazard::drops_data::hazard(&format!("table `{name}`"));
             // A key that refers to the whole table stands on each of its partitions.
-            let stands_on = |t: &Table| t.foreign_keys.values().any(|key| Some(&key.ref_table) == parent.as_ref());
-            let referring = cx.base.tables.values().filter(|t| stands_on(t)).map(|t| t.name.clone());
-            let referring: Vec<_> = referring.collect();
-            let away = parent.iter().filter(|_| !referring.is_empty());
-            let refer = referring
-                .iter()
-                .map(|child| hazard::fails_on_rows::hazard(&format!("that none refers to `{name}`"), child));
-            let step = step().hazard(refer);
-            // It looks for rows that refer to it.
-            let step = if referring.is_empty() { step } else { step.scans() };
-            step.sql(away.flat_map(|parent| cx.ddl.detach_partition(parent, &name)))
-                .sql(cx.ddl.drop_table(&name))
-                .locks(referring.iter().flat_map(|child| cx.ddl.locks("drop_constraint", child, &[])))
-                .no_undo()
-                .hazard([lost])
+            let away = parent.iter().filter(|parent| partition::is_referred_to(cx, parent));
+            let step = step().sql(away.flat_map(|parent| cx.ddl.detach_partition(parent, &name)));
+            let step = parent.iter().fold(step, |step, parent| partition::away_from_references(cx, parent, step));
+            step.sql(cx.ddl.drop_table(&name)).no_undo().hazard([lost])
         }
     };
     let step = step.hazard(cx.opaque_hazard(&name, None));

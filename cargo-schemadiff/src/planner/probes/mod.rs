@@ -95,13 +95,17 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Enum { name, before: Some(before), after: Some(after) } => {
                 dangers.extend(labels::lost(cx, name, before, after));
             }
-            Delta::Table { name, before: Some(_), after: None }
+            Delta::Table { name, before: Some(before), after: None }
                 if !cx.request.current.compat_views.contains_key(name) =>
             {
                 dangers.extend(users_of(cx, name, None));
+                dangers.extend(before.partition_of.iter().flat_map(|of| partitions::referring(cx, name, of)));
             }
             Delta::Table { name, before, after: Some(after) } => {
                 let was = before.as_ref().and_then(|t| t.partition_of.as_ref());
+                if let Some(of) = was.filter(|_| after.partition_of.is_none()) {
+                    dangers.extend(partitions::referring(cx, name, of));
+                }
                 if let Some(of) = after.partition_of.as_ref().filter(|_| was.is_none()) {
                     dangers.extend(partitions::elsewhere(cx, name, of));
                     if before.is_some() {

@@ -1,11 +1,11 @@
 //! Rows in the wrong place, where tables become partitions or partitions come.
 
 use schemadiff::{
-    model::{Index, ObjectName, PartitionOf, Shared, Table},
+    model::{ForeignKey, Index, ObjectName, PartitionOf, Shared, Table},
     plan::Probe,
 };
 
-use super::{Danger, SAMPLE, constraint, current, duplicates, row_name};
+use super::{Danger, SAMPLE, constraint, current, duplicates, row_name, where_};
 use crate::planner::{context::Context, ops};
 
 /// Rows of the default partition that belong into one that comes.
@@ -33,6 +33,31 @@ pub(super) fn misfits(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf
         format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, &there), cx.ddl.name(&there.name));
     let finds = format!("rows of `{partition}` that do not belong into that partition of `{}`", of.parent);
     Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
+}
+
+/// Rows that refer to a partition which leaves its parent, by keys that refer to the parent.
+pub(super) fn referring(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Vec<Danger> {
+    let mut dangers = Vec::new();
+    for child in ops::referring(cx.request.current, &of.parent) {
+        let stays = |key: &ForeignKey| {
+            let key = ForeignKey { comment: None, ..key.clone() };
+            let after = cx.after(&child.name).into_iter().flat_map(|t| t.foreign_keys.values());
+            after.into_iter().any(|other| ForeignKey { comment: None, ..other.clone() } == key)
+        };
+        let keys = child.foreign_keys.values().filter(|key| key.ref_table == of.parent && stays(key));
+        for key in keys {
+            let same = |(own, other): (&String, &String)| {
+                format!("schemadiff_rows.{} = schemadiff_parent.{}", cx.ddl.ident(own), cx.ddl.ident(other))
+            };
+            let same: Vec<_> = key.columns.iter().zip(&key.ref_columns).map(same).collect();
+            let there = cx.ddl.name(partition);
+            let condition = format!("EXISTS (SELECT 1 FROM {there} AS schemadiff_parent WHERE {})", same.join(" AND "));
+            let finds = format!("rows of `{}` that refer to `{partition}`", child.name);
+            let sql = where_(cx, &child.name, &key.columns, &condition);
+            dangers.extend(sql.map(|sql| Danger { probe: Some(Probe { finds, sql }), hazard: None }));
+        }
+    }
+    dangers
 }
 
 /// Rows of a table that is attached, which are equal in a key that the parent has.

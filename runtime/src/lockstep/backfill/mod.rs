@@ -37,7 +37,7 @@ use crate::{
 pub(super) use compare::before_contract;
 pub(super) use late::{Rounds, late_rows};
 pub(super) use search::failing_row;
-pub(super) use walk::total_of;
+pub(super) use walk::{left_of, total_of};
 
 /// Passes over the table: more than one only when rows were locked, or moved behind the cursor, while it went. The last one
 /// waits for locked rows.
@@ -276,7 +276,8 @@ async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cu
     let Some(upper) = rows.into_iter().next().filter(|row| row.iter().any(Option::is_some)) else {
         return Ok(None);
     };
-    let cursor = Cursor { upper, last: None, pass: before.pass + 1, total, missed: 0 };
+    let per_second = before.per_second;
+    let cursor = Cursor { upper, last: None, pass: before.pass + 1, total, missed: 0, per_second };
     let text = cursor.to_text();
     let (plan, step) = (&job.plan.id, &job.step.id);
     ledger::batch(db, plan, step, &text, 0).await.map_err(|e| job.explain::<B>(e.into()))?;

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::rate::left_ms;
+
 /// A key as texts, one for each of its columns.
 pub(super) type Key = Vec<Option<String>>;
 
@@ -23,6 +25,9 @@ pub(super) struct Cursor {
     /// Rows of this pass that were changed or locked by somebody while a function of the application computed their values.
     #[serde(default)]
     pub missed: u64,
+    /// Rows in a second, lately: whoever looks from elsewhere cannot know for how long it has stood still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
 }
 
 impl Cursor {
@@ -54,6 +59,12 @@ impl Cursor {
 /// The number of rows that waited at the beginning, from a stored cursor.
 pub(in crate::lockstep) fn total_of(cursor: &str) -> Option<u64> {
     Cursor::from_text(cursor)?.total
+}
+
+/// The time that what is left takes at the rate of late, in milliseconds, from a stored cursor.
+pub(in crate::lockstep) fn left_of(cursor: &str, done: u64) -> Option<u64> {
+    let cursor = Cursor::from_text(cursor)?;
+    left_ms(cursor.total?.checked_sub(done)?, f64::from(cursor.per_second?))
 }
 
 /// A range that one worker has taken: above `at`, up to and with `to`.
@@ -116,7 +127,8 @@ impl Walk {
     }
 
     /// A claim is done up to `at`.
-    pub fn advance(&mut self, claim: &Claim, at: &Key, missed: u64) {
+    pub fn advance(&mut self, claim: &Claim, at: &Key, missed: u64, per_second: Option<u32>) {
+        self.cursor.per_second = per_second;
         self.cursor.missed += missed;
         if let Some(own) = self.claims.iter_mut().find(|other| other.id == claim.id) {
             own.at = Some(at.clone());
@@ -141,19 +153,19 @@ mod tests {
 
     #[test]
     fn the_cursor_stands_before_the_first_range_that_is_not_done() {
-        let mut walk = Walk::from(Cursor { upper: key(30), last: None, pass: 1, total: None, missed: 0 });
+        let mut walk = Walk::from(Cursor { upper: key(30), last: None, pass: 1, total: None, ..Cursor::default() });
         let (first, second) = (walk.claim(key(10)), walk.claim(key(20)));
         assert_eq!((first.at.clone(), second.at.clone()), (None, Some(key(10))));
-        walk.advance(&second, &key(20), 0);
+        walk.advance(&second, &key(20), 0, None);
         assert_eq!(walk.cursor().last, None, "a crash now must not lose the first range");
-        walk.advance(&first, &key(5), 0);
+        walk.advance(&first, &key(5), 0, None);
         assert_eq!(walk.cursor().last, Some(key(5)));
-        walk.advance(&first, &key(10), 0);
+        walk.advance(&first, &key(10), 0, None);
         assert_eq!(walk.cursor().last, Some(key(20)), "both are done");
         assert!(!walk.is_claimed());
         let third = walk.claim(key(30));
         assert!(walk.is_claimed());
-        walk.advance(&third, &key(30), 0);
+        walk.advance(&third, &key(30), 0, None);
         assert_eq!(walk.cursor().last, Some(key(30)));
         let again = Walk::from(walk.cursor().clone());
         assert!(again.is_claimed(), "nothing is left after a crash at the end");

@@ -10,7 +10,7 @@ use super::{
     walk::{Claim, Key},
 };
 use crate::{
-    backend::{Backend, DbError, ErrorClass, Timeouts, ledger},
+    backend::{Backend, DbError, ErrorClass, Timeouts, ledger, pace},
     error::{Error, Result},
     lockstep::{
         Event,
@@ -192,7 +192,11 @@ impl<'w, B: Backend> Worker<'w, B> {
         // ledger would make them wait for it anyway.
         let mut walk = self.job.walk.lock().await;
         let mut after = walk.clone();
-        after.advance(&claim, &to, missed);
+        let rows = self.job.rows.load(Ordering::Relaxed) + changed;
+        // A rate below one a second is told as one: it has not stopped.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let per_second = (rows > 0).then(|| self.job.rate.saw(rows).clamp(1.0, f64::from(u32::MAX)) as u32);
+        after.advance(&claim, &to, missed, per_second);
         let text = after.cursor().to_text();
         ledger::batch(self.db, &self.job.plan.id, &self.job.step.id, &text, changed).await?;
         self.db.commit().await?;
@@ -354,6 +358,10 @@ impl<'w, B: Backend> Worker<'w, B> {
                     step: &self.job.step.id,
                     reason: &verdict.reason,
                 });
+                // Whoever looks at the load puts that on record too, but not why he cannot look.
+                if let Err(error) = pace::note(self.db, &verdict.reason).await {
+                    tracing::debug!(%error, "the reason for a pause could not be put on record");
+                }
                 told = Some((kind, Instant::now()));
             }
             self.ctx.stop.sleep(Duration::from_millis(100)).await?;

@@ -70,6 +70,15 @@ impl Memory {
         if let Some(reason) = self.over(limits, signals, probe) {
             return Verdict::stop(reason);
         }
+        let wished = self.wished(signals, wish, now);
+        match nearing(limits, signals) {
+            Some(slower) => Verdict { share: wished.share * slower.share, ..slower },
+            None => wished,
+        }
+    }
+
+    /// The speed as far as no limit has a say.
+    fn wished(&self, signals: &Signals, wish: &Pacing, now: Instant) -> Verdict {
         if let Some(share) = wish.speed {
             let share = share.clamp(0.01, 1.0);
             return Verdict { share, reason: format!("{:.0} % speed{}", share * 100.0, by(wish)) };
@@ -149,6 +158,25 @@ impl Memory {
     }
 }
 
+/// From half of the limit of a lag on it is slower and slower, so that the limit is not passed: what a standby has not written
+/// yet is on its way when the lag is seen.
+fn nearing(limits: &Limits, signals: &Signals) -> Option<Verdict> {
+    let in_time = limits.replica_lag.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    let lags = [
+        (&signals.replica_lag, in_time, unit_ms as fn(u64) -> String),
+        (&signals.replica_lag_bytes, limits.replica_lag_bytes, unit_bytes),
+    ];
+    let near = lags.into_iter().filter_map(|(reading, limit, unit)| match (reading, limit) {
+        (Reading::Value(value), Some(limit)) if limit > 0 => {
+            Some((to_f64(*value) / to_f64(limit), unit(*value), unit(limit)))
+        }
+        _ => None,
+    });
+    let (ratio, value, limit) = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, ..)| *ratio > 0.5)?;
+    let share = (1.0 - (ratio - 0.5) * 1.8).max(0.1);
+    Some(Verdict { share, reason: format!("slower, because the lag of a standby is {value}, the limit is {limit}") })
+}
+
 fn by(wish: &Pacing) -> String {
     wish.by.as_ref().map(|who| format!(" as asked by {who}")).unwrap_or_default()
 }
@@ -189,6 +217,20 @@ mod tests {
 
     fn decide(limits: &Limits, signals: &Signals, wish: &Pacing) -> Verdict {
         Memory::default().decide(limits, signals, None, wish, Instant::now())
+    }
+
+    #[test]
+    fn slower_and_slower_towards_the_limit_of_a_lag() {
+        let limits = Limits { replica_lag: Some(Duration::from_secs(1)), ..Limits::default() };
+        let at = |ms| {
+            let signals = Signals { busy: Reading::Value(0), replica_lag: Reading::Value(ms), ..Signals::default() };
+            decide(&limits, &signals, &Pacing::default())
+        };
+        assert!((at(400).share - 1.0).abs() < 1e-9);
+        let (near, nearer) = (at(600), at(900));
+        assert!(near.share < 1.0 && nearer.share < near.share && nearer.share > 0.0, "{near:?} {nearer:?}");
+        assert!(nearer.reason.contains("900 ms"), "{nearer:?}");
+        assert!(at(1_001).is_stop());
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl Default for Pace {
 struct Said {
     verdict: Verdict,
     at: Instant,
+    /// Why nobody has looked since.
+    trouble: Option<String>,
 }
 
 /// The workers' end.
@@ -115,14 +117,11 @@ impl Throttle {
     pub fn now(&self) -> Verdict {
         match &*self.said.borrow() {
             Some(said) if said.at.elapsed() < STALE => said.verdict.clone(),
-            Some(said) => Verdict {
-                share: 0.0,
-                reason: format!(
-                    "the load on the server has not been seen for {:.0?}; last: {}",
-                    said.at.elapsed(),
-                    said.verdict.reason
-                ),
-            },
+            Some(said) => {
+                let why = said.trouble.as_ref().map_or_else(|| "the server does not answer".into(), Clone::clone);
+                let reason = format!("the load on the server has not been seen for {:.0?}: {why}", said.at.elapsed());
+                Verdict { share: 0.0, reason }
+            }
             None => Verdict { share: 0.0, reason: "the load on the server has not been seen yet".to_owned() },
         }
     }
@@ -159,7 +158,7 @@ async fn watch_load<B: Backend>(
                         }
                     }
                 }
-                say.send_replace(Some(Said { verdict, at: Instant::now() }));
+                say.send_replace(Some(Said { verdict, at: Instant::now(), trouble: None }));
             }
             // What was said before holds until it is too old.
             Err(cause) => {
@@ -167,9 +166,11 @@ async fn watch_load<B: Backend>(
                 let first = say.borrow().is_none();
                 if first {
                     let reason = format!("the load on the server cannot be seen: {cause}");
-                    say.send_replace(Some(Said { verdict: Verdict { share: 0.0, reason }, at: Instant::now() }));
+                    let verdict = Verdict { share: 0.0, reason };
+                    say.send_replace(Some(Said { verdict, at: Instant::now(), trouble: None }));
                 }
                 tracing::debug!(cause, "the load on the server cannot be seen");
+                say.send_modify(|said| said.iter_mut().for_each(|said| said.trouble = Some(cause.clone())));
             }
         }
         tokio::time::sleep(EVERY).await;

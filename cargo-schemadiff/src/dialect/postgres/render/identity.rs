@@ -4,11 +4,9 @@ use schemadiff::model::{Column, Identity, IdentityKind, ObjectName};
 
 use super::{
     names::{default_name, ident, literal, qualified, temporary},
+    sequence::Altered,
     table::{alter, in_parentheses},
 };
-
-/// The options a sequence has when nothing is said.
-const DEFAULT_OPTIONS: &str = "INCREMENT BY 1 NO MINVALUE NO MAXVALUE START WITH 1 CACHE 1 NO CYCLE";
 
 /// The owned sequence: the one that is named, or the server's choice.
 pub(super) fn sequence_name(table: &ObjectName, column: &Column) -> ObjectName {
@@ -60,11 +58,12 @@ pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
 /// Makes a sequence that is there the one of a serial column. Its position stays.
 pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     let sequence = sequence_name(table, column);
-    let (options, name) = (options(column), qualified(&sequence));
-    let mut sql = vec![format!("ALTER SEQUENCE {name}{} {DEFAULT_OPTIONS}", counts_in(column, &options))];
-    if !options.is_empty() {
-        sql.push(format!("ALTER SEQUENCE {name}{options}"));
-    }
+    let ty = Some(column.ty.as_str()).filter(|ty| is_sequence_type(ty));
+    let (name, of) = (qualified(&sequence), (qualified(table), ident(&column.name)));
+    let altered = Altered { sequence: &name, ty, column: Some((&of.0, &of.1)) };
+    // What it was set to is not known here.
+    let mut sql =
+        vec![altered.statement("MINVALUE -9223372036854775808 MAXVALUE 9223372036854775807", &options(column))];
     sql.push(alter_column(table, column, &format!("SET DEFAULT {}", nextval(&sequence))));
     sql.push(own_sequence(table, column));
     sql
@@ -264,11 +263,12 @@ fn adjust(table: &ObjectName, before: &Column, after: &Column, old: &Identity, n
         work.push(alter_column(table, after, &format!("SET GENERATED {}", kind_words(new.kind))));
     }
     if old.options != new.options {
-        let own = new.options.as_deref().map(|text| format!(" {text}")).unwrap_or_default();
-        work.push(format!("ALTER SEQUENCE {} {DEFAULT_OPTIONS}", qualified(&to)));
-        if !own.is_empty() {
-            work.push(format!("ALTER SEQUENCE {}{own}", qualified(&to)));
-        }
+        // What it counts in follows the column's type, unless the options say otherwise.
+        let ty = Some(after.ty.as_str()).filter(|ty| is_sequence_type(ty));
+        let (name, of) = (qualified(&to), (qualified(table), ident(&after.name)));
+        let altered = Altered { sequence: &name, ty, column: Some((&of.0, &of.1)) };
+        let [from, to] = [old, new].map(|identity| identity.options.as_deref().unwrap_or_default());
+        work.push(altered.statement(from, to));
     }
     work
 }

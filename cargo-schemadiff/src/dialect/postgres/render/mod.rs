@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod object;
 mod partition;
 mod probe;
+mod sequence;
 mod skeleton;
 pub(crate) mod sync;
 mod table;

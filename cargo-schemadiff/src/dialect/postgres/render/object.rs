@@ -4,6 +4,7 @@ use schemadiff::model::{OWN_NAME, OWN_TABLE, Object, ObjectKey, ObjectKind, Obje
 
 use super::{
     names::{ident, qualified},
+    sequence::Altered,
     table::comment_on,
 };
 
@@ -104,7 +105,8 @@ pub(super) fn replace(before: &Object, after: &Object) -> Option<Vec<String>> {
     if before.definition != after.definition {
         match after.key.kind {
             ObjectKind::Sequence => {
-                sql.push(format!("ALTER SEQUENCE {} {}", name(&after.key), after.definition));
+                let altered = Altered { sequence: &name(&after.key), ty: None, column: None };
+                sql.push(altered.statement(&before.definition, &after.definition));
             }
             ObjectKind::View if extends(before, after) => sql.push(named(after, &after.definition)),
             ObjectKind::Function | ObjectKind::Procedure if same_result(before, after) => {

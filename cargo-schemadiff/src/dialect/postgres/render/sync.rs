@@ -179,17 +179,37 @@ END
     )
 }
 
+/// An assignment of a value that a row may not have. Old code must not fail because of a column that it does not know, so such
+/// a row has NULL until the backfill names it. What has nothing to do with the row is raised again: whoever writes tries again.
+fn tolerant(to: &str, value: &str, indent: &str) -> String {
+    format!(
+        "{indent}BEGIN
+{indent}  {to} := {value};
+{indent}EXCEPTION
+{indent}  WHEN deadlock_detected OR lock_not_available OR serialization_failure OR insufficient_resources OR operator_intervention THEN RAISE;
+{indent}  WHEN OTHERS THEN {to} := NULL;
+{indent}END;
+"
+    )
+}
+
 /// The new column follows from the row, nothing flows back. A value that new code gave is kept; one that was derived
 /// follows its inputs when old code changes them.
 fn one_way(sync: &SyncSpec) -> String {
     let new = ident(&sync.new);
     let forward = over("NEW", &sync.forward, sync);
     let restored = restored(sync);
-    let fill = format!("  IF NEW.{new} IS NULL THEN\n    NEW.{new} := {forward};\n");
     if volatility::is_chance(&sync.forward) {
+        let fill = format!("  IF NEW.{new} IS NULL THEN\n    NEW.{new} := {forward};\n");
         return format!("#variable_conflict use_column\nBEGIN\n{restored}{fill}  END IF;\n  RETURN NEW;\nEND\n");
     }
     let before = over("OLD", &sync.forward, sync);
+    let assign = |to: &str, value: &str, indent: &str| match sync.may_fail {
+        true => tolerant(&format!("{to}.{new}"), value, indent),
+        false => format!("{indent}{to}.{new} := {value};\n"),
+    };
+    let fill = format!("  IF NEW.{new} IS NULL THEN\n{}", assign("NEW", &forward, "    "));
+    let (was, is) = (assign("given", &before, "      "), assign("NEW", &forward, "        "));
     let changed = differ(&format!("NEW.{new}"), &format!("OLD.{new}"));
     let derived = differ(&format!("OLD.{new}"), &format!("given.{new}"));
     format!(
@@ -200,10 +220,8 @@ BEGIN
 {restored}{fill}  ELSIF TG_OP = 'UPDATE' THEN
     IF NOT {changed} THEN
       given := OLD;
-      given.{new} := {before};
-      IF NOT {derived} THEN
-        NEW.{new} := {forward};
-      END IF;
+{was}      IF NOT {derived} THEN
+{is}      END IF;
     END IF;
   END IF;
   RETURN NEW;

@@ -51,6 +51,7 @@ fn a_sync_trigger() {
         columns: vec!["id".into(), "amount".into(), "amount_new".into()],
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     };
     insta::assert_snapshot!(DDL.create_sync(&spec).join(";\n"));
@@ -70,6 +71,7 @@ fn a_derived_column() {
         columns: vec!["id".into(), "email".into(), "email_key".into()],
         later: Vec::new(),
         restores: Vec::new(),
+        may_fail: false,
         default: None,
     };
     insta::assert_snapshot!(DDL.create_sync(&spec)[0]);

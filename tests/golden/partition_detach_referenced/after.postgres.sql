@@ -1,0 +1,8 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE events (id bigint NOT NULL, user_id bigint NOT NULL, at date NOT NULL, PRIMARY KEY (id, at), CONSTRAINT events_user FOREIGN KEY (user_id) REFERENCES users (id)) PARTITION BY RANGE (at);
+CREATE INDEX events_user_id ON events (user_id);
+CREATE TABLE events_2023 PARTITION OF events FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
+CREATE TABLE events_2024 (id bigint NOT NULL, user_id bigint NOT NULL, at date NOT NULL, PRIMARY KEY (id, at), CONSTRAINT events_user FOREIGN KEY (user_id) REFERENCES users (id));
+CREATE INDEX events_2024_user_id_idx ON events_2024 (user_id);
+CREATE TABLE notes (id bigint PRIMARY KEY, event_id bigint, event_at date, CONSTRAINT notes_event FOREIGN KEY (event_id, event_at) REFERENCES events (id, at));
+CREATE INDEX notes_event_id ON notes (event_id, event_at);

@@ -1,0 +1,1 @@
+INSERT INTO users SELECT generate_series(1, 5); INSERT INTO events SELECT n, 1 + n % 5, date '2024-06-01' FROM generate_series(1, 100) n; INSERT INTO events VALUES (7, 1, '2023-02-03'); INSERT INTO notes VALUES (1, 7, '2023-02-03');
