@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     context::{Context, on, slug},
+    ops::refuse_empty,
     proto::{Proto, rank, tag},
 };
 use crate::{
@@ -51,6 +52,7 @@ impl Synced<'_> {
 pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> {
     let Synced { table, column, old, forward, backward, .. } = synced;
     refuse_unready(cx, synced)?;
+    refuse_empty(cx, table, &column.name, &column.ty)?;
     let key = cx.key(table)?.into_iter().map(|k| k.name).collect();
     let name = cx.ddl.sync_name(table, &column.name);
     let refused = synced.refused(cx);

@@ -93,7 +93,7 @@ async fn a_closed_gate_stops_nobody_and_is_no_failure() {
     project.write("fleet.txt", &list.collect::<String>());
     project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
     project.run(&["apply", "--fleet", "fleet.txt"]).expect(0);
-    let known = Migrations::load(&project.path().join("migrations")).unwrap();
+    let known = Migrations::load(project.path().join("migrations")).unwrap();
     let mut connection = Connection::open(&databases[0].url).await.unwrap();
     let schema = connection.introspect(&Scope::default()).await.unwrap().schema;
     let mut old = Vec::new();

@@ -184,7 +184,8 @@ where
     loop {
         let most = if next < canaries { 1 } else { usize::try_from(args.parallel).unwrap_or(usize::MAX).max(1) };
         // One that cannot even be canary stops the rest, whatever is asked for.
-        let may_begin = !*stop.borrow() && (!failed || args.keep_going) && !(canary_failed && next >= canaries);
+        let is_over = (failed && !args.keep_going) || (canary_failed && next >= canaries);
+        let may_begin = !*stop.borrow() && !is_over;
         // The rest begins when the last canary is back.
         let waits = next == canaries && !running.is_empty() && ended.iter().take(canaries).any(Option::is_none);
         if may_begin && !waits && running.len() < most && next < members.len() {

@@ -1,0 +1,2 @@
+CREATE DOMAIN word AS text NOT NULL;
+CREATE TABLE t (id bigint PRIMARY KEY, a text, b word);
