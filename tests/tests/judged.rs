@@ -103,6 +103,12 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
         &["detach-partition", "drop-table"],
         "the other way waits for every transaction, and leaves a check behind",
     ),
+    (
+        Back,
+        "require-concurrent-partition-detach",
+        &["create-table"],
+        "new code alone has rows in it; the other way waits for every transaction, and leaves a check behind",
+    ),
     (Forth, "require-enum-value-ordering", &["add-label"], "at the end is where it belongs"),
     // What clients would notice, before contract.
     (

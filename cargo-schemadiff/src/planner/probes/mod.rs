@@ -99,20 +99,10 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
                 if !cx.request.current.compat_views.contains_key(name) =>
             {
                 dangers.extend(users_of(cx, name, None));
-                dangers.extend(before.partition_of.iter().flat_map(|of| partitions::referring(cx, name, of)));
+                dangers.extend(partitions::dangers(cx, name, Some(before), None));
             }
             Delta::Table { name, before, after: Some(after) } => {
-                let was = before.as_ref().and_then(|t| t.partition_of.as_ref());
-                if let Some(of) = was.filter(|_| after.partition_of.is_none()) {
-                    dangers.extend(partitions::referring(cx, name, of));
-                }
-                if let Some(of) = after.partition_of.as_ref().filter(|_| was.is_none()) {
-                    dangers.extend(partitions::elsewhere(cx, name, of));
-                    if before.is_some() {
-                        dangers.extend(partitions::misfits(cx, name, of));
-                        dangers.extend(partitions::equal_in_keys_of(cx, name, &of.parent));
-                    }
-                }
+                dangers.extend(partitions::dangers(cx, name, before.as_deref(), Some(after)));
             }
             _ => {}
         }

@@ -8,8 +8,30 @@ use schemadiff::{
 use super::{Danger, SAMPLE, constraint, current, duplicates, row_name, where_};
 use crate::planner::{context::Context, ops};
 
+/// What may be in the way where a table becomes a partition, is made as one, or ceases to be one.
+pub(super) fn dangers(
+    cx: &Context<'_>,
+    name: &ObjectName,
+    before: Option<&Table>,
+    after: Option<&Table>,
+) -> Vec<Danger> {
+    let of = |table: Option<&Table>| table.and_then(|t| t.partition_of.clone());
+    match (of(before), of(after)) {
+        (Some(of), None) => referring(cx, name, &of),
+        (None, Some(of)) => {
+            let mut dangers: Vec<Danger> = elsewhere(cx, name, &of).into_iter().collect();
+            if before.is_some() {
+                dangers.extend(misfits(cx, name, &of));
+                dangers.extend(equal_in_keys_of(cx, name, &of.parent));
+            }
+            dangers
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Rows of the default partition that belong into one that comes.
-pub(super) fn elsewhere(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
+fn elsewhere(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
     let default = ops::default_of(cx.request.current, &of.parent).filter(|default| default != partition)?;
     let by = cx.request.current.table(&of.parent)?.partition_by.as_ref()?;
     let finds = format!("rows of `{default}` that belong into `{partition}`");
@@ -22,7 +44,7 @@ pub(super) fn elsewhere(cx: &Context<'_>, partition: &ObjectName, of: &Partition
 }
 
 /// Rows of a table that is attached, which its bound does not let in.
-pub(super) fn misfits(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
+fn misfits(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Option<Danger> {
     let there = current(cx, partition)?;
     let by = cx.request.current.table(&of.parent)?.partition_by.as_ref()?;
     let of_parent = |t: &&Shared<Table>| t.partition_of.as_ref().is_some_and(|o| o.parent == of.parent);
@@ -36,7 +58,7 @@ pub(super) fn misfits(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf
 }
 
 /// Rows that refer to a partition which leaves its parent, by keys that refer to the parent.
-pub(super) fn referring(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Vec<Danger> {
+fn referring(cx: &Context<'_>, partition: &ObjectName, of: &PartitionOf) -> Vec<Danger> {
     let mut dangers = Vec::new();
     for child in ops::referring(cx.request.current, &of.parent) {
         let stays = |key: &ForeignKey| {
@@ -61,7 +83,7 @@ pub(super) fn referring(cx: &Context<'_>, partition: &ObjectName, of: &Partition
 }
 
 /// Rows of a table that is attached, which are equal in a key that the parent has.
-pub(super) fn equal_in_keys_of(cx: &Context<'_>, partition: &ObjectName, parent: &ObjectName) -> Vec<Danger> {
+fn equal_in_keys_of(cx: &Context<'_>, partition: &ObjectName, parent: &ObjectName) -> Vec<Danger> {
     let Some(parent) = cx.request.current.table(parent) else { return Vec::new() };
     let keys = parent.primary_key.iter().map(|key| Index::over(&key.columns));
     let keys = keys.chain(parent.uniques.values().map(ops::behind_unique));

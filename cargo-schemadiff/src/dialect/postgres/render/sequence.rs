@@ -92,7 +92,8 @@ impl Altered<'_> {
         };
         let beyond = self.column.map(|(table, column)| {
             format!(
-                "    PERFORM setval({}, used) FROM (SELECT {last}({column})::bigint AS used FROM {table} \
+                // A column that is numbered has an index, but for a few rows the server would not use it.
+                "    PERFORM set_config('enable_seqscan', 'off', true);\n    PERFORM setval({}, used) FROM (SELECT {last}({column})::bigint AS used FROM {table} \
                  WHERE {column} BETWEEN {min} AND {max}) AS schemadiff_used WHERE used IS NOT NULL;\n",
                 literal(self.sequence)
             )
