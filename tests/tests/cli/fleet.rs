@@ -88,7 +88,7 @@ async fn a_closed_gate_stops_nobody_and_is_no_failure() {
     let (project, databases) = (Project::empty(), [(); 3].map(|()| TestDatabase::new(Dialect::Postgres)));
     project.write("one.toml", &snapshot("postgres", &[("users", &["email", "nick"])]));
     project.write("two.toml", &snapshot("postgres", &[("users", &["email", "note"])]));
-    project.write("schemadiff.toml", "dialect = \"postgres\"\n");
+    project.write("schemadiff.toml", &format!("database-url = \"{}\"\n", databases[0].url));
     let list = databases.iter().enumerate().map(|(n, database)| format!("t{n} {}\n", database.url));
     project.write("fleet.txt", &list.collect::<String>());
     project.run(&["new", "initial", "--from", "empty", "--to", "file:one.toml"]).expect(0);
@@ -110,7 +110,7 @@ async fn a_closed_gate_stops_nobody_and_is_no_failure() {
     for database in &databases {
         database.execute("INSERT INTO users (note) VALUES ('expanded')").await;
     }
-    let run = project.run(&["apply", "--fleet", "fleet.txt"]).expect_error("SD0747");
+    let run = project.run(&["apply", "--fleet", "fleet.txt"]).expect_error("SD0855");
     assert!(run.err.contains("1 of 3 databases are done, 2 wait for old code to go"), "{run:#?}");
     for service in old {
         service.shutdown().await;

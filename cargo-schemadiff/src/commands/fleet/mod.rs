@@ -265,7 +265,7 @@ fn finish<T>(context: &Context, command: &str, ended: &[(Member, Ended<T>)], dat
             .help("run the command again to go on"));
     }
     if waiting > 0 {
-        return Err(Error::new(Kind::Waiting, "SD0747", line)
+        return Err(Error::new(Kind::Waiting, "SD0855", line)
             .cause(causes(&of(|kind| kind == Kind::Waiting)))
             .help("run the command again when it has gone; what may be done before that is done"));
     }
