@@ -271,6 +271,9 @@ pub struct UndoArgs {
     /// How long to wait for running versions that would not work with what comes back: `30s`, `10m`, `2h` [default: do not wait]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s", hide_default_value = true)]
     pub wait: Duration,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `purge`.
@@ -278,6 +281,9 @@ pub struct UndoArgs {
 pub struct PurgeArgs {
     /// The migration [default: all of which something is kept]
     pub migration: Option<String>,
+    /// The databases.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 }
 
 /// `status`.

@@ -5,12 +5,14 @@ use schemadiff::{
     lockstep::admin::{self, ApplyOptions},
 };
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     Outcome,
     apply::{app, progress, stop_on_interruption, stopped_at},
     args::{PurgeArgs, UndoArgs},
     context::Context,
+    fleet,
 };
 use crate::{
     Result,
@@ -18,26 +20,30 @@ use crate::{
     report::{JSON_FORMAT, paint, style},
 };
 
-fn options(context: &Context) -> ApplyOptions {
+/// As the command line and the file say.
+pub(super) fn options(context: &Context, stop: watch::Receiver<bool>) -> ApplyOptions {
     ApplyOptions {
         app: app(context),
         pace: context.config.pace(None, None),
-        stop: Some(stop_on_interruption()),
+        stop: Some(stop),
         ..ApplyOptions::default()
     }
 }
 
-fn migrations(context: &Context) -> Result<embed::Migrations> {
+pub(super) fn migrations(context: &Context) -> Result<embed::Migrations> {
     let dir = context.config.dir();
     Migrations::read(&dir)?.require_any()?;
     Ok(embed::Migrations::load(&dir)?)
 }
 
 pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
+    if let Some(members) = fleet::members(context, &args.fleet).await? {
+        return fleet::undo(context, args, members).await;
+    }
     let url = context.database_url()?;
     let migrations = migrations(context)?;
     let wanted = args.migration.as_deref();
-    let options = ApplyOptions { wait: Some(args.wait), ..options(context) };
+    let options = ApplyOptions { wait: Some(args.wait), ..options(context, stop_on_interruption()) };
     let undone = match admin::undo(&url, &migrations, wanted, &options, progress(context)).await {
         Ok(undone) => undone,
         Err(error) => return Err(stopped_at(error, &url, &migrations).await),
@@ -52,10 +58,14 @@ pub(super) async fn run(context: &Context, args: &UndoArgs) -> Result<Outcome> {
 }
 
 pub(super) async fn purge(context: &Context, args: &PurgeArgs) -> Result<Outcome> {
+    if let Some(members) = fleet::members(context, &args.fleet).await? {
+        return fleet::purge(context, args, members).await;
+    }
     let url = context.database_url()?;
     let migrations = migrations(context)?;
     let wanted = args.migration.as_deref();
-    let purged = match admin::purge(&url, &migrations, wanted, &options(context), progress(context)).await {
+    let options = options(context, stop_on_interruption());
+    let purged = match admin::purge(&url, &migrations, wanted, &options, progress(context)).await {
         Ok(purged) => purged,
         Err(error) => return Err(stopped_at(error, &url, &migrations).await),
     };

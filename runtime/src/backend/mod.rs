@@ -16,6 +16,7 @@ mod cell;
 mod process;
 mod records;
 mod signals;
+mod within;
 
 use std::{collections::BTreeSet, fmt, future::Future, time::Duration};
 
@@ -27,6 +28,8 @@ pub use records::{
     StepRow, StepState, Worker,
 };
 pub use signals::{Limits, Reading, Signals};
+pub use within::Within;
+use within::within;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -376,6 +379,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn run(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<u64>> + Send;
     /// Runs one query with text parameters; without any, in one round trip.
     fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> impl Future<Output = DbResult<Vec<TextRow>>> + Send;
+    /// The same until the rows hold more than `most` bytes; the row that does so is the last one.
+    fn rows_within(
+        &mut self,
+        sql: &str,
+        params: &[Option<&str>],
+        most: usize,
+    ) -> impl Future<Output = DbResult<Within>> + Send;
     /// Runs one query in a transaction of its own that waits for no lock longer than a second and is given up
     /// ([`ErrorClass::Cancelled`]) after `limit`.
     fn look(&mut self, sql: &str, limit: Duration) -> impl Future<Output = DbResult<Vec<TextRow>>> + Send;

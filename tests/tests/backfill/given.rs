@@ -328,3 +328,26 @@ async fn a_service_fills_rows_of_the_old_version_as_long_as_that_one_lives() {
         new.shutdown().await;
     }
 }
+
+/// However large rows are, few of them are in memory at once.
+#[tokio::test]
+async fn large_rows_come_a_few_at_a_time() {
+    for dialect in BOTH {
+        let plans = plans(dialect, &with_key(dialect, false));
+        let db = users_of(dialect, &plans, 40).await;
+        let large = if dialect == Dialect::Sqlite { "hex(zeroblob(500000))" } else { "repeat('0', 1000000)" };
+        db.execute(&format!("UPDATE users SET fullname = {large} || id WHERE id > 4")).await;
+        let recorder = Recorder::default();
+        let options = ApplyOptions {
+            backfills: Backfills::default()
+                .with("shout", |old: Old| Ok::<_, String>(New { email_key: old.id.to_string() })),
+            until: Phase::Backfill,
+            ..ApplyOptions::default()
+        };
+        apply(&db.url, &migrations(dialect, &plans), &options, recorder.shared()).await.unwrap();
+        assert_eq!(count(&db, "email_key = CAST(id AS text)").await, 40);
+        let done: Vec<u64> = recorder.of("backfill").iter().map(|event| event["rows"].as_u64().unwrap()).collect();
+        let most = done.windows(2).map(|pair| pair[1] - pair[0]).chain(done.first().copied()).max();
+        assert!(most.is_some_and(|most| most <= 7), "{dialect:?}: {done:?}");
+    }
+}

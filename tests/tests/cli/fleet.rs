@@ -302,6 +302,22 @@ async fn a_schema_for_each_tenant_is_migrated_like_a_database_for_each() {
     project.run(&["undo", "--database-url", &of("t5")]).expect(0);
     assert_eq!(database.text("SELECT label FROM t5.tags").await.as_deref(), Some("t5"));
     project.run(&["undo", "--database-url", &of("t4")]).expect_error("SD0667");
+    // And all at once: those that have nothing to give back are left as they are.
+    let fewer = std::fs::read_dir(project.path().join("migrations")).unwrap();
+    let mut fewer = fewer.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let fewer = fewer.find(|id| id.ends_with("_fewer")).unwrap();
+    project.run(&["undo", "--fleet", "fleet.txt"]).expect_error("SD0231");
+    let document = last(&project.run(&["undo", &fewer, "--fleet", "fleet.txt", "--json"]).expect(0));
+    let undone = document["databases"].as_array().unwrap().iter().filter(|d| d["undone"] == true).count();
+    assert_eq!((undone, &document["summary"]["done"]), (TENANTS - 3, &TENANTS.into()), "{document}");
+    for schema in ["t0", "t19"] {
+        assert_eq!(database.text(&format!("SELECT nick FROM {schema}.users")).await.as_deref(), Some(schema));
+    }
+    project.run(&["apply", "--fleet", "fleet.txt", "--parallel", "6"]).expect(0);
+    let document = last(&project.run(&["purge", "--fleet", "fleet.txt", "--json"]).expect(0));
+    let purged = document["databases"].as_array().unwrap().iter().map(|d| d["purged"].as_array().unwrap().len());
+    assert_eq!(purged.sum::<usize>(), 2 * (TENANTS - 1), "{document}");
+    project.run(&["undo", "--database-url", &of("t0")]).expect_error("SD0667");
     database.execute("ALTER TABLE t7.users ADD COLUMN by_hand text").await;
     let check = project.run(&["check", "--fleet", "fleet.txt"]).expect(1);
     assert!(check.out.contains("t7") && check.out.contains("by_hand"), "{check:#?}");

@@ -8,6 +8,7 @@ mod bar;
 mod check;
 mod members;
 mod status;
+mod undo;
 
 use std::{sync::Arc, time::Instant};
 
@@ -36,6 +37,7 @@ use bar::{Bar, Named};
 pub(super) use check::check;
 pub use members::Member;
 pub(super) use status::run as status;
+pub(super) use undo::{purge, undo};
 
 /// What became of one database.
 enum Ended<T> {
@@ -111,16 +113,20 @@ fn told_applied(report: &ApplyReport) -> String {
     }
 }
 
+fn named(migration: Option<&String>, command: &str) -> Result<String> {
+    migration.cloned().ok_or_else(|| {
+        Error::new(Kind::Usage, "SD0231", "it is not said which migration is to be taken back")
+            .cause("databases of a fleet may be at different ones")
+            .help(format!("name it: `cargo schemadiff {command} MIGRATION --fleet FILE`"))
+    })
+}
+
 /// Takes a migration back on all of them; those on which it has not begun are left as they are.
 pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Member>) -> Result<Outcome> {
     let dir = context.config.dir();
     Migrations::read(&dir)?.require_any()?;
     let migrations = embed::Migrations::load(&dir)?;
-    let Some(id) = args.migration.clone() else {
-        return Err(Error::new(Kind::Usage, "SD0231", "it is not said which migration is to be taken back")
-            .cause("databases of a fleet may be at different ones")
-            .help("name it: `cargo schemadiff abort MIGRATION --fleet FILE`"));
-    };
+    let id = named(args.migration.as_ref(), "abort")?;
     let stop = apply::stop_on_interruption();
     let options = abort::options(context, args, stop.clone());
     let bar = Arc::new(Bar::new(context.report, members.len()));

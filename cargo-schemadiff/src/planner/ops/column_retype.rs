@@ -107,7 +107,9 @@ fn cost(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -
     let has = |columns: &[String]| sorted_anew && columns.contains(name);
     let rebuilt =
         |index: &Index| in_text(index) || sorted_anew && index.parts.iter().any(|p| p.column.as_ref() == Some(name));
+    let of_partitions = cx.base.partitions(table).into_iter().flat_map(|partition| partition.indexes.values());
     let any = t.indexes.iter().any(|(n, index)| desired.indexes.contains_key(n) && rebuilt(index))
+        || of_partitions.into_iter().any(rebuilt)
         || t.uniques.values().any(|unique| has(&unique.columns))
         || t.primary_key.as_ref().is_some_and(|key| has(&key.columns));
     if any { Cost::Indexes } else { Cost::Catalogue }

@@ -112,6 +112,9 @@ fn rename(cx: &mut Context<'_>, table: &ObjectName, before: &PrimaryKey, after: 
             .sql(cx.ddl.rename_constraint(table, from, to))
             .undo(cx.ddl.rename_constraint(table, to, from))
             .locks(cx.ddl.locks("rename_constraint", table, &[]))
+            // Old code's `ON CONFLICT ON CONSTRAINT` needs the old name to the end.
+            .prepares(true)
+            .in_contract([hazard::conflict_target::by_name(table, to)])
             .effect(on(table, move |t| {
                 if let Some(key) = &mut t.primary_key {
                     key.name.clone_from(&name);

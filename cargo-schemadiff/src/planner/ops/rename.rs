@@ -1,10 +1,11 @@
 //! Rename an index or a constraint: only the name changes.
 
-use schemadiff::model::{ObjectName, Table};
+use schemadiff::model::{Deferrable, ObjectName, Table};
 
 use super::{naming, rekey};
 use crate::{
     diff::{Change, Renamable},
+    hazard,
     planner::{
         context::{Context, slug, temporary},
         proto::{Proto, rank, tag},
@@ -57,9 +58,24 @@ fn step(cx: &Context<'_>, table: &ObjectName, kind: Renamable, id: &str, was: &s
             let step = step.after_all(key.and_then(|k| rekey::comes_first(cx, &k.ref_table, &k.ref_columns)));
             let locks = cx.ddl.locks("rename_constraint", table, &[]);
             let undo = cx.ddl.rename_constraint(table, to, from);
+            let step = match is_named_by_code(cx, table, kind, was) {
+                true => step.prepares(true).in_contract([hazard::conflict_target::by_name(table, to)]),
+                false => step,
+            };
             cx.in_place(step.locks(locks), cx.ddl.rename_constraint(table, from, to), undo)
         }
     }
+}
+
+/// Whether statements may name it: `ON CONFLICT ON CONSTRAINT`, `SET CONSTRAINTS`. Then old code's need the old name to the end.
+fn is_named_by_code(cx: &Context<'_>, table: &ObjectName, kind: Renamable, name: &str) -> bool {
+    let deferrable = |t: &Table| t.foreign_keys.get(name).is_some_and(|key| key.deferrable != Deferrable::No);
+    cx.caps.named_constraints
+        && match kind {
+            Renamable::Unique | Renamable::Exclusion => true,
+            Renamable::ForeignKey => cx.before(table).is_some_and(deferrable),
+            Renamable::Check | Renamable::Index => false,
+        }
 }
 
 fn index(cx: &Context<'_>, step: Proto, table: &ObjectName, was: &str, [from, to]: [&str; 2]) -> Proto {

@@ -13,6 +13,7 @@ mod settings;
 mod signals;
 mod strangers;
 mod tenant;
+mod texts;
 mod values;
 mod watch;
 mod work;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, ValueRef as _,
-    postgres::{PgArguments, PgConnectOptions, PgRow},
+    postgres::{PgArguments, PgConnectOptions},
     query::Query,
 };
 
@@ -17,13 +17,14 @@ use super::{
     place::{self, Place},
     schema, settings, strangers,
     tenant::Tenant,
+    texts::{plain_texts, texts},
     values,
     watch::{Lost, ServerProcess, Watcher, watched},
 };
 use crate::{
     backend::{
         Approach, Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Settled, Signals,
-        TextRow, Timeouts, Unhooked, UserTriggers,
+        TextRow, Timeouts, Unhooked, UserTriggers, Within, within,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -63,31 +64,6 @@ pub struct Postgres {
 
 fn milliseconds(duration: Duration) -> u128 {
     duration.as_millis()
-}
-
-/// The cells of a simple query: the server sends every type as text.
-fn plain_texts(row: &PgRow) -> DbResult<TextRow> {
-    let cell = |at| {
-        let value = row.try_get_raw(at).map_err(|e| classify(&e))?;
-        if value.is_null() {
-            return Ok(None);
-        }
-        let text = value.as_str().map_err(|e| classify(&sqlx::Error::Decode(e)))?;
-        Ok(Some(text.to_owned()))
-    };
-    (0..row.len()).map(cell).collect()
-}
-
-fn texts(row: &PgRow) -> DbResult<TextRow> {
-    (0..row.len())
-        .map(|at| {
-            row.try_get::<Option<String>, _>(at).map_err(|e| DbError {
-                class: ErrorClass::Other,
-                code: String::new(),
-                message: format!("column {} is no text: {e}", at + 1),
-            })
-        })
-        .collect()
 }
 
 impl Postgres {
@@ -417,23 +393,27 @@ impl Backend for Postgres {
     }
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
+        self.rows_within(sql, params, usize::MAX).await.map(|within| within.rows)
+    }
+
+    async fn rows_within(&mut self, sql: &str, params: &[Option<&str>], most: usize) -> DbResult<Within> {
         if params.is_empty() {
             let sql = self.settle().await? + &self.place.of_ledger(sql);
             let process = self.process_if_own();
             self.must_be_whole()?;
             let Self { connection, watcher, stop, .. } = self;
-            let running = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
+            let running = within(sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection), plain_texts, most);
             let rows = watched(running, process, watcher, (stop.as_mut(), WATCH_QUERIES_AFTER)).await;
-            return self.heard(rows)?.iter().map(plain_texts).collect();
+            return self.heard(rows)?;
         }
         let begun = self.begin_for_parameters().await?;
         let (own, process) = (self.own_session == Some(true), self.process_if_own());
         self.must_be_whole()?;
         let sql = self.place.of_ledger(sql);
         let Self { connection, watcher, stop, .. } = self;
-        let running = bound(&sql, params, own).fetch_all(connection);
+        let running = within(bound(&sql, params, own).fetch(connection), texts, most);
         let rows = watched(running, process, watcher, (stop.as_mut(), WATCH_QUERIES_AFTER)).await;
-        let rows = self.heard(rows).and_then(|rows| rows.iter().map(texts).collect());
+        let rows = self.heard(rows).and_then(|rows| rows);
         self.end_for_parameters(begun, rows).await
     }
 

@@ -20,7 +20,7 @@ use super::{broken, errors::classify, hanging, leases, schema, triggers::has_a_s
 use crate::{
     backend::{
         Backend, Cell, DbError, DbResult, ErrorClass, Lease, LedgerSql, Registered, Retired, Settled, TextRow,
-        Timeouts, Unhooked, UserTriggers,
+        Timeouts, Unhooked, UserTriggers, Within, within,
     },
     error::{Error, Result},
     model::{Dialect, ObjectName},
@@ -251,12 +251,15 @@ impl Backend for Sqlite {
     }
 
     async fn rows(&mut self, sql: &str, params: &[Option<&str>]) -> DbResult<Vec<TextRow>> {
+        self.rows_within(sql, params, usize::MAX).await.map(|within| within.rows)
+    }
+
+    async fn rows_within(&mut self, sql: &str, params: &[Option<&str>], most: usize) -> DbResult<Within> {
         let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(!params.is_empty());
         for param in params {
             query = query.bind(param.map(ToOwned::to_owned));
         }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(|e| classify(&e))?;
-        rows.iter().map(texts).collect()
+        within(query.fetch(&mut self.connection), texts, most).await.map_err(|e| classify(&e))?
     }
 
     async fn is_true(&mut self, sql: &str) -> DbResult<bool> {

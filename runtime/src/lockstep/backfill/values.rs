@@ -17,7 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    backend::{Aside, Backend, TextRow, aside},
+    backend::{Aside, Backend, TextRow, Within, aside},
     error::{Error, Result},
     lockstep::{
         Event,
@@ -26,6 +26,10 @@ use crate::{
     },
     plan::{Backfill, Given, Phase, Plan, Step},
 };
+
+/// Bytes of rows that are given to a function at once. They are held several times over: as they were read, as the function takes
+/// them, and as they are sent back.
+const ROOM: usize = 2 << 20;
 
 /// A function at work.
 pub(super) struct Values {
@@ -209,8 +213,13 @@ impl<B: Backend> Worker<'_, B> {
         let Some((claim, to)) = self.range().await? else { return Ok(None) };
         let params = super::worker::between(self.job.backfill.key.len(), claim.at.as_ref(), &to);
         let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();
-        let rows = self.db.rows(&given.read_sql, &params).await.map_err(Failed::at(&given.read_sql))?;
-        Ok(Some((to, rows)))
+        let read = self.db.rows_within(&given.read_sql, &params, ROOM).await;
+        let Within { rows, cut } = read.map_err(Failed::at(&given.read_sql))?;
+        let last = rows.last().filter(|_| cut).map(|row| row[..self.job.backfill.key.len().min(row.len())].to_vec());
+        if last.is_some() {
+            self.size = u32::try_from(rows.len()).unwrap_or(self.size).max(1);
+        }
+        Ok(Some((last.unwrap_or(to), rows)))
     }
 
     async fn write(&mut self, to: Key, batch: &Batch) -> Result<Option<Option<u64>>, Failed> {

@@ -39,7 +39,7 @@ pub(super) struct Worker<'w, B: Backend> {
     /// Whether rows that somebody has locked may be left for a later pass.
     may_skip: bool,
     /// Rows of the next batch.
-    size: u32,
+    pub(super) size: u32,
     /// The range in work, and how many rows were asked for when it was claimed.
     claim: Option<(Claim, u32)>,
     /// When the batch began to lock rows: from then on others may wait for it.

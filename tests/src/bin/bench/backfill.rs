@@ -25,7 +25,7 @@ use schemadiff_tests::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::measure::{Contender, installed, print, reshape, rounds};
+use super::measure::{Bounds, Contender, installed, peak_mib, print, reshape, rounds};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const ROUNDS: usize = 3;
@@ -75,7 +75,7 @@ struct Bench {
 }
 
 /// `rows` in the table, `seconds` for each measurement beside an application.
-pub fn run(rows: u64) {
+pub fn run(rows: u64) -> bool {
     let server = Postgres::start_with(Major::V15, &SETTINGS);
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), DIALECT, &plans());
@@ -103,7 +103,14 @@ pub fn run(rows: u64) {
     if seen.len() > 2 {
         println!("  rows/s: reshape {:.0}, schemadiff {:.1} times as fast", rate(2), rate(1) / rate(2));
     }
-    bench.beside_an_application(rows, rate(1));
+    let mut bounds = Bounds::default();
+    bounds.at_least("rate, of that of the loop by hand", rate(1) / rate(0), 0.8);
+    if seen.len() > 2 {
+        bounds.at_least("rate, of reshape's", rate(1) / rate(2), 2.0);
+    }
+    bounds.at_most("peak memory in MiB", peak_mib(&seen[1]), 64.0);
+    bench.beside_an_application(rows, rate(1), &mut bounds);
+    bounds.hold()
 }
 
 fn plans() -> [schemadiff::plan::Plan; 2] {
@@ -168,7 +175,7 @@ impl Bench {
     }
 
     /// An application that keeps one connection busy: half of a machine with two cores.
-    fn beside_an_application(&self, rows: u64, idle_rate: f64) {
+    fn beside_an_application(&self, rows: u64, idle_rate: f64, bounds: &mut Bounds) {
         println!("beside an application that keeps one connection busy (4 reads and 1 write by key in turn)");
         let alone = self.fresh("base", "alone", |url| {
             self.runtime.block_on(async {
@@ -204,6 +211,15 @@ impl Bench {
                 rows as f64 / took.as_secs_f64(),
                 rows as f64 / took.as_secs_f64() / idle_rate,
             );
+            if what == "backfill-once" {
+                bounds.at_most("p99 of the application, of that without", load.p99_ms / alone.p99_ms, 2.0);
+                bounds.at_least(
+                    "statements of the application, of those without",
+                    load.per_second / alone.per_second,
+                    0.85,
+                );
+                bounds.at_least("rate, of the idle one", rows as f64 / took.as_secs_f64() / idle_rate, 0.4);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
-use super::measure::{Contender, print, rounds};
+use super::measure::{Bounds, Contender, print, rounds};
 
 pub fn structs(derive: &str, attribute: &str, key: &str) -> String {
     let mut code = String::from("#![allow(dead_code)]\n");
@@ -42,7 +42,7 @@ pub fn workspace(folder: &Path, members: &[&str]) {
     std::fs::copy(lock, folder.join("Cargo.lock")).expect("the lock file");
 }
 
-pub fn run() {
+pub fn run() -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     let schemadiff = schemadiff();
     let sqlx = "sqlx = { version = \"0.9\", default-features = false, features = [\"derive\"] }";
@@ -79,5 +79,9 @@ pub fn run() {
         contender("no derive of either", "plain"),
     ];
     rounds(&contenders, 1); // builds the dependencies
-    print("cargo check of 200 structs with 12 fields", &rounds(&contenders, 7));
+    let seen = rounds(&contenders, 7);
+    print("cargo check of 200 structs with 12 fields", &seen);
+    let mut bounds = Bounds::default();
+    bounds.at_most("time, of that of sqlx::FromRow", seen[1].median() / seen[0].median(), 1.0);
+    bounds.hold()
 }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf, process::Command};
 
 use schemadiff_tests::engine::Postgres;
 
-use super::measure::{Contender, installed, print, rounds, tool};
+use super::measure::{Bounds, Contender, installed, peak_mib, print, rounds, tool};
 
 const TABLES: usize = 1000;
 
@@ -74,7 +74,7 @@ fn command(program: impl Into<PathBuf>, args: &[&str]) -> Box<dyn Fn() -> Comman
     })
 }
 
-pub fn run() {
+pub fn run() -> bool {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = Postgres::shared();
     let (old, new) = (server.database(), server.database());
@@ -132,5 +132,15 @@ pub fn run() {
             success: &[0],
         });
     }
-    print("diff of 1,000 tables x 12 columns, 12 differences", &rounds(&contenders, 5));
+    let seen = rounds(&contenders, 5);
+    print("diff of 1,000 tables x 12 columns, 12 differences", &seen);
+    let mut bounds = Bounds::default();
+    bounds.at_most("a diff against a file, of fetching the catalogue", seen[1].median() / seen[0].median(), 1.2);
+    for ours in &seen[1..3] {
+        bounds.at_most(&format!("peak memory of {} in MiB", ours.name), peak_mib(ours), 64.0);
+    }
+    for peer in &seen[3..] {
+        bounds.at_least(&format!("time of {}, of ours", peer.name), peer.median() / seen[2].median(), 5.0);
+    }
+    bounds.hold()
 }

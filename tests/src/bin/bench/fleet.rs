@@ -10,7 +10,7 @@ use schemadiff_tests::{
 use sqlx::{Connection as _, PgConnection};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::measure::{Contender, print, rounds};
+use super::measure::{Bounds, Contender, print, rounds};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const PARALLEL: usize = 16;
@@ -44,7 +44,7 @@ pub fn bare(dir: &Path) {
 }
 
 /// `databases` databases on one server.
-pub fn run(databases: usize) {
+pub fn run(databases: u64) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     write(&folder.path().join("migrations"), DIALECT, &[first(DIALECT), second(DIALECT)]);
     let server = Postgres::shared();
@@ -72,5 +72,9 @@ pub fn run(databases: usize) {
     let contenders = [contender("bare connections", "fleet-bare"), contender("schemadiff apply --fleet", "fleet-once")];
     // The first round applies the migrations.
     rounds(&contenders, 1);
-    print(&format!("{databases} databases with nothing to do"), &rounds(&contenders, 5));
+    let seen = rounds(&contenders, 5);
+    print(&format!("{databases} databases with nothing to do"), &seen);
+    let mut bounds = Bounds::default();
+    bounds.at_most("time, of that of bare connections", seen[1].median() / seen[0].median(), 3.0);
+    bounds.hold()
 }

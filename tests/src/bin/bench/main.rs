@@ -13,54 +13,40 @@ mod start;
 mod warm;
 
 fn main() -> std::process::ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    let number = |default: u64| std::env::args().nth(2).map_or(Ok(default), |number| number.parse());
+    let holds = match std::env::args().nth(1).as_deref() {
         Some("diff") => diff::run(),
         Some("derive") => derive::run(),
-        Some("start") => start::run(),
-        Some("backfill") => {
-            let rows = std::env::args().nth(2).map_or(Ok(5_000_000), |rows| rows.parse());
-            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
-            backfill::run(rows);
-        }
-        Some("standby") => {
-            let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
-            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
-            standby::run(rows);
-        }
+        Some("start") => said(start::run),
         Some("warm") => warm::run(),
-        Some("operations") => {
-            let rows = std::env::args().nth(2).map_or(Ok(2_000_000), |rows| rows.parse());
-            let Ok(rows) = rows else { return std::process::ExitCode::from(2) };
-            if !operations::run(rows) {
-                return std::process::ExitCode::FAILURE;
-            }
-        }
-        Some("fleet") => {
-            let databases = std::env::args().nth(2).map_or(Ok(500), |databases| databases.parse());
-            let Ok(databases) = databases else { return std::process::ExitCode::from(2) };
-            fleet::run(databases);
+        Some(what @ ("backfill" | "standby" | "operations" | "fleet")) => {
+            let (run, default): (fn(u64) -> bool, u64) = match what {
+                "backfill" => (backfill::run, 5_000_000),
+                "standby" => (standby::run, 2_000_000),
+                "operations" => (operations::run, 2_000_000),
+                _ => (fleet::run, 500),
+            };
+            let Ok(number) = number(default) else { return std::process::ExitCode::from(2) };
+            run(number)
         }
         // Contenders of `fleet`, each in a process of its own.
         Some(once @ ("fleet-once" | "fleet-bare")) => {
             let Some(dir) = std::env::args().nth(2) else { return std::process::ExitCode::from(2) };
             let dir = std::path::Path::new(&dir);
-            if once == "fleet-once" { fleet::once(dir) } else { fleet::bare(dir) }
+            said(|| if once == "fleet-once" { fleet::once(dir) } else { fleet::bare(dir) })
         }
         // Contenders of `backfill`, each in a process of its own.
         Some(once @ ("backfill-once" | "backfill-by-hand")) => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let [url, dir] = args.as_slice() else { return std::process::ExitCode::from(2) };
-            if once == "backfill-once" {
-                backfill::once(url, std::path::Path::new(dir))
-            } else {
-                backfill::by_hand(url)
-            }
+            let dir = std::path::Path::new(dir);
+            said(|| if once == "backfill-once" { backfill::once(url, dir) } else { backfill::by_hand(url) })
         }
         // One contender of `start`, in a process of its own.
         Some("start-once") => {
             let args: Vec<String> = std::env::args().skip(2).collect();
             let [tool, url, dir] = args.as_slice() else { return std::process::ExitCode::from(2) };
-            start::once(tool, url, std::path::Path::new(dir));
+            said(|| start::once(tool, url, std::path::Path::new(dir)))
         }
         _ => {
             eprintln!(
@@ -69,6 +55,12 @@ fn main() -> std::process::ExitCode {
             );
             return std::process::ExitCode::from(2);
         }
-    }
-    std::process::ExitCode::SUCCESS
+    };
+    if holds { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+}
+
+/// For what has no bound.
+fn said(run: impl FnOnce()) -> bool {
+    run();
+    true
 }

@@ -89,6 +89,40 @@ pub fn print(title: &str, seen: &[Seen]) {
     }
 }
 
+/// What a benchmark has to show. Each bound is printed with what was seen, and whoever misses one ends with 1.
+#[derive(Default)]
+pub struct Bounds {
+    missed: bool,
+}
+
+impl Bounds {
+    /// It may not be less.
+    pub fn at_least(&mut self, what: &str, seen: f64, bound: f64) {
+        self.told(what, seen, "at least", bound, seen >= bound);
+    }
+
+    /// It may not be more.
+    pub fn at_most(&mut self, what: &str, seen: f64, bound: f64) {
+        self.told(what, seen, "at most", bound, seen <= bound);
+    }
+
+    fn told(&mut self, what: &str, seen: f64, which: &str, bound: f64, holds: bool) {
+        let word = if holds { "holds " } else { "MISSED" };
+        println!("  {word} {what}: {seen:.2}, {which} {bound}");
+        self.missed |= !holds;
+    }
+
+    /// Whether all of them hold.
+    pub fn hold(self) -> bool {
+        !self.missed
+    }
+}
+
+/// The largest resident set of a contender, in MiB.
+pub fn peak_mib(seen: &Seen) -> f64 {
+    seen.peak_kib as f64 / 1024.0
+}
+
 /// Whether a program is there.
 pub fn installed(program: &str) -> bool {
     Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()

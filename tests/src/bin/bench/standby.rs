@@ -25,8 +25,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_millis(20);
 
 /// `rows` in the table that is filled.
-pub fn run(rows: u64) {
+pub fn run(rows: u64) -> bool {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut bounds = super::measure::Bounds::default();
     println!("filling a column of {rows} rows beside a standby on the same machine");
     for (name, limit) in [("no limit", None), ("replica-lag = \"1s\"", Some(LIMIT))] {
         let seen = runtime.block_on(one(rows, limit));
@@ -38,7 +39,12 @@ pub fn run(rows: u64) {
             seen.behind.iter().filter(|ms| **ms > LIMIT.as_secs_f64() * 1000.0).count(),
             seen.behind.len(),
         );
+        if let Some(limit) = limit {
+            let most = seen.behind.last().copied().unwrap_or(f64::NAN) / 1000.0;
+            bounds.at_most("lag of the standby in seconds", most, limit.as_secs_f64());
+        }
     }
+    bounds.hold()
 }
 
 struct Seen {
