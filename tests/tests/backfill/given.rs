@@ -351,3 +351,37 @@ async fn large_rows_come_a_few_at_a_time() {
         assert!(most.is_some_and(|most| most <= 7), "{dialect:?}: {done:?}");
     }
 }
+
+/// One row is all that there is room for, and the database refuses its value: that row is kept aside, and not the one that the
+/// range began with.
+#[tokio::test]
+async fn a_large_row_that_is_refused_is_the_one_that_is_named() {
+    for dialect in BOTH {
+        let plans = plans(dialect, &with_key(dialect, false));
+        let db = users_of(dialect, &plans, 12).await;
+        let large = if dialect == Dialect::Sqlite { "hex(zeroblob(1500000))" } else { "repeat('0', 3000000)" };
+        db.execute(&format!("UPDATE users SET fullname = {large} WHERE id > 2")).await;
+        let options = |until| ApplyOptions {
+            backfills: Backfills::default().with("shout", |old: Old| {
+                let email_key = if old.id == 3 { "a\0b".to_owned() } else { old.id.to_string() };
+                Ok::<_, String>(New { email_key })
+            }),
+            until,
+            ..ApplyOptions::default()
+        };
+        run(&db, &plans, options(Phase::Expand)).await.unwrap();
+        db.execute("UPDATE users SET email_key = 'known' WHERE id < 3").await;
+        if dialect == Dialect::Sqlite {
+            // There a NUL is a character like any other.
+            db.execute(
+                "CREATE TRIGGER refused BEFORE UPDATE OF email_key ON users WHEN NEW.id = 3 AND NEW.email_key IS NOT NULL \
+                 BEGIN SELECT RAISE(ABORT, 'not that one'); END",
+            )
+            .await;
+        }
+        let error = run(&db, &plans, options(Phase::Backfill)).await.unwrap_err();
+        let Error::BackfillAside { kept, rows, .. } = &error else { panic!("{error}") };
+        assert_eq!((*kept, rows[0].0.as_str()), (1, "id = 3"), "{dialect:?}: {error}");
+        assert_eq!(count(&db, "email_key IS NOT NULL").await, 11);
+    }
+}

@@ -217,7 +217,9 @@ impl<B: Backend> Worker<'_, B> {
         let Within { rows, cut } = read.map_err(Failed::at(&given.read_sql))?;
         let last = rows.last().filter(|_| cut).map(|row| row[..self.job.backfill.key.len().min(row.len())].to_vec());
         if last.is_some() {
-            self.size = u32::try_from(rows.len()).unwrap_or(self.size).max(1);
+            // A batch of one is what a row is named by that the database refuses, and this one may have begun before rows that
+            // did not wait: it comes to that only by halving.
+            self.size = self.size.min(u32::try_from(rows.len()).unwrap_or(u32::MAX).max(2));
         }
         Ok(Some((last.unwrap_or(to), rows)))
     }
