@@ -36,10 +36,37 @@ const TOTAL: &[&str] = &[
     "upper",
 ];
 
+/// In which way an expression may have no value for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// It fails.
+    Fails,
+    /// It gives NULL.
+    GivesNull,
+    /// The one or the other.
+    Either,
+}
+
+impl Lack {
+    /// Whether it may fail.
+    pub fn fails(self) -> bool {
+        self != Self::GivesNull
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Fails => "fails",
+            Self::GivesNull => "gives NULL",
+            Self::Either => "fails or gives NULL",
+        }
+    }
+}
+
 /// A write of old code fails with the expression that fills a new column.
 ///
 /// Where a trigger can leave the value out (`can_fail`), nothing is refused before every row has one.
-pub fn hazard(table: &ObjectName, column: &str, text: &str, (how, can_fail): (&str, bool)) -> Hazard {
+pub fn hazard(table: &ObjectName, column: &str, text: &str, (how, can_fail): (Lack, bool)) -> Hazard {
+    let how = how.words();
     let since = if can_fail { "once all rows are filled, " } else { "" };
     let effect = format!(
         "{since}a row that old code writes to `{table}` is refused where `{text}`, which gives `{column}` its value, {how}"
@@ -52,7 +79,7 @@ pub fn hazard(table: &ObjectName, column: &str, text: &str, (how, can_fail): (&s
 }
 
 /// In which way the expression may have no value for a row; none when it always has one, as far as can be told.
-pub fn concerns(table: &Table, column: &Column, text: &str, can_fail: bool) -> Option<&'static str> {
+pub fn concerns(table: &Table, column: &Column, text: &str, can_fail: bool) -> Option<Lack> {
     let lower = text.to_ascii_lowercase();
     let reads_null = table.columns.iter().any(|c| c.nullable && expr::mentions(text, &c.name));
     let gives_null = !column.nullable && reads_null && !lower.contains("coalesce") && !lower.contains("concat");
@@ -62,9 +89,9 @@ pub fn concerns(table: &Table, column: &Column, text: &str, can_fail: bool) -> O
         false => calls(&lower).any(|name| name.starts_with("json") && name != "json_valid"),
     };
     match (fails, gives_null) {
-        (true, true) => Some("fails or gives NULL"),
-        (true, false) => Some("fails"),
-        (false, true) => Some("gives NULL"),
+        (true, true) => Some(Lack::Either),
+        (true, false) => Some(Lack::Fails),
+        (false, true) => Some(Lack::GivesNull),
         (false, false) => None,
     }
 }
@@ -94,15 +121,15 @@ mod tests {
         table.columns = vec![Column::new("n", "integer"), Column { nullable: true, ..Column::new("a", "text") }];
         let of =
             |nullable: bool, text: &str| concerns(&table, &Column { nullable, ..Column::new("b", "text") }, text, true);
-        assert_eq!(of(false, "lower(a)"), Some("gives NULL"));
+        assert_eq!(of(false, "lower(a)"), Some(Lack::GivesNull));
         assert_eq!(of(true, "lower(a)"), None);
         assert_eq!(of(false, "coalesce(lower(a), '')"), None);
-        assert_eq!(of(true, "100 / n"), Some("fails"));
-        assert_eq!(of(true, "a::integer"), Some("fails"));
+        assert_eq!(of(true, "100 / n"), Some(Lack::Fails));
+        assert_eq!(of(true, "a::integer"), Some(Lack::Fails));
         assert_eq!(of(true, "n::text"), None);
-        assert_eq!(of(false, "to_date(a, 'YYYY')"), Some("fails or gives NULL"));
+        assert_eq!(of(false, "to_date(a, 'YYYY')"), Some(Lack::Either));
         let document = Column { nullable: true, ..Column::new("b", "text") };
-        assert_eq!(concerns(&table, &document, "json_extract(a, '$.x')", false), Some("fails"));
+        assert_eq!(concerns(&table, &document, "json_extract(a, '$.x')", false), Some(Lack::Fails));
         assert_eq!(concerns(&table, &document, "a / 2", false), None);
         assert_eq!(of(false, "CASE WHEN n IN (1, 2) THEN 'x' ELSE 'y' END"), None);
     }

@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     context::{Context, on, slug},
-    ops::refuse_empty,
     proto::{Proto, rank, tag},
 };
 use crate::{
@@ -35,7 +34,7 @@ pub(super) struct Synced<'c> {
 
 impl Synced<'_> {
     /// In which way the expression may have no value for a row of old code.
-    pub fn refused(&self, cx: &Context<'_>) -> Option<&'static str> {
+    pub fn refused(&self, cx: &Context<'_>) -> Option<hazard::fails_on_write::Lack> {
         let table = cx.before(self.table).filter(|_| self.old.is_none())?;
         hazard::fails_on_write::concerns(table, self.column, &self.forward, cx.caps.alter_column)
     }
@@ -72,7 +71,7 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         columns,
         later: Vec::new(),
         restores: cx.restored(table),
-        may_fail: refused.is_some_and(|how| how.starts_with("fails")),
+        may_fail: refused.is_some_and(hazard::fails_on_write::Lack::fails),
         default: synced.default(),
     };
     let step = create(cx, synced, &spec);
@@ -88,6 +87,25 @@ pub(super) fn make(cx: &mut Context<'_>, synced: &Synced<'_>) -> Result<String> 
         }
     }
     Ok(name)
+}
+
+/// A column that is empty for a while cannot be of a domain that takes no NULL: the server refuses it where there are rows.
+pub(super) fn refuse_empty(cx: &Context<'_>, table: &ObjectName, column: &str, ty: &str) -> Result<()> {
+    let mut of = ty;
+    while let Some(domain) = cx.request.desired.domain(of) {
+        if domain.not_null {
+            return Err(Error::new(
+                Kind::Refused,
+                "SD0678",
+                format!("`{table}.{column}` cannot become a column of domain `{ty}` while its rows have no value"),
+            )
+            .cause(format!("`{}` takes no NULL, and the server looks at that when the column is made", domain.name))
+            .help(format!("give the column the type {} and make it NOT NULL itself", cx.request.desired.base_type(ty)))
+            .help("or give it a default that is the same for all rows"));
+        }
+        of = &domain.ty;
+    }
+    Ok(())
 }
 
 /// Every row should hold what the trigger makes of it.

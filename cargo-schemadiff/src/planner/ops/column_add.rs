@@ -50,7 +50,7 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Opti
         }
         None | Some(_) => {
             if column.default.is_none() && !has_value(cx, column) {
-                domain::refuse_empty(cx, table, &column.name, &column.ty)?;
+                synced::refuse_empty(cx, table, &column.name, &column.ty)?;
             }
             direct(cx, table, column);
             Ok(())
@@ -146,7 +146,7 @@ fn computed(cx: &mut Context<'_>, table: &ObjectName, column: &Column) -> Result
 
 /// The default counts for new rows from the start, old rows get theirs in batches.
 fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: &str) -> Result<()> {
-    domain::refuse_empty(cx, table, &column.name, &column.ty)?;
+    synced::refuse_empty(cx, table, &column.name, &column.ty)?;
     let bare = Column { nullable: true, default: None, ..column.clone() };
     let interim = Column { nullable: true, ..column.clone() };
     let mut sql = cx.ddl.add_column(table, &bare);

@@ -50,25 +50,6 @@ pub(super) fn refuse_rewrite(cx: &Context<'_>, table: &ObjectName, column: &str,
     .help("or make the column by hand in a maintenance window; the next diff will find it there"))
 }
 
-/// A column that is empty for a while cannot be of a domain that takes no NULL: the server refuses it where there are rows.
-pub(in crate::planner) fn refuse_empty(cx: &Context<'_>, table: &ObjectName, column: &str, ty: &str) -> Result<()> {
-    let mut of = ty;
-    while let Some(domain) = cx.request.desired.domain(of) {
-        if domain.not_null {
-            return Err(Error::new(
-                Kind::Refused,
-                "SD0678",
-                format!("`{table}.{column}` cannot become a column of domain `{ty}` while its rows have no value"),
-            )
-            .cause(format!("`{}` takes no NULL, and the server looks at that when the column is made", domain.name))
-            .help(format!("give the column the type {} and make it NOT NULL itself", cx.request.desired.base_type(ty)))
-            .help("or give it a default that is the same for all rows"));
-        }
-        of = &domain.ty;
-    }
-    Ok(())
-}
-
 /// Says of the step that adds the column that it writes the table anew, where the column's domain has rules.
 pub(super) fn note_rewrite(cx: &mut Context<'_>, table: &ObjectName, column: &str, ty: &str) {
     if !cx.caps.alter_column || !cx.request.desired.constrains(ty) {

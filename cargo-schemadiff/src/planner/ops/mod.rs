@@ -46,7 +46,6 @@ use super::{
 pub(super) use check::columns_of as check_columns;
 pub(super) use column_retype::conversion;
 pub(super) use column_with::end_slug;
-pub(super) use domain::refuse_empty;
 pub(super) use enumeration::{columns_of_type, loses_labels};
 pub(super) use generated::is_made_anew as made_anew;
 pub(super) use index::{behind_unique, columns_of as index_columns};

@@ -174,25 +174,19 @@ fn attach(cx: &mut Context<'_>, before: &Table, after: &Table, parent: &ObjectNa
 /// indexes and prove keys while everybody waits, and refuses a table without the parent's checks. The tags of those steps.
 fn complete(cx: &mut Context<'_>, table: &Table, parent: &Table) -> Result<Vec<String>> {
     let (name, first) = (&table.name, cx.protos.len());
-    let default = |cx: &Context<'_>, columns: &[String], suffix: &str| {
-        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-        cx.ddl.default_name(&name.name, &columns, suffix)
-    };
     if let (None, Some(key)) = (&table.primary_key, &parent.primary_key) {
-        let key = PrimaryKey { name: Some(default(cx, &[], "pkey")), ..key.clone() };
+        let key = PrimaryKey { name: Some(default_name(cx, name, &[], "pkey")), ..key.clone() };
         super::primary_key::plan(cx, name, None, Some(&key))?;
     }
     for unique in parent.uniques.values().map(|from| Unique { comment: None, ..from.clone() }) {
         if !table.uniques.values().any(|own| Unique { comment: None, ..own.clone() } == unique) {
-            let called = default(cx, &unique.columns, "key");
+            let called = default_name(cx, name, &unique.columns, "key");
             super::unique::plan(cx, name, &called, None, Some(&unique))?;
         }
     }
     for index in parent.indexes.values().map(|from| Index { comment: None, ..from.clone() }) {
         if !table.indexes.values().any(|own| Index { comment: None, ..own.clone() } == index) {
-            let part = |p: &schemadiff::model::IndexPart| p.column.clone().unwrap_or_else(|| "expr".to_owned());
-            let parts: Vec<_> = index.parts.iter().map(part).chain(index.include.iter().cloned()).collect();
-            let called = default(cx, &parts, "idx");
+            let called = default_name(cx, name, &parts_of(&index), "idx");
             super::index::plan(cx, name, &called, None, Some(&index))?;
         }
     }
@@ -337,10 +331,7 @@ fn with_shared(cx: &Context<'_>, partition: &Table, parent: &Table, wanted: &Tab
         (None, None) => inherited(from),
     };
     whole.columns = parent.columns.iter().map(column).collect();
-    let default = |columns: &[String], suffix: &str| {
-        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-        cx.ddl.default_name(&partition.name.name, &columns, suffix)
-    };
+    let default = |columns: &[String], suffix: &str| default_name(cx, &partition.name, columns, suffix);
     if let Some(key) = &parent.primary_key {
         whole.primary_key = Some(PrimaryKey { name: Some(default(&[], "pkey")), ..key.clone() });
     }
@@ -348,9 +339,7 @@ fn with_shared(cx: &Context<'_>, partition: &Table, parent: &Table, wanted: &Tab
         whole.uniques.insert(default(&unique.columns, "key"), Unique { comment: None, ..unique.clone() });
     }
     for index in parent.indexes.values() {
-        let part = |p: &schemadiff::model::IndexPart| p.column.clone().unwrap_or_else(|| "expr".to_owned());
-        let parts: Vec<_> = index.parts.iter().map(part).chain(index.include.iter().cloned()).collect();
-        whole.indexes.insert(default(&parts, "idx"), Index { comment: None, ..index.clone() });
+        whole.indexes.insert(default(&parts_of(index), "idx"), Index { comment: None, ..index.clone() });
     }
     whole.checks.extend(parent.checks.iter().map(|(n, c)| (n.clone(), Check { comment: None, ..c.clone() })));
     for (name, key) in &parent.foreign_keys {
@@ -360,6 +349,18 @@ fn with_shared(cx: &Context<'_>, partition: &Table, parent: &Table, wanted: &Tab
     let order = |name: &str| wanted.columns.iter().position(|c| c.name == name);
     whole.columns.sort_by_key(|c| order(&c.name));
     whole
+}
+
+/// The name that the server gives to what a partition has from its parent.
+fn default_name(cx: &Context<'_>, partition: &ObjectName, columns: &[String], suffix: &str) -> String {
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    cx.ddl.default_name(&partition.name, &columns, suffix)
+}
+
+/// What an index is named after.
+fn parts_of(index: &Index) -> Vec<String> {
+    let parts = index.parts.iter().map(|part| part.column.clone().unwrap_or_else(|| "expr".to_owned()));
+    parts.chain(index.include.iter().cloned()).collect()
 }
 
 /// A column as a partition has it from its parent.
