@@ -19,6 +19,7 @@ use schemadiff::{
         admin::{self, ApplyOptions, ApplyReport, Wish},
     },
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -69,19 +70,12 @@ pub(super) async fn apply(context: &Context, args: &ApplyArgs, members: Vec<Memb
     let (ours, migrations) = (Arc::new(ours), embed::Migrations::load(&dir)?);
     let stop = apply::stop_on_interruption();
     let options = apply::options(context, args, stop.clone());
-    let bar = Arc::new(Bar::new(context.report, members.len()));
-    let work = {
-        let (context, bar) = (context.clone(), Arc::clone(&bar));
-        move |member: Member| {
-            let (context, ours, migrations) = (context.clone(), Arc::clone(&ours), migrations.clone());
-            let (options, bar) = (options.clone(), Arc::clone(&bar));
-            async move { apply_one(&context, &member, &ours, &migrations, &options, bar).await }
-        }
+    let work = |member: Member, bar| {
+        let (context, ours, migrations) = (context.clone(), Arc::clone(&ours), migrations.clone());
+        let options = options.clone();
+        async move { apply_one(&context, &member, &ours, &migrations, &options, bar).await }
     };
-    let ended = each(members, &args.fleet, &stop, &bar, told_applied, work).await;
-    bar.end();
-    let documents = ended.iter().map(|(member, ended)| document(member, ended, |report| json!({ "report": report })));
-    finish(context, "apply", &ended, documents.collect())
+    on_all(context, ("apply", "report"), (members, &args.fleet), &stop, told_applied, work).await
 }
 
 async fn apply_one(
@@ -129,28 +123,21 @@ pub(super) async fn abort(context: &Context, args: &AbortArgs, members: Vec<Memb
     let id = named(args.migration.as_ref(), "abort")?;
     let stop = apply::stop_on_interruption();
     let options = abort::options(context, args, stop.clone());
-    let bar = Arc::new(Bar::new(context.report, members.len()));
-    let work = {
-        let bar = Arc::clone(&bar);
-        move |member: Member| {
-            let (migrations, id, options, bar) = (migrations.clone(), id.clone(), options.clone(), Arc::clone(&bar));
-            async move {
-                let status = admin::status(&member.url, Some(&migrations)).await?;
-                let state = status.migrations.iter().find(|m| m.id == id).map(|m| m.state);
-                if state.is_none_or(|state| state == "pending" || state == "aborted") {
-                    return Ok(false);
-                }
-                let progress = Arc::new(Named::new(member.name.clone(), bar));
-                admin::abort(&member.url, &migrations, &id, &options, progress).await?;
-                Ok(true)
+    let work = |member: Member, bar| {
+        let (migrations, id, options) = (migrations.clone(), id.clone(), options.clone());
+        async move {
+            let status = admin::status(&member.url, Some(&migrations)).await?;
+            let state = status.migrations.iter().find(|m| m.id == id).map(|m| m.state);
+            if state.is_none_or(|state| state == "pending" || state == "aborted") {
+                return Ok(false);
             }
+            let progress = Arc::new(Named::new(member.name, bar));
+            admin::abort(&member.url, &migrations, &id, &options, progress).await?;
+            Ok(true)
         }
     };
     let told = |taken_back: &bool| if *taken_back { "taken back" } else { "had not begun" }.to_owned();
-    let ended = each(members, &args.fleet, &stop, &bar, told, work).await;
-    bar.end();
-    let documents = ended.iter().map(|(m, ended)| document(m, ended, |aborted| json!({ "aborted": aborted })));
-    finish(context, "abort", &ended, documents.collect())
+    on_all(context, ("abort", "aborted"), (members, &args.fleet), &stop, told, work).await
 }
 
 /// Says the same to the backfills of all of them. Nothing is at risk: there is no canary, and whoever cannot be reached stops nobody.
@@ -163,12 +150,27 @@ pub(super) async fn wish(
 ) -> Result<Outcome> {
     let args = FleetArgs { canary: 0, keep_going: true, ..args.clone() };
     let stop = apply::stop_on_interruption();
-    let bar = Bar::new(context.report, members.len());
-    let work = |member: Member| async move { Ok(admin::wish(&member.url, wish, &pace::by()).await?) };
+    let work = |member: Member, _| async move { Ok(admin::wish(&member.url, wish, &pace::by()).await?) };
     let told = |pacing: &Pacing| pace::said(pacing).trim_end().to_owned();
-    let ended = each(members, &args, &stop, &bar, told, work).await;
+    on_all(context, (command, "pace"), (members, &args), &stop, told, work).await
+}
+
+/// Works on all of them and tells what became of each; `key` is the name in JSON of what `work` gives.
+async fn on_all<T: Serialize + Send + 'static, F>(
+    context: &Context,
+    (command, key): (&str, &str),
+    (members, args): (Vec<Member>, &FleetArgs),
+    stop: &watch::Receiver<bool>,
+    told: impl Fn(&T) -> String,
+    work: impl Fn(Member, Arc<Bar>) -> F,
+) -> Result<Outcome>
+where
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let bar = Arc::new(Bar::new(context.report, members.len()));
+    let ended = each(members, args, stop, &bar, told, |member| work(member, Arc::clone(&bar))).await;
     bar.end();
-    let documents = ended.iter().map(|(m, ended)| document(m, ended, |pacing| json!({ "pace": pacing })));
+    let documents = ended.iter().map(|(member, ended)| document(member, ended, |value| json!({ key: value })));
     finish(context, command, &ended, documents.collect())
 }
 

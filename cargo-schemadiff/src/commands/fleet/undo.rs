@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use schemadiff::lockstep::admin::{self, ApplyOptions};
-use serde_json::json;
 
-use super::{Bar, Member, Named, document, each, finish, named};
+use super::{Member, Named, named, on_all};
 use crate::{
     Result,
     commands::{
@@ -22,27 +21,20 @@ pub(in crate::commands) async fn undo(context: &Context, args: &UndoArgs, member
     let (migrations, id) = (migrations(context)?, named(args.migration.as_ref(), "undo")?);
     let stop = stop_on_interruption();
     let options = ApplyOptions { wait: Some(args.wait), ..options(context, stop.clone()) };
-    let bar = Arc::new(Bar::new(context.report, members.len()));
-    let work = {
-        let bar = Arc::clone(&bar);
-        move |member: Member| {
-            let (migrations, id, options, bar) = (migrations.clone(), id.clone(), options.clone(), Arc::clone(&bar));
-            async move {
-                let status = admin::status(&member.url, Some(&migrations)).await?;
-                if !status.kept.iter().any(|kept| kept.migration == id) {
-                    return Ok(false);
-                }
-                let progress = Arc::new(Named::new(member.name.clone(), bar));
-                admin::undo(&member.url, &migrations, Some(&id), &options, progress).await?;
-                Ok(true)
+    let work = |member: Member, bar| {
+        let (migrations, id, options) = (migrations.clone(), id.clone(), options.clone());
+        async move {
+            let status = admin::status(&member.url, Some(&migrations)).await?;
+            if !status.kept.iter().any(|kept| kept.migration == id) {
+                return Ok(false);
             }
+            let progress = Arc::new(Named::new(member.name, bar));
+            admin::undo(&member.url, &migrations, Some(&id), &options, progress).await?;
+            Ok(true)
         }
     };
     let told = |undone: &bool| if *undone { "taken back" } else { "nothing of it is kept" }.to_owned();
-    let ended = each(members, &args.fleet, &stop, &bar, told, work).await;
-    bar.end();
-    let documents = ended.iter().map(|(m, ended)| document(m, ended, |undone| json!({ "undone": undone })));
-    finish(context, "undo", &ended, documents.collect())
+    on_all(context, ("undo", "undone"), (members, &args.fleet), &stop, told, work).await
 }
 
 /// Lets what is kept go for good on all of them.
@@ -50,22 +42,15 @@ pub(in crate::commands) async fn purge(context: &Context, args: &PurgeArgs, memb
     let (migrations, wanted) = (migrations(context)?, args.migration.clone());
     let stop = stop_on_interruption();
     let options = options(context, stop.clone());
-    let bar = Arc::new(Bar::new(context.report, members.len()));
-    let work = {
-        let bar = Arc::clone(&bar);
-        move |member: Member| {
-            let (migrations, wanted, options) = (migrations.clone(), wanted.clone(), options.clone());
-            let progress = Arc::new(Named::new(member.name.clone(), Arc::clone(&bar)));
-            async move { Ok(admin::purge(&member.url, &migrations, wanted.as_deref(), &options, progress).await?) }
-        }
+    let work = |member: Member, bar| {
+        let (migrations, wanted, options) = (migrations.clone(), wanted.clone(), options.clone());
+        let progress = Arc::new(Named::new(member.name, bar));
+        async move { Ok(admin::purge(&member.url, &migrations, wanted.as_deref(), &options, progress).await?) }
     };
     let told = |purged: &Vec<_>| match purged.len() {
         0 => "nothing to do".to_owned(),
         1 => "1 thing is gone for good".to_owned(),
         many => format!("{many} things are gone for good"),
     };
-    let ended = each(members, &args.fleet, &stop, &bar, told, work).await;
-    bar.end();
-    let documents = ended.iter().map(|(m, ended)| document(m, ended, |purged| json!({ "purged": purged })));
-    finish(context, "purge", &ended, documents.collect())
+    on_all(context, ("purge", "purged"), (members, &args.fleet), &stop, told, work).await
 }
