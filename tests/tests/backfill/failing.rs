@@ -17,6 +17,8 @@ use schemadiff_tests::{
 };
 use tokio::sync::watch;
 
+use super::rows::users_of;
+
 const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
 
 /// The two migrations of `users`. As the planner says it for a column that may be NULL: a row waits when the expression has a
@@ -37,21 +39,6 @@ fn plans(dialect: Dialect, expr: &str) -> [Plan; 2] {
 async fn run(db: &TestDatabase, plans: &[Plan]) -> Result<ApplyReport, Error> {
     let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
     apply(&db.url, &migrations(db.dialect, plans), &options, Arc::new(NoProgress)).await
-}
-
-/// A database with the first migration, and users whose names are numbers.
-async fn users_of(dialect: Dialect, plans: &[Plan], rows: u32) -> TestDatabase {
-    let db = TestDatabase::new(dialect);
-    run(&db, &plans[..1]).await.unwrap();
-    db.execute(&match dialect {
-        Dialect::Sqlite => format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-             INSERT INTO users (id, fullname) SELECT i, CAST(i AS TEXT) FROM n"
-        ),
-        _ => format!("INSERT INTO users (id, fullname) SELECT i, i::text FROM generate_series(1, {rows}) i"),
-    })
-    .await;
-    db
 }
 
 async fn filled(db: &TestDatabase) -> u64 {

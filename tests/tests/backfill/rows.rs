@@ -51,7 +51,7 @@ fn filling() -> ApplyOptions {
 }
 
 /// A database with the first migration, and users whose names are numbers.
-async fn users_of(dialect: Dialect, plans: &[Plan], rows: u32) -> TestDatabase {
+pub async fn users_of(dialect: Dialect, plans: &[Plan], rows: u32) -> TestDatabase {
     let db = TestDatabase::new(dialect);
     run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
     db.execute(&match dialect {
