@@ -273,16 +273,29 @@ pub async fn step_failed<B: Backend>(db: &mut B, migration: &str, step: &str, er
     db.run(&sql, &[Some(migration), Some(step), Some(error)]).await.map(drop)
 }
 
-/// A backfill's cursor and the rows it has changed by now, in the batch's own transaction.
+/// A backfill's cursor and the rows it has changed by now, in the batch's own transaction: the only row that it writes beside
+/// those of the table. False when somebody else has taken over, and the batch must not be committed.
 ///
 /// # Errors
 /// When the server fails.
-pub async fn batch<B: Backend>(db: &mut B, migration: &str, step: &str, cursor: &str, changed: u64) -> DbResult<()> {
+pub async fn batch<B: Backend>(
+    db: &mut B,
+    token: &str,
+    migration: &str,
+    step: &str,
+    cursor: &str,
+    changed: u64,
+) -> DbResult<bool> {
+    // Where several write at once, the row is held so that nobody takes over before the batch is committed.
+    let held = if B::SESSION_LOCKS { " FOR SHARE" } else { "" };
     let sql = format!(
-        "UPDATE {} SET cursor = $3, rows_done = rows_done + CAST($4 AS bigint) WHERE migration = $1 AND id = $2",
-        B::SQL.table("step")
+        "UPDATE {} SET cursor = $3, rows_done = rows_done + CAST($4 AS bigint) WHERE migration = $1 AND id = $2 \
+         AND EXISTS (SELECT 1 FROM {} WHERE token = $5{held})",
+        B::SQL.table("step"),
+        B::SQL.table("worker"),
     );
-    db.run(&sql, &[Some(migration), Some(step), Some(cursor), Some(&changed.to_string())]).await.map(drop)
+    let changed = changed.to_string();
+    Ok(db.run(&sql, &[Some(migration), Some(step), Some(cursor), Some(&changed), Some(token)]).await? == 1)
 }
 
 /// Marks the migration as done when all its steps are.
@@ -423,18 +436,6 @@ pub async fn set_worker<B: Backend>(db: &mut B, token: &str, app: &str) -> DbRes
 pub async fn still_working<B: Backend>(db: &mut B, token: &str) -> DbResult<bool> {
     let sql = format!("UPDATE {} SET heartbeat_at = {} WHERE token = $1", B::SQL.table("worker"), B::SQL.now);
     Ok(db.run(&sql, &[Some(token)]).await? == 1)
-}
-
-/// As [`still_working`]; `several` workers of one process hold the row together, and give no sign of life by it.
-///
-/// # Errors
-/// When the server fails.
-pub async fn still_working_beside_others<B: Backend>(db: &mut B, token: &str, several: bool) -> DbResult<bool> {
-    if !several || !B::SESSION_LOCKS {
-        return still_working(db, token).await;
-    }
-    let sql = format!("SELECT token FROM {} WHERE token = $1 FOR SHARE", B::SQL.table("worker"));
-    Ok(!db.rows(&sql, &[Some(token)]).await?.is_empty())
 }
 
 /// Takes this process's name away again.

@@ -15,7 +15,7 @@ use super::{
     decide, hooked, retire,
     run::Work,
     status,
-    throttle::Pace,
+    throttle::{Pace, Sessions},
     to_the_end::{self, Back},
     trouble::open,
     witness::Witness,
@@ -364,6 +364,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         witness: Witness::default(),
         pace: options.pace.clone(),
         backfills: options.backfills.clone(),
+        sessions: Sessions::default(),
         rounds: Rounds::default(),
     }
 }

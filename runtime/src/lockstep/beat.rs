@@ -16,6 +16,7 @@ impl Beat {
     /// On a connection of its own: the other one may be busy for hours with one statement.
     pub(super) fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
         let (target, token, every) = (db.connected_to().clone(), ctx.token.clone(), ctx.grace / 3);
+        let sessions = ctx.sessions.clone();
         Self(tokio::spawn(async move {
             let mut own: Option<B> = None;
             loop {
@@ -23,7 +24,10 @@ impl Beat {
                 let mut beat = match own.take() {
                     Some(beat) => beat,
                     None => match B::connect(&target).await {
-                        Ok(beat) => beat,
+                        Ok(mut beat) => {
+                            sessions.adds(&mut beat).await;
+                            beat
+                        }
                         Err(error) => {
                             tracing::debug!(%error, "no sign of life could be sent");
                             continue;

@@ -18,6 +18,7 @@ use super::{
     news::News,
     own,
     probe::{Probe, Standing},
+    throttle::Sessions,
     witness::Witness,
 };
 use crate::{
@@ -326,6 +327,7 @@ impl Builder {
             witness: self.witness.clone(),
             pace: self.pace.clone(),
             backfills: self.backfills.clone(),
+            sessions: Sessions::default(),
             rounds: Rounds::default(),
         }
     }

@@ -4,7 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{Backfills, Event, Progress, Retry, backfill::Rounds, decide::World, throttle::Pace, witness::Witness};
+use super::{
+    Backfills, Event, Progress, Retry,
+    backfill::Rounds,
+    decide::World,
+    throttle::{Pace, Sessions},
+    witness::Witness,
+};
 use crate::{
     backend::{Backend, DbError, ErrorClass, LEDGER_FORMAT, Lease, Ledger, MigrationRow, MigrationState, ledger},
     embed::{Entry, History},
@@ -71,6 +77,8 @@ pub(super) struct Context {
     pub(super) soak: Duration,
     /// What was seen of the heartbeats of others.
     pub(super) witness: Witness,
+    /// Connections of this process.
+    pub(super) sessions: Sessions,
     /// How gentle backfills are.
     pub(super) pace: Pace,
     /// The functions of the application that give values.

@@ -3,4 +3,5 @@
 mod compared;
 mod failing;
 mod given;
+mod own;
 mod rows;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
 
 /// The two migrations of `users`, with another expression and perhaps another key for `email_key`.
-fn plans(dialect: Dialect, key: &[(&str, &str)], expr: &str, not_null: bool) -> [Plan; 2] {
+pub fn plans(dialect: Dialect, key: &[(&str, &str)], expr: &str, not_null: bool) -> [Plan; 2] {
     let key: Vec<_> = key.iter().map(|(n, ty)| KeyColumn { name: (*n).into(), ty: (*ty).into() }).collect();
     let set = [Assignment { column: "email_key".into(), expr: expr.into(), not_null }];
     let mut filling = second(dialect);
@@ -32,7 +32,7 @@ fn plans(dialect: Dialect, key: &[(&str, &str)], expr: &str, not_null: bool) -> 
     [first(dialect), filling]
 }
 
-fn by_id(dialect: Dialect) -> &'static [(&'static str, &'static str)] {
+pub fn by_id(dialect: Dialect) -> &'static [(&'static str, &'static str)] {
     if dialect == Dialect::Sqlite { &[("id", "INTEGER")] } else { &[("id", "bigint")] }
 }
 

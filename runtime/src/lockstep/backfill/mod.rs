@@ -148,7 +148,7 @@ pub(super) async fn run<B: Backend>(
         cursor = cursor.anew();
     }
     let mut throttle = Throttle::start(db, ctx);
-    throttle.knows(db).await;
+    ctx.sessions.adds(db).await;
     throttle.ready(&mut ctx.stop).await?;
     loop {
         if cursor.upper.is_empty() {
@@ -236,7 +236,7 @@ async fn pass<B: Backend>(
     for _ in 1..workers {
         let (mut own, mut ctx, job) = (B::connect(db.connected_to()).await?, ctx.clone(), Arc::clone(job));
         let throttle = throttle.clone();
-        throttle.knows(&mut own).await;
+        ctx.sessions.adds(&mut own).await;
         others.spawn(async move {
             let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run().await;
             own.close().await;
@@ -280,8 +280,8 @@ async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cu
     let cursor = Cursor { upper, last: None, pass: before.pass + 1, total, missed: 0, per_second };
     let text = cursor.to_text();
     let (plan, step) = (&job.plan.id, &job.step.id);
-    ledger::batch(db, plan, step, &text, 0).await.map_err(|e| job.explain::<B>(e.into()))?;
-    Ok(Some(cursor))
+    let kept = ledger::batch(db, &ctx.token, plan, step, &text, 0).await;
+    if kept.map_err(|e| job.explain::<B>(e.into()))? { Ok(Some(cursor)) } else { Err(Error::LostWork) }
 }
 
 /// A query over the whole table: it reads a snapshot and is in nobody's way.

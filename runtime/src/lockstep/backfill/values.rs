@@ -225,7 +225,7 @@ impl<B: Backend> Worker<'_, B> {
     }
 
     async fn write(&mut self, to: Key, batch: &Batch) -> Result<Option<Option<u64>>, Failed> {
-        self.still_works().await?;
+        self.give_sign_of_life().await?;
         let sql = self.statement();
         self.locks_since = Instant::now();
         let mut changed = 0;

@@ -27,6 +27,9 @@ const MOST: u32 = 50_000;
 /// Between two words about one and the same wait.
 const TELL_AGAIN: Duration = Duration::from_secs(15);
 
+/// Between two signs of life that the batches themselves give.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// Marks the loss of the work among database errors.
 const LOST: &str = "lost";
 
@@ -44,6 +47,8 @@ pub(super) struct Worker<'w, B: Backend> {
     claim: Option<(Claim, u32)>,
     /// When the batch began to lock rows: from then on others may wait for it.
     pub(super) locks_since: Instant,
+    /// When a batch gave a sign of life last.
+    alive_at: Option<Instant>,
     /// The next attempt leaves locked rows out.
     skip: bool,
     /// Batches of the present size that have gone well since one failed because of its rows; none when none has.
@@ -66,6 +71,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             size,
             claim: None,
             locks_since: Instant::now(),
+            alive_at: None,
             skip: false,
             since_trouble: None,
             computed: Duration::ZERO,
@@ -147,7 +153,7 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     async fn within(&mut self) -> Result<Option<Option<u64>>, Failed> {
-        self.still_works().await?;
+        self.give_sign_of_life().await?;
         let Some((claim, to)) = self.range().await? else { return Ok(None) };
         let sql = self.statement();
         let params = between(self.job.backfill.key.len(), claim.at.as_ref(), &to);
@@ -157,12 +163,13 @@ impl<'w, B: Backend> Worker<'w, B> {
         self.done_to(to, changed, 0).await.map(Some)
     }
 
-    pub(super) async fn still_works(&mut self) -> Result<(), Failed> {
-        if ledger::still_working_beside_others(self.db, &self.ctx.token, self.ctx.pace.parallel > 1).await? {
+    /// Where there is one writer, the signs of life of the process may not get their turn between its batches.
+    pub(super) async fn give_sign_of_life(&mut self) -> Result<(), Failed> {
+        if B::SESSION_LOCKS || self.alive_at.is_some_and(|at| at.elapsed() < SIGN_OF_LIFE) {
             return Ok(());
         }
-        let message = "another process has taken over".to_owned();
-        Err(DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into())
+        self.alive_at = Some(Instant::now());
+        if ledger::still_working(self.db, &self.ctx.token).await? { Ok(()) } else { Err(lost()) }
     }
 
     /// The statement of the next batch.
@@ -198,7 +205,10 @@ impl<'w, B: Backend> Worker<'w, B> {
         let per_second = (rows > 0).then(|| self.job.rate.saw(rows).clamp(1.0, f64::from(u32::MAX)) as u32);
         after.advance(&claim, &to, missed, per_second);
         let text = after.cursor().to_text();
-        ledger::batch(self.db, &self.job.plan.id, &self.job.step.id, &text, changed).await?;
+        let (plan, step) = (&self.job.plan.id, &self.job.step.id);
+        if !ledger::batch(self.db, &self.ctx.token, plan, step, &text, changed).await? {
+            return Err(lost());
+        }
         self.db.commit().await?;
         *walk = after;
         let total = walk.cursor().total;
@@ -378,6 +388,11 @@ impl<'w, B: Backend> Worker<'w, B> {
         };
         self.ctx.stop.sleep(pause.mul_f64(self.ctx.pace.pause.clamp(0.0, 100.0))).await
     }
+}
+
+fn lost() -> Failed {
+    let message = "another process has taken over".to_owned();
+    DbError { class: ErrorClass::Other, code: LOST.to_owned(), message }.into()
 }
 
 /// The parameters for a range.

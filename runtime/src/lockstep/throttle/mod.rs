@@ -78,12 +78,27 @@ struct Said {
     trouble: Option<String>,
 }
 
+/// Sessions of this process: they are not "others".
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions(Arc<Mutex<Vec<i64>>>);
+
+impl Sessions {
+    /// One more of them.
+    pub async fn adds<B: Backend>(&self, db: &mut B) {
+        if let Ok(Some(session)) = db.session().await {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        }
+    }
+
+    fn all(&self) -> Vec<i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The workers' end.
 #[derive(Clone)]
 pub(super) struct Throttle {
     said: watch::Receiver<Option<Said>>,
-    /// Sessions of the workers: they are not "others".
-    own: Arc<Mutex<Vec<i64>>>,
     _task: Arc<Task>,
 }
 
@@ -100,17 +115,9 @@ impl Throttle {
     /// Starts to look.
     pub fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
         let (say, said) = watch::channel(None);
-        let own = Arc::new(Mutex::new(Vec::new()));
-        let (target, limits, sessions) = (db.connected_to().clone(), ctx.pace.limits.clone(), Arc::clone(&own));
+        let (target, limits, sessions) = (db.connected_to().clone(), ctx.pace.limits.clone(), ctx.sessions.clone());
         let task = tokio::spawn(async move { watch_load::<B>(target, limits, sessions, say).await });
-        Self { said, own, _task: Arc::new(Task(task)) }
-    }
-
-    /// A worker's session, so that it does not count as somebody else.
-    pub async fn knows<B: Backend>(&self, db: &mut B) {
-        if let Ok(Some(session)) = db.session().await {
-            self.own.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        }
+        Self { said, _task: Arc::new(Task(task)) }
     }
 
     /// What holds at this moment.
@@ -137,12 +144,7 @@ impl Throttle {
 }
 
 /// Looks again and again; ends with the workers.
-async fn watch_load<B: Backend>(
-    target: B::Target,
-    limits: Limits,
-    own: Arc<Mutex<Vec<i64>>>,
-    say: watch::Sender<Option<Said>>,
-) {
+async fn watch_load<B: Backend>(target: B::Target, limits: Limits, own: Sessions, say: watch::Sender<Option<Said>>) {
     let (mut connection, mut memory): (Option<B>, Memory) = (None, Memory::default());
     let (mut idle, mut noted): (Option<Duration>, Option<(String, Instant)>) = (None, None);
     loop {
@@ -181,7 +183,7 @@ async fn look<B: Backend>(
     connection: &mut Option<B>,
     target: &B::Target,
     limits: &Limits,
-    own: &Mutex<Vec<i64>>,
+    own: &Sessions,
     memory: &mut Memory,
     idle: &mut Option<Duration>,
 ) -> Result<Verdict, String> {
@@ -194,7 +196,7 @@ async fn look<B: Backend>(
             none.insert(db)
         }
     };
-    let own = own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let own = own.all();
     let seen = async {
         let wish = pace::read(db).await?;
         let mut signals = db.signals(&own).await?;
