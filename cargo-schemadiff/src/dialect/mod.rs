@@ -467,6 +467,15 @@ pub trait Ddl: Questions + Send + Sync {
         let _ = syncs;
         None
     }
+    /// The columns of which one is NULL exactly where the expression is; none where that cannot be told.
+    fn null_with(&self, expr: &str, columns: &[String]) -> Option<std::collections::BTreeSet<String>> {
+        let _ = (expr, columns);
+        None
+    }
+    /// Whether a sync trigger passes over the rows of a session that names it, see [`Backfill::quiet`].
+    fn can_be_quiet(&self) -> bool {
+        false
+    }
     /// Whether an expression gives the same for a row whenever it is asked: not where it depends on chance or the time.
     fn is_lasting(&self, expr: &str) -> bool;
     /// How the rows between two keys are compared with what they should be, see [`Comparison`]. The key is the backfill's.

@@ -252,12 +252,10 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             let name = &first.touches[0];
             let compared: Vec<_> = fills.iter().filter_map(|fill| fill.compared.clone()).collect();
             let exprs: Vec<&str> = fills.iter().map(|fill| fill.expr.as_str()).collect();
+            let own: Vec<&str> = fills.iter().filter_map(|fill| fill.sync.as_deref()).collect();
             let backfill = Backfill {
-                restored_by: restored_by(
-                    context,
-                    placed,
-                    &fills.iter().filter_map(|fill| fill.sync.as_deref()).collect::<Vec<_>>(),
-                ),
+                restored_by: restored_by(context, placed, &own),
+                quiet: quiet(context, placed, &own),
                 comparison: (!compared.is_empty()).then(|| context.ddl.comparison(name, &key, &compared)),
                 evaluate_sql: Some(context.ddl.evaluation(name, &key, &exprs)),
                 ..context.ddl.backfill(name, &key, &set, &pending)
@@ -265,10 +263,10 @@ fn work(context: &Context<'_>, placed: &Placed) -> Result<(Action, Option<Vec<St
             Ok((Action::Backfill(backfill), Some(Vec::new())))
         }
         Work::Given(fills) => {
-            let restored_by =
-                restored_by(context, placed, &fills.iter().map(|fill| fill.sync.as_str()).collect::<Vec<_>>());
+            let own: Vec<&str> = fills.iter().map(|fill| fill.sync.as_str()).collect();
+            let (restored_by, quiet) = (restored_by(context, placed, &own), quiet(context, placed, &own));
             let given = given(context, first.table(), &first.touches[0], fills)?;
-            Ok((Action::Backfill(Backfill { restored_by, ..given }), Some(Vec::new())))
+            Ok((Action::Backfill(Backfill { restored_by, quiet, ..given }), Some(Vec::new())))
         }
         Work::Rebuild { .. } => {
             let copies = |back: bool| -> Vec<(String, String)> {
@@ -331,6 +329,12 @@ fn restored_by(context: &Context<'_>, placed: &Placed, own: &[&str]) -> Option<S
     let table = placed.protos[0].table();
     let others = context.syncs.values().any(|sync| sync.table == *table && !own.contains(&sync.name.as_str()));
     if others || placed.phase == Phase::Contract { None } else { context.ddl.restores(&mut own.iter().copied()) }
+}
+
+/// The step's own triggers, where they can be told to be quiet: each would find that the row has what it would give.
+fn quiet(context: &Context<'_>, placed: &Placed, own: &[&str]) -> Vec<String> {
+    let gone = placed.phase == Phase::Contract || !context.ddl.can_be_quiet();
+    if gone { Vec::new() } else { own.iter().map(|name| (*name).to_owned()).collect() }
 }
 
 /// Several fills in one pass. A row that waits for one value keeps the others it has.

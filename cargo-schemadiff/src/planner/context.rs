@@ -195,7 +195,7 @@ impl<'a> Context<'a> {
     ) {
         let ident = self.ddl.ident(&column.name);
         let pending = match column.nullable {
-            true => format!("{ident} IS NULL AND ({expr}) IS NOT NULL"),
+            true => format!("{ident} IS NULL AND {}", self.has_value(table, expr)),
             false => format!("{ident} IS NULL"),
         };
         let value = self.ddl.value_of(expr, self.request.desired.base_type(&column.ty));
@@ -203,6 +203,18 @@ impl<'a> Context<'a> {
         let fill = Fill { assignment, expr: expr.to_owned(), pending, sync, compared };
         let pending = PendingFill { fill, cause: self.cause.clone() };
         self.fills.entry(table.clone()).or_default().push(pending);
+    }
+
+    /// Whether the expression is not NULL: asked of its columns where those tell, so that it is not worked out twice for each row.
+    fn has_value(&self, table: &ObjectName, expr: &str) -> String {
+        let columns: Vec<String> = self.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect();
+        match self.ddl.null_with(expr, &columns) {
+            Some(with) if !with.is_empty() => {
+                let some = with.iter().map(|column| format!("{} IS NOT NULL", self.ddl.ident(column)));
+                some.collect::<Vec<_>>().join(" AND ")
+            }
+            _ => format!("({expr}) IS NOT NULL"),
+        }
     }
 
     /// The columns that no backfill of this migration writes, and that can be assigned.

@@ -282,6 +282,8 @@ pub struct UserTriggers<'a> {
     pub fire: bool,
     /// The trigger that puts back what they make of the rows.
     pub restored_by: Option<&'a str>,
+    /// Triggers of the plan's own that need not look at the rows, as long as no trigger of the user's has a say.
+    pub quiet: &'a [String],
 }
 
 /// A session that was not opened through the hook.

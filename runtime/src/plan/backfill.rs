@@ -72,6 +72,10 @@ pub struct Backfill {
     /// has the trigger's name in `schemadiff.filling`. None where triggers cannot do that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_by: Option<String>,
+    /// Triggers of the plan's own that have nothing to do for a row that is filled, because the statement gives the very value:
+    /// a session with the setting `schemadiff.<name>` at `quiet` spares each row the call. Empty where triggers cannot do that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quiet: Vec<String>,
     /// How stored values are compared with what they should be; none where nobody can say that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<Comparison>,

@@ -44,7 +44,7 @@ async fn schema(dialect: Dialect, sql: &str) -> Schema {
 }
 
 /// The table, made by a first migration, and a second one that renames a column and fills another one.
-async fn plans(dialect: Dialect) -> [Plan; 2] {
+pub async fn plans(dialect: Dialect) -> [Plan; 2] {
     let (before, after) = (schema(dialect, BEFORE).await, schema(dialect, AFTER).await);
     let (options, sizes, ddl) = (DiffOptions::default(), BTreeMap::new(), renderer(dialect));
     let planned = |from: &Schema, to: &Schema, hints: &Hints, id: &str, parent: Option<&str>| {
@@ -69,7 +69,7 @@ async fn plans(dialect: Dialect) -> [Plan; 2] {
 }
 
 /// A database with rows, in which the columns are there and no row is filled.
-async fn expanded(dialect: Dialect, plans: &[Plan]) -> TestDatabase {
+pub async fn expanded(dialect: Dialect, plans: &[Plan]) -> TestDatabase {
     let db = TestDatabase::new(dialect);
     run(&db, &plans[..1], Phase::Contract, Compare::Off).await.0.unwrap();
     db.execute(&format!(
@@ -81,7 +81,7 @@ async fn expanded(dialect: Dialect, plans: &[Plan]) -> TestDatabase {
     db
 }
 
-async fn run(
+pub async fn run(
     db: &TestDatabase,
     plans: &[Plan],
     until: Phase,

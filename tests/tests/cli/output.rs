@@ -57,6 +57,7 @@ fn plan() -> Plan {
         remaining_sql: String::new(),
         left_sql: String::new(),
         restored_by: None,
+        quiet: Vec::new(),
         evaluate_sql: None,
         comparison: None,
         given: None,

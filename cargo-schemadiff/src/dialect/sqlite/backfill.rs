@@ -123,6 +123,7 @@ pub(super) fn backfill(table: &ObjectName, key: &[KeyColumn], set: &[Assignment]
             null_for_not_null(set)
         ),
         restored_by: None,
+        quiet: Vec::new(),
         comparison: None,
         evaluate_sql: None,
         given: None,

@@ -334,7 +334,12 @@ impl Backend for Postgres {
         // Where no trigger puts back what others make of the rest of a row, each still does so for its own column.
         let filling = triggers.restored_by.or(triggers.fire.then_some("-"));
         let filling = filling.map(|name| format!("; SET LOCAL schemadiff.filling = {}", Self::literal(name)));
-        self.begin_with(timeouts, &format!("{settings}{}", filling.unwrap_or_default())).await
+        let mut settings = format!("{settings}{}", filling.unwrap_or_default());
+        for trigger in triggers.quiet.iter().filter(|_| !triggers.fire) {
+            let setting = Self::literal(&format!("schemadiff.{trigger}"));
+            settings.push_str(&format!("; SELECT pg_catalog.set_config({setting}, 'quiet', true)"));
+        }
+        self.begin_with(timeouts, &settings).await
     }
 
     async fn approach(&mut self, approach: &Approach<'_>, timeouts: Timeouts) -> DbResult<()> {

@@ -88,7 +88,7 @@ impl Job {
     }
 
     fn triggers(&self) -> UserTriggers<'_> {
-        UserTriggers { fire: self.fires, restored_by: self.restored_by.as_deref() }
+        UserTriggers { fire: self.fires, restored_by: self.restored_by.as_deref(), quiet: &self.backfill.quiet }
     }
 
     fn sample(&self) -> MutexGuard<'_, Sample> {

@@ -17,15 +17,18 @@ use schemadiff::{
         admin::{ApplyOptions, apply},
     },
     model::Dialect,
-    plan::Phase,
+    plan::{Phase, Plan},
 };
 use schemadiff_tests::{
     engine::{Major, Postgres},
-    lockstep::{first, migrations, second, write},
+    lockstep::{migrations, write},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::measure::{Bounds, Contender, installed, peak_mib, print, reshape, rounds};
+use super::{
+    measure::{Bounds, Contender, installed, peak_mib, print, reshape, rounds},
+    plans::filling,
+};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const ROUNDS: usize = 3;
@@ -72,18 +75,21 @@ struct Bench {
     server: Postgres,
     folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    plans: [Plan; 2],
 }
 
 /// `rows` in the table, `seconds` for each measurement beside an application.
 pub fn run(rows: u64) -> bool {
     let server = Postgres::start_with(Major::V15, &SETTINGS);
     let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), DIALECT, &plans());
-    let bench = Arc::new(Bench { server, folder, runtime: tokio::runtime::Runtime::new().expect("a runtime") });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let plans = runtime.block_on(filling(&server, rows));
+    write(folder.path(), DIALECT, &plans);
+    let bench = Arc::new(Bench { server, folder, runtime, plans });
     bench.prepare(rows);
     let contender = |name, what: &'static str| {
         let bench = Arc::clone(&bench);
-        let command = move || bench.fresh("base", "filled", |url| ours_or_hand(what, url, bench.folder.path()));
+        let command = move || bench.fresh(base_of(what), "filled", |url| ours_or_hand(what, url, bench.folder.path()));
         Contender { name, command: Box::new(command), success: &[0] }
     };
     let mut contenders =
@@ -113,8 +119,9 @@ pub fn run(rows: u64) -> bool {
     bounds.hold()
 }
 
-fn plans() -> [schemadiff::plan::Plan; 2] {
-    [first(DIALECT), second(DIALECT)]
+/// A loop by hand has a column that nothing keeps in step.
+fn base_of(what: &str) -> &'static str {
+    if what == "backfill-by-hand" { "base_by_hand" } else { "base" }
 }
 
 fn ours_or_hand(what: &str, url: &str, folder: &Path) -> Command {
@@ -134,12 +141,18 @@ impl Bench {
 
     fn prepare(&self, rows: u64) {
         self.run_on("postgres", "CREATE DATABASE base TEMPLATE template0");
-        let url = self.server.url("base");
-        let all = migrations(DIALECT, &plans());
-        let expand = ApplyOptions { until: Phase::Expand, ..ApplyOptions::default() };
-        self.runtime.block_on(apply(&url, &all, &expand, Arc::new(NoProgress))).expect("expand");
+        self.apply("base", &self.plans[..1], Phase::Contract);
         self.fill("base", rows);
-        self.run_on("base", BY_HAND);
+        self.run_on("postgres", "CREATE DATABASE base_by_hand TEMPLATE base");
+        self.run_on("base_by_hand", "ALTER TABLE users ADD COLUMN email_key text");
+        self.run_on("base_by_hand", BY_HAND);
+        self.apply("base", &self.plans, Phase::Expand);
+    }
+
+    fn apply(&self, database: &str, plans: &[Plan], until: Phase) {
+        let (url, all) = (self.server.url(database), migrations(DIALECT, plans));
+        let options = ApplyOptions { until, ..ApplyOptions::default() };
+        self.runtime.block_on(apply(&url, &all, &options, Arc::new(NoProgress))).expect("a table");
     }
 
     /// The same rows in reshape's database. Returns the folder of its migrations.
@@ -188,7 +201,7 @@ impl Bench {
         });
         println!("  {:<26} p99 {:>7.2} ms, {:>6.0} statements/s", "nobody fills", alone.p99_ms, alone.per_second);
         for (name, what) in [("loop by hand", "backfill-by-hand"), ("schemadiff", "backfill-once")] {
-            let (load, took) = self.fresh("base", "beside", |url| {
+            let (load, took) = self.fresh(base_of(what), "beside", |url| {
                 self.runtime.block_on(async {
                     let stop = Arc::new(AtomicBool::new(false));
                     let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
@@ -264,26 +277,9 @@ pub fn once(url: &str, folder: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let all = Migrations::load(folder).expect("the migrations");
-        // Only the filling: the index comes after it in the same phase, and is the server's work.
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let options = ApplyOptions { until: Phase::Backfill, stop: Some(stopped), ..ApplyOptions::default() };
-        match apply(url, &all, &options, Arc::new(UntilFilled(stop))).await {
-            Err(schemadiff::Error::Interrupted) => {}
-            other => panic!("{other:?}"),
-        }
+        let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        apply(url, &all, &options, Arc::new(NoProgress)).await.expect("filled rows");
     });
-}
-
-/// Stops the run when the rows are filled.
-struct UntilFilled(tokio::sync::watch::Sender<bool>);
-
-impl schemadiff::lockstep::Progress for UntilFilled {
-    fn event(&self, event: &schemadiff::lockstep::Event<'_>) {
-        if let schemadiff::lockstep::Event::StepFinished { step, rows: 1.., .. } = event {
-            assert!(step.starts_with("02-"), "{step}");
-            self.0.send_replace(true);
-        }
-    }
 }
 
 /// One run of the loop by hand, in a process of its own.

@@ -8,6 +8,7 @@ mod diff;
 mod fleet;
 mod measure;
 mod operations;
+mod plans;
 mod standby;
 mod start;
 mod warm;

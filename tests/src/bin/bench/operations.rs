@@ -4,7 +4,6 @@
 //! after the end. What fails, how long the slowest statement took, how long the operation took, and what it wrote.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     path::Path,
     sync::{
@@ -14,26 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cargo_schemadiff::{
-    dialect::{Connection, Scope, TableSize},
-    diff::{DiffOptions, Hints},
-    planner::{PlanRequest, plan},
-};
+use cargo_schemadiff::diff::{DiffOptions, Hints};
 use schemadiff::{
     lockstep::{
         NoProgress,
         admin::{ApplyOptions, apply},
     },
     model::{Dialect, Schema},
-    plan::{Phase, Plan, Strategy},
+    plan::{Phase, Plan},
 };
 use schemadiff_tests::{
     engine::{Major, Postgres},
-    lockstep::{migrations, renderer},
+    lockstep::migrations,
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::measure::{installed, reshape};
+use super::{
+    measure::{installed, reshape},
+    plans::{Change, schema},
+};
 
 const DIALECT: Dialect = Dialect::Postgres;
 const ONE: &str = "20260101000000_start";
@@ -372,7 +370,16 @@ impl Bench {
         self.runtime.block_on(async {
             let before = self.schema(COLUMNS, "").await;
             let empty = Schema::default();
-            let start = planned(&empty, &before, &Hints::default(), &DiffOptions::default(), 0, (ONE, None));
+            let (hints, options) = (Hints::default(), DiffOptions::default());
+            let change = Change {
+                from: &empty,
+                to: &before,
+                hints: &hints,
+                options: &options,
+                size: ("items", 0),
+                id: (ONE, None),
+            };
+            let start = change.plan();
             let mut changes = Vec::new();
             for operation in OPERATIONS {
                 let after = self.schema(operation.after.0, operation.after.1).await;
@@ -386,17 +393,16 @@ impl Bench {
                 }
                 options.allowed_drops.extend(operation.drops.map(str::to_owned));
                 let rows = u64::try_from(self.rows).unwrap_or(0);
-                changes.push(planned(&before, &after, &hints, &options, rows, (TWO, Some(ONE))));
+                let (size, id) = (("items", rows), (TWO, Some(ONE)));
+                let change = Change { from: &before, to: &after, hints: &hints, options: &options, size, id };
+                changes.push(change.plan());
             }
             (start, changes)
         })
     }
 
     async fn schema(&self, columns: &str, rest: &str) -> Schema {
-        let database = self.server.database();
-        database.execute(&format!("{OWNERS} CREATE TABLE items ({columns}); {rest}")).await;
-        let mut connection = Connection::open(&database.url).await.expect("a connection");
-        connection.introspect(&Scope::default()).await.expect("a schema").schema
+        schema(&self.server, &format!("{OWNERS} CREATE TABLE items ({columns}); {rest}")).await
     }
 
     fn reshape(&self, url: &str, what: &[&str], migrations: &Path) -> Result<(), String> {
@@ -509,28 +515,4 @@ impl Bench {
 
 fn slug(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
-}
-
-fn planned(
-    from: &Schema,
-    to: &Schema,
-    hints: &Hints,
-    options: &DiffOptions,
-    rows: u64,
-    (id, parent): (&str, Option<&str>),
-) -> Plan {
-    let size = TableSize { rows, bytes: rows * 120 };
-    let sizes: BTreeMap<_, _> = [("items".parse().expect("a name"), size)].into_iter().collect();
-    plan(&PlanRequest {
-        current: from,
-        desired: to,
-        hints,
-        options,
-        ddl: &*renderer(DIALECT),
-        sizes: &sizes,
-        id,
-        parent,
-        strategy: &Strategy::synced("a benchmark"),
-    })
-    .unwrap_or_else(|e| panic!("{id}: {e}"))
 }

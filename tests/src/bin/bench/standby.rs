@@ -15,7 +15,7 @@ use schemadiff::lockstep::{
 use schemadiff::{model::Dialect, plan::Phase};
 use schemadiff_tests::{
     engine::{Major, Postgres},
-    lockstep::{first, migrations, second},
+    lockstep::migrations,
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -56,13 +56,15 @@ struct Seen {
 async fn one(rows: u64, limit: Option<Duration>) -> Seen {
     let server = Postgres::start_with(Major::V15, &super::backfill::SETTINGS);
     let database = server.database();
-    let all = migrations(DIALECT, &[first(DIALECT), second(DIALECT)]);
+    let plans = super::plans::filling(&server, rows).await;
+    let all = migrations(DIALECT, &plans);
     let options = |until| ApplyOptions {
         until,
         pace: Pace { limits: Limits { replica_lag: limit, ..Limits::default() }, ..Pace::default() },
         ..ApplyOptions::default()
     };
-    apply(&database.url, &all, &options(Phase::Expand), Arc::new(NoProgress)).await.expect("expand");
+    let table = migrations(DIALECT, &plans[..1]);
+    apply(&database.url, &table, &options(Phase::Contract), Arc::new(NoProgress)).await.expect("the table");
     let mut primary = PgConnection::connect(&database.url).await.expect("a connection");
     let fill = format!(
         "INSERT INTO users (id, fullname) SELECT i, 'User ' || i || repeat(' x', 40) FROM generate_series(1, {rows}) i; \
@@ -71,6 +73,7 @@ async fn one(rows: u64, limit: Option<Duration>) -> Seen {
     for sql in [fill.as_str(), "VACUUM ANALYZE users", "CHECKPOINT"] {
         primary.execute(AssertSqlSafe(sql)).await.expect("rows");
     }
+    apply(&database.url, &all, &options(Phase::Expand), Arc::new(NoProgress)).await.expect("expand");
     let name = database.url.rsplit('/').next().expect("a database").to_owned();
     let copy = tokio::task::spawn_blocking(move || {
         let standby = server.standby(Major::V15);

@@ -43,6 +43,7 @@ pub(super) fn statements(table: &ObjectName, key: &[KeyColumn], set: &[Assignmen
             if key[0].name == "ctid" { ", ctid" } else { "" },
         ),
         restored_by: None,
+        quiet: Vec::new(),
         comparison: None,
         evaluate_sql: None,
         given: None,

@@ -9,6 +9,7 @@ mod identity;
 mod index;
 mod locks;
 pub(crate) mod names;
+mod nulls;
 mod object;
 mod partition;
 mod probe;
@@ -444,6 +445,14 @@ impl Ddl for Postgres {
     fn restores(&self, syncs: &mut dyn Iterator<Item = &str>) -> Option<String> {
         // The one that comes first: the others then see the row as it was.
         syncs.min().map(str::to_owned)
+    }
+
+    fn can_be_quiet(&self) -> bool {
+        true
+    }
+
+    fn null_with(&self, expr: &str, columns: &[String]) -> Option<std::collections::BTreeSet<String>> {
+        nulls::null_with(expr, columns)
     }
 
     fn is_lasting(&self, expr: &str) -> bool {
