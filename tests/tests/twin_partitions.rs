@@ -50,7 +50,8 @@ on_postgres! {
         Case::new(&events(COLUMNS, ""), &events(COLUMNS, "").replace("TABLE events (", "TABLE happenings (").replace("OF events F", "OF happenings F"))
             .rename("events=happenings"),
 
-    widen_a_column => Case::new(&events(COLUMNS, ""), &events(&COLUMNS.replace("size integer", "size bigint"), "")),
+    widen_a_column =>
+        Case::new(&events(COLUMNS, ""), &events(&COLUMNS.replace("size integer", "size bigint"), "")).without_overlap(),
 
     set_not_null =>
         Case::new(&events(COLUMNS, ""), &events(&COLUMNS.replace("note text", "note text NOT NULL"), ""))
@@ -86,14 +87,4 @@ on_postgres! {
     partition_comes => Case::new(&ranges(""), &ranges(HIGH)),
 
     partition_goes => Case::new(&ranges(HIGH), &ranges("")).allow_drop("events_high"),
-
-    partition_is_detached =>
-        Case::new(
-            &ranges(HIGH),
-            &ranges(&format!(
-                "CREATE TABLE events_high (id bigint NOT NULL DEFAULT nextval('event_ids') PRIMARY KEY, {COLUMNS}); \
-                 CREATE INDEX events_high_kind_idx ON events_high (kind)"
-            )),
-        )
-        .without_overlap(),
 }

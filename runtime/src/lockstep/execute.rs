@@ -512,7 +512,7 @@ async fn run_outside<B: Backend>(
         db.execute(sql).await.map_err(Failed::at(sql))?;
     }
     if let Some(generated) = generated.filter(|_| wanted) {
-        one_by_one(db, ctx, &generated.next_sql, moved).await?;
+        one_by_one(db, ctx, step, &generated.next_sql, moved).await?;
     }
     let whole = match &step.done_when {
         Some(probe) => db.is_true(probe).await.map_err(Failed::at(probe))? == wanted,
@@ -540,18 +540,44 @@ async fn clear<B: Backend>(db: &mut B, step: &Step) -> Result<(), Failed> {
 
 /// Runs what the query gives until it gives nothing; `moved` says whether a statement was carried out. A statement that comes
 /// twice in a row does not do what it should: the probe then says that the step is not done.
-async fn one_by_one<B: Backend>(db: &mut B, ctx: &Context, next: &str, moved: &mut bool) -> Result<(), Failed> {
+async fn one_by_one<B: Backend>(
+    db: &mut B,
+    ctx: &Context,
+    step: &Step,
+    next: &str,
+    moved: &mut bool,
+) -> Result<(), Failed> {
     let mut last = String::new();
     while ctx.stop.check().is_ok() {
         let rows = db.rows(next, &[]).await.map_err(Failed::at(next))?;
         let mut values = rows.into_iter().flatten();
         let Some(sql) = values.next().flatten().filter(|sql| *sql != last) else { return Ok(()) };
         let wait = values.next().flatten().and_then(|wait| wait.parse().ok()).unwrap_or_default();
-        db.session_timeouts(Timeouts { lock: Duration::from_millis(wait), ..Timeouts::NONE }).await?;
-        db.execute(&sql).await.map_err(Failed::at(&sql))?;
+        let timeouts = Timeouts { lock: Duration::from_millis(wait), ..Timeouts::NONE };
+        db.session_timeouts(timeouts).await?;
+        if values.next().flatten().as_deref() == Some("true") {
+            locked_at_once(db, step, &sql, timeouts).await?;
+        } else {
+            db.execute(&sql).await.map_err(Failed::at(&sql))?;
+        }
         (*moved, last) = (true, sql);
     }
     Ok(())
+}
+
+/// Runs a statement in a transaction that has the step's locks before it begins.
+async fn locked_at_once<B: Backend>(db: &mut B, step: &Step, sql: &str, timeouts: Timeouts) -> Result<(), Failed> {
+    db.begin(timeouts).await?;
+    let within = async {
+        db.approach(&Approach { locks: &step.locks, way: Way::Forward, patient: false }, timeouts).await?;
+        db.execute(sql).await.map_err(Failed::at(sql))?;
+        Ok::<_, Failed>(db.commit().await?)
+    };
+    let done = within.await;
+    if done.is_err() {
+        db.rollback().await;
+    }
+    done
 }
 
 /// Removes what a failed attempt left, so that nothing half-done stays behind.

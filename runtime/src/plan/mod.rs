@@ -186,7 +186,8 @@ pub enum Action {
 /// Statements that are known only when the step runs, because they depend on what is there then (the partitions of a table).
 ///
 /// `next_sql` looks at the catalogue alone and returns at most one row: the next statement, and how many milliseconds it may
-/// wait for a lock, as text (`0`: as long as it takes). Each is sent in a transaction of its own. No row: the step is done.
+/// wait for a lock, as text (`0`: as long as it takes). A third column that is `true` says that the locks of the step are taken
+/// all at once before the statement. Each is sent in a transaction of its own. No row: the step is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generated {

@@ -308,7 +308,8 @@ fn drop_key(table: &ObjectName, name: &str, suffix: &'static str) -> String {
 }
 
 /// A foreign key of a partitioned table on servers that cannot add it unproven: each partition gets and proves its own, and
-/// the table's then takes them over without reading a row.
+/// the table's then takes them over without reading a row. That one locks the other table twice, the second time against
+/// everybody, and each partition: whoever waits behind the first lock would be ended in a circle.
 fn foreign_key(table: &ObjectName, name: &str, new: &ForeignKey) -> Generated {
     let clause = literal(&constraint::references(&ForeignKey { not_valid: false, ..new.clone() }));
     Generated {
@@ -318,7 +319,7 @@ fn foreign_key(table: &ObjectName, name: &str, new: &ForeignKey) -> Generated {
                WHEN object IS NULL \
                  THEN format('ALTER TABLE %s ADD CONSTRAINT %I ', relid::regclass, plain) || {clause} || ' NOT VALID' \
                ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', relid::regclass, plain) END, \
-             CASE WHEN level = 0 OR object IS NULL THEN '{SHORT_MS}' ELSE '0' END \
+             CASE WHEN level = 0 OR object IS NULL THEN '{SHORT_MS}' ELSE '0' END, CASE WHEN level = 0 THEN 'true' END \
              FROM tree LEFT JOIN pg_catalog.pg_constraint k ON k.oid = object \
              WHERE NOT EXISTS (SELECT FROM tree top WHERE top.level = 0 AND top.object IS NOT NULL) \
                AND (level = 0 OR relkind = 'r' AND (object IS NULL OR NOT k.convalidated)) \
