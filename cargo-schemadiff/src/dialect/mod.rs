@@ -12,6 +12,8 @@ mod fill_spec;
 mod questions;
 mod sync_spec;
 
+use std::collections::BTreeSet;
+
 use schemadiff::{
     model::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
@@ -467,8 +469,9 @@ pub trait Ddl: Questions + Send + Sync {
         let _ = syncs;
         None
     }
-    /// The columns of which one is NULL exactly where the expression is; none where that cannot be told.
-    fn null_with(&self, expr: &str, columns: &[String]) -> Option<std::collections::BTreeSet<String>> {
+    /// Those of the columns (names and types) of which one is NULL exactly where the expression is; none where that cannot be
+    /// told.
+    fn null_with(&self, expr: &str, columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
         let _ = (expr, columns);
         None
     }

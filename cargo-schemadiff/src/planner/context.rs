@@ -207,7 +207,8 @@ impl<'a> Context<'a> {
 
     /// Whether the expression is not NULL: asked of its columns where those tell, so that it is not worked out twice for each row.
     fn has_value(&self, table: &ObjectName, expr: &str) -> String {
-        let columns: Vec<String> = self.before(table).iter().flat_map(|t| &t.columns).map(|c| c.name.clone()).collect();
+        let columns = self.before(table).into_iter().flat_map(|t| &t.columns);
+        let columns: Vec<_> = columns.map(|c| (c.name.as_str(), self.base.base_type(&c.ty))).collect();
         match self.ddl.null_with(expr, &columns) {
             Some(with) if !with.is_empty() => {
                 let some = with.iter().map(|column| format!("{} IS NOT NULL", self.ddl.ident(column)));

@@ -21,6 +21,8 @@ pub(crate) mod types;
 mod view;
 mod volatility;
 
+use std::collections::BTreeSet;
+
 use schemadiff::{
     backend::postgres::LEDGER,
     model::{
@@ -451,7 +453,7 @@ impl Ddl for Postgres {
         true
     }
 
-    fn null_with(&self, expr: &str, columns: &[String]) -> Option<std::collections::BTreeSet<String>> {
+    fn null_with(&self, expr: &str, columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
         nulls::null_with(expr, columns)
     }
 

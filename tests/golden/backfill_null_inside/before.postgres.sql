@@ -1,0 +1,1 @@
+CREATE TABLE t (id bigint PRIMARY KEY, period int4range NOT NULL, tags text[] NOT NULL, extra text[], code text);
