@@ -12,8 +12,6 @@ mod fill_spec;
 mod questions;
 mod sync_spec;
 
-use std::collections::BTreeSet;
-
 use schemadiff::{
     model::{
         Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
@@ -59,6 +57,8 @@ pub struct Capabilities {
     pub not_null_not_valid: bool,
     /// A partitioned table can get a column that the engine numbers (PostgreSQL 17).
     pub partitioned_identity: bool,
+    /// A sync trigger passes over the rows of a session that names it, see [`Backfill::quiet`].
+    pub quiet_triggers: bool,
     /// What becomes of statements with `*` that a connection keeps prepared while the table gets or loses a column: the rest of
     /// a sentence that begins with them.
     pub cached_star: &'static str,
@@ -468,16 +468,6 @@ pub trait Ddl: Questions + Send + Sync {
     fn restores(&self, syncs: &mut dyn Iterator<Item = &str>) -> Option<String> {
         let _ = syncs;
         None
-    }
-    /// Those of the columns (names and types) of which one is NULL exactly where the expression is; none where that cannot be
-    /// told.
-    fn null_with(&self, expr: &str, columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
-        let _ = (expr, columns);
-        None
-    }
-    /// Whether a sync trigger passes over the rows of a session that names it, see [`Backfill::quiet`].
-    fn can_be_quiet(&self) -> bool {
-        false
     }
     /// Whether an expression gives the same for a row whenever it is asked: not where it depends on chance or the time.
     fn is_lasting(&self, expr: &str) -> bool;

@@ -1,5 +1,7 @@
 //! Questions to rows and catalogue that a migration asks before it begins, where an engine has what they are about.
 
+use std::collections::BTreeSet;
+
 use schemadiff::model::{ObjectName, PartitionBy};
 
 /// The part of [`super::Ddl`] that asks.
@@ -15,6 +17,11 @@ pub trait Questions {
     /// Whether it is a type of texts, or of arrays of such.
     fn is_text(&self, _ty: &str) -> bool {
         false
+    }
+
+    /// Those of the columns (names and types) of which one is NULL exactly where the expression is; none where that cannot be told.
+    fn null_with(&self, _expr: &str, _columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
+        None
     }
 
     /// What stands before a question with that condition, in the same message.

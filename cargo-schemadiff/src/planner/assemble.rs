@@ -333,7 +333,7 @@ fn restored_by(context: &Context<'_>, placed: &Placed, own: &[&str]) -> Option<S
 
 /// The step's own triggers, where they can be told to be quiet: each would find that the row has what it would give.
 fn quiet(context: &Context<'_>, placed: &Placed, own: &[&str]) -> Vec<String> {
-    let gone = placed.phase == Phase::Contract || !context.ddl.can_be_quiet();
+    let gone = placed.phase == Phase::Contract || !context.caps.quiet_triggers;
     if gone { Vec::new() } else { own.iter().map(|name| (*name).to_owned()).collect() }
 }
 

@@ -18,6 +18,7 @@ pub(super) const fn capabilities(version: u32) -> Capabilities {
         partitioned_not_valid: version >= 180_000,
         not_null_not_valid: version >= 180_000,
         partitioned_identity: version >= 170_000,
+        quiet_triggers: true,
         // `cached plan must not change result type`.
         cached_star: "fail once per connection",
         named_constraints: true,

@@ -123,6 +123,7 @@ impl Ddl for Sqlite {
             partitioned_not_valid: false,
             not_null_not_valid: false,
             partitioned_identity: false,
+            quiet_triggers: false,
             named_constraints: false,
         }
     }

@@ -21,8 +21,6 @@ pub(crate) mod types;
 mod view;
 mod volatility;
 
-use std::collections::BTreeSet;
-
 use schemadiff::{
     backend::postgres::LEDGER,
     model::{
@@ -447,14 +445,6 @@ impl Ddl for Postgres {
     fn restores(&self, syncs: &mut dyn Iterator<Item = &str>) -> Option<String> {
         // The one that comes first: the others then see the row as it was.
         syncs.min().map(str::to_owned)
-    }
-
-    fn can_be_quiet(&self) -> bool {
-        true
-    }
-
-    fn null_with(&self, expr: &str, columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
-        nulls::null_with(expr, columns)
     }
 
     fn is_lasting(&self, expr: &str) -> bool {

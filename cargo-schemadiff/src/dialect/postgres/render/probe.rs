@@ -1,11 +1,13 @@
 //! Questions to the rows and the catalogue that are asked before a migration begins.
 
+use std::collections::BTreeSet;
+
 use schemadiff::model::{ObjectName, PartitionBy};
 
 use super::{
     Postgres,
     names::{SYNC_PREFIX, literal, qualified},
-    partition, types,
+    nulls, partition, types,
 };
 use crate::dialect::{Questions, TypeChange, postgres::MARK};
 
@@ -198,6 +200,10 @@ impl Questions for Postgres {
 
     fn is_text(&self, ty: &str) -> bool {
         types::is_text(ty)
+    }
+
+    fn null_with(&self, expr: &str, columns: &[(&str, &str)]) -> Option<BTreeSet<String>> {
+        nulls::null_with(expr, columns)
     }
 
     fn keeps_apart(&self, from: &str, to: &str) -> bool {
