@@ -122,6 +122,10 @@ pub struct Holder {
     /// as dead when whoever looks has seen for the grace time that nothing comes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspected: bool,
+    /// For how long nothing may be heard of it at least, in milliseconds, before it counts as dead; its own wish, where that is longer
+    /// than what whoever looks grants everybody.
+    #[serde(default, skip_serializing)]
+    pub grace_ms: i64,
     /// Since when it is gone, in milliseconds: it is waited for because the soak time is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_ms: Option<i64>,

@@ -23,7 +23,14 @@ const CONTRACT: &str = "04-drop-column-users-fullname";
 /// A ledger in which the first so many steps of each plan are done.
 fn ledger(done: &[(&Plan, usize)]) -> Ledger {
     let migrations = done.iter().filter(|(_, steps)| *steps > 0).map(|(plan, steps)| row(plan, *steps)).collect();
-    Ledger { format: LEDGER_FORMAT, epoch: 1, now_ms: 1_000_000, migrations, retired: Vec::new() }
+    Ledger {
+        format: LEDGER_FORMAT,
+        epoch: 1,
+        now_ms: 1_000_000,
+        migrations,
+        retired: Vec::new(),
+        registered: Vec::new(),
+    }
 }
 
 fn row(plan: &Plan, done: usize) -> MigrationRow {

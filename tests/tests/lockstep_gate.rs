@@ -14,14 +14,14 @@ use schemadiff::{
         Contract, Evidence, NoProgress, Ready, Role,
         admin::{ApplyOptions, abort, apply, status},
     },
-    model::{Dialect, ObjectName, Schema},
-    plan::{Envelope, Phase},
+    model::{Dialect, Fingerprint, ObjectName, Schema, between},
+    plan::{Action, Envelope, Phase},
 };
 use schemadiff_tests::{
     engine::TestDatabase,
     lockstep::{
         FIRST, Recorder, SECOND, first, migrations, new_code, old_code, plan, renderer, second, step, table_with,
-        users_with, version, write,
+        users, users_with, version, write,
     },
 };
 use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
@@ -431,5 +431,46 @@ async fn what_was_aborted_is_not_carried_out_again_by_who_waits_for_its_gate() {
         // Whoever says so carries it out.
         apply(&db.url, &all, &patient(), Arc::new(NoProgress)).await.unwrap();
         assert!(db.try_execute("SELECT fullname FROM users").await.is_err());
+    }
+}
+
+/// As [`what_was_aborted_is_not_carried_out_again_by_who_waits_for_its_gate`], of a version that needs the contract phase before it
+/// can run at all.
+#[tokio::test]
+async fn what_was_aborted_is_not_carried_out_again_by_a_start_that_waits() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let (renamed, ddl) = (users_with(dialect, &["email_key", "name"]), renderer(dialect));
+        let mut plans = [first(dialect), second(dialect)];
+        let [.., last] = plans[1].steps.as_mut_slice() else { unreachable!() };
+        last.action = Action::Sql(ddl.rename_column(&users(), "fullname", "name"));
+        let mut state = old_code(dialect);
+        plans[1].steps[..3].iter().for_each(|step| step.apply_to(&mut state).unwrap());
+        let mut after = state.clone();
+        let columns = &mut after.tables.get_mut(&users()).unwrap().columns;
+        columns.iter_mut().filter(|c| c.name == "fullname").for_each(|c| c.name = "name".to_owned());
+        plans[1].steps[3].effects = between(&state, &after);
+        plans[1].after = Fingerprint::of(&after);
+        plans[1].checksum = plans[1].compute_checksum();
+        let all = migrations(dialect, &plans);
+        apply(&db.url, &migrations(dialect, &plans[..1]), &patient(), Arc::new(NoProgress)).await.unwrap();
+        let old = Service::start(&db, "shop", &old_code(dialect)).unwrap();
+        let recorder = Recorder::default();
+        let start = Lockstep::builder("shop", all.clone())
+            .database_url(&db.url)
+            .schema(renamed)
+            .progress(recorder.shared())
+            .start();
+        let aborting = async {
+            while recorder.of("gate_closed").is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            abort(&db.url, &all, SECOND, &patient(), Arc::new(NoProgress)).await.unwrap();
+        };
+        let (started, ()) = tokio::join!(start, aborting);
+        assert_eq!(started.err().map(|error| error.code()), Some("SD0766"), "{dialect}");
+        let found = status(&db.url, Some(&all)).await.unwrap();
+        assert_eq!(found.migrations[1].state, "aborted", "{dialect}");
+        drop(old);
     }
 }

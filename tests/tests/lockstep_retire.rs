@@ -19,12 +19,15 @@ use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgPoolOptions
 const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
 /// Longer than any test runs.
 const NEVER: Duration = Duration::from_secs(3600);
+/// For how long nothing may be heard of an instance that is retired.
+const GRACE: Duration = Duration::from_millis(50);
 
 async fn old_version(db: &TestDatabase, heartbeat: Duration) -> Lockstep {
     Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect)]))
         .database_url(&db.url)
         .schema(old_code(db.dialect))
         .heartbeat(heartbeat)
+        .grace(GRACE)
         .start()
         .await
         .unwrap()
@@ -205,6 +208,18 @@ async fn clients_without_a_lease_are_shown_before_contract() {
     new.shutdown().await;
 }
 
+/// The extension is made in a database of a server that was started without its library: its view answers with an error.
+#[tokio::test]
+async fn an_extension_that_counts_nothing_is_no_trouble() {
+    let db = TestDatabase::new(Dialect::Postgres);
+    db.execute("CREATE EXTENSION pg_stat_statements").await;
+    let old = old_version(&db, NEVER).await;
+    let seen = status(&db.url, Some(&migrations(db.dialect, &[first(db.dialect), second(db.dialect)]))).await.unwrap();
+    assert!(seen.strangers.statements.is_empty(), "{seen:?}");
+    old.shutdown().await;
+    all(&db, &ApplyOptions::default()).await.unwrap();
+}
+
 /// A file that somebody writes to for longer than the grace time: no heartbeat gets through, and nobody has died.
 #[tokio::test]
 async fn silence_while_nobody_could_speak_is_no_death() {
@@ -306,6 +321,7 @@ async fn a_migrator_without_rights_on_sessions_sees_names_and_records_nothing_th
         .database_url(&service)
         .schema(old_code(db.dialect))
         .heartbeat(NEVER)
+        .grace(GRACE)
         .start()
         .await
         .unwrap();
@@ -346,9 +362,56 @@ async fn a_heartbeat_of_the_future_is_no_sign_of_life() {
         };
         db.execute(set).await;
         let target = instances(&db).await.pop().unwrap();
-        retire(&db.url, &target, "the clock was set back", Duration::from_secs(15)).await.unwrap();
+        retire(&db.url, &target, "the clock was set back", Duration::from_secs(1)).await.unwrap();
         silent.shutdown().await;
     }
+}
+
+/// It said itself that nothing may be heard of it for long: its fence counts on that, and would let statements pass until then.
+#[tokio::test]
+async fn an_instance_is_given_the_time_that_it_has_asked_for() {
+    for dialect in BOTH {
+        let db = TestDatabase::new(dialect);
+        let patient = Lockstep::builder("shop", migrations(dialect, &[first(dialect)]))
+            .database_url(&db.url)
+            .schema(old_code(dialect))
+            .heartbeat(NEVER)
+            .grace(NEVER)
+            .start()
+            .await
+            .unwrap();
+        if dialect == Dialect::Sqlite {
+            db.execute("UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')")
+                .await;
+        }
+        let target = instances(&db).await.pop().unwrap();
+        tokio::time::sleep(GRACE * 2).await;
+        let error = retire(&db.url, &target, "nothing is heard of it", Duration::from_millis(1)).await.unwrap_err();
+        assert_eq!(error.code(), "SD0657", "{dialect}: {error}");
+        patient.shutdown().await;
+    }
+}
+
+/// Each process writes its own times: those of a machine whose clock is an hour behind look old, and it lives.
+#[tokio::test]
+async fn an_instance_with_another_clock_is_watched_before_it_is_retired() {
+    let db = TestDatabase::new(Dialect::Sqlite);
+    let alive = old_version(&db, NEVER).await;
+    let far = "UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')";
+    db.execute(far).await;
+    let beat =
+        |at: &str| format!("UPDATE _schemadiff_lease SET heartbeat_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '{at}')");
+    for clock in ["-1 hour", "+1 hour"] {
+        db.execute(&beat(clock)).await;
+        let target = instances(&db).await.pop().unwrap();
+        let retiring = retire(&db.url, &target, "it looks dead", Duration::from_secs(2));
+        let (retired, ()) = tokio::join!(retiring, async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            db.execute(&beat(clock)).await;
+        });
+        assert_eq!(retired.unwrap_err().code(), "SD0657", "{clock}");
+    }
+    alive.shutdown().await;
 }
 
 /// The new version crash-loops where its heartbeats are the evidence, is stopped for good, and the old one is deployed again.

@@ -119,9 +119,14 @@ fn read_sql<B: Backend>(known: &str) -> String {
         q.ms("r.at"),
         q.table("retired"),
     ));
+    let registered = q.json(&format!(
+        "(SELECT {array} FROM (SELECT {object}('app', l.app, 'version', l.version) AS j \
+         FROM (SELECT DISTINCT e.app, e.version FROM {} e WHERE e.ended_at IS NULL) l) w)",
+        q.table("lease"),
+    ));
     format!(
         "SELECT CAST({object}('format', m.format, 'epoch', m.epoch, 'now_ms', {}, 'migrations', {migrations}, \
-         'retired', {retired}) AS text) FROM {} m",
+         'retired', {retired}, 'registered', {registered}) AS text) FROM {} m",
         q.ms(q.now),
         q.table("meta"),
     )
@@ -296,6 +301,18 @@ pub async fn batch<B: Backend>(
     );
     let changed = changed.to_string();
     Ok(db.run(&sql, &[Some(migration), Some(step), Some(cursor), Some(&changed), Some(token)]).await? == 1)
+}
+
+/// Lets a backfill that is not done begin anew at the next time: filling twice changes nothing.
+///
+/// # Errors
+/// When the server fails.
+pub async fn rewind<B: Backend>(db: &mut B, migration: &str, step: &str) -> DbResult<()> {
+    let sql = format!(
+        "UPDATE {} SET cursor = NULL WHERE migration = $1 AND id = $2 AND state <> 'done'",
+        B::SQL.table("step")
+    );
+    db.run(&sql, &[Some(migration), Some(step)]).await.map(drop)
 }
 
 /// Marks the migration as done when all its steps are.
@@ -475,18 +492,20 @@ pub async fn end_silent<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<bool>
 }
 
 /// Sweeps away what earlier instances of the same code left: leases that ended, or were silent for a day. What such a
-/// lease knows, the schema of connections that may outlive it, this one says as well.
+/// lease knows, the schema of connections that may outlive it, this one says as well. Of other versions of the application, those
+/// that ended a week ago: no connection outlives them for so long.
 ///
 /// # Errors
 /// When the server fails.
 pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
     let q = B::SQL;
     let sql = format!(
-        "DELETE FROM {} WHERE app = $1 AND version = $2 AND fingerprint = $3 AND instance <> $4 \
-         AND (ended_at IS NOT NULL OR {} - {} > 86400000)",
+        "DELETE FROM {} WHERE app = $1 AND instance <> $4 AND CASE WHEN version = $2 AND fingerprint = $3 \
+         THEN ended_at IS NOT NULL OR {now} - {} > 86400000 ELSE {now} - {} > 604800000 END",
         q.table("lease"),
-        q.ms(q.now),
         q.ms("heartbeat_at"),
+        q.ms("ended_at"),
+        now = q.ms(q.now),
     );
     let by = [&lease.identity.app, &lease.identity.version, lease.fingerprint.as_str(), &lease.instance];
     db.run(&sql, &by.map(|text: &str| Some(text))).await

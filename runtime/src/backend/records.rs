@@ -26,6 +26,17 @@ pub struct Ledger {
     pub migrations: Vec<MigrationRow>,
     /// Retired versions.
     pub retired: Vec<Retired>,
+    /// The versions of which instances are registered, or were when they died.
+    pub registered: Vec<Registration>,
+}
+
+/// A version of an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Application.
+    pub app: String,
+    /// Version.
+    pub version: String,
 }
 
 /// State of a migration.

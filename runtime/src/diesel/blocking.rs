@@ -36,8 +36,8 @@ impl Blocking {
     /// When the database cannot be read.
     pub fn status(&self) -> Result<Status> {
         let (_, url, migrations) = self.carries();
-        let (url, migrations) = (url.to_owned(), migrations.clone());
-        self.background.wait(async move { admin::status(&url, Some(&migrations)).await })?
+        let (url, migrations, soak) = (url.to_owned(), migrations.clone(), self.soaks());
+        self.background.wait(async move { admin::status_soaking(&url, Some(&migrations), soak).await })?
     }
 
     /// For a pool of r2d2 that connects to `pool_url`: see [`Lockstep::customizer`].

@@ -64,7 +64,7 @@ impl Source {
         if dialect == Dialect::Sqlite && (url.contains(":memory:") || url.contains("mode=memory")) {
             return Err(Error::InMemory);
         }
-        builder.migrations().history()?;
+        builder.embedding(&*builder.migrations().history()?, dialect)?;
         Ok(Self(Arc::new(Inner {
             builder,
             dialect,
@@ -79,7 +79,8 @@ impl Source {
     /// When the database cannot be read.
     pub fn status(&self) -> Result<Status> {
         let (url, migrations) = (self.0.builder.address()?, self.0.builder.migrations().clone());
-        self.0.background.wait(async move { admin::status(&url, Some(&migrations)).await })?
+        let soak = self.0.builder.soaks();
+        self.0.background.wait(async move { admin::status_soaking(&url, Some(&migrations), soak).await })?
     }
 
     fn steps(&self) -> Result<Vec<Step>> {

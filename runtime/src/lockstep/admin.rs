@@ -1,6 +1,7 @@
 //! What the command-line tool does with a database: apply, look, take back.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use super::{
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Aside, Backend, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace, random_name},
+    backend::{Aside, Backend, DbResult, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace, random_name},
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
@@ -340,13 +341,26 @@ pub async fn retry_failed_rows(url: &str) -> Result<u64> {
 
 async fn retry_failed_rows_on<B: Backend>(url: &str) -> Result<u64> {
     let mut db = B::connect(&B::target(url)?).await?;
-    let count = match aside::read(&mut db, None).await {
-        Ok(rows) if rows.is_empty() => Ok(0),
-        Ok(_) => aside::forget(&mut db, None).await,
-        Err(e) => Err(e),
+    // It may be of a newer format, and not this version's to write to.
+    let count = match ledger::read(&mut db, &[]).await {
+        Ok(Some(_)) => forget_failed_rows(&mut db)
+            .await
+            .map_err(|e| ledger::explain::<B>("forget the rows that are kept aside", e)),
+        Ok(None) => Ok(0),
+        Err(error) => Err(error),
     };
     db.close().await;
-    count.map_err(|e| ledger::explain::<B>("forget the rows that are kept aside", e))
+    count
+}
+
+/// They lie behind the cursors of their steps, which begin anew. That comes first: of what is still kept aside, the next run knows.
+async fn forget_failed_rows<B: Backend>(db: &mut B) -> DbResult<u64> {
+    let rows = aside::read(db, None).await?;
+    let steps: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.migration.as_str(), row.step.as_str())).collect();
+    for (migration, step) in &steps {
+        ledger::rewind(db, migration, step).await?;
+    }
+    if rows.is_empty() { Ok(0) } else { aside::forget(db, None).await }
 }
 
 fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Progress>) -> Context {

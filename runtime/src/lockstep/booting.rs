@@ -1,6 +1,9 @@
 //! A start under way: registering, waiting to be served, or bringing the database there.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use tracing::Instrument as _;
 
@@ -17,7 +20,7 @@ use super::{
     run::{Advance, Work},
 };
 use crate::{
-    backend::{Backend, Lease, Ledger, Settled, StepState, digest, ledger},
+    backend::{Backend, Lease, Ledger, MigrationState, Settled, StepState, digest, ledger},
     compat::Reason,
     error::{Error, Result},
     plan::{Phase, Plan},
@@ -39,6 +42,8 @@ pub(super) struct Booting<'b, B: Backend> {
     pub(super) busy: News,
     pub(super) under_way: News,
     pub(super) waits: News,
+    /// Migrations of its own that it has seen begun.
+    pub(super) begun: BTreeSet<String>,
 }
 
 impl<B: Backend> Booting<'_, B> {
@@ -93,10 +98,7 @@ impl<B: Backend> Booting<'_, B> {
                 },
             };
             decide::same_history(&self.ctx.history, &ledger, &self.ctx.app)?;
-            if decide::has_nobodys_chain(&self.ctx.history, &ledger) {
-                let leases = self.ctx.leases(db).await?;
-                decide::same_name(&self.ctx.history, &ledger, &leases, &self.ctx.app)?;
-            }
+            self.watch_for_aborts(&ledger)?;
             let plans = decide::pending(&self.ctx.history, &ledger)?;
             let boot = decide::boot(&self.ctx.world(&plans, &ledger, &[]), identity)?;
             let reasons = match boot {
@@ -128,6 +130,23 @@ impl<B: Backend> Booting<'_, B> {
             let queued = decide::queued(&self.ctx.world(&plans, &ledger, &[]));
             self.wait(reasons, queued, deadline).await?;
         }
+    }
+
+    /// What somebody has taken back on purpose while this start waits is not the start's to carry out again.
+    fn watch_for_aborts(&mut self, ledger: &Ledger) -> Result<()> {
+        for entry in self.ctx.history.entries() {
+            let migration = &entry.head.id;
+            match ledger.migration(migration).map(|row| row.state) {
+                Some(MigrationState::Aborted) if self.begun.contains(migration) => {
+                    return Err(Error::AbortedMeanwhile { migration: migration.clone() });
+                }
+                Some(MigrationState::Running | MigrationState::Done) => {
+                    self.begun.insert(migration.clone());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// How far whoever works has come.

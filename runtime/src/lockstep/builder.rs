@@ -1,6 +1,6 @@
 //! How a service starts: register, or wait until it is served, or bring the database there.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch, task::JoinHandle};
@@ -332,7 +332,22 @@ impl Builder {
         }
     }
 
-    /// What this code is, and the fingerprint of what it declares.
+    /// For how long versions that are gone are waited for.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn soaks(&self) -> Duration {
+        self.soak
+    }
+
+    /// Who it is, when it has the migrations that its tables need.
+    pub(crate) fn embedding(&self, history: &History, dialect: Dialect) -> Result<(Identity, Fingerprint)> {
+        let (identity, fingerprint) = self.identity(history, dialect)?;
+        if history.entries().is_empty() && !identity.schema.tables.is_empty() {
+            let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
+            return Err(Error::NoMigrations { app: self.app.clone(), tables: tables.join(", ") });
+        }
+        Ok((identity, fingerprint))
+    }
+
     fn identity(&self, history: &History, dialect: Dialect) -> Result<(Identity, Fingerprint)> {
         let declared = match &self.schema {
             Some(schema) => schema.clone(),
@@ -370,11 +385,7 @@ impl Builder {
         if plans != B::DIALECT {
             return Err(Error::OtherDialect { plans, database: B::DIALECT });
         }
-        let (identity, fingerprint) = self.identity(&history, B::DIALECT)?;
-        if history.entries().is_empty() && !identity.schema.tables.is_empty() {
-            let tables: Vec<String> = identity.schema.tables.keys().map(ToString::to_string).collect();
-            return Err(Error::NoMigrations { app: self.app, tables: tables.join(", ") });
-        }
+        let (identity, fingerprint) = self.embedding(&history, B::DIALECT)?;
         let ledger = B::tenant_ledger(&target).map(Into::into);
         let (stop, stopped) = watch::channel(false);
         let ctx = self.context(history, stopped.clone());
@@ -389,6 +400,7 @@ impl Builder {
             busy: News::default(),
             under_way: News::default(),
             waits: News::default(),
+            begun: BTreeSet::new(),
             probe: &self.probe,
         };
         let (keeper, unfinished) = boot.until_registered(connected, self.wait).await?;

@@ -1,6 +1,6 @@
 //! What the parts of one run share.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -42,18 +42,20 @@ impl Stop {
 
     /// Waits, unless told to stop.
     pub(super) async fn sleep(&mut self, pause: Duration) -> Result<()> {
+        self.unless(tokio::time::sleep(pause)).await
+    }
+
+    /// Does something that may be left half done, unless told to stop.
+    pub(super) async fn unless<T>(&mut self, what: impl Future<Output = T>) -> Result<T> {
         self.check()?;
-        let Some(receiver) = &mut self.0 else {
-            tokio::time::sleep(pause).await;
-            return Ok(());
-        };
+        let Some(receiver) = &mut self.0 else { return Ok(what.await) };
         let told = async {
             if receiver.wait_for(|stop| *stop).await.is_err() {
                 std::future::pending::<()>().await; // nobody is left who could tell
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
+            done = what => Ok(done),
             () = told => Err(Error::Interrupted),
         }
     }

@@ -553,7 +553,8 @@ async fn one_by_one<B: Backend>(
         let mut values = rows.into_iter().flatten();
         let Some(sql) = values.next().flatten().filter(|sql| *sql != last) else { return Ok(()) };
         let wait = values.next().flatten().and_then(|wait| wait.parse().ok()).unwrap_or_default();
-        let timeouts = Timeouts { lock: Duration::from_millis(wait), ..Timeouts::NONE };
+        let lock = ctx.retry.lock_timeout(Duration::from_millis(wait), 1);
+        let timeouts = Timeouts { lock, ..Timeouts::NONE };
         db.session_timeouts(timeouts).await?;
         if values.next().flatten().as_deref() == Some("true") {
             locked_at_once(db, step, &sql, timeouts).await?;

@@ -129,7 +129,8 @@ pub(super) async fn readmit<B: Backend>(db: &mut B, ctx: &Context, changes: &mut
         return Ok(());
     }
     let plans = decide::pending(&ctx.history, &now)?;
-    for retired in &now.retired {
+    // Each asks the database, which holds others up meanwhile.
+    for retired in now.retired.iter().filter(|retired| decide::has_turned(&now, retired)) {
         let declared = ledger::schemas_of(db, &retired.app, &retired.version).await.map_err(failed)?;
         if decide::returns(&ctx.world(&plans, &now, &[]), retired, &declared)? {
             ledger::readmit(db, &retired.app, &retired.version).await.map_err(failed)?;

@@ -184,6 +184,12 @@ impl Lockstep {
         }
     }
 
+    /// For how long versions that are gone are waited for.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn soaks(&self) -> Duration {
+        self.soak
+    }
+
     /// Where it is connected to, and what it carries.
     #[cfg(feature = "diesel")]
     pub(crate) fn carries(&self) -> (&str, &str, &Migrations) {

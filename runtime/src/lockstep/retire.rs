@@ -1,11 +1,14 @@
 //! Retiring a dead instance by name, where the database cannot know by itself that it is dead.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 use super::{admin::Target, decide, retry::jittered};
 use crate::{
     backend::{Backend, ErrorClass, Lease, Timeouts, ledger},
     error::{Error, Result},
+    waiting::Evidence,
 };
 
 /// What became of an instance that was retired by hand.
@@ -38,6 +41,7 @@ pub(super) async fn retire<B: Backend>(
     grace_ms: i64,
 ) -> Result<RetiredInstance> {
     let failed = |e| ledger::explain::<B>("retire the instance", e);
+    let watched = watch(db, target, grace_ms).await?;
     for _ in 0..ATTEMPTS {
         match db.begin(Timeouts::LEDGER).await {
             Ok(()) => {}
@@ -45,7 +49,7 @@ pub(super) async fn retire<B: Backend>(
             Err(e) if e.class.is_transient() => continue,
             Err(e) => return Err(failed(e)),
         }
-        let ended = within(db, target, (reason, by), grace_ms).await;
+        let ended = within(db, target, (reason, by), (grace_ms, watched.as_deref())).await;
         match ended {
             Ok(Some((lease, (sessions_ended, sessions_left)))) => {
                 db.commit().await.map_err(failed)?;
@@ -64,9 +68,46 @@ pub(super) async fn retire<B: Backend>(
                 return Err(error);
             }
         }
-        tokio::time::sleep(jittered(std::time::Duration::from_millis(100))).await;
+        tokio::time::sleep(jittered(Duration::from_millis(100))).await;
     }
     Err(Error::WorkerBusy { holder: "instances that register at this moment".to_owned() })
+}
+
+/// Looks for the grace time whether a heartbeat comes, where the times of heartbeats are those of each process and their machines'
+/// clocks may differ. The last heartbeat, if nothing came after it; none where nobody has to be watched.
+async fn watch<B: Backend>(db: &mut B, target: &Target, grace_ms: i64) -> Result<Option<String>> {
+    let mut first: Option<(String, Instant)> = None;
+    loop {
+        let leases = db.leases().await.map_err(|e| ledger::explain::<B>("retire the instance", e))?;
+        let Some(lease) = of(leases, target) else { return Ok(None) };
+        let unclear = lease.evidence == Evidence::Process && lease.process_runs.is_none() && !lease.ended;
+        if !unclear || decide::shows_life(&lease, grace_ms) {
+            return Ok(None);
+        }
+        let grace = Duration::from_millis(u64::try_from(grace_ms.max(lease.grace_ms)).unwrap_or(0));
+        let (beat, since) = first.get_or_insert_with(|| (lease.beat.clone(), Instant::now()));
+        if *beat != lease.beat {
+            return Err(alive(lease));
+        }
+        if since.elapsed() >= grace {
+            return Ok(Some(lease.beat));
+        }
+        tokio::time::sleep((grace / 4).clamp(Duration::from_millis(10), Duration::from_millis(500))).await;
+    }
+}
+
+fn of(leases: Vec<Lease>, target: &Target) -> Option<Lease> {
+    leases.into_iter().find(|l| l.identity.app == target.app && l.instance == target.instance)
+}
+
+fn alive(lease: Lease) -> Error {
+    Error::InstanceAlive {
+        app: lease.identity.app,
+        instance: lease.instance,
+        host: lease.process.host,
+        pid: lease.process.pid,
+        seconds: lease.heartbeat_age_ms / 1000,
+    }
 }
 
 /// The lease, and how many of its sessions were ended and left; none while the gate is held.
@@ -74,25 +115,18 @@ async fn within<B: Backend>(
     db: &mut B,
     target: &Target,
     (reason, by): (&str, &str),
-    grace_ms: i64,
+    (grace_ms, watched): (i64, Option<&str>),
 ) -> Result<Option<(Lease, (i64, i64))>> {
     let failed = |e| ledger::explain::<B>("retire the instance", e);
     if !db.try_gate().await.map_err(failed)? {
         return Ok(None);
     }
     let leases = db.leases().await.map_err(failed)?;
-    let known = leases.into_iter().find(|l| l.identity.app == target.app && l.instance == target.instance);
-    let Some(lease) = known else {
+    let Some(lease) = of(leases, target) else {
         return Err(Error::NoSuchInstance { app: target.app.clone(), instance: target.instance.clone() });
     };
-    if decide::shows_life(&lease, grace_ms) {
-        return Err(Error::InstanceAlive {
-            app: lease.identity.app,
-            instance: lease.instance,
-            host: lease.process.host,
-            pid: lease.process.pid,
-            seconds: lease.heartbeat_age_ms / 1000,
-        });
+    if decide::shows_life(&lease, grace_ms) || watched.is_some_and(|beat| beat != lease.beat) {
+        return Err(alive(lease));
     }
     ledger::retire_instance(db, &lease, reason, by).await.map_err(failed)?;
     // Before anything is on record: sessions that this role may not end would hold the gate although they were retired.

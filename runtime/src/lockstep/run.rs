@@ -39,6 +39,9 @@ macro_rules! persevere {
     }};
 }
 
+/// How long a connection that may be broken is given to release what it holds.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// A connection that holds the work of this database.
 pub(super) struct Work<B: Backend> {
     db: B,
@@ -220,9 +223,13 @@ impl<B: Backend> Work<B> {
         persevere!(self, self.go_on(until, goal, done))
     }
 
-    /// Takes the work again with a connection of its own; the one that broke may keep its lock for a while.
+    /// Takes the work again with a connection of its own; the one that broke may keep its lock for a while. Where it was another
+    /// one that broke, one of a backfill's other workers, this one still has the lock, and nobody but itself could release it.
     async fn reconnect(&mut self, mut error: Error, trouble: &mut Trouble) -> Result<()> {
         let target = self.db.connected_to().clone();
+        if tokio::time::timeout(FAREWELL, self.db.release_work_lock()).await.is_err() {
+            tracing::debug!(target: "schemadiff", "a connection that broke does not answer");
+        }
         loop {
             let db = trouble.connect::<B>(&target, &mut self.ctx, error).await?;
             error = match Self::try_take(db, &self.ctx).await {

@@ -201,6 +201,7 @@ fn watched_until(holders: &[Holder], ctx: &Context, since: &mut Option<Instant>)
         *since = None;
         return None;
     }
-    // An instance may ask for more patience than this process has; then it is the operator who has to wait.
-    Some(*since.get_or_insert_with(Instant::now) + ctx.grace + ctx.grace / 2)
+    let own = holders.iter().map(|holder| Duration::from_millis(u64::try_from(holder.grace_ms).unwrap_or(0)));
+    let grace = own.max().unwrap_or_default().max(ctx.grace);
+    Some(*since.get_or_insert_with(Instant::now) + grace + grace / 2)
 }

@@ -385,3 +385,43 @@ async fn a_large_row_that_is_refused_is_the_one_that_is_named() {
         assert_eq!(count(&db, "email_key IS NOT NULL").await, 11);
     }
 }
+
+/// They lie behind the cursor of the step.
+#[tokio::test]
+async fn rows_that_were_kept_aside_and_repaired_are_filled_when_they_are_retried() {
+    for dialect in BOTH {
+        let plans = plans(dialect, &with_key(dialect, false));
+        let db = users_of(dialect, &plans, 30).await;
+        db.execute("UPDATE users SET fullname = 'bad' WHERE id IN (3, 20)").await;
+        let backfills = Backfills::default().with("shout", shout);
+        let options = ApplyOptions { until: Phase::Backfill, backfills, ..ApplyOptions::default() };
+        assert_eq!(run(&db, &plans, options.clone()).await.unwrap_err().code(), "SD0763");
+        db.execute("UPDATE users SET fullname = 'user ' || id WHERE fullname = 'bad'").await;
+        assert_eq!(admin::retry_failed_rows(&db.url).await.unwrap(), 2);
+        run(&db, &plans, options).await.unwrap();
+        assert_shouted(&db, 30).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_told_to_stop_does_not_wait_for_the_function() {
+    for dialect in BOTH {
+        let plans = plans(dialect, &with_key(dialect, false));
+        let db = users_of(dialect, &plans, 30).await;
+        let (asked, mut was_asked) = tokio::sync::watch::channel(false);
+        let for_ever = move |_: Old| {
+            asked.send_replace(true);
+            std::future::pending::<Result<New, String>>()
+        };
+        let (stop, told) = tokio::sync::watch::channel(false);
+        let backfills = Backfills::default().with_async("shout", for_ever);
+        let options = ApplyOptions { until: Phase::Backfill, backfills, stop: Some(told), ..ApplyOptions::default() };
+        let running = run(&db, &plans, options);
+        let stopping = async {
+            was_asked.wait_for(|asked| *asked).await.unwrap();
+            stop.send_replace(true);
+        };
+        let (ended, ()) = tokio::join!(running, stopping);
+        assert!(matches!(ended, Err(Error::Interrupted)), "{dialect}: {ended:?}");
+    }
+}

@@ -9,7 +9,7 @@ use schemadiff::{
         admin::{ApplyOptions, apply},
     },
     model::Dialect,
-    plan::Phase,
+    plan::{Action, Phase},
 };
 use schemadiff_tests::lockstep::{Recorder, migrations};
 
@@ -76,4 +76,62 @@ async fn the_plan_s_own_triggers_are_not_called_for_rows_that_are_filled() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(calls().await, 2, "one call of each trigger, for the row that somebody else has changed");
+}
+
+/// Its own connection still has the work, which nobody but itself could release.
+#[tokio::test]
+async fn a_worker_that_loses_its_connection_is_replaced() {
+    let dialect = Dialect::Postgres;
+    let slow = "(SELECT fullname FROM pg_sleep(0.0005 + id * 0))";
+    let plans = plans(dialect, by_id(dialect), slow, false);
+    let db = users_of(dialect, &plans, 8_000).await;
+    let pace = Pace { parallel: 3, ..Pace::default() };
+    let options = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
+    let recorder = Recorder::default();
+    let all = migrations(dialect, &plans);
+    let running = apply(&db.url, &all, &options, recorder.shared());
+    let ended = async {
+        while recorder.of("backfill").len() < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Whoever fills and does not hold the work.
+        let others = "SELECT pg_terminate_backend(a.pid)::text FROM pg_stat_activity a WHERE a.datname = current_database() \
+                      AND a.query LIKE '%UPDATE%users%' AND a.pid <> pg_backend_pid() AND NOT EXISTS (SELECT FROM pg_locks l \
+                      WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted) LIMIT 1";
+        while db.text(others).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (done, ()) = tokio::join!(tokio::time::timeout(Duration::from_secs(60), running), ended);
+    done.expect("it takes the work again, which it still has").unwrap();
+    let left = db.text("SELECT count(*)::text FROM users WHERE email_key IS NULL AND fullname IS NOT NULL").await;
+    assert_eq!(left.as_deref(), Some("0"));
+}
+
+/// They run for the rows of their partition, whatever table the statement names.
+#[tokio::test]
+async fn triggers_of_partitions_are_named_too() {
+    let dialect = Dialect::Postgres;
+    let mut plans = plans(dialect, by_id(dialect), "fullname", false);
+    plans[0].steps[0].action = Action::Sql(vec![
+        "CREATE TABLE users (id bigint PRIMARY KEY, fullname text) PARTITION BY RANGE (id)".to_owned(),
+        "CREATE TABLE users_all PARTITION OF users FOR VALUES FROM (MINVALUE) TO (MAXVALUE)".to_owned(),
+        "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$".to_owned(),
+        "CREATE TRIGGER stamp BEFORE UPDATE ON users_all FOR EACH ROW EXECUTE FUNCTION stamp()".to_owned(),
+    ]);
+    // Its index is another test's matter.
+    plans[1].steps.truncate(2);
+    plans[0].checksum = plans[0].compute_checksum();
+    let after = plans[1].steps.iter().fold(schemadiff_tests::lockstep::old_code(dialect), |mut state, step| {
+        step.apply_to(&mut state).unwrap();
+        state
+    });
+    plans[1].after = schemadiff::model::Fingerprint::of(&after);
+    plans[1].checksum = plans[1].compute_checksum();
+    let db = users_of(dialect, &plans, 10).await;
+    let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+    let recorder = Recorder::default();
+    apply(&db.url, &migrations(dialect, &plans), &options, recorder.shared()).await.unwrap();
+    let told = recorder.of("fires_triggers");
+    assert_eq!(told[0]["triggers"], serde_json::json!(["stamp"]), "{told:?}");
 }

@@ -237,7 +237,7 @@ pub fn ledger(story: &Story, records: &Records, known: usize) -> Ledger {
         }
     });
     let (migrations, retired) = (migrations.collect(), retired(story, records).map(|(_, retired)| retired).collect());
-    Ledger { format: LEDGER_FORMAT, epoch: 1, now_ms: 1_000_000, migrations, retired }
+    Ledger { format: LEDGER_FORMAT, epoch: 1, now_ms: 1_000_000, migrations, retired, registered: Vec::new() }
 }
 
 /// Versions that are left behind, as the ledger has them.

@@ -1,6 +1,6 @@
 //! SQLSTATEs and what they mean for the executor.
 
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::{
     backend::{DbError, ErrorClass},
@@ -29,7 +29,13 @@ pub(crate) fn classify(error: &sqlx::Error) -> DbError {
                 Some(detail) => format!("{}: {}", e.message(), in_one_line(detail)),
                 None => e.message().to_owned(),
             };
-            DbError { class: class_of(&code), message, code }
+            // An error of a connection that a statement itself has opened (dblink, a foreign table) leaves this one as it is.
+            let alive = || e.try_downcast_ref::<PgDatabaseError>().is_some_and(|e| e.severity() == PgSeverity::Error);
+            let class = match class_of(&code) {
+                ErrorClass::Connection if code.starts_with("08") && alive() => ErrorClass::Other,
+                class => class,
+            };
+            DbError { class, message, code }
         }
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
             DbError { class: ErrorClass::Connection, code: String::new(), message: error.to_string() }

@@ -206,7 +206,7 @@ pub(super) async fn end_sessions(db: &mut Postgres, lease: &Lease, grace_ms: i64
                     WHERE l.instance = {instance} AND a.pid = s.pid)
                 OR NOT EXISTS (SELECT 1 FROM schemadiff.lease l
                     WHERE l.app = {app} AND l.version = {version} AND l.instance <> {instance} AND l.ended_at IS NULL
-                        AND l.heartbeat_at > clock_timestamp() - interval '1 ms' * {grace_ms}) AS ends
+                        AND l.heartbeat_at > clock_timestamp() - interval '1 ms' * greatest(l.grace_ms, {grace_ms})) AS ends
             FROM sessions s WHERE s.pid <> pg_backend_pid()),
         done AS (SELECT w.ends, CASE WHEN w.ends THEN pg_terminate_backend(w.pid) END AS ended FROM wanted w)
         SELECT count(*) FILTER (WHERE ended), count(*) FILTER (WHERE NOT ends) FROM done"

@@ -457,12 +457,13 @@ impl Backend for Postgres {
     }
 
     async fn update_triggers(&mut self, table: &ObjectName, columns: &[&str]) -> DbResult<Vec<String>> {
-        // 16 in `tgtype` is UPDATE; a trigger with a list of columns runs when one of them is assigned to.
-        let sql = "SELECT CAST(g.tgname AS text) FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid \
-                   JOIN pg_namespace n ON n.oid = c.relnamespace \
+        // 16 in `tgtype` is UPDATE; a trigger with a list of columns runs when one of them is assigned to. One of a partition runs
+        // for its rows, whatever table the statement names.
+        let sql = "SELECT DISTINCT CAST(g.tgname AS text) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   JOIN pg_trigger g ON g.tgrelid = c.oid OR g.tgrelid IN (SELECT p.relid FROM pg_partition_tree(c.oid) p) \
                    WHERE c.relname = $1 AND n.nspname = $2 AND NOT g.tgisinternal AND g.tgtype & 16 <> 0 \
                    AND g.tgenabled IN ('O', 'A') AND NOT starts_with(CAST(g.tgname AS text), 'zz_schemadiff_') \
-                   AND (CAST(g.tgattr AS text) = '' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid \
+                   AND (CAST(g.tgattr AS text) = '' OR EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = g.tgrelid \
                        AND a.attnum = ANY (CAST(g.tgattr AS int2[])) \
                        AND CAST(a.attname AS text) IN (SELECT json_array_elements_text(CAST($3 AS json))))) \
                    ORDER BY 1";

@@ -2,7 +2,7 @@
 
 use super::session::Postgres;
 use crate::{
-    backend::{Backend as _, DbResult, TextRow},
+    backend::{Backend as _, DbResult, ErrorClass, TextRow},
     waiting::{Blocker, StrangeStatements, Strangers},
 };
 
@@ -24,16 +24,26 @@ const SESSIONS: &str = "
 /// The keys that count, for the `{keys}` of [`SESSIONS`]: those of the leases.
 const OF_LEASES: &str = "((CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint)) IN (SELECT schemadiff.version_key(e.app, e.version) FROM schemadiff.lease e)";
 
-/// Where the extension `pg_stat_statements` is, if it is there and this user may read it.
+/// Where the extension `pg_stat_statements` is, if it is there, counts (which it does only where the server was started with its library)
+/// and this user may read it.
 const EXTENSION: &str = "
     SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-    WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE')";
+    WHERE e.extname = 'pg_stat_statements' AND has_schema_privilege(n.oid, 'USAGE')
+        AND current_setting('pg_stat_statements.max', true) IS NOT NULL";
 
 pub(super) async fn find(db: &mut Postgres, tables: &[String]) -> DbResult<Strangers> {
     // Beside a tenant are the others: whoever holds a key of the kind is taken for a service of theirs.
     let keys = if db.connected_to().tenant.is_some() { "l.mode = 'ShareLock'" } else { OF_LEASES };
     let sessions = db.rows(&SESSIONS.replace("{keys}", keys), &[]).await?.into_iter().filter_map(session).collect();
-    Ok(Strangers { sessions, statements: statements(db, tables).await? })
+    // They say who else might be there; nothing hangs on them.
+    let statements = match statements(db, tables).await {
+        Err(error) if error.class != ErrorClass::Connection => {
+            tracing::debug!(target: "schemadiff", %error, "the statements of others could not be looked at");
+            Vec::new()
+        }
+        found => found?,
+    };
+    Ok(Strangers { sessions, statements })
 }
 
 fn session(row: TextRow) -> Option<Blocker> {

@@ -171,7 +171,7 @@ pub(super) async fn run<B: Backend>(
             Ok(0) => break,
             Ok(remaining) => remaining,
             // Somebody has written meanwhile what the expression fails on: the next pass finds that row and names it.
-            Err(failed) if failed.error.class.may_be_a_row() && cursor.pass < PASSES => {
+            Err(failed) if is_for_the_walk(ctx, &failed) && cursor.pass < PASSES => {
                 cursor = cursor.again();
                 continue;
             }
@@ -234,7 +234,15 @@ async fn pass<B: Backend>(
     // One writer at a time is all that a file takes.
     let workers = if B::SESSION_LOCKS { ctx.pace.parallel.max(1) } else { 1 };
     for _ in 1..workers {
-        let (mut own, mut ctx, job) = (B::connect(db.connected_to()).await?, ctx.clone(), Arc::clone(job));
+        // Fewer do as well: the server may have no connection left.
+        let mut own = match B::connect(db.connected_to()).await {
+            Ok(own) => own,
+            Err(error) => {
+                tracing::warn!(target: "schemadiff", %error, "one worker less fills the rows");
+                break;
+            }
+        };
+        let (mut ctx, job) = (ctx.clone(), Arc::clone(job));
         let throttle = throttle.clone();
         ctx.sessions.adds(&mut own).await;
         others.spawn(async move {
@@ -268,7 +276,7 @@ async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cu
         // Where an expression fails on a row, the walk finds that row and names it.
         None => match remaining(db, job).await {
             Ok(total) => Some(total),
-            Err(failed) if failed.error.class.may_be_a_row() => None,
+            Err(failed) if is_for_the_walk(ctx, &failed) => None,
             Err(failed) => return Err(job.stopped::<B>(ctx, failed)),
         },
     };
@@ -282,6 +290,13 @@ async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cu
     let (plan, step) = (&job.plan.id, &job.step.id);
     let kept = ledger::batch(db, &ctx.token, plan, step, &text, 0).await;
     if kept.map_err(|e| job.explain::<B>(e.into()))? { Ok(Some(cursor)) } else { Err(Error::LostWork) }
+}
+
+/// Whether a question over the whole table can have failed because of one row: a function or a trigger may raise any error, that a
+/// statement was cancelled or a lock not had too.
+fn is_for_the_walk(ctx: &Context, failed: &Failed) -> bool {
+    let class = failed.error.class;
+    ctx.stop.check().is_ok() && (class.may_be_a_row() || class.is_transient() || class == ErrorClass::Cancelled)
 }
 
 /// A query over the whole table: it reads a snapshot and is in nobody's way.

@@ -192,12 +192,15 @@ impl<B: Backend> Worker<'_, B> {
         self.db.rollback().await;
         let Some((to, read)) = read? else { return Ok(None) };
         let began = Instant::now();
-        let mut batch = values.ask::<B>(&self.job.backfill, read).await;
+        let asked = self.ctx.stop.unless(values.ask::<B>(&self.job.backfill, read)).await;
+        let Ok(mut batch) = asked else { return Err(super::worker::interrupted()) };
         self.computed = began.elapsed();
-        batch.aside.append(&mut self.refused);
+        batch.aside.extend(self.refused.iter().cloned());
         self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         match self.write(to, &batch).await {
             Ok(total) => {
+                // Before that they are not in the ledger: a batch that is done again has to take them there.
+                self.refused.clear();
                 self.keep_aside(values, batch.aside);
                 Ok(total)
             }

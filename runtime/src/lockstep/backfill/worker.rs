@@ -19,6 +19,7 @@ use crate::{
         throttle::Throttle,
     },
     plan::Backfill,
+    waiting::Blocker,
 };
 
 /// Largest batch.
@@ -29,6 +30,12 @@ const TELL_AGAIN: Duration = Duration::from_secs(15);
 
 /// Between two signs of life that the batches themselves give.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// A single row that takes longer than a statement may is tried so often.
+const SLOW_ROW_ATTEMPTS: u32 = 3;
+
+/// Rows of the first batch that a function of the application is given: it may compute for long.
+const FIRST_GIVEN: u32 = 16;
 
 /// Marks the loss of the work among database errors.
 const LOST: &str = "lost";
@@ -62,6 +69,7 @@ pub(super) struct Worker<'w, B: Backend> {
 impl<'w, B: Backend> Worker<'w, B> {
     pub fn new(db: &'w mut B, ctx: &'w mut Context, job: &'w Job, throttle: Throttle, may_skip: bool) -> Self {
         let size = job.backfill.batch_size.clamp(1, MOST);
+        let size = if job.values.is_some() { size.min(FIRST_GIVEN) } else { size };
         Self {
             db,
             ctx,
@@ -258,13 +266,14 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     async fn went_wrong(&mut self, failed: Failed, began: Instant, attempt: &mut u32) -> Result<()> {
+        // What was cut short because of that has not failed.
+        self.ctx.stop.check()?;
         let class = failed.error.class;
         if failed.error.code == LOST && class == ErrorClass::Other {
             return Err(Error::LostWork);
         }
         let cancelled = class == ErrorClass::Cancelled;
         if cancelled && self.size > 1 {
-            self.ctx.stop.check()?;
             self.size /= 2;
             return Ok(());
         }
@@ -274,8 +283,14 @@ impl<'w, B: Backend> Worker<'w, B> {
                 return Ok(());
             }
             self.size = (self.size / 2).max(1);
-            if !self.ctx.retry.allows(*attempt, began.elapsed()) {
-                return Err(self.locked(*attempt));
+            let too_slow = cancelled && *attempt >= SLOW_ROW_ATTEMPTS;
+            if too_slow || !self.ctx.retry.allows(*attempt, began.elapsed()) {
+                let blockers = self.db.take_blockers();
+                // Nobody is in the way: it is the row itself, or what a function or a trigger makes of it.
+                return match self.size == 1 && blockers.is_empty() && failed.statement.is_some() {
+                    true => self.refused(failed).await,
+                    false => Err(self.locked(*attempt, blockers)),
+                };
             }
             self.pause(*attempt, &failed.error).await?;
             *attempt += 1;
@@ -283,8 +298,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         }
         if failed.statement.is_some() && self.is_about_a_row(class).await {
             if self.size == 1 {
-                let Some(values) = &self.job.values else { return Err(self.name_row(failed).await) };
-                return self.refuse(values, &failed).await.map_err(|e| self.job.explain::<B>(e));
+                return self.refused(failed).await;
             }
             self.size /= 2;
             self.since_trouble = Some(0);
@@ -293,6 +307,12 @@ impl<'w, B: Backend> Worker<'w, B> {
         let error = self.job.explain::<B>(failed);
         self.note(&error).await;
         Err(error)
+    }
+
+    /// The one row of the batch cannot be filled.
+    async fn refused(&mut self, failed: Failed) -> Result<()> {
+        let Some(values) = &self.job.values else { return Err(self.name_row(failed).await) };
+        self.refuse(values, &failed).await.map_err(|e| self.job.explain::<B>(e))
     }
 
     /// Whether the statement has failed because of a row. Where the error does not say so, the same statement over no rows
@@ -336,9 +356,9 @@ impl<'w, B: Backend> Worker<'w, B> {
         note(self.db, self.job, error).await;
     }
 
-    fn locked(&mut self, attempts: u32) -> Error {
+    fn locked(&self, attempts: u32, blockers: Vec<Blocker>) -> Error {
         let (migration, step) = (self.job.plan.id.clone(), self.job.step.id.clone());
-        Error::LockNotHad { migration, step, attempts, blockers: self.db.take_blockers() }
+        Error::LockNotHad { migration, step, attempts, blockers }
     }
 
     async fn pause(&mut self, attempt: u32, error: &DbError) -> Result<()> {
@@ -388,6 +408,11 @@ impl<'w, B: Backend> Worker<'w, B> {
         };
         self.ctx.stop.sleep(pause.mul_f64(self.ctx.pace.pause.clamp(0.0, 100.0))).await
     }
+}
+
+/// The run was told to stop while a function of the application computed.
+pub(super) fn interrupted() -> Failed {
+    DbError { class: ErrorClass::Cancelled, code: String::new(), message: "told to stop".to_owned() }.into()
 }
 
 fn lost() -> Failed {

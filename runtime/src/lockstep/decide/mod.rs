@@ -15,7 +15,7 @@ use crate::{
     compat::{Reason, breaks, renewed, serves, view_schema},
     embed::History,
     error::{Error, Result},
-    model::{Delta, Dialect, ObjectName, Schema},
+    model::{Delta, Dialect, ObjectName, Schema, migration_of},
     plan::{Phase, Plan, Snapshot, Step, Way},
     waiting::{Evidence, Holder, Queued},
 };
@@ -170,6 +170,15 @@ pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) 
     Ok(between(world, 0, current, &after, (&plan.id, &step.id, Way::Back)))
 }
 
+/// Whether the step that left a version behind has gone the other way since.
+pub fn has_turned(ledger: &Ledger, retired: &Retired) -> bool {
+    let turned = StepState::after(retired.way.reversed());
+    // The plan may have been written anew since: a step that it no longer has will never go the other way.
+    let row = ledger.migration(&retired.migration).filter(|row| row.state == MigrationState::Running);
+    let is_gone = row.is_some_and(|row| !row.steps.is_empty() && row.steps.iter().all(|s| s.id != retired.step));
+    is_gone || ledger.step_state(&retired.migration, &retired.step) == turned
+}
+
 /// Whether a retired version need not be refused any longer: the step that left it behind has gone the other way since,
 /// and the database serves again all that its leases declare. Tables that nobody here knows are not looked at: they are
 /// another service's, and no step of ours has taken them away.
@@ -177,11 +186,7 @@ pub fn gate_back(world: &World<'_>, current: &Schema, plan: &Plan, step: &Step) 
 /// # Errors
 /// When plans and ledger contradict each other.
 pub fn returns(world: &World<'_>, retired: &Retired, declared: &[Schema]) -> Result<bool> {
-    let turned = StepState::after(retired.way.reversed());
-    // The plan may have been written anew since: a step that it no longer has will never go the other way.
-    let row = world.ledger.migration(&retired.migration).filter(|row| row.state == MigrationState::Running);
-    let is_gone = row.is_some_and(|row| !row.steps.is_empty() && row.steps.iter().all(|s| s.id != retired.step));
-    if !is_gone && world.ledger.step_state(&retired.migration, &retired.step) != turned {
+    if !has_turned(world.ledger, retired) {
         return Ok(false);
     }
     let states = state::possible(world.snapshot, world.plans, world.ledger)?;
@@ -260,7 +265,8 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
 ///
 /// A heartbeat of the future was written before the server's clock was set back: whoever lives has sent another one since.
 pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
-    let said = !lease.ended && (-SKEW_MS..=grace_ms).contains(&lease.silent_ms);
+    // Its own grace is what its fence counts on.
+    let said = !lease.ended && (-SKEW_MS..=grace_ms.max(lease.grace_ms)).contains(&lease.silent_ms);
     said || (lease.evidence == Evidence::Process && !lease.ended && lease.process_runs == Some(true))
 }
 
@@ -297,6 +303,7 @@ fn holder(lease: &Lease, world: &World<'_>, reasons: Vec<Reason>) -> (bool, Hold
             && !lease.version_connected
             && lease.process_runs.is_none()
             && (lease.heartbeat_age_ms > world.grace_ms.max(lease.grace_ms) || !lease.same_server),
+        grace_ms: world.grace_ms.max(lease.grace_ms),
         gone_ms: None,
         reasons,
     };
@@ -460,7 +467,7 @@ pub fn refusal(retired: &Retired) -> Error {
 /// Whether these migrations and this ledger are one history.
 ///
 /// # Errors
-/// When a migration was changed after it was applied, or the database went another way.
+/// When a migration was changed after it was applied, the database went another way, or instances of that name belong to another chain.
 pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()> {
     let mut missing = None;
     for entry in history.entries() {
@@ -497,14 +504,7 @@ pub fn same_history(history: &History, ledger: &Ledger, app: &str) -> Result<()>
             });
         }
     }
-    Ok(())
-}
-
-/// Whether the database has a chain from the empty schema that is not this history's, and of which nobody has said whose it is.
-#[must_use]
-pub fn has_nobodys_chain(history: &History, ledger: &Ledger) -> bool {
-    let is_nobodys = |row: &&MigrationRow| row.parent.is_none() && row.app == ANONYMOUS && is_foreign(history, row);
-    ledger.migrations.iter().any(|row| is_nobodys(&row))
+    same_name(history, ledger, app)
 }
 
 fn is_foreign(history: &History, row: &MigrationRow) -> bool {
@@ -512,14 +512,14 @@ fn is_foreign(history: &History, row: &MigrationRow) -> bool {
 }
 
 /// Makes sure that no other code has run under this name: its instances say to which chain they belong, also where the tool has
-/// carried it out without being told whose it is.
+/// carried it out under the name of a package, or of nobody.
 ///
 /// # Errors
 /// When instances of that name belong to another chain.
-pub fn same_name(history: &History, ledger: &Ledger, leases: &[Lease], app: &str) -> Result<()> {
+fn same_name(history: &History, ledger: &Ledger, app: &str) -> Result<()> {
     let Some(ours) = history.entries().first() else { return Ok(()) };
-    for lease in leases.iter().filter(|lease| lease.identity.app == app && !lease.ended) {
-        let mut first = ledger.migration(lease.identity.migration());
+    for registered in ledger.registered.iter().filter(|registered| registered.app == app) {
+        let mut first = ledger.migration(migration_of(&registered.version));
         // No longer than all of them: a circle cannot come from us, and must not hang us.
         for _ in 0..ledger.migrations.len() {
             let before = first.and_then(|row| row.parent.as_deref()).and_then(|parent| ledger.migration(parent));

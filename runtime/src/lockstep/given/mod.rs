@@ -9,7 +9,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -100,13 +103,27 @@ fn answer<New: Serialize, E: fmt::Display>(result: Result<New, E>) -> Answer {
     serde_json::to_value(new).map_err(|e| format!("what it gives cannot be stored: {e}"))
 }
 
+/// Whether somebody waits for answers: a thread at work cannot be stopped, and would hold up the end of the process.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 struct Plain<F>(F);
 
 impl<F: Fn(Row) -> Answer + Send + Sync + 'static> Fill for Plain<F> {
     fn fill(self: Arc<Self>, rows: Vec<Row>) -> Answers<'static> {
         Box::pin(async move {
             let many = rows.len();
-            let one = move |row| catch_unwind(AssertUnwindSafe(|| self.0(row))).unwrap_or_else(|p| Err(panicked(&*p)));
+            let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+            let still_wanted = Arc::clone(&wanted.0);
+            let one = move |row| match still_wanted.load(Ordering::Relaxed) {
+                true => catch_unwind(AssertUnwindSafe(|| self.0(row))).unwrap_or_else(|p| Err(panicked(&*p))),
+                false => Err("nobody waits for it any more".to_owned()),
+            };
             let all = tokio::task::spawn_blocking(move || rows.into_iter().map(one).collect::<Vec<_>>());
             // It catches panics itself, and is cancelled only when the runtime ends.
             all.await.unwrap_or_else(|e| vec![Err(e.to_string()); many])

@@ -78,9 +78,18 @@ struct Said {
     trouble: Option<String>,
 }
 
-/// Sessions of this process: they are not "others".
+/// Sessions of this process: they are not "others". With them, what it has learnt of the server, which holds from one backfill and one
+/// connection to the next: a standby that vanished in between is still missed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sessions(Arc<Mutex<Vec<i64>>>);
+pub(super) struct Sessions(Arc<Mutex<Vec<i64>>>, Arc<tokio::sync::Mutex<Known>>);
+
+/// What holds for as long as the process does.
+#[derive(Debug, Default)]
+struct Known {
+    memory: Memory,
+    /// What the probe statement took when no backfill had begun.
+    idle: Option<Duration>,
+}
 
 impl Sessions {
     /// One more of them.
@@ -145,10 +154,9 @@ impl Throttle {
 
 /// Looks again and again; ends with the workers.
 async fn watch_load<B: Backend>(target: B::Target, limits: Limits, own: Sessions, say: watch::Sender<Option<Said>>) {
-    let (mut connection, mut memory): (Option<B>, Memory) = (None, Memory::default());
-    let (mut idle, mut noted): (Option<Duration>, Option<(String, Instant)>) = (None, None);
+    let (mut connection, mut noted): (Option<B>, Option<(String, Instant)>) = (None, None);
     loop {
-        match look::<B>(&mut connection, &target, &limits, &own, &mut memory, &mut idle).await {
+        match look::<B>(&mut connection, &target, &limits, &own).await {
             Ok(verdict) => {
                 let old =
                     noted.as_ref().is_none_or(|(reason, at)| *reason != verdict.reason || at.elapsed() > NOTED_EVERY);
@@ -184,8 +192,6 @@ async fn look<B: Backend>(
     target: &B::Target,
     limits: &Limits,
     own: &Sessions,
-    memory: &mut Memory,
-    idle: &mut Option<Duration>,
 ) -> Result<Verdict, String> {
     let db = match connection {
         Some(db) => db,
@@ -196,7 +202,8 @@ async fn look<B: Backend>(
             none.insert(db)
         }
     };
-    let own = own.all();
+    let mut known = own.1.lock().await;
+    let (own, Known { memory, idle }) = (own.all(), &mut *known);
     let seen = async {
         let wish = pace::read(db).await?;
         let mut signals = db.signals(&own).await?;
