@@ -1,7 +1,8 @@
 //! The statements that old and new code live on, on a real server: sync triggers, backfills, identity, views.
 
 use cargo_schemadiff::dialect::{
-    Connection, Ddl as _, PerPartition, Scope, SyncSpec, TypeChange, Volatility, postgres::Postgres as Renderer,
+    Connection, Ddl as _, Numbering as _, PerPartition, Scope, SyncSpec, TypeChange, Volatility,
+    postgres::Postgres as Renderer,
 };
 use schemadiff::{
     model::{Column, CompatView, Deferrable, FkAction, ForeignKey, Identity, IdentityKind, ObjectName, Table, Unique},
@@ -261,6 +262,9 @@ async fn numbering_goes_on_where_it_was_through_every_change_of_form() {
         let after = column(form);
         let mut step = vec!["BEGIN".to_owned()];
         step.extend(DDL.alter_identity(&t, &before, &after));
+        if before.identity.is_none() {
+            step.extend(DDL.go_on_behind(&ObjectName::new("t_id_seq"), &t, &after));
+        }
         step.push("COMMIT".to_owned());
         c.run(&step).await.unwrap();
         let seen = c.introspect(&Scope::default()).await.unwrap().schema;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use schemadiff::{
     embed::INITIAL,
     lockstep::{Connections, admin},
+    model::ObjectName,
     plan::{Overlap, Strategy},
 };
 use serde::Deserialize;
@@ -122,10 +123,7 @@ fn row_level_security(comparison: &Comparison, tables: &[String]) -> Vec<String>
     if comparison.version >= 150_000 {
         return Vec::new();
     }
-    let has = |table: &&String| {
-        let name = format!("public.{table}");
-        comparison.opaque.iter().any(|o| o.kind == "row level security" && o.name == name)
-    };
+    let has = |table: &&String| comparison.current.has_row_security(&ObjectName::new(table.as_str()));
     tables.iter().filter(has).map(|table| format!("`{table}` has row level security, which a view goes past")).collect()
 }
 

@@ -9,19 +9,21 @@ pub mod sqlite;
 
 mod connection;
 mod fill_spec;
+mod numbering;
 mod questions;
 mod sync_spec;
 
 use schemadiff::{
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
-        ObjectName, PartitionBy, PrimaryKey, Schema, Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, Exclusion, ForeignKey, Index, Object,
+        ObjectKey, ObjectName, PartitionBy, PrimaryKey, Schema, Table, Unique,
     },
     plan::{Assignment, Backfill, Comparison, Generated, KeyColumn, Lock},
 };
 
 pub use connection::{Connection, Introspection, Scope, Scratch, ServerInfo, TableSize, dialect_of};
 pub use fill_spec::{CompareSpec, GivenSpec};
+pub use numbering::Numbering;
 pub use questions::Questions;
 pub use sync_spec::SyncSpec;
 
@@ -42,6 +44,9 @@ pub struct Capabilities {
     /// A plain view can take every INSERT, UPDATE and DELETE of its table with all their results, so a renamed table can
     /// keep its old name for old code. When false a table rename has no overlap.
     pub updatable_views: bool,
+    /// Whoever reads through such a view is held to the policies of the table (PostgreSQL 15). When false it reads with the rights of
+    /// the view's owner, who sees all rows.
+    pub views_follow_policies: bool,
     /// Enumerated types are objects of their own. When false they are text with a check.
     pub native_enums: bool,
     /// Comments on objects.
@@ -150,7 +155,7 @@ pub struct EachPartition {
 
 /// Pure SQL text of one dialect. Every identifier and literal goes through [`Ddl::ident`] and [`Ddl::literal`].
 /// Statements have no final semicolon; each `String` is one statement.
-pub trait Ddl: Questions + Send + Sync {
+pub trait Ddl: Numbering + Questions + Send + Sync {
     /// Which engine.
     fn dialect(&self) -> Dialect;
     /// Facts, for the server version this was made for.
@@ -228,8 +233,6 @@ pub trait Ddl: Questions + Send + Sync {
     /// The part of an ALTER TABLE that changes the type in place, from `from` (and the collation, when `column` has one). A text that is too long for the new
     /// type is refused, never cut off. `using` is an expression over the row that gives the values instead of a cast.
     fn alter_type(&self, from: &str, column: &Column, using: Option<&str>) -> String;
-    /// What follows it, in statements of its own.
-    fn follow_type(&self, table: &ObjectName, column: &Column) -> Vec<String>;
     /// All parts in one statement, which writes the table anew once at most.
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String;
     /// Sets (`Some`) or drops (`None`) the default.
@@ -247,23 +250,10 @@ pub trait Ddl: Questions + Send + Sync {
         let _ = (table, name, column);
         Vec::new()
     }
-    /// Changes a column to, from or between identity forms and serial, keeping the sequence's position.
-    fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String>;
-    /// Makes the sequence that is there the column's, as `column` says.
-    fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String>;
-    /// Statements that let a stand-in take over how a column is numbered, with the position: those before the column goes, and those
-    /// once the stand-in, `shadow` until then, has its name.
-    fn hand_over_numbers(&self, table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
-        let _ = (table, column, shadow);
-        (Vec::new(), Vec::new())
-    }
-    /// Moves a sequence forward, so that its next number is behind all those in the column. One that is there already stays.
-    fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
-        let _ = (sequence, table, column);
-        Vec::new()
-    }
     /// Adds a check, `NOT VALID` when it says so.
     fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String>;
+    /// Adds an exclusion constraint, and builds its index.
+    fn add_exclusion(&self, table: &ObjectName, name: &str, exclusion: &Exclusion) -> Vec<String>;
     /// Adds a foreign key, `NOT VALID` when it says so.
     fn add_foreign_key(&self, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String>;
     /// Validates a constraint.

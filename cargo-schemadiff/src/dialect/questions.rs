@@ -63,6 +63,11 @@ pub trait Questions {
         None
     }
 
+    /// A query for the name of the table where it has row level security that a view of it would go past.
+    fn goes_past_policies(&self, _table: &ObjectName) -> Option<String> {
+        None
+    }
+
     /// A query for the names of publications that name a column, where the engine has such.
     fn publications_over(&self, _table: &ObjectName, _column: &str) -> Option<String> {
         None

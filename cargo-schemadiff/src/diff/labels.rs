@@ -268,6 +268,7 @@ fn in_table(table: &mut Table, change: &mut impl FnMut(&mut String, bool)) {
         column.generated.iter_mut().for_each(|generated| change(&mut generated.expr, false));
     }
     table.checks.values_mut().for_each(|check| change(&mut check.expr, false));
+    table.exclusions.values_mut().for_each(|exclusion| change(&mut exclusion.definition, false));
     for index in table.indexes.values_mut() {
         index.parts.iter_mut().filter_map(|part| part.expr.as_mut()).for_each(|text| change(text, false));
         index.predicate.iter_mut().for_each(|text| change(text, false));

@@ -140,18 +140,24 @@ fn step(context: &Context<'_>, placed: &Placed, number: &str) -> Result<Step> {
 /// So many rows are gone through in the time for which others wait for any step.
 const GROWN: u64 = 100_000;
 
-/// Whether the tables that are small still are, where the step goes through them while others wait.
-fn only_while_small(context: &Context<'_>, placed: &Placed) -> Vec<Probe> {
-    let goes_through = |p: &Proto| {
-        // There is no other way to rebuild a table than to rebuild it, however large it is.
-        p.envelope == Envelope::Transaction && (p.rewrites || p.scans || p.rebuilds_indexes)
-    };
+/// Whether the tables are small that the step goes through while others wait. Where the engine has a way beside them for most
+/// changes, no such step goes through a large one unless somebody says so, whatever the plan knew; where it has none, those that
+/// were small when it was made are looked at.
+fn only_while_small<'p>(context: &Context<'_>, placed: &'p Placed) -> Vec<Probe> {
+    let refilled = fills_again(placed);
+    let goes_through =
+        |p: &Proto| p.envelope == Envelope::Transaction && (p.rewrites || p.scans || p.rebuilds_indexes || refilled);
     let protos = placed.protos.iter().filter(|p| goes_through(p));
-    let tables: BTreeSet<&ObjectName> = protos.flat_map(|p| &p.touches).collect();
-    // Under the name that it has then.
-    let there = tables.into_iter().filter(|table| placed.before.table(table).is_some() && context.is_small(table));
+    // A step about a partition reads those that refer to its rows, and not its parent.
+    let is_parent = |table: &ObjectName| context.base.table(table).is_some_and(|t| t.partition_by.is_some());
+    let reads = |p: &'p Proto| p.touches.iter().filter(move |table| *table == p.table() || !is_parent(table));
+    let tables: BTreeSet<&ObjectName> = protos.flat_map(reads).collect();
+    let counts = |table: &ObjectName| context.caps.alter_constraints || context.is_small(table);
+    // Under the name that it has then. What the plan itself makes is empty.
+    let was_there = |table: &ObjectName| context.base.table(table).is_some();
+    let there = tables.into_iter().filter(|t| placed.before.table(t).is_some() && was_there(t) && counts(t));
     let probe = |table: &ObjectName| Probe {
-        finds: format!("`{table}` has grown"),
+        finds: format!("`{table}` is large"),
         sql: format!(
             "SELECT 'more than {GROWN} rows' FROM (SELECT count(*) AS schemadiff_count FROM (SELECT 1 FROM {} LIMIT {}) \
              AS schemadiff_rows) AS schemadiff_counted WHERE schemadiff_count > {GROWN}",

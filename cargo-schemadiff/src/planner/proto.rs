@@ -243,6 +243,17 @@ impl Proto {
         self
     }
 
+    /// It comes back only at a price that nobody pays while the tables are in use: then it waits for contract, and stays.
+    pub fn one_way(mut self, one_way: bool) -> Self {
+        if one_way {
+            self.prepares = true;
+            self.undo = None;
+            self.undo_proof.clear();
+            self.undo_probes.clear();
+        }
+        self
+    }
+
     pub fn touching<'n>(mut self, tables: impl IntoIterator<Item = &'n ObjectName>) -> Self {
         for table in tables {
             if !self.touches.contains(table) {

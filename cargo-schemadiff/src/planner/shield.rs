@@ -41,13 +41,21 @@ impl Context<'_> {
     pub fn is_shielded(&mut self, table: &ObjectName) -> bool {
         // A partition is a table of its own name too, which would need a view for each.
         let in_one_piece = |t: &&Table| t.partition_by.is_none() && t.partition_of.is_none();
-        if self.before(table).filter(in_one_piece).is_none() || !self.caps.updatable_views {
+        if self.before(table).filter(in_one_piece).is_none() || !self.can_be_viewed(table) {
             return false;
         }
         self.chosen = true;
         // A table with a database schema of its own is reached by its full name, past any view.
         let was_qualified = self.request.hints.renamed_tables.get(table).is_some_and(|from| from.schema.is_some());
         !self.views.is_empty() && table.schema.is_none() && !was_qualified
+    }
+
+    /// Whether a view can stand for the table as old code knows it, with all that the table lets through and no more.
+    pub fn can_be_viewed(&self, table: &ObjectName) -> bool {
+        let current = self.request.current;
+        let name = self.request.hints.renamed_tables.get(table).unwrap_or(table);
+        let goes_past = || !self.caps.views_follow_policies && current.has_row_security(name);
+        self.caps.updatable_views && !goes_past()
     }
 
     /// Whether the column can change behind the view: what of the user's depends on it (a view, a trigger, a policy, a function that

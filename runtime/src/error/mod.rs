@@ -442,8 +442,11 @@ pub enum Error {
     /// The server took the statement but its work is not there.
     #[error("step {step} of migration {migration} ran, but its result is not there")]
     NotDone { migration: String, step: String },
-    /// The plan counts on a small table, and it has grown.
-    #[error("step {step} of migration {migration} was not begun, it was planned for small tables: {}", listed(rows))]
+    /// A step goes through a table while everybody waits, and the table is not small.
+    #[error(
+        "step {step} of migration {migration} was not begun, everybody would wait while it goes through a table: {}",
+        listed(rows)
+    )]
     Grown {
         migration: String,
         step: String,

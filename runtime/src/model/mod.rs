@@ -119,6 +119,11 @@ impl Schema {
         depth
     }
 
+    /// Whether policies say which rows of the table one sees. Known where the schema is of a database.
+    pub fn has_row_security(&self, table: &ObjectName) -> bool {
+        self.objects.keys().any(|key| key.kind == ObjectKind::RowSecurity && key.of.as_ref() == Some(table))
+    }
+
     /// The partitions of a table, those of its partitions included, parents first.
     pub fn partitions(&self, table: &ObjectName) -> Vec<&Table> {
         let mut found: Vec<&Table> = Vec::new();

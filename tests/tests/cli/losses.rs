@@ -88,7 +88,7 @@ async fn a_table_that_has_grown_since_the_plan_was_written_is_not_locked_for_lon
             )
             .await;
         let run = project.run(&["apply"]).expect_error("SD0768");
-        assert!(run.err.contains("`t` has grown") && run.err.contains("--accept-stall"), "{run:#?}");
+        assert!(run.err.contains("`t` is large") && run.err.contains("--accept-stall"), "{run:#?}");
         let kept = database.text("SELECT CAST(n AS text) FROM t WHERE id = 2").await;
         assert_eq!(kept.as_deref(), Some("2"));
         project.run(&["apply", "--accept-stall"]).expect(0);

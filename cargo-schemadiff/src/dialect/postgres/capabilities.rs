@@ -11,6 +11,8 @@ pub(super) const fn capabilities(version: u32) -> Capabilities {
         concurrent_indexes: true,
         constraint_using_index: true,
         updatable_views: true,
+        // `security_invoker`.
+        views_follow_policies: version >= 150_000,
         native_enums: true,
         comments: true,
         fast_default: true,

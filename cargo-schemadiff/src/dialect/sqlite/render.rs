@@ -4,7 +4,8 @@ use schemadiff::{
     artifact::naming,
     compat::types::Fit,
     model::{
-        Check, Column, CompatView, Dialect, EnumType, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique, hex,
+        Check, Column, CompatView, Dialect, EnumType, Exclusion, ForeignKey, Index, ObjectName, PrimaryKey, Table,
+        Unique, hex,
     },
     plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
@@ -95,6 +96,8 @@ const STEADY_FUNCTIONS: &[&str] = &[
     "zeroblob",
 ];
 
+impl crate::dialect::Numbering for Sqlite {}
+
 impl crate::dialect::Questions for Sqlite {
     fn keeps_apart(&self, from: &str, to: &str) -> bool {
         probe::keeps_apart(from, to)
@@ -116,6 +119,7 @@ impl Ddl for Sqlite {
             concurrent_indexes: false,
             constraint_using_index: false,
             updatable_views: false,
+            views_follow_policies: true,
             native_enums: false,
             comments: false,
             fast_default: false,
@@ -255,19 +259,11 @@ impl Ddl for Sqlite {
         String::new()
     }
 
-    fn follow_type(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
-        Vec::new()
-    }
-
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String {
         format!("ALTER TABLE {} {}", self.name(table), parts.join(", "))
     }
 
     fn alter_default(&self, _table: &ObjectName, _column: &str, _default: Option<&str>) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn adopt_sequence(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
         Vec::new()
     }
 
@@ -294,11 +290,11 @@ impl Ddl for Sqlite {
         Vec::new()
     }
 
-    fn alter_identity(&self, _table: &ObjectName, _before: &Column, _after: &Column) -> Vec<String> {
+    fn add_check(&self, _table: &ObjectName, _name: &str, _check: &Check) -> Vec<String> {
         Vec::new()
     }
 
-    fn add_check(&self, _table: &ObjectName, _name: &str, _check: &Check) -> Vec<String> {
+    fn add_exclusion(&self, _table: &ObjectName, _name: &str, _exclusion: &Exclusion) -> Vec<String> {
         Vec::new()
     }
 

@@ -3,15 +3,15 @@
 //! | the column is | expand | backfill | contract |
 //! |---|---|---|---|
 //! | nullable, or has a default all rows can share | add | | |
-//! | filled by a volatile default | add nullable, set the default | fill, prove, SET NOT NULL | |
+//! | filled by a volatile default, or numbered | add nullable, set the default | fill, prove, SET NOT NULL | |
 //! | NOT NULL or nullable with `backfill` | add nullable + trigger | fill, prove, SET NOT NULL | drop the trigger, set the default |
 //! | NOT NULL with neither | refused | | |
 //!
 //! What an engine cannot add to a table with rows comes with a rebuild.
 
-use schemadiff::model::{Column, ObjectKey, ObjectKind, ObjectName};
+use schemadiff::model::{Column, Identity, IdentityKind, ObjectKey, ObjectKind, ObjectName};
 
-use super::{domain, generated};
+use super::{domain, generated, numbering};
 use crate::{
     Error, Kind, Result,
     dialect::Volatility,
@@ -33,6 +33,9 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, column: &Column, ba
 }
 
 fn add(cx: &mut Context<'_>, table: &ObjectName, column: &Column, backfill: Option<&str>) -> Result<()> {
+    if let Some(numbered) = numbered_late(cx, table, column) {
+        return numbered_in_batches(cx, table, column, &numbered);
+    }
     if column.generated.is_some() || column.identity.is_some() {
         return computed(cx, table, column);
     }
@@ -144,16 +147,40 @@ fn computed(cx: &mut Context<'_>, table: &ObjectName, column: &Column) -> Result
     Ok(())
 }
 
-/// The default counts for new rows from the start, old rows get theirs in batches.
-fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: &str) -> Result<()> {
+/// The column with a `serial` type, where the rows that exist get their numbers in batches: the server would write a table anew that
+/// gets a column which it numbers. Triggers of the user's would be fired for each row, and nothing is there that puts back what
+/// they change.
+fn numbered_late(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<Column> {
+    let identity = column.identity.clone().filter(|_| cx.caps.alter_column && !cx.is_small(table))?;
+    let plain = cx.before(table).is_some_and(|t| t.partition_by.is_none() && t.partition_of.is_none());
+    let serial = Identity { kind: IdentityKind::Serial, ..identity };
+    (plain && !has_triggers(cx, table) && cx.key(table).is_ok())
+        .then(|| Column { identity: Some(serial), ..column.clone() })
+}
+
+/// New rows are numbered from the start, old rows in batches; in the end the column is numbered in the form that it shall have.
+fn numbered_in_batches(cx: &mut Context<'_>, table: &ObjectName, column: &Column, serial: &Column) -> Result<()> {
+    let Some(next) = cx.ddl.next_number(table, serial) else { return computed(cx, table, column) };
     synced::refuse_empty(cx, table, &column.name, &column.ty)?;
-    let bare = Column { nullable: true, default: None, ..column.clone() };
-    let interim = Column { nullable: true, ..column.clone() };
+    let bare = Column { nullable: true, identity: None, ..column.clone() };
+    let interim = Column { nullable: true, ..serial.clone() };
     let mut sql = cx.ddl.add_column(table, &bare);
-    sql.extend(cx.ddl.alter_default(table, &column.name, Some(default)));
-    let id = slug(&["add-column", &table.to_string(), &column.name]);
-    let title = format!("add column `{table}.{}`, with its default for new rows", column.name);
-    let step = Proto::new(rank::COLUMN, id, title, table)
+    sql.extend(cx.ddl.alter_identity(table, &bare, &interim));
+    let title = format!("add column `{table}.{}`, numbered for new rows", column.name);
+    begin(cx, table, column, title, sql, interim);
+    cx.fill(table, &Column { nullable: false, ..column.clone() }, &next, None, None);
+    if !column.nullable {
+        synced::prove_and_set_not_null(cx, table, column, [tag::backfilled(table, &column.name)]);
+    }
+    if serial != column {
+        numbering::plan(cx, table, serial, column);
+    }
+    Ok(())
+}
+
+/// The step that makes a column which counts for new rows.
+fn begin(cx: &mut Context<'_>, table: &ObjectName, column: &Column, title: String, sql: Vec<String>, interim: Column) {
+    let step = Proto::new(rank::COLUMN, slug(&["add-column", &table.to_string(), &column.name]), title, table)
         .sql(sql)
         .undo(cx.ddl.drop_column(table, &column.name))
         .locks(cx.ddl.locks("add_column", table, &[]))
@@ -163,6 +190,17 @@ fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: 
         .after(tag::TYPES);
     let step = cx.changes_shape(table, step);
     cx.push(step);
+}
+
+/// The default counts for new rows from the start, old rows get theirs in batches.
+fn volatile(cx: &mut Context<'_>, table: &ObjectName, column: &Column, default: &str) -> Result<()> {
+    synced::refuse_empty(cx, table, &column.name, &column.ty)?;
+    let bare = Column { nullable: true, default: None, ..column.clone() };
+    let interim = Column { nullable: true, ..column.clone() };
+    let mut sql = cx.ddl.add_column(table, &bare);
+    sql.extend(cx.ddl.alter_default(table, &column.name, Some(default)));
+    let title = format!("add column `{table}.{}`, with its default for new rows", column.name);
+    begin(cx, table, column, title, sql, interim);
     cx.key(table)?;
     // A row that is NULL because new code said so is filled too; nobody can tell it from an old one.
     cx.fill(table, column, default, None, None);

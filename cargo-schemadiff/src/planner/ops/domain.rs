@@ -10,6 +10,7 @@ use crate::{
     Error, Kind, Result, hazard,
     planner::{
         context::{Context, slug, temporary},
+        probes,
         proto::{Proto, rank, tag},
     },
 };
@@ -291,16 +292,33 @@ fn checks(
             format!("drop check `{check}` of domain `{name}`"),
         )
         .sql(cx.ddl.drop_domain_check(name, check))
-        // What new code wrote meanwhile need not fulfil it.
-        .undo(cx.ddl.add_domain_check(name, check, old))
+        .undo(cx.ddl.add_domain_check(name, check, &unproven(old)))
         .tag(tag::freed(name, check))
         .effect({
             let check = check.clone();
             on(name, move |d| std::mem::drop(d.checks.remove(&check)))
         });
+        let step = back(cx, step, name, check, old);
         cx.push(step);
     }
     Ok(())
+}
+
+fn unproven(check: &Check) -> Check {
+    Check { not_valid: true, ..check.clone() }
+}
+
+/// How a check that a step removes is there again when that is taken back: for new values, and proven for those that are there. Nobody
+/// can write to the tables with columns of the domain while it is proven, so that where one of them is large it waits for contract and
+/// does not come back.
+fn back(cx: &Context<'_>, step: Proto, name: &ObjectName, check: &str, old: &Check) -> Proto {
+    if old.not_valid {
+        return step;
+    }
+    let large = users(cx, name).iter().any(|table| !cx.is_small(table));
+    step.undo_proof(cx.ddl.validate_domain_check(name, check))
+        .undo_probes(probes::refused_by_domain(cx, name, old))
+        .one_way(large)
 }
 
 fn rename(cx: &mut Context<'_>, name: &ObjectName, from: &str, to: &str) {
@@ -376,7 +394,7 @@ fn replace(cx: &mut Context<'_>, name: &ObjectName, check: &str, old: &Check, ne
     sql.extend(cx.ddl.rename_domain_check(name, &interim, check));
     sql.extend(new.comment.iter().flat_map(|text| cx.ddl.comment_on_domain_check(name, check, Some(text))));
     let mut undo = cx.ddl.rename_domain_check(name, check, &interim);
-    undo.extend(cx.ddl.add_domain_check(name, check, old));
+    undo.extend(cx.ddl.add_domain_check(name, check, &unproven(old)));
     undo.extend(old.comment.iter().flat_map(|text| cx.ddl.comment_on_domain_check(name, check, Some(text))));
     let ready = ["add-check", "validate"].map(|what| tag::step(&slug(&[what, &name.to_string(), &interim])));
     let id = slug(&["replace-check", &name.to_string(), check]);
@@ -392,6 +410,7 @@ fn replace(cx: &mut Context<'_>, name: &ObjectName, check: &str, old: &Check, ne
                     d.checks.insert(check.clone(), new.clone());
                 })
             });
+    let step = back(cx, step, name, check, old);
     cx.push(step);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Whether a column that changes its type can be doubled: a stand-in of the new type takes over all that is over the column, keys and
 //! numbering included.
 
-use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, PrimaryKey, Table, Unique, expr};
+use schemadiff::model::{Check, Column, ForeignKey, IdentityKind, Index, ObjectName, PrimaryKey, Table, Unique, expr};
 
 use super::{check, exclusion, index, partition, rekey};
 use crate::planner::context::{Context, Retype};
@@ -65,9 +65,28 @@ pub(super) fn key_can_be_doubled(cx: &Context<'_>, table: &ObjectName, before: &
         && is_plain(t)
         && is_plain(desired)
         && t.primary_key == desired.primary_key
-        && before.identity == after.identity
+        && counted_alike(before, after)
         && rekey::over(cx, table, &before.name).all(|(child, name, key)| same(child, name, key))
         && !cx.request.desired.tables.values().any(|t| comes(t))
+}
+
+/// Whether both are numbered in the same way, but for the type that the sequence of a `serial` column counts in: whoever changes the
+/// column alone leaves the sequence in the type before, and introspection says so.
+fn counted_alike(before: &Column, after: &Column) -> bool {
+    let counted = |column: &Column| {
+        let mut identity = column.identity.clone()?;
+        if identity.kind == IdentityKind::Serial {
+            identity.options = identity.options.as_deref().and_then(but_type);
+        }
+        Some(identity)
+    };
+    counted(before) == counted(after)
+}
+
+/// What a sequence's options say beside its type.
+fn but_type(options: &str) -> Option<String> {
+    let rest = options.strip_prefix("AS ").map_or(options, |typed| typed.split_once(' ').map_or("", |(_, rest)| rest));
+    (!rest.is_empty()).then(|| rest.to_owned())
 }
 
 /// The indexes and constraints over a column.

@@ -210,6 +210,12 @@ fn refuse_replacement(cx: &Context<'_>, name: &ObjectName, before: &EnumType, af
         if let Some(computed) = tables.get(&table).and_then(|t| t.columns.iter().find(reads)) {
             return refused(format!("`{table}.{}` is computed from `{}`", computed.name, column.name));
         }
+        if column.generated.is_some() {
+            return refused(format!("`{table}.{}` is of it and is computed", column.name));
+        }
+        if tables.get(&table).is_some_and(|t| t.partition_of.is_some()) {
+            return refused(format!("partition `{table}` has a default or NOT NULL of its own for `{}`", column.name));
+        }
         if partition::is_key(cx, &table, &column.name) {
             return refused(format!("`{table}` is partitioned by `{}`", column.name));
         }
@@ -234,6 +240,12 @@ fn replace(cx: &mut Context<'_>, before: &EnumType, after: &EnumType, previous: 
             back.extend(cx.ddl.add_check(&t.name, check_name, check));
             let comment = check.comment.as_deref();
             back.extend(comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(&t.name, check_name, Some(text))));
+        }
+        for (exclusion_name, exclusion) in t.exclusions.iter().filter(|(_, e)| in_text(&e.definition)) {
+            away.extend(cx.ddl.drop_constraint(&t.name, exclusion_name));
+            back.extend(cx.ddl.add_exclusion(&t.name, exclusion_name, exclusion));
+            let comment = exclusion.comment.iter();
+            back.extend(comment.flat_map(|text| cx.ddl.comment_on_constraint(&t.name, exclusion_name, Some(text))));
         }
         let in_index = |index: &Index| {
             index.predicate.iter().chain(index.parts.iter().filter_map(|part| part.expr.as_ref())).any(in_text)

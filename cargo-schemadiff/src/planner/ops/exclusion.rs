@@ -1,11 +1,11 @@
-//! Exclusion constraints: part of a new table, renamed, dropped. No server adds one to a table in use without stopping its
-//! writers for as long as the index takes to build, so that is refused.
+//! Exclusion constraints: part of a new table, renamed, dropped. No server adds one to a table in use without stopping everybody
+//! for as long as the index takes to build, so that is refused but for a small table.
 
 use schemadiff::model::{Exclusion, ObjectName, Table, expr};
 
 use super::comment;
 use crate::{
-    Error, Kind, Result,
+    Error, Kind, Result, hazard,
     planner::{
         context::{Context, on, slug},
         proto::{Proto, rank, tag},
@@ -24,6 +24,7 @@ pub(super) fn plan(
         (Some(before), Some(after)) if before.definition == after.definition => {
             comment::constraint(cx, table, name, after.comment.as_deref(), comment::Of::Exclusion);
         }
+        (before, Some(after)) if cx.is_small(table) => add(cx, table, name, before, after),
         (before, Some(_)) => return Err(cannot_add(table, name, before.is_some())),
         (Some(before), None) => drop_exclusion(cx, table, name, before),
     }
@@ -39,6 +40,38 @@ fn cannot_add(table: &ObjectName, name: &str, changes: bool) -> Error {
         .cause("the server builds its index under a lock that stops all writers, and can neither build it beside them nor take one over that is there")
         .help("create a table of another name with the constraint, and move the rows to it in a release of its own")
         .help(format!("or add it by hand in a maintenance window (`ALTER TABLE {table} ADD CONSTRAINT {name} ..`); the next diff will find it there"))
+}
+
+/// On a small table, in the place of the one of its name if there is one.
+fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Exclusion>, after: &Exclusion) {
+    let away = cx.ddl.drop_constraint(table, name);
+    let made = |exclusion: &Exclusion| {
+        let mut sql = cx.ddl.add_exclusion(table, name, exclusion);
+        let comment = exclusion.comment.iter();
+        sql.extend(comment.flat_map(|text| cx.ddl.comment_on_constraint(table, name, Some(text))));
+        sql
+    };
+    let gone = |exclusion: Option<&Exclusion>| if exclusion.is_some() { away.clone() } else { Vec::new() };
+    let sql: Vec<String> = gone(before).into_iter().chain(made(after)).collect();
+    let undo: Vec<String> = away.iter().cloned().chain(before.iter().flat_map(|before| made(before))).collect();
+    let (what, verb) = if before.is_some() { ("change-exclusion", "change") } else { ("add-exclusion", "add") };
+    let title = format!("{verb} exclusion constraint `{name}` of `{table}`");
+    let covered = cx.after(table).map(|t| columns(t, after)).unwrap_or_default();
+    let step = Proto::new(rank::CONSTRAINT, slug(&[what, name]), title, table)
+        .sql(sql)
+        .undo(undo)
+        .locks(cx.ddl.locks("add_exclusion", table, &[]))
+        .scans()
+        .hazard([hazard::fails_on_rows::hazard(&after.definition, table)])
+        .effect({
+            let (name, after) = (name.to_owned(), after.clone());
+            on(table, move |t| drop(t.exclusions.insert(name.clone(), after.clone())))
+        })
+        .tags([tag::keys(table), tag::adds(table)])
+        .after_all([tag::freed(table, name), tag::left(table)])
+        .after_all(covered.iter().map(|c| tag::filled(table, c)));
+    // The index of its name is another one then.
+    cx.push(if before.is_some() { step.rebuilds_indexes() } else { step });
 }
 
 /// The columns that an exclusion constraint is about.

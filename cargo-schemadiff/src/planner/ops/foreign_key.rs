@@ -270,17 +270,23 @@ fn replace(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: &Foreig
         })
         .tags(gone_tags(table, before).into_iter().filter(|tag| moves || !of_target.contains(tag)))
         .prepares(clears_the_way(cx, table, before))
+        .one_way(stays_away(cx, table, before))
         .after_all(ready(&interim));
     cx.push(step);
 }
 
 /// How a foreign key that a step removes comes back: for new writes first, and then proven. Where the engine has no such key
-/// on a partitioned table, it is proven at once.
+/// on a partitioned table, it does not: see [`stays_away`].
 fn back(cx: &Context<'_>, table: &ObjectName, name: &str, before: &ForeignKey) -> (ForeignKey, Vec<String>) {
     let can = cx.caps.not_valid && (!partition::is_partitioned(cx, table) || cx.caps.partitioned_not_valid);
     let unproven = ForeignKey { not_valid: before.not_valid || can, ..before.clone() };
     let proof = if unproven.not_valid == before.not_valid { Vec::new() } else { cx.ddl.validate(table, name) };
     (unproven, proof)
+}
+
+/// Whether a key that goes does not come back: the table would be read while nobody can write to it or to the one it refers to.
+fn stays_away(cx: &Context<'_>, table: &ObjectName, before: &ForeignKey) -> bool {
+    !before.not_valid && cx.caps.not_valid && partition::is_partitioned(cx, table) && !cx.caps.partitioned_not_valid
 }
 
 /// The foreign key of that name is there, and valid if it is to be.
@@ -309,7 +315,8 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
     let id = slug(&["drop-foreign-key", name]);
     let clears_the_way = first || clears_the_way(cx, table, key);
     let relied_on = relied_on(table, name, key).filter(|_| !clears_the_way);
-    let waits = clears_the_way || relied_on.is_some();
+    let stays_away = stays_away(cx, table, key);
+    let waits = clears_the_way || relied_on.is_some() || stays_away;
     let (unproven, proof) = back(cx, table, name, key);
     let probe = probes::refused_back(cx, table, key).filter(|_| !proof.is_empty());
     let mut undo = cx.ddl.add_foreign_key(table, name, &unproven);
@@ -330,7 +337,8 @@ pub(super) fn drop(cx: &mut Context<'_>, table: &ObjectName, name: &str, key: &F
         .tags(gone_tags(table, key))
         .in_contract(relied_on)
         .after_all(successors(cx, table, name, key))
-        .prepares(waits);
+        .prepares(waits)
+        .one_way(stays_away);
     // One that waits for contract must not make new keys wait with it.
     cx.push(if waits { step } else { step.tag(tag::left(&key.ref_table)) });
 }

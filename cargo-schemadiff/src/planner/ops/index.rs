@@ -248,7 +248,9 @@ pub(super) fn drop_index(
         })
         .tag(tag::freed(table, name))
         .tags(covered.iter().map(|c| tag::unused(table, c)))
-        .prepares(clears_the_way || is_missed);
+        .prepares(clears_the_way || is_missed)
+        // It would be built for all partitions while nobody can write to them.
+        .one_way(partition::is_partitioned(cx, table));
     if !first {
         step = step.after(tag::adds(table));
     }

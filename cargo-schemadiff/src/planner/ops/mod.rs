@@ -110,7 +110,7 @@ pub(super) fn plan_all(cx: &mut Context<'_>, changes: &[Change]) -> Result<()> {
             cx.renames.insert((table.clone(), from), to);
         }
         if let Change::RenameTable { to, .. } = change
-            && cx.caps.updatable_views
+            && cx.can_be_viewed(to)
             && !cx.is_shielded(to)
         {
             cx.viewed.insert(to.clone());

@@ -24,15 +24,10 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
     let title = format!("change how `{table}.{}` is numbered", after.name);
     // The type and NOT NULL are other steps' matter, and the server wants NOT NULL first.
     let new = after.clone();
-    let mut sql = cx.ddl.alter_identity(table, before, after);
-    // One that is made here begins there by itself.
-    if after.identity.is_none() {
-        sql.extend(go_on(cx, table, before, after));
-    }
     let step = Proto::new(rank::CONSTRAINT, id, title, table)
         .prepares(by_code(before))
-        .sql(sql)
-        .undo(cx.ddl.alter_identity(table, after, before))
+        .sql(numbered(cx, table, before, after))
+        .undo(numbered(cx, table, after, before))
         .locks(cx.ddl.locks("alter_identity", table, &[]))
         .locks(if after.identity.is_none() { go_on_locks(cx, table, before, after) } else { Vec::new() })
         .effect(set(table, &after.name, move |c| {
@@ -41,7 +36,23 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         }))
         // It names the sequence as it is called in the end.
         .after_all([tag::filled(table, &after.name), tag::step(&format!("rename-sequence {table}"))]);
-    cx.push(step);
+    // No index tells the greatest number of a small table.
+    let reads = !numbers(cx, table, before, after).is_empty() && !leads(cx, table, after);
+    cx.push(if reads { step.scans() } else { step });
+}
+
+/// The statements that number a column as `after` says. From one numbering to another, the server's next number stays the next.
+fn numbered(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    let mut sql = cx.ddl.alter_identity(table, before, after);
+    sql.extend(numbers(cx, table, before, after));
+    sql
+}
+
+fn numbers(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+    match before.identity.is_none() || after.identity.is_none() {
+        true => go_on(cx, table, before, after),
+        false => Vec::new(),
+    }
 }
 
 /// The sequence that numbers a column with a `serial` type.
@@ -107,6 +118,7 @@ fn renumbered(
 ) {
     let (name, default, identity) = (after.name.clone(), after.default.clone(), after.identity.clone());
     let id = slug(&["identity", &table.to_string(), &after.name]);
+    let reads = !go_on(cx, table, before, after).is_empty() && !leads(cx, table, after);
     let step = Proto::new(rank::CONSTRAINT, id, title, table)
         .prepares(by_code(before))
         .touching([&sequence.key.as_touched()])
@@ -129,7 +141,7 @@ fn renumbered(
                 }
             }
         });
-    cx.push(step);
+    cx.push(if reads { step.scans() } else { step });
 }
 
 /// The sequence that numbers a column by what its default says, be it another column's own.
@@ -160,12 +172,27 @@ pub(super) fn go_on_locks(cx: &Context<'_>, table: &ObjectName, before: &Column,
 }
 
 /// Moves the sequence from which a column takes its numbers from now on behind the numbers that are there, if it is another one.
-/// Where no two rows may have one number, the greatest is read from an index; elsewhere nothing can fail, and it would be the table.
+/// Where no two rows may have one number, the greatest is read from an index; elsewhere nothing can fail, and a table that is not small
+/// would be read while nobody can use it.
 pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-    let of = |column: &Column| named(column).or_else(|| sequence_of(cx, table, column).map(|key| key.name));
+    let own = |column: &Column| {
+        let identity = column.identity.as_ref()?;
+        let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
+        let name = identity.sequence.clone().unwrap_or_else(default);
+        Some(if name.contains('.') { name.parse().ok()? } else { table.sibling(name) })
+    };
+    let of = |column: &Column| named(column).or_else(|| own(column));
     let Some(sequence) = of(after) else { return Vec::new() };
     let was = of(before);
-    let leads = cx.before(table).is_some_and(|t| {
+    if was.as_ref() == Some(&sequence) || !(leads(cx, table, after) || cx.is_small(table)) {
+        return Vec::new();
+    }
+    cx.ddl.go_on_behind(&sequence, table, after)
+}
+
+/// Whether a unique index gives the greatest value of a column.
+fn leads(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
+    cx.before(table).is_some_and(|t| {
         let first = |columns: &[String]| columns.first() == Some(&after.name);
         t.primary_key.as_ref().is_some_and(|key| first(&key.columns))
             || t.uniques.values().any(|unique| first(&unique.columns))
@@ -175,9 +202,5 @@ pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after
                     && i.predicate.is_none()
                     && i.parts.first().is_some_and(|p| p.column.as_ref() == Some(&after.name))
             })
-    });
-    if was.as_ref() == Some(&sequence) || !leads {
-        return Vec::new();
-    }
-    cx.ddl.go_on_behind(&sequence, table, after)
+    })
 }

@@ -183,7 +183,7 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) -
         table: to.clone(),
         columns: seen.iter().map(|c| (c.name.clone(), c.name.clone())).collect(),
     };
-    let with_view = cx.caps.updatable_views && !shielded;
+    let with_view = cx.can_be_viewed(to) && !shielded;
     if with_view {
         sql.extend(cx.before(to).iter().flat_map(|table| cx.ddl.create_compat_view(&view, table)));
         undo.splice(0..0, cx.ddl.drop_compat_view(&view));

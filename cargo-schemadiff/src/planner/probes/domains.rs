@@ -1,7 +1,7 @@
 //! Values that a domain's new rule refuses.
 
 use schemadiff::{
-    model::{Check, Domain, ObjectName, expr},
+    model::{Check, Domain, ObjectName, Table, expr},
     plan::Probe,
 };
 
@@ -41,15 +41,8 @@ pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, afte
                 format!("SELECT {} FROM {} WHERE {condition} LIMIT {SAMPLE}", row_name(cx, &there), cx.ddl.name(table))
             };
             for rule in &rules {
-                let value = |name: &str| name.eq_ignore_ascii_case("value").then(|| VALUE.to_owned());
-                let sql = format!(
-                    "SELECT schemadiff_row FROM (SELECT {} AS schemadiff_row, {ident} AS {VALUE} FROM {}) AS schemadiff_rows \
-                     WHERE NOT ({}) LIMIT {SAMPLE}",
-                    row_name(cx, &there),
-                    cx.ddl.name(table),
-                    expr::map_columns(&rule.expr, value)
-                );
-                ask(format!("rows of `{table}` whose `{}` violates `{}`", column.name, rule.expr), sql);
+                let Probe { finds, sql } = violating(cx, &there, &column.name, rule);
+                ask(finds, sql);
             }
             if refuses_null && column.nullable {
                 let finds = format!("rows of `{table}` with NULL in `{}`", column.name);
@@ -64,4 +57,29 @@ pub(super) fn dangers(cx: &Context<'_>, name: &ObjectName, before: &Domain, afte
         ask(finds, sql);
     }
     dangers
+}
+
+/// Rows whose value breaks a rule.
+fn violating(cx: &Context<'_>, there: &Table, column: &str, rule: &Check) -> Probe {
+    let value = |name: &str| name.eq_ignore_ascii_case("value").then(|| VALUE.to_owned());
+    Probe {
+        finds: format!("rows of `{}` whose `{column}` violates `{}`", there.name, rule.expr),
+        sql: format!(
+            "SELECT schemadiff_row FROM (SELECT {} AS schemadiff_row, {} AS {VALUE} FROM {}) AS schemadiff_rows \
+             WHERE NOT ({}) LIMIT {SAMPLE}",
+            row_name(cx, there),
+            cx.ddl.ident(column),
+            cx.ddl.name(&there.name),
+            expr::map_columns(&rule.expr, value)
+        ),
+    }
+}
+
+/// Rows that a rule which comes back would find broken.
+pub(in crate::planner) fn refused_back(cx: &Context<'_>, name: &ObjectName, rule: &Check) -> Vec<Probe> {
+    let tables = cx.base.tables_of(name).into_iter().filter_map(|table| cx.base.table(table));
+    let of_it = |ty: &str| cx.base.domains_of(ty).iter().any(|domain| domain.name == *name);
+    let columns = tables.flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+    let own = columns.filter(|(table, column)| table.partition_of.is_none() && of_it(&column.ty));
+    own.map(|(table, column)| violating(cx, table, &column.name, rule)).collect()
 }

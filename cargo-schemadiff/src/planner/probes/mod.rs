@@ -5,6 +5,7 @@
 //! represented by the expression that will fill it.
 
 mod borne;
+mod catalogue;
 mod domains;
 mod labels;
 mod losses;
@@ -13,10 +14,11 @@ mod partitions;
 use std::borrow::Cow;
 
 use schemadiff::{
-    model::{Check, Column, Delta, ForeignKey, Index, ObjectKey, ObjectKind, ObjectName, Table, expr, implies},
+    model::{Check, Column, Delta, ForeignKey, Index, ObjectName, Table, expr, implies},
     plan::{Hazard, Probe},
 };
 
+pub(super) use domains::refused_back as refused_by_domain;
 pub(super) use labels::holding;
 pub(super) use losses::{rows_of, values_of};
 
@@ -60,7 +62,7 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             }
             Delta::Index { table, name, before: Some(_), after: None }
             | Delta::Unique { table, name, before: Some(_), after: None } => {
-                dangers.extend(identity_of(cx, table, None, Some(name)));
+                dangers.extend(catalogue::identity_of(cx, table, None, Some(name)));
             }
             Delta::Unique { table, before: None, after: Some(unique), .. } if has_no_index_before(cx, table) => {
                 dangers.extend(duplicates(cx, table, &ops::behind_unique(unique)));
@@ -88,7 +90,12 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Column { table, name, before: Some(before), after } => {
                 dangers.extend(column(cx, table, name, before, after.as_ref()));
             }
-            Delta::Sync { table, before: None, after: Some(_), .. } => dangers.extend(later_triggers(cx, table)),
+            Delta::Sync { table, before: None, after: Some(_), .. } => {
+                dangers.extend(catalogue::later_triggers(cx, table))
+            }
+            Delta::CompatView { before: None, after: Some(view), .. } => {
+                dangers.extend(catalogue::goes_past_policies(cx, &view.table))
+            }
             Delta::Domain { name, before: Some(before), after: Some(after) } => {
                 dangers.extend(domains::dangers(cx, name, before, after));
             }
@@ -98,7 +105,7 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
             Delta::Table { name, before: Some(before), after: None }
                 if !cx.request.current.compat_views.contains_key(name) =>
             {
-                dangers.extend(users_of(cx, name, None));
+                dangers.extend(catalogue::users_of(cx, name, None));
                 dangers.extend(partitions::dangers(cx, name, Some(before), None));
             }
             Delta::Table { name, before, after: Some(after) } => {
@@ -462,12 +469,12 @@ fn column(cx: &Context<'_>, table: &ObjectName, name: &str, before: &Column, aft
         after.ty != there.ty || after.collation != there.collation || ops::made_anew(cx, table, before, after)
     });
     if after.is_none() || retyped {
-        dangers.extend(users_of(cx, table, Some(name)));
+        dangers.extend(catalogue::users_of(cx, table, Some(name)));
         // Where the type changes in place, the server keeps to the index.
         if cx.retypes.get(&(table.clone(), name.to_owned())) != Some(&Retype::InPlace) {
-            dangers.extend(identity_of(cx, table, Some(name), None));
+            dangers.extend(catalogue::identity_of(cx, table, Some(name), None));
         }
-        dangers.extend(publications_of(cx, table, name));
+        dangers.extend(catalogue::publications_of(cx, table, name));
     }
     let Some(after) = after else { return dangers };
     dangers.extend(stated_otherwise(cx, table, &there, after));
@@ -532,61 +539,4 @@ fn original(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<String
     let said = cx.request.hints.renamed_columns.get(&(table.clone(), column.to_owned()));
     let old = said.filter(|old| there.column(old).is_some()).map_or(column, String::as_str);
     there.column(old).map(|column| column.name.clone())
-}
-
-/// Views over what goes or changes: the server refuses the step, or the view breaks.
-fn users_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>) -> Option<Danger> {
-    let there = current(cx, table)?;
-    // Those that the plan knows it changes, drops or takes along.
-    let is_view = |key: &&ObjectKey| matches!(key.kind, ObjectKind::View | ObjectKind::MaterializedView);
-    let known: Vec<_> = cx.request.current.objects.keys().filter(is_view).map(|key| &key.name).collect();
-    let sql = cx.ddl.views_over(&there.name, column, &known)?;
-    let what = match column {
-        Some(column) => format!("`{}.{column}`", there.name),
-        None => format!("`{}`", there.name),
-    };
-    Some(Danger { probe: Some(Probe { finds: format!("views that use {what}"), sql }), hazard: None })
-}
-
-/// The index that tells subscribers which row has changed: without it the server refuses to change rows of a table that is published.
-fn identity_of(cx: &Context<'_>, table: &ObjectName, column: Option<&str>, index: Option<&str>) -> Option<Danger> {
-    let there = current(cx, table)?;
-    // Only the index of a key can be it, and only one that is there before the plan.
-    let over = |columns: &[String]| column.is_none_or(|column| columns.iter().any(|c| c == column));
-    let of_indexes = there.indexes.iter().filter(|(_, index)| index.unique).map(|(name, index)| {
-        (name.as_str(), index.parts.iter().filter_map(|part| part.column.clone()).collect::<Vec<_>>())
-    });
-    let of_uniques = there.uniques.iter().map(|(name, unique)| (name.as_str(), unique.columns.clone()));
-    let mut keys = of_indexes.chain(of_uniques);
-    let key = there.primary_key.as_ref().filter(|_| index.is_none());
-    let can_be = keys.any(|(name, columns)| index.is_none_or(|index| index == name) && over(&columns))
-        || key.is_some_and(|key| over(&key.columns));
-    if !can_be {
-        return None;
-    }
-    let sql = cx.ddl.replica_identity(&there.name, column, index)?;
-    let finds = format!(
-        "an index that goes or is made anew, and is the REPLICA IDENTITY of `{}` (give the table another one first)",
-        there.name
-    );
-    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
-}
-
-/// Triggers that come after those of the plan: they would change what is kept in step, and rows that are only being filled.
-fn later_triggers(cx: &Context<'_>, table: &ObjectName) -> Option<Danger> {
-    let there = current(cx, table)?;
-    let sql = cx.ddl.later_triggers(&there.name)?;
-    let finds = format!(
-        "triggers of `{}` that fire after schemadiff's own, in the order of their names (rename them, for example with an `a_` in front)",
-        there.name
-    );
-    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
-}
-
-/// Publications that name the column: the server lets it neither go nor change its type.
-fn publications_of(cx: &Context<'_>, table: &ObjectName, column: &str) -> Option<Danger> {
-    let there = current(cx, table)?;
-    let sql = cx.ddl.publications_over(&there.name, column)?;
-    let finds = format!("publications whose list of columns or condition names `{}.{column}`", there.name);
-    Some(Danger { probe: Some(Probe { finds, sql }), hazard: None })
 }

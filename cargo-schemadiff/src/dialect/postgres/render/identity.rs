@@ -3,10 +3,38 @@
 use schemadiff::model::{Column, Identity, IdentityKind, ObjectName};
 
 use super::{
+    Postgres,
     names::{default_name, ident, literal, qualified, temporary},
     sequence::Altered,
     table::{alter, in_parentheses},
 };
+use crate::dialect::Numbering;
+
+impl Numbering for Postgres {
+    fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+        change(table, before, after)
+    }
+
+    fn next_number(&self, table: &ObjectName, column: &Column) -> Option<String> {
+        Some(nextval(&sequence_name(table, column)))
+    }
+
+    fn follow_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        follow_type(table, column).into_iter().collect()
+    }
+
+    fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        adopt(table, column)
+    }
+
+    fn hand_over_numbers(&self, table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
+        hand_over(table, column, shadow)
+    }
+
+    fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
+        go_on_behind(sequence, table, column).into_iter().collect()
+    }
+}
 
 /// The owned sequence: the one that is named, or the server's choice.
 pub(super) fn sequence_name(table: &ObjectName, column: &Column) -> ObjectName {
@@ -56,7 +84,7 @@ pub(super) fn own_sequence(table: &ObjectName, column: &Column) -> String {
 }
 
 /// Makes a sequence that is there the one of a serial column. Its position stays.
-pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
+fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     let sequence = sequence_name(table, column);
     let ty = Some(column.ty.as_str()).filter(|ty| is_sequence_type(ty));
     let (name, of) = (qualified(&sequence), (qualified(table), ident(&column.name)));
@@ -69,9 +97,9 @@ pub(super) fn adopt(table: &ObjectName, column: &Column) -> Vec<String> {
     sql
 }
 
-/// See [`crate::dialect::Ddl::hand_over_numbers`]. `column` is as it shall be. The sequence of an identity column goes with it, so that
+/// See [`Numbering::hand_over_numbers`]. `column` is as it shall be. The sequence of an identity column goes with it, so that
 /// the stand-in counts on from a new one; a serial column's sequence is a thing of its own.
-pub(super) fn hand_over(table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
+fn hand_over(table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
     let Some(identity) = &column.identity else { return (Vec::new(), Vec::new()) };
     let sequence = sequence_name(table, column);
     if identity.kind == IdentityKind::Serial {
@@ -94,8 +122,8 @@ pub(super) fn hand_over(table: &ObjectName, column: &Column, shadow: &str) -> (V
     (handed, vec![format!("ALTER SEQUENCE {} RENAME TO {}", qualified(&interim), ident(&sequence.name))])
 }
 
-/// See [`crate::dialect::Ddl::go_on_behind`]. A sequence that counts down, or is too small, is left as it is.
-pub(super) fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &Column) -> Option<String> {
+/// See [`Numbering::go_on_behind`]. A sequence that counts down, or is too small, is left as it is.
+fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &Column) -> Option<String> {
     let (name, quoted) = (literal(&qualified(sequence)), qualified(sequence));
     is_sequence_type(&column.ty).then(|| {
         format!(
@@ -109,13 +137,13 @@ pub(super) fn go_on_behind(sequence: &ObjectName, table: &ObjectName, column: &C
 }
 
 /// The sequence of a serial column counts in a type of its own, which does not follow the column's: a `bigint` column would
-/// run out of `integer` numbers. The sequence of an identity column follows by itself.
-pub(super) fn follow_type(table: &ObjectName, column: &Column) -> Option<String> {
+/// run out of `integer` numbers. Unless its options say otherwise. The sequence of an identity column follows by itself.
+fn follow_type(table: &ObjectName, column: &Column) -> Option<String> {
     let identity = column.identity.as_ref()?;
-    let follows = identity.kind == IdentityKind::Serial
-        && is_sequence_type(&column.ty)
-        && identity.options.as_ref().is_none_or(|options| !options.starts_with("AS "));
-    follows.then(|| format!("ALTER SEQUENCE {} AS {}", qualified(&sequence_name(table, column)), column.ty))
+    let said = identity.options.as_deref().and_then(|options| options.strip_prefix("AS "));
+    let ty = said.map_or(column.ty.as_str(), |typed| typed.split(' ').next().unwrap_or(typed));
+    let follows = identity.kind == IdentityKind::Serial && is_sequence_type(ty);
+    follows.then(|| format!("ALTER SEQUENCE {} AS {ty}", qualified(&sequence_name(table, column))))
 }
 
 fn kind_words(kind: IdentityKind) -> &'static str {
@@ -150,7 +178,7 @@ fn alter_column(table: &ObjectName, column: &Column, what: &str) -> String {
 /// From, to and between the forms of numbering; the next number stays the next number.
 ///
 /// The table is locked first and at once with the strongest lock: a lock that is raised later can deadlock.
-pub(super) fn change(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
+fn change(table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
     let serial = |column: &Column| column.identity.as_ref().is_some_and(|i| i.kind == IdentityKind::Serial);
     let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", qualified(table));
     let work = match (&before.identity, &after.identity) {
@@ -175,11 +203,6 @@ fn from_plain(table: &ObjectName, before: &Column, after: &Column) -> Vec<String
         work.push(alter_column(table, after, "DROP DEFAULT"));
     }
     work.extend(number(table, after, &sequence));
-    let (column, table) = (ident(&after.name), qualified(table));
-    work.push(format!(
-        "SELECT pg_catalog.setval({}, (SELECT max({column}) FROM {table}))",
-        literal(&qualified(&sequence))
-    ));
     work
 }
 

@@ -30,6 +30,7 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
         | "alter_nullable"
         | "alter_identity"
         | "add_check"
+        | "add_exclusion"
         | "add_unique_using_index"
         | "add_primary_key_using_index"
         | "rename_constraint"

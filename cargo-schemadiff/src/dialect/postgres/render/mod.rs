@@ -24,8 +24,8 @@ mod volatility;
 use schemadiff::{
     backend::postgres::LEDGER,
     model::{
-        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, ForeignKey, Index, Object, ObjectKey,
-        ObjectName, PartitionBy, PrimaryKey, Table, Unique,
+        Check, Column, CompatView, Deferrable, Dialect, Domain, EnumType, Exclusion, ForeignKey, Index, Object,
+        ObjectKey, ObjectName, PartitionBy, PrimaryKey, Table, Unique,
     },
     plan::{Assignment, Backfill, Comparison, KeyColumn, Lock},
 };
@@ -148,10 +148,6 @@ impl Ddl for Postgres {
         table::alter_type(from, column, using)
     }
 
-    fn follow_type(&self, table: &ObjectName, column: &Column) -> Vec<String> {
-        identity::follow_type(table, column).into_iter().collect()
-    }
-
     fn alter_table(&self, table: &ObjectName, parts: &[String]) -> String {
         table::alter(table, &parts.join(", "))
     }
@@ -178,18 +174,6 @@ impl Ddl for Postgres {
             None => "DROP DEFAULT".to_owned(),
         };
         vec![table::alter(table, &format!("ALTER COLUMN {} {what}", ident(column)))]
-    }
-
-    fn adopt_sequence(&self, table: &ObjectName, column: &Column) -> Vec<String> {
-        identity::adopt(table, column)
-    }
-
-    fn hand_over_numbers(&self, table: &ObjectName, column: &Column, shadow: &str) -> (Vec<String>, Vec<String>) {
-        identity::hand_over(table, column, shadow)
-    }
-
-    fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
-        identity::go_on_behind(sequence, table, column).into_iter().collect()
     }
 
     fn has_other_value(&self, column: &Column, expr: &str) -> String {
@@ -221,12 +205,12 @@ impl Ddl for Postgres {
         vec![table::alter(table, &format!("ADD CONSTRAINT {name} NOT NULL {column} NOT VALID"))]
     }
 
-    fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-        identity::change(table, before, after)
-    }
-
     fn add_check(&self, table: &ObjectName, name: &str, check: &Check) -> Vec<String> {
         vec![constraint::add_check(table, name, check)]
+    }
+
+    fn add_exclusion(&self, table: &ObjectName, name: &str, exclusion: &Exclusion) -> Vec<String> {
+        vec![table::alter(table, &format!("ADD CONSTRAINT {} {}", ident(name), exclusion.definition))]
     }
 
     fn add_foreign_key(&self, table: &ObjectName, name: &str, key: &ForeignKey) -> Vec<String> {

@@ -9,7 +9,7 @@ use super::{
     names::{SYNC_PREFIX, literal, qualified},
     nulls, partition, types,
 };
-use crate::dialect::{Questions, TypeChange, postgres::MARK};
+use crate::dialect::{Ddl as _, Questions, TypeChange, postgres::MARK};
 
 /// Since this version the server tells whether a text can be read as a type.
 const INPUT_IS_VALID: u32 = 160_000;
@@ -176,6 +176,15 @@ impl Questions for Postgres {
 
     fn later_triggers(&self, table: &ObjectName) -> Option<String> {
         Some(later_triggers(table))
+    }
+
+    fn goes_past_policies(&self, table: &ObjectName) -> Option<String> {
+        (!self.capabilities().views_follow_policies).then(|| {
+            format!(
+                "SELECT CAST(oid::regclass AS text) FROM pg_class WHERE oid = to_regclass({}) AND relrowsecurity",
+                literal(&qualified(table))
+            )
+        })
     }
 
     fn publications_over(&self, table: &ObjectName, column: &str) -> Option<String> {

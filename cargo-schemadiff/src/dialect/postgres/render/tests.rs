@@ -6,7 +6,7 @@ use schemadiff::{
 };
 
 use super::Postgres;
-use crate::dialect::{Ddl as _, SyncSpec};
+use crate::dialect::{Ddl as _, Numbering as _, SyncSpec};
 
 const DDL: Postgres = Postgres::new(150_000);
 

@@ -1,0 +1,1 @@
+SELECT count(*) FILTER (WHERE state = 'canceled') = 1 FROM booking
