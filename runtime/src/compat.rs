@@ -16,6 +16,9 @@
 //!   NOT NULL in the database, which is reported as [`Reason::RefusesNull`] by [`strictly_serves`] only: code is
 //!   deployed before a constraint is relaxed, never after, so `serves` allows it (the plan says so as a hazard).
 //!
+//! - **views, functions, procedures, sequences** that it declares exist, and a view has the columns that it knows; triggers, rules and
+//!   policies that its writes rely on exist, on the table or behind the view of its name. A domain is decoded as its base type.
+//!
 //! That is the question of a version that wants to **start**. A version that **runs** asks more: [`breaks`] says what a
 //! step takes away from it. A constraint that it does not declare, also one over a column that it does not know and that
 //! its rows have a default in, a unique key that its `ON CONFLICT` names, an index that its queries lean on: none of them keeps a version from starting, and none may change under its feet. Phases and

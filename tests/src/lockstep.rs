@@ -245,6 +245,11 @@ impl Recorder {
         self.0.lock().unwrap().iter().filter(|e| e["event"] == kind).cloned().collect()
     }
 
+    /// How many there were.
+    pub fn all(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     /// The steps that were finished.
     pub fn finished(&self) -> Vec<String> {
         self.of("step_finished").iter().map(|e| e["step"].as_str().unwrap().to_owned()).collect()

@@ -299,35 +299,51 @@ async fn a_process_killed_inside_a_step_is_followed_by_one_that_ends_the_work() 
     }
 }
 
-/// SIGSTOP, a frozen container or a suspended machine between two transactions of the worker: it holds the work, and others wait.
-#[tokio::test]
+/// SIGSTOP, a frozen container or a suspended machine, at every word that the worker says: it holds the work, and others wait.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_stands_still_is_followed_by_one_that_ends_the_work_and_is_told_so() {
     const FEW: u64 = 250;
     for dialect in [Dialect::Postgres, Dialect::Sqlite] {
-        for kind in ["step_finished", "backfill"] {
-            let what = format!("{dialect}, stopped at {kind}");
-            let (db, files) = prepared_with(dialect, FEW).await;
-            let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
-            command.args(["halt", &db.url]).arg(files.path()).arg(kind).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = command.env("LOCKSTEP_GRACE_MS", "600").spawn().unwrap();
-            let pid = child.id().to_string();
-            let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            while !state().contains(") T ") {
-                assert!(child.try_wait().unwrap().is_none(), "{what}: it ended before");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            let plans = [first(dialect), second(dialect)];
-            let options = ApplyOptions {
-                grace: Duration::from_secs(2),
-                wait: Some(Duration::from_secs(60)),
-                ..ApplyOptions::default()
-            };
-            apply(&db.url, &migrations(dialect, &plans), &options, Arc::new(NoProgress)).await.unwrap();
-            signal("-CONT", &pid);
-            // It finds that nothing is left, or that it has the work no more; and changes nothing either way.
-            let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
-            assert!(ended.code().is_some(), "{what}: {ended}");
-            ends_well(&db, FEW, &what).await;
+        let (db, _files) = prepared_with(dialect, FEW).await;
+        let recorder = Recorder::default();
+        let all = migrations(dialect, &[first(dialect), second(dialect)]);
+        apply(&db.url, &all, &ApplyOptions::default(), recorder.shared()).await.unwrap();
+        let words = recorder.all();
+        assert!(words >= 10, "{words} words");
+        let at_once = Arc::new(tokio::sync::Semaphore::new(4));
+        let mut stopped = tokio::task::JoinSet::new();
+        for at in 1..=words {
+            let turn = Arc::clone(&at_once);
+            stopped.spawn(async move {
+                let _turn = turn.acquire_owned().await.unwrap();
+                stands_still(dialect, FEW, at).await;
+            });
+        }
+        while let Some(done) = stopped.join_next().await {
+            done.unwrap();
         }
     }
+}
+
+async fn stands_still(dialect: Dialect, rows: u64, at: usize) {
+    let what = format!("{dialect}, stopped at word {at}");
+    let (db, files) = prepared_with(dialect, rows).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
+    command.args(["halt", &db.url]).arg(files.path()).arg(at.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.env("LOCKSTEP_GRACE_MS", "600").spawn().unwrap();
+    let pid = child.id().to_string();
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    while !state().contains(") T ") {
+        assert!(child.try_wait().unwrap().is_none(), "{what}: it ended before");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let plans = [first(dialect), second(dialect)];
+    let options =
+        ApplyOptions { grace: Duration::from_secs(2), wait: Some(Duration::from_secs(60)), ..ApplyOptions::default() };
+    apply(&db.url, &migrations(dialect, &plans), &options, Arc::new(NoProgress)).await.unwrap();
+    signal("-CONT", &pid);
+    // It finds that nothing is left, or that it has the work no more; and changes nothing either way.
+    let ended = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert!(ended.code().is_some(), "{what}: {ended}");
+    ends_well(&db, rows, &what).await;
 }

@@ -135,3 +135,51 @@ async fn triggers_of_partitions_are_named_too() {
     let told = recorder.of("fires_triggers");
     assert_eq!(told[0]["triggers"], serde_json::json!(["stamp"]), "{told:?}");
 }
+
+/// A key that is a number is walked along without a look where it can be, and whatever numbers are missing, no row is.
+#[tokio::test]
+async fn numbers_that_are_missing_in_the_key_cost_no_row_and_few_batches() {
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let plans = plans(dialect, by_id(dialect), "fullname", false);
+        let db = users_of(dialect, &plans, 3_000).await;
+        for id in (-5_000_000..-4_999_990).chain([i64::MIN, -1, 0, 4_000, 1 << 40, (1 << 40) + 1, i64::MAX - 1, i64::MAX]) {
+            db.execute(&format!("INSERT INTO users (id, fullname) VALUES ({id}, 'far')")).await;
+        }
+        let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        let recorder = Recorder::default();
+        apply(&db.url, &migrations(dialect, &plans), &options, recorder.shared()).await.unwrap();
+        let left = "SELECT CAST(count(*) AS text) FROM users WHERE email_key IS NULL";
+        assert_eq!(db.text(left).await.as_deref(), Some("0"), "{dialect}");
+        let batches = recorder.of("backfill");
+        assert!(batches.len() < 60, "{dialect}: {} batches for 3,018 rows", batches.len());
+        assert_eq!(batches.last().unwrap()["rows"], 3_018, "{dialect}");
+    }
+}
+
+/// What takes long is counted beside the first batches.
+#[tokio::test]
+async fn the_first_batch_does_not_wait_until_all_rows_are_counted() {
+    let dialect = Dialect::Postgres;
+    let mut plans = plans(dialect, by_id(dialect), "fullname", false);
+    let Action::Backfill(backfill) = &mut plans[1].steps[1].action else { unreachable!() };
+    // As long as a table of many gigabytes.
+    backfill.remaining_sql = "SELECT count(*)::text FROM users, pg_sleep(1) WHERE email_key IS NULL".to_owned();
+    plans[1].checksum = plans[1].compute_checksum();
+    let db = users_of(dialect, &plans, 20_000).await;
+    let pace = Pace { max_stall: Some(Duration::from_millis(10)), pause: 40.0, ..Pace::default() };
+    let options = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
+    let recorder = Recorder::default();
+    let busy = async {
+        // Somebody else at work makes it pause between its batches.
+        let all = migrations(dialect, &plans);
+        let running = apply(&db.url, &all, &options, recorder.shared());
+        let working = db.execute("SELECT pg_sleep(4)");
+        tokio::join!(running, working).0.unwrap();
+    };
+    busy.await;
+    let batches = recorder.of("backfill");
+    assert!(batches[0]["total"].is_null(), "{:?}", batches[0]);
+    let total = batches.iter().find_map(|batch| batch["total"].as_u64()).expect("it is known in the end");
+    assert!((19_000..=20_000).contains(&total), "{total}");
+    assert_eq!(batches.last().unwrap()["rows"], 20_000);
+}

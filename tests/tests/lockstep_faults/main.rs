@@ -15,7 +15,7 @@ use std::sync::{
 
 use schedule::{Server, run};
 use schemadiff::model::Dialect;
-use schemadiff_tests::engine::{Major, Postgres, TestDatabase};
+use schemadiff_tests::engine::{Major, PgBouncer, Postgres, TestDatabase};
 
 /// Rows that are there before anything happens.
 const ROWS: u64 = 1000;
@@ -70,12 +70,20 @@ where
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_on_postgres() {
     let server = Postgres::start_with(Major::V15, DURABLE);
-    schedules("PostgreSQL", 120, 6, move || (server.database(), Server::Stays(server.port()))).await;
+    schedules("PostgreSQL", 110, 6, move || (server.database(), Server::Stays(server.port()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_behind_a_pooler() {
+    let server = Postgres::start_with(Major::V15, DURABLE);
+    let pooler = Arc::new(PgBouncer::in_front_of(&server, 8));
+    schedules("PostgreSQL behind PgBouncer", 20, 4, move || (server.database(), Server::Pooled(Arc::clone(&pooler))))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_on_sqlite() {
-    schedules("SQLite", 70, 4, || (TestDatabase::new(Dialect::Sqlite), Server::None)).await;
+    schedules("SQLite", 60, 4, || (TestDatabase::new(Dialect::Sqlite), Server::None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,10 +26,12 @@ pub struct Process {
     pub lines: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     pub paused: bool,
+    /// Something has happened to it, or to its connections, after which others may have taken it for dead.
+    pub disturbed: bool,
 }
 
 impl Process {
-    pub fn start(kind: Kind, url: &str, files: &Files) -> Self {
+    pub fn start(kind: Kind, url: &str, files: &Files, pooled: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep_worker"));
         let (dir, schema, column) = match kind {
             Kind::Old => (&files.old, "old.json", "fullname"),
@@ -41,11 +43,14 @@ impl Process {
         };
         // Pauses are longer than any lease, and a batch is followed by the next.
         command.env("LOCKSTEP_GRACE_MS", super::GRACE_MS.to_string()).env("LOCKSTEP_PAUSE", "0");
+        if pooled {
+            command.env("LOCKSTEP_POOLED", "1");
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let readers = vec![read(out, "", Arc::clone(&lines)), read(err, "stderr: ", Arc::clone(&lines))];
-        Self { kind, child, lines, readers, paused: false }
+        Self { kind, child, lines, readers, paused: false, disturbed: false }
     }
 
     pub fn signal(&self, name: &str) {
@@ -57,6 +62,15 @@ impl Process {
         let _ = self.child.kill();
         self.child.wait().unwrap();
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+    }
+
+    /// Whether it was told that its version is left behind, although it had begun to work and nothing had happened to it.
+    pub fn is_refused_alive(&self) -> bool {
+        let lines = self.lines.lock().unwrap();
+        let refused = |line: &String| line == "ended by a refusal" || line == "ended SD0650" || line == "ended SD0651";
+        let began = lines.iter().any(|line| line == "ready");
+        // Nothing ever leaves the new version behind.
+        lines.iter().any(refused) && !self.disturbed && (began || self.kind == Kind::New)
     }
 
     pub fn runs(&mut self) -> bool {

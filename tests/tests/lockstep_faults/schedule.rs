@@ -11,7 +11,7 @@ use schemadiff::{
     model::Dialect,
 };
 use schemadiff_tests::{
-    engine::{Major, Postgres, TestDatabase},
+    engine::{Major, PgBouncer, Postgres, TestDatabase},
     lockstep::{INDEX, first, migrations, second},
 };
 
@@ -30,6 +30,8 @@ pub enum Server {
     None,
     /// Others use it, too.
     Stays(u16),
+    /// The same, behind a pooler: signs of life are all that shows who lives.
+    Pooled(Arc<PgBouncer>),
     /// It goes down and comes up again.
     Crashes(u16),
     /// Its standby takes over in the middle.
@@ -74,7 +76,8 @@ impl Schedule {
     }
 
     fn start(&mut self, kind: Kind) {
-        let process = Process::start(kind, &self.url, &self.files);
+        let pooled = matches!(self.server, Server::Pooled(_));
+        let process = Process::start(kind, &self.url, &self.files, pooled);
         self.tell(&format!("start {kind:?} {}", process.child.id()));
         self.running.push(process);
     }
@@ -87,7 +90,7 @@ impl Schedule {
     async fn fault(&mut self) {
         let sides = match self.server {
             Server::None => 13,
-            Server::Stays(_) | Server::IsReplaced(_) => 18,
+            Server::Stays(_) | Server::Pooled(_) | Server::IsReplaced(_) => 18,
             Server::Crashes(_) => 20,
         };
         match self.dice.roll(sides) {
@@ -105,6 +108,7 @@ impl Schedule {
                 let Some(at) = self.any() else { return };
                 let process = &mut self.running[at];
                 process.paused = !process.paused;
+                process.disturbed = true;
                 let signal = if process.paused { "-STOP" } else { "-CONT" };
                 process.signal(signal);
                 let text = format!("{signal} {:?} {}", process.kind, process.child.id());
@@ -117,13 +121,19 @@ impl Schedule {
             }
             13 => {
                 self.tell("end half of the sessions");
-                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
-                           AND datname = current_database() AND backend_type = 'client backend' AND random() < 0.5";
-                let _ = self.db.try_execute(sql).await;
+                self.disturb_all();
+                let sql = format!(
+                    "SELECT pg_terminate_backend(pid) FROM (SELECT pid, row_number() OVER (ORDER BY backend_start, pid) AS n \
+                     FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() \
+                     AND backend_type = 'client backend') AS sessions WHERE n % 2 = {}",
+                    self.dice.roll(2)
+                );
+                let _ = self.db.try_execute(&sql).await;
             }
             side @ 14..=17 => self.network(side).await,
             _ => {
                 self.tell("crash the server");
+                self.disturb_all();
                 // A backend that dies takes the whole server through recovery.
                 if let Ok(pid) = a_backend(&self.db.url).await {
                     let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
@@ -132,7 +142,12 @@ impl Schedule {
         }
     }
 
+    fn disturb_all(&mut self) {
+        self.running.iter_mut().for_each(|process| process.disturbed = true);
+    }
+
     async fn network(&mut self, side: u64) {
+        self.disturb_all();
         let time = self.dice.ms(5, 80);
         self.tell(["cut connections", "nothing comes through", "answers are lost"][(side % 3) as usize]);
         let Some(proxy) = &self.proxy else { return };
@@ -146,6 +161,7 @@ impl Schedule {
     /// The primary is gone from one moment to the next, and its standby becomes the server.
     async fn replace(&mut self) {
         let Server::IsReplaced(primary) = &self.server else { return };
+        self.running.iter_mut().for_each(|process| process.disturbed = true);
         let standby = primary.standby(Major::V15);
         // What is acknowledged from now on is on both.
         for sql in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
@@ -215,6 +231,7 @@ pub async fn run(db: TestDatabase, server: Server, seed: u64) -> Result<String, 
     let port = match &server {
         Server::None => None,
         Server::Stays(port) | Server::Crashes(port) => Some(*port),
+        Server::Pooled(pooler) => Some(pooler.port()),
         Server::IsReplaced(primary) => Some(primary.port()),
     };
     let proxy = match port {
@@ -251,6 +268,9 @@ pub async fn run(db: TestDatabase, server: Server, seed: u64) -> Result<String, 
     schedule.ended.iter_mut().for_each(Process::end);
     let story = schedule.story.clone();
     finished.map_err(|e| format!("{e} ({}){story}", e.code()))?;
+    if let Some(refused) = schedule.ended.iter().find(|process| process.is_refused_alive()) {
+        return Err(format!("{:?} {} was alive and is refused{story}", refused.kind, refused.child.id()));
+    }
     judge(&schedule.db, &schedule.said()).await.map_err(|e| format!("{e}{story}"))
 }
 

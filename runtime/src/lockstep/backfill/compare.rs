@@ -20,10 +20,10 @@ use crate::{
     plan::{Action, Comparison, Phase, Plan},
 };
 
-/// Ranges of a sample. Each is a batch of this run.
+/// Ranges of a sample. Each begins as a batch of this run did.
 const RANGES: usize = 32;
 
-/// Rows that are read at a time when all are compared.
+/// Rows that are read at a time, and of each range of a sample at most.
 const ROWS: u32 = 5_000;
 
 /// How long one range may take.
@@ -78,7 +78,7 @@ pub(super) async fn run<B: Backend>(db: &mut B, ctx: &mut Context, job: &Job, th
         looker.look_everywhere().await?;
     } else {
         for (at, to) in ranges {
-            looker.look(at.as_ref(), Bound::At(&to)).await?;
+            looker.look(at.as_ref(), &to).await?;
         }
     }
     looker.end().await
@@ -113,15 +113,6 @@ pub(in crate::lockstep) async fn before_contract<B: Backend>(db: &mut B, ctx: &m
     Ok(())
 }
 
-/// Where a range ends.
-#[derive(Clone, Copy)]
-enum Bound<'k> {
-    /// There.
-    At(&'k Key),
-    /// After some rows, and there at the latest.
-    Within(&'k Key),
-}
-
 /// One comparison under way.
 struct Looker<'l, 'w, B: Backend> {
     worker: Worker<'w, B>,
@@ -144,7 +135,7 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
         let Some(upper) = upper.into_iter().next().filter(|key| key.iter().all(Option::is_some)) else { return Ok(()) };
         let mut at: Option<Key> = None;
         loop {
-            let to = self.look(at.as_ref(), Bound::Within(&upper)).await?;
+            let to = self.look(at.as_ref(), &upper).await?;
             job.tell(self.worker.ctx, None, &format!("{} rows compared", self.rows));
             if to == upper {
                 return Ok(());
@@ -153,8 +144,8 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
         }
     }
 
-    /// Compares one range, and says where it ends.
-    async fn look(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<Key> {
+    /// Compares some rows up to the bound, and says where they end.
+    async fn look(&mut self, at: Option<&Key>, bound: &Key) -> Result<Key> {
         let (began, mut attempt) = (Instant::now(), 1);
         self.worker.pass(Duration::ZERO).await?;
         let (to, row) = loop {
@@ -182,7 +173,7 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
 
     /// With the settings of a batch, under which a range is read by its key, but for the time that it may take: nobody waits
     /// for a reader. Where there is one writer at a time a reader does not become one.
-    async fn ask(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
+    async fn ask(&mut self, at: Option<&Key>, bound: &Key) -> Result<(Key, TextRow), Failed> {
         if B::SESSION_LOCKS {
             let timeouts = Timeouts { statement: PATIENCE, ..self.worker.timeouts() };
             self.worker.db.begin_batch(timeouts, UserTriggers::default()).await?;
@@ -194,11 +185,8 @@ impl<'l, 'w, B: Backend> Looker<'l, 'w, B> {
         seen
     }
 
-    async fn ask_within(&mut self, at: Option<&Key>, bound: Bound<'_>) -> Result<(Key, TextRow), Failed> {
-        let to = match bound {
-            Bound::At(to) => to.clone(),
-            Bound::Within(upper) => end_of_batch(self.worker.db, &self.worker.job.backfill, at, upper, ROWS).await?,
-        };
+    async fn ask_within(&mut self, at: Option<&Key>, bound: &Key) -> Result<(Key, TextRow), Failed> {
+        let to = end_of_batch(self.worker.db, &self.worker.job.backfill, at, bound, ROWS).await?;
         let sql = &self.comparison.sql;
         let params = between(self.worker.job.backfill.key.len(), at, &to);
         let params: Vec<Option<&str>> = params.iter().map(Option::as_deref).collect();

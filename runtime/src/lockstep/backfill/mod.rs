@@ -9,9 +9,12 @@ mod values;
 mod walk;
 mod worker;
 
-use std::sync::{
-    Arc, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{sync::Mutex, task::JoinSet};
@@ -43,6 +46,9 @@ pub(super) use walk::{left_of, total_of};
 /// waits for locked rows.
 const PASSES: u32 = 5;
 
+/// For so long the first batch waits until the rows are counted.
+const COUNTED_FIRST: Duration = Duration::from_millis(100);
+
 /// What the workers of one backfill share.
 struct Job {
     plan: Plan,
@@ -51,7 +57,11 @@ struct Job {
     walk: Mutex<Walk>,
     /// Rows filled by earlier runs, and by this one.
     earlier: u64,
-    rows: AtomicU64,
+    rows: Arc<AtomicU64>,
+    /// Rows that waited in the beginning, when somebody has counted them beside the first batches.
+    counted: Arc<OnceLock<u64>>,
+    /// Counts them; ends with the job.
+    counting: std::sync::Mutex<JoinSet<()>>,
     rate: Rate,
     /// One worker has failed: the others end after their batch.
     failed: AtomicBool,
@@ -77,7 +87,9 @@ impl Job {
             backfill: backfill.clone(),
             walk: Mutex::default(),
             earlier,
-            rows: AtomicU64::new(0),
+            rows: Arc::default(),
+            counted: Arc::default(),
+            counting: std::sync::Mutex::default(),
             rate: Rate::new(),
             failed: AtomicBool::new(false),
             values,
@@ -273,12 +285,7 @@ async fn stored<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step)
 async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cursor) -> Result<Option<Cursor>> {
     let total = match before.total {
         Some(total) => Some(total),
-        // Where an expression fails on a row, the walk finds that row and names it.
-        None => match remaining(db, job).await {
-            Ok(total) => Some(total),
-            Err(failed) if is_for_the_walk(ctx, &failed) => None,
-            Err(failed) => return Err(job.stopped::<B>(ctx, failed)),
-        },
+        None => first_count(db, ctx, job).await?,
     };
     let rows = ask(db, &job.backfill.upper_sql).await.map_err(|e| job.stopped::<B>(ctx, e))?;
     let Some(upper) = rows.into_iter().next().filter(|row| row.iter().any(Option::is_some)) else {
@@ -290,6 +297,43 @@ async fn next_pass<B: Backend>(db: &mut B, ctx: &Context, job: &Job, before: &Cu
     let (plan, step) = (&job.plan.id, &job.step.id);
     let kept = ledger::batch(db, &ctx.token, plan, step, &text, 0).await;
     if kept.map_err(|e| job.explain::<B>(e.into()))? { Ok(Some(cursor)) } else { Err(Error::LostWork) }
+}
+
+/// How many rows wait, for those who look at the progress. A large table is counted beside the first batches; where there is one
+/// writer at a time a reader may be in its way.
+async fn first_count<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result<Option<u64>> {
+    let sql = &job.backfill.remaining_sql;
+    let counted = match B::SESSION_LOCKS {
+        true => db.look(sql, COUNTED_FIRST).await.map_err(Failed::at(sql)).and_then(|rows| number_of(sql, &rows)),
+        false => remaining(db, job).await,
+    };
+    match counted {
+        Ok(waiting) => Ok(Some(job.earlier + waiting)),
+        Err(failed) if B::SESSION_LOCKS && failed.error.class == ErrorClass::Cancelled && ctx.stop.check().is_ok() => {
+            count_beside(db, ctx, job);
+            Ok(None)
+        }
+        // Where an expression fails on a row, the walk finds that row and names it.
+        Err(failed) if is_for_the_walk(ctx, &failed) => Ok(None),
+        Err(failed) => Err(job.stopped::<B>(ctx, failed)),
+    }
+}
+
+fn count_beside<B: Backend>(db: &B, ctx: &Context, job: &Job) {
+    let (target, sessions, sql) = (db.connected_to().clone(), ctx.sessions.clone(), job.backfill.remaining_sql.clone());
+    let (earlier, rows, counted) = (job.earlier, Arc::clone(&job.rows), Arc::clone(&job.counted));
+    let counting = async move {
+        let Ok(mut own) = B::connect(&target).await else { return };
+        sessions.adds(&mut own).await;
+        // Those that are filled by now are not among those that wait.
+        let filled = earlier + rows.load(Ordering::Relaxed);
+        match ask(&mut own, &sql).await.and_then(|answer| number_of(&sql, &answer)) {
+            Ok(waiting) => drop(counted.set(filled + waiting)),
+            Err(failed) => tracing::debug!(error = %failed.error, "the rows that wait could not be counted"),
+        }
+        own.close().await;
+    };
+    job.counting.lock().unwrap_or_else(PoisonError::into_inner).spawn(counting);
 }
 
 /// Whether a question over the whole table can have failed because of one row: a function or a trigger may raise any error, that a
@@ -307,7 +351,10 @@ async fn ask<B: Backend>(db: &mut B, sql: &str) -> Result<Vec<TextRow>, Failed> 
 
 async fn remaining<B: Backend>(db: &mut B, job: &Job) -> Result<u64, Failed> {
     let sql = &job.backfill.remaining_sql;
-    let rows = ask(db, sql).await?;
+    number_of(sql, &ask(db, sql).await?)
+}
+
+fn number_of(sql: &str, rows: &[TextRow]) -> Result<u64, Failed> {
     let count = rows.first().and_then(|row| row.first()).and_then(|cell| cell.as_deref()?.parse().ok());
     let no_number = || {
         let message = "`remaining_sql` gives no number".to_owned();

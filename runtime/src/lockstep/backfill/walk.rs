@@ -126,6 +126,11 @@ impl Walk {
         claim
     }
 
+    /// Says how many rows waited in the beginning, once that is known.
+    pub fn knows(&mut self, total: Option<u64>) {
+        self.cursor.total = self.cursor.total.or(total);
+    }
+
     /// A claim is done up to `at`.
     pub fn advance(&mut self, claim: &Claim, at: &Key, missed: u64, per_second: Option<u32>) {
         self.cursor.per_second = per_second;

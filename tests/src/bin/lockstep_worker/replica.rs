@@ -57,14 +57,14 @@ pub async fn run(args: Args<'_>) {
     if args.url.starts_with("sqlite") {
         let options = args.pool_url.parse::<SqliteConnectOptions>().unwrap();
         let options = options.journal_mode(SqliteJournalMode::Wal).busy_timeout(patience);
-        let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(patience).after_connect(lockstep.hook());
+        let pool = lockstep.guarded(SqlitePoolOptions::new().max_connections(2).acquire_timeout(patience));
         sqlite(pool.connect_with(options).await.unwrap(), &args.columns, stopped).await;
     } else if args.pool_url == args.url {
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(patience).after_connect(lockstep.hook());
+        let pool = lockstep.guarded(PgPoolOptions::new().max_connections(2).acquire_timeout(patience));
         postgres(pool.connect(args.url).await.unwrap(), &args.columns, stopped).await;
     } else {
         let options = args.pool_url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None);
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(patience).after_connect(lockstep.hook());
+        let pool = lockstep.guarded(PgPoolOptions::new().max_connections(2).acquire_timeout(patience));
         pooled(pool.connect_with(options).await.unwrap(), &args.columns, stopped).await;
     }
     lockstep.shutdown().await;

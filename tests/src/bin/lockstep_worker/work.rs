@@ -4,7 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use schemadiff::{Lockstep, embed::Migrations, lockstep::Ready};
-use sqlx::{AssertSqlSafe, Pool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe, Pool, Row as _,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::SqlitePoolOptions,
+};
 
 use super::Lines;
 
@@ -41,11 +45,44 @@ pub async fn work(url: &str, dir: &str, schema: &str, column: &str) {
     println!("ready");
     let patience = Duration::from_secs(2);
     if url.starts_with("sqlite") {
-        let pool = SqlitePoolOptions::new().max_connections(2).acquire_timeout(patience).after_connect(lockstep.hook());
+        let pool = lockstep.guarded(SqlitePoolOptions::new().max_connections(2).acquire_timeout(patience));
         sqlite(pool.connect_lazy(url).unwrap(), &lockstep, column).await;
+        return;
+    }
+    let pool = lockstep.guarded(PgPoolOptions::new().max_connections(3).acquire_timeout(patience));
+    if std::env::var_os("LOCKSTEP_POOLED").is_some() {
+        let options = url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None);
+        pooled(pool.connect_lazy_with(options), &lockstep, column).await;
     } else {
-        let pool = PgPoolOptions::new().max_connections(3).acquire_timeout(patience).after_connect(lockstep.hook());
         postgres(pool.connect_lazy(url).unwrap(), &lockstep, column).await;
+    }
+}
+
+/// Through a pooler that gives each transaction another session: statements are sent as they are.
+async fn pooled(pool: Pool<sqlx::Postgres>, lockstep: &Lockstep, column: &str) {
+    let first = i64::from(std::process::id()) * 1_000_000;
+    for id in first.. {
+        let text = format!("user {id}");
+        let insert = format!("INSERT INTO users (id, {column}) VALUES ({id}, '{text}')");
+        let stored = said(sqlx::raw_sql(AssertSqlSafe(insert.as_str())).execute(&pool).await, &insert).is_some();
+        if stored {
+            println!("stored {id}");
+        }
+        let select = format!("SELECT id, {column} FROM users WHERE id = {id}");
+        let row = sqlx::raw_sql(AssertSqlSafe(select.as_str())).fetch_optional(&pool).await;
+        if let Some(row) = said(row, &select)
+            && stored
+        {
+            let read = row.map(|row| (row.get::<i64, _>(0), row.get::<Option<String>, _>(1)));
+            if read != Some((id, Some(text))) {
+                println!("failed: row {id} reads as {read:?}");
+            }
+        }
+        if let Ready::Refused { .. } = lockstep.ready().await {
+            println!("ended by a refusal");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
