@@ -182,7 +182,7 @@ async fn it_leaves_half_of_the_time_to_others_and_takes_all_of_it_alone() {
     let (going, recorder) = fill(&db.url, dialect, Pace::default());
     going.await.unwrap().unwrap();
     let beside: Vec<_> = recorder.of("backfill").iter().map(|e| e["pace"].as_str().unwrap().to_owned()).collect();
-    assert!(beside.iter().all(|pace| pace.starts_with("half speed")), "{beside:?}");
+    assert!(beside.iter().all(|pace| pace.starts_with("60 % speed")), "{beside:?}");
     drop(other);
 
     let db = TestDatabase::new(dialect);

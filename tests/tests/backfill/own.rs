@@ -142,7 +142,9 @@ async fn numbers_that_are_missing_in_the_key_cost_no_row_and_few_batches() {
     for dialect in [Dialect::Postgres, Dialect::Sqlite] {
         let plans = plans(dialect, by_id(dialect), "fullname", false);
         let db = users_of(dialect, &plans, 3_000).await;
-        for id in (-5_000_000..-4_999_990).chain([i64::MIN, -1, 0, 4_000, 1 << 40, (1 << 40) + 1, i64::MAX - 1, i64::MAX]) {
+        for id in
+            (-5_000_000..-4_999_990).chain([i64::MIN, -1, 0, 4_000, 1 << 40, (1 << 40) + 1, i64::MAX - 1, i64::MAX])
+        {
             db.execute(&format!("INSERT INTO users (id, fullname) VALUES ({id}, 'far')")).await;
         }
         let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };

@@ -421,16 +421,23 @@ impl<'w, B: Backend> Worker<'w, B> {
             }
             verdict = self.throttle.now();
         }
-        let pause = took.min(Duration::from_secs(1)).mul_f64((1.0 / verdict.share - 1.0).max(0.0));
+        let pause = rest(took, verdict.share);
         // Where there is one writer, the others poll for its lock with sleeps of up to 100 ms: a shorter gap starves them.
         let pause = match B::SESSION_LOCKS || verdict.share >= 1.0 || took.is_zero() {
-            true => jittered(pause),
+            true => pause,
             false => (pause * 2).max(Duration::from_millis(110)),
         };
         let pause = pause.mul_f64(self.ctx.pace.pause.clamp(0.0, 100.0));
         // A timer that has nothing to wait for still takes a millisecond or two.
         if pause.is_zero() { self.ctx.stop.check() } else { self.ctx.stop.sleep(pause).await }
     }
+}
+
+/// How long a worker rests after a batch so that it works for that share of the time, on average: workers shall not keep step.
+fn rest(took: Duration, share: f64) -> Duration {
+    let pause = took.min(Duration::from_secs(1)).mul_f64((1.0 / share - 1.0).max(0.0));
+    // Between half and the whole of it are three quarters.
+    jittered(pause.mul_f64(4.0 / 3.0))
 }
 
 /// The run was told to stop while a function of the application computed.
@@ -464,4 +471,20 @@ pub(super) async fn end_of_batch<B: Backend>(
     let rows = db.rows(sql, &params).await.map_err(Failed::at(sql))?;
     let found = rows.into_iter().next().filter(|key| key.len() == width && key.iter().all(Option::is_some));
     Ok(found.unwrap_or_else(|| bound.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_works_for_the_share_of_the_time_that_it_is_given() {
+        let took = Duration::from_millis(50);
+        for share in [1.0, 0.5, 0.25, 0.1] {
+            let rests: Duration = (0..2_000).map(|_| rest(took, share)).sum();
+            let worked = took.as_secs_f64() * 2_000.0;
+            let seen = worked / (worked + rests.as_secs_f64());
+            assert!((seen / share - 1.0).abs() < 0.03, "{share}: {seen}");
+        }
+    }
 }

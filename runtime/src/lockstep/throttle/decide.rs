@@ -88,7 +88,7 @@ impl Memory {
             (Reading::Nothing, _) => {
                 Verdict { share: 0.5, reason: "half speed, so that others get their turn".to_owned() }
             }
-            (_, true) => Verdict { share: 0.5, reason: "half speed, because others work here too".to_owned() },
+            (_, true) => Verdict { share: 0.6, reason: "60 % speed, because others work here too".to_owned() },
             (_, false) => Verdict { share: 1.0, reason: "full speed, because nobody else is at work".to_owned() },
         }
     }
