@@ -148,9 +148,15 @@ fn only_while_small<'p>(context: &Context<'_>, placed: &'p Placed) -> Vec<Probe>
     let goes_through =
         |p: &Proto| p.envelope == Envelope::Transaction && (p.rewrites || p.scans || p.rebuilds_indexes || refilled);
     let protos = placed.protos.iter().filter(|p| goes_through(p));
-    // A step about a partition reads those that refer to its rows, and not its parent.
-    let is_parent = |table: &ObjectName| context.base.table(table).is_some_and(|t| t.partition_by.is_some());
-    let reads = |p: &'p Proto| p.touches.iter().filter(move |table| *table == p.table() || !is_parent(table));
+    // A step that takes a partition away reads those that refer to its rows, and neither its parent nor more of itself than its key.
+    let known = |table: &ObjectName| context.base.table(table);
+    let is_parent = |table: &ObjectName| known(table).is_some_and(|t| t.partition_by.is_some());
+    let leaves =
+        |p: &Proto| !p.rewrites && !p.rebuilds_indexes && known(p.table()).is_some_and(|t| t.partition_of.is_some());
+    let reads = |p: &'p Proto| {
+        let leaves = leaves(p);
+        p.touches.iter().filter(move |table| if *table == p.table() { !leaves } else { !is_parent(table) })
+    };
     let tables: BTreeSet<&ObjectName> = protos.flat_map(reads).collect();
     let counts = |table: &ObjectName| context.caps.alter_constraints || context.is_small(table);
     // Under the name that it has then. What the plan itself makes is empty.

@@ -38,6 +38,9 @@ const FAST: Duration = Duration::from_millis(2);
 /// How long others count as there after they were seen last: they work in bursts.
 const AROUND: Duration = Duration::from_secs(2);
 
+/// The share of the time in which a worker works beside others.
+const BESIDE_OTHERS: f64 = 0.6;
+
 /// What is known from one look to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -88,7 +91,9 @@ impl Memory {
             (Reading::Nothing, _) => {
                 Verdict { share: 0.5, reason: "half speed, so that others get their turn".to_owned() }
             }
-            (_, true) => Verdict { share: 0.6, reason: "60 % speed, because others work here too".to_owned() },
+            (_, true) => {
+                Verdict { share: BESIDE_OTHERS, reason: "60 % speed, because others work here too".to_owned() }
+            }
             (_, false) => Verdict { share: 1.0, reason: "full speed, because nobody else is at work".to_owned() },
         }
     }
@@ -234,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn alone_at_full_speed_beside_others_at_half_and_as_wished_when_somebody_wishes() {
+    fn alone_at_full_speed_beside_others_at_less_and_as_wished_when_somebody_wishes() {
         let (limits, wish) = (Limits::default(), Pacing::default());
         let busy = |n| Signals { busy: Reading::Value(n), ..Signals::default() };
         assert!((decide(&limits, &busy(0), &wish).share - 1.0).abs() < 1e-9);
-        assert!((decide(&limits, &busy(2), &wish).share - 0.5).abs() < 1e-9);
+        assert!((decide(&limits, &busy(2), &wish).share - BESIDE_OTHERS).abs() < 1e-9);
         let tenth = Pacing { speed: Some(0.1), by: Some("ops".to_owned()), ..Pacing::default() };
         let verdict = decide(&limits, &busy(0), &tenth);
         assert_eq!((verdict.share, verdict.reason.as_str()), (0.1, "10 % speed as asked by ops"));
@@ -252,7 +257,7 @@ mod tests {
         let (limits, wish) = (Limits::default(), Pacing::default());
         let busy = |n| Signals { busy: Reading::Value(n), ..Signals::default() };
         let mut at = |ms, n| memory.decide(&limits, &busy(n), None, &wish, now + Duration::from_millis(ms)).share;
-        assert_eq!((at(0, 1), at(1500, 0), at(2500, 0)), (0.5, 0.5, 1.0));
+        assert_eq!((at(0, 1), at(1500, 0), at(2500, 0)), (BESIDE_OTHERS, BESIDE_OTHERS, 1.0));
     }
 
     #[test]
