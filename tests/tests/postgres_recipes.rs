@@ -282,6 +282,33 @@ async fn numbering_goes_on_where_it_was_through_every_change_of_form() {
     }
 }
 
+/// A default takes its number with the rights of whoever inserts, and a sequence must belong to the owner of its table.
+#[tokio::test]
+async fn whoever_may_insert_may_take_the_numbers_of_a_new_column() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let mut admin = open(&database).await;
+    run(&mut admin, "CREATE ROLE numbers_owner; CREATE ROLE numbers_app LOGIN; CREATE ROLE numbers_part LOGIN").await;
+    run(&mut admin, "CREATE TABLE numbered (id bigint, name text); ALTER TABLE numbered OWNER TO numbers_owner").await;
+    run(&mut admin, "GRANT INSERT, SELECT ON numbered TO numbers_app; GRANT INSERT (name) ON numbered TO numbers_part")
+        .await;
+    let identity = Identity { kind: IdentityKind::Serial, sequence: None, options: None };
+    let column = Column { identity: Some(identity), nullable: true, ..Column::new("no", "bigint") };
+    let table = ObjectName::new("numbered");
+    let mut step = vec!["BEGIN".to_owned()];
+    step.extend(DDL.add_column(&table, &Column { identity: None, ..column.clone() }));
+    step.extend(DDL.begin_numbers(&table, &column));
+    step.push("COMMIT".to_owned());
+    admin.run(&step).await.unwrap();
+    for role in ["numbers_app", "numbers_part"] {
+        let mut app = Connection::open(&server.url_as(role, &database.name)).await.unwrap();
+        run(&mut app, "INSERT INTO numbered (name) VALUES ('x')").await;
+    }
+    assert_eq!(row(&mut admin, "SELECT count(DISTINCT no) FROM numbered").await, "2");
+    run(&mut admin, "DROP OWNED BY numbers_owner, numbers_app, numbers_part").await;
+    run(&mut admin, "DROP ROLE numbers_owner, numbers_app, numbers_part").await;
+}
+
 #[tokio::test]
 async fn old_code_keeps_its_rights_through_a_compatibility_view() {
     let server = Postgres::shared();

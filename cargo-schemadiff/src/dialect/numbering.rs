@@ -10,6 +10,12 @@ pub trait Numbering {
         Vec::new()
     }
 
+    /// Lets a column that is there take its numbers from a new sequence, which belongs to the table's owner and which whoever may insert
+    /// into the table may use: a default is worked out with the rights of whoever inserts.
+    fn begin_numbers(&self, _table: &ObjectName, _column: &Column) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The next number of a serial column, as an expression.
     fn next_number(&self, _table: &ObjectName, _column: &Column) -> Option<String> {
         None

@@ -121,8 +121,10 @@ fn read_sql<B: Backend>(known: &str) -> String {
     ));
     let registered = q.json(&format!(
         "(SELECT {array} FROM (SELECT {object}('app', l.app, 'version', l.version) AS j \
-         FROM (SELECT DISTINCT e.app, e.version FROM {} e WHERE e.ended_at IS NULL) l) w)",
+         FROM (SELECT DISTINCT e.app, e.version FROM {} e WHERE e.ended_at IS NULL AND {} - {} < 86400000) l) w)",
         q.table("lease"),
+        q.ms(q.now),
+        q.ms("e.heartbeat_at"),
     ));
     format!(
         "SELECT CAST({object}('format', m.format, 'epoch', m.epoch, 'now_ms', {}, 'migrations', {migrations}, \
@@ -493,7 +495,7 @@ pub async fn end_silent<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<bool>
 
 /// Sweeps away what earlier instances of the same code left: leases that ended, or were silent for a day. What such a
 /// lease knows, the schema of connections that may outlive it, this one says as well. Of other versions of the application, those
-/// that ended a week ago: no connection outlives them for so long.
+/// that ended ninety days ago: no connection outlives them, and no soak time lasts, for so long.
 ///
 /// # Errors
 /// When the server fails.
@@ -501,7 +503,7 @@ pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
     let q = B::SQL;
     let sql = format!(
         "DELETE FROM {} WHERE app = $1 AND instance <> $4 AND CASE WHEN version = $2 AND fingerprint = $3 \
-         THEN ended_at IS NOT NULL OR {now} - {} > 86400000 ELSE {now} - {} > 604800000 END",
+         THEN ended_at IS NOT NULL OR {now} - {} > 86400000 ELSE {now} - {} > 7776000000 END",
         q.table("lease"),
         q.ms("heartbeat_at"),
         q.ms("ended_at"),

@@ -26,7 +26,7 @@ pub struct Ledger {
     pub migrations: Vec<MigrationRow>,
     /// Retired versions.
     pub retired: Vec<Retired>,
-    /// The versions of which instances are registered, or were when they died.
+    /// The versions of which instances are registered that gave a sign of life within a day.
     pub registered: Vec<Registration>,
 }
 

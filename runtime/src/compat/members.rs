@@ -91,12 +91,6 @@ fn checks(dialect: Dialect, base: &Table, declared: &Table, names: &CodeNames, r
             reasons.push(Reason::Constrained { table: declared.name.clone(), constraint: name.clone() });
         }
     }
-    for (name, exclusion) in &base.exclusions {
-        let Some(definition) = names.of_expr(base, &exclusion.definition) else { continue };
-        if !declared.exclusions.values().any(|known| expr::same(&known.definition, &definition)) {
-            reasons.push(Reason::Constrained { table: declared.name.clone(), constraint: name.clone() });
-        }
-    }
 }
 
 fn push_once(reasons: &mut Vec<Reason>, reason: Reason) {

@@ -23,11 +23,15 @@ use super::{
 };
 pub use super::{retire::RetiredInstance, run::StepReport};
 use crate::{
-    backend::{Aside, Backend, DbResult, KeptRow, MigrationState, Pacing, aside, kept, ledger, pace, random_name},
+    backend::{
+        Aside, Backend, DbResult, KeptRow, MigrationState, Pacing, Timeouts, Worker, aside, kept, ledger, pace,
+        random_name,
+    },
     embed::{History, Migrations},
     error::{Error, Result},
     model::Dialect,
     plan::Phase,
+    waiting::Evidence,
 };
 
 /// Who applies where nobody has given a name. It is nobody's: two services may both have been applied under it.
@@ -343,9 +347,14 @@ async fn retry_failed_rows_on<B: Backend>(url: &str) -> Result<u64> {
     let mut db = B::connect(&B::target(url)?).await?;
     // It may be of a newer format, and not this version's to write to.
     let count = match ledger::read(&mut db, &[]).await {
-        Ok(Some(_)) => forget_failed_rows(&mut db)
-            .await
-            .map_err(|e| ledger::explain::<B>("forget the rows that are kept aside", e)),
+        Ok(Some(_)) => {
+            let forgotten = forget_failed_rows(&mut db).await;
+            db.release_work_lock().await;
+            let failed = |e| ledger::explain::<B>("forget the rows that are kept aside", e);
+            forgotten.map_err(failed).and_then(|count| {
+                count.ok_or_else(|| Error::WorkerBusy { holder: "a process that fills rows at this moment".to_owned() })
+            })
+        }
         Ok(None) => Ok(0),
         Err(error) => Err(error),
     };
@@ -354,7 +363,28 @@ async fn retry_failed_rows_on<B: Backend>(url: &str) -> Result<u64> {
 }
 
 /// They lie behind the cursors of their steps, which begin anew. That comes first: of what is still kept aside, the next run knows.
-async fn forget_failed_rows<B: Backend>(db: &mut B) -> DbResult<u64> {
+/// None while somebody works, who would write his cursor over it.
+async fn forget_failed_rows<B: Backend>(db: &mut B) -> DbResult<Option<u64>> {
+    db.begin(Timeouts::LEDGER).await?;
+    let within = async {
+        if !db.try_work_lock().await? {
+            return Ok(None);
+        }
+        let works = |worker: Worker| worker.evidence != Evidence::Lock && worker.process.runs() == Some(true);
+        match ledger::worker(db).await?.is_some_and(works) {
+            true => Ok(None),
+            false => rewound(db).await.map(Some),
+        }
+    };
+    let forgotten = within.await;
+    match forgotten {
+        Ok(Some(_)) => db.commit().await?,
+        _ => db.rollback().await,
+    }
+    forgotten
+}
+
+async fn rewound<B: Backend>(db: &mut B) -> DbResult<u64> {
     let rows = aside::read(db, None).await?;
     let steps: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.migration.as_str(), row.step.as_str())).collect();
     for (migration, step) in &steps {

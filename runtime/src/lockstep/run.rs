@@ -227,10 +227,10 @@ impl<B: Backend> Work<B> {
     /// one that broke, one of a backfill's other workers, this one still has the lock, and nobody but itself could release it.
     async fn reconnect(&mut self, mut error: Error, trouble: &mut Trouble) -> Result<()> {
         let target = self.db.connected_to().clone();
-        if tokio::time::timeout(FAREWELL, self.db.release_work_lock()).await.is_err() {
-            tracing::debug!(target: "schemadiff", "a connection that broke does not answer");
-        }
         loop {
+            if tokio::time::timeout(FAREWELL, self.db.release_work_lock()).await.is_err() {
+                tracing::debug!(target: "schemadiff", "a connection that broke does not answer");
+            }
             let db = trouble.connect::<B>(&target, &mut self.ctx, error).await?;
             error = match Self::try_take(db, &self.ctx).await {
                 Ok(Ok(fresh)) => {

@@ -165,7 +165,7 @@ fn numbered_in_batches(cx: &mut Context<'_>, table: &ObjectName, column: &Column
     let bare = Column { nullable: true, identity: None, ..column.clone() };
     let interim = Column { nullable: true, ..serial.clone() };
     let mut sql = cx.ddl.add_column(table, &bare);
-    sql.extend(cx.ddl.alter_identity(table, &bare, &interim));
+    sql.extend(cx.ddl.begin_numbers(table, &interim));
     let title = format!("add column `{table}.{}`, numbered for new rows", column.name);
     begin(cx, table, column, title, sql, interim);
     cx.fill(table, &Column { nullable: false, ..column.clone() }, &next, None, None);

@@ -70,6 +70,8 @@ fn add(cx: &mut Context<'_>, table: &ObjectName, name: &str, before: Option<&Exc
         .tags([tag::keys(table), tag::adds(table)])
         .after_all([tag::freed(table, name), tag::left(table)])
         .after_all(covered.iter().map(|c| tag::filled(table, c)));
+    // It may refuse what old code writes. No struct can declare one, so that no gate knows.
+    let step = step.prepares(true);
     // The index of its name is another one then.
     cx.push(if before.is_some() { step.rebuilds_indexes() } else { step });
 }

@@ -2,7 +2,7 @@
 //! is behind all that are there wherever it is a key: the first write would fail otherwise.
 
 use schemadiff::{
-    model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, expr},
+    model::{Column, IdentityKind, Object, ObjectKey, ObjectKind, ObjectName, Table, expr},
     plan::Lock,
 };
 
@@ -184,15 +184,24 @@ pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after
     let of = |column: &Column| named(column).or_else(|| own(column));
     let Some(sequence) = of(after) else { return Vec::new() };
     let was = of(before);
-    if was.as_ref() == Some(&sequence) || !(leads(cx, table, after) || cx.is_small(table)) {
+    if was.as_ref() == Some(&sequence) || !(will_lead(cx, table, after) || cx.is_small(table)) {
         return Vec::new();
     }
     cx.ddl.go_on_behind(&sequence, table, after)
 }
 
 /// Whether a unique index gives the greatest value of a column.
-fn leads(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
-    cx.before(table).is_some_and(|t| {
+pub(super) fn leads(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
+    leads_in(cx.before(table), after)
+}
+
+/// The same, or the plan makes such an index: then no two rows may have one number.
+fn will_lead(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
+    leads(cx, table, after) || leads_in(cx.after(table), after)
+}
+
+fn leads_in(table: Option<&Table>, after: &Column) -> bool {
+    table.is_some_and(|t| {
         let first = |columns: &[String]| columns.first() == Some(&after.name);
         t.primary_key.as_ref().is_some_and(|key| first(&key.columns))
             || t.uniques.values().any(|unique| first(&unique.columns))

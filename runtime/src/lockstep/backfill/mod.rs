@@ -308,7 +308,7 @@ async fn first_count<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result
         false => remaining(db, job).await,
     };
     match counted {
-        Ok(waiting) => Ok(Some(job.earlier + waiting)),
+        Ok(waiting) => Ok(Some(job.earlier + job.rows.load(Ordering::Relaxed) + waiting)),
         Err(failed) if B::SESSION_LOCKS && failed.error.class == ErrorClass::Cancelled && ctx.stop.check().is_ok() => {
             count_beside(db, ctx, job);
             Ok(None)

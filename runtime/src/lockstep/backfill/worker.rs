@@ -308,7 +308,8 @@ impl<'w, B: Backend> Worker<'w, B> {
             if too_slow || !self.ctx.retry.allows(*attempt, began.elapsed()) {
                 let blockers = self.db.take_blockers();
                 // Nobody is in the way: it is the row itself, or what a function or a trigger makes of it.
-                return match self.size == 1 && blockers.is_empty() && failed.statement.is_some() {
+                let alone = blockers.is_empty() && class != ErrorClass::LockTimeout;
+                return match self.size == 1 && alone && failed.statement.is_some() {
                     true => self.refused(failed).await,
                     false => Err(self.locked(*attempt, blockers)),
                 };

@@ -7,12 +7,23 @@ use super::{
     names::{default_name, ident, literal, qualified, temporary},
     sequence::Altered,
     table::{alter, in_parentheses},
+    view::block,
 };
 use crate::dialect::Numbering;
 
 impl Numbering for Postgres {
     fn alter_identity(&self, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
         change(table, before, after)
+    }
+
+    fn begin_numbers(&self, table: &ObjectName, column: &Column) -> Vec<String> {
+        let sequence = sequence_name(table, column);
+        vec![
+            create(&sequence, column),
+            as_its_table(table, &sequence),
+            alter_column(table, column, &format!("SET DEFAULT {}", nextval(&sequence))),
+            own_sequence(table, column),
+        ]
     }
 
     fn next_number(&self, table: &ObjectName, column: &Column) -> Option<String> {
@@ -34,6 +45,32 @@ impl Numbering for Postgres {
     fn go_on_behind(&self, sequence: &ObjectName, table: &ObjectName, column: &Column) -> Vec<String> {
         go_on_behind(sequence, table, column).into_iter().collect()
     }
+}
+
+/// Gives a sequence the owner of its table, and whoever may insert there the right to take numbers.
+fn as_its_table(table: &ObjectName, sequence: &ObjectName) -> String {
+    block(&format!(
+        "DECLARE
+  command text;
+BEGIN
+  FOR command IN
+    SELECT pg_catalog.format('ALTER SEQUENCE %s OWNER TO %I', {sequence}, pg_catalog.pg_get_userbyid(relowner))
+      FROM pg_catalog.pg_class WHERE oid = {table}::pg_catalog.regclass AND relowner <> current_user::regrole
+    UNION ALL
+    SELECT pg_catalog.format('GRANT USAGE ON SEQUENCE %s TO %s', {sequence},
+        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END)
+      FROM (SELECT relacl AS acl FROM pg_catalog.pg_class WHERE oid = {table}::pg_catalog.regclass
+          UNION ALL SELECT attacl FROM pg_catalog.pg_attribute WHERE attrelid = {table}::pg_catalog.regclass) AS rights,
+        pg_catalog.aclexplode(rights.acl) AS granted
+      WHERE privilege_type = 'INSERT'
+  LOOP
+    EXECUTE command;
+  END LOOP;
+END
+",
+        sequence = literal(&qualified(sequence)),
+        table = literal(&qualified(table)),
+    ))
 }
 
 /// The owned sequence: the one that is named, or the server's choice.

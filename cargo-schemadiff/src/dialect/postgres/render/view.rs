@@ -84,7 +84,7 @@ END
     ))
 }
 
-fn block(body: &str) -> String {
+pub(super) fn block(body: &str) -> String {
     format!("DO {}", dollar_quoted(body))
 }
 
