@@ -1,6 +1,0 @@
-CREATE TABLE p (id bigint PRIMARY KEY);
-CREATE TABLE t (id bigint NOT NULL, k integer NOT NULL, p_id bigint NOT NULL, a text,
-    CONSTRAINT t_p FOREIGN KEY (p_id) REFERENCES p, CONSTRAINT t_once UNIQUE (k, a), PRIMARY KEY (id, k)) PARTITION BY LIST (k);
-CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1);
-CREATE INDEX t_a ON t (a);
-CREATE INDEX t_a_id ON t (a, id);

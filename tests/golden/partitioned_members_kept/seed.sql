@@ -1,2 +1,0 @@
-INSERT INTO p VALUES (1);
-INSERT INTO t VALUES (1, 1, 1, 'a');
