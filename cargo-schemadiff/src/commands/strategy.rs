@@ -32,7 +32,8 @@ pub(super) async fn choose(
     if asked == StrategyArg::Synced {
         return Ok(Strategy::synced("it was asked for"));
     }
-    if !ddl(comparison.dialect, comparison.version)?.capabilities().updatable_views {
+    let can = ddl(comparison.dialect, comparison.version)?.capabilities();
+    if !can.updatable_views {
         return match asked {
             StrategyArg::Views => Err(Error::new(Kind::Refused, "SD0630", "the old version cannot be given views")
                 .cause(format!("views of {} do not take every statement that its tables take", comparison.dialect))
@@ -41,7 +42,7 @@ pub(super) async fn choose(
         };
     }
     let tables = changed_tables(comparison);
-    let mut limits = row_level_security(comparison, &tables);
+    let mut limits = if can.views_follow_policies { Vec::new() } else { row_level_security(comparison, &tables) };
     limits.extend(queries_past_views(&context.config.base, &tables)?);
     let vouched = vouch(context, parent.unwrap_or(INITIAL)).await;
     match (asked, vouched) {
@@ -118,11 +119,8 @@ fn changed_tables(comparison: &Comparison) -> Vec<String> {
     tables
 }
 
-/// Before 15, a view reads and writes with the rights of its owner, and goes past the policies.
+/// Where a view reads and writes with the rights of its owner, it goes past the policies.
 fn row_level_security(comparison: &Comparison, tables: &[String]) -> Vec<String> {
-    if comparison.version >= 150_000 {
-        return Vec::new();
-    }
     let has = |table: &&String| comparison.current.has_row_security(&ObjectName::new(table.as_str()));
     tables.iter().filter(has).map(|table| format!("`{table}` has row level security, which a view goes past")).collect()
 }

@@ -235,17 +235,14 @@ fn replace(cx: &mut Context<'_>, before: &EnumType, after: &EnumType, previous: 
         let own: Vec<&Column> =
             columns.iter().filter(|(table, _)| *table == t.name).map(|(_, column)| column).collect();
         let in_text = |text: &String| own.iter().any(|column| expr::mentions(text, &column.name));
-        for (check_name, check) in t.checks.iter().filter(|(_, check)| in_text(&check.expr)) {
-            away.extend(cx.ddl.drop_constraint(&t.name, check_name));
-            back.extend(cx.ddl.add_check(&t.name, check_name, check));
-            let comment = check.comment.as_deref();
-            back.extend(comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(&t.name, check_name, Some(text))));
-        }
-        for (exclusion_name, exclusion) in t.exclusions.iter().filter(|(_, e)| in_text(&e.definition)) {
-            away.extend(cx.ddl.drop_constraint(&t.name, exclusion_name));
-            back.extend(cx.ddl.add_exclusion(&t.name, exclusion_name, exclusion));
-            let comment = exclusion.comment.iter();
-            back.extend(comment.flat_map(|text| cx.ddl.comment_on_constraint(&t.name, exclusion_name, Some(text))));
+        let checks = t.checks.iter().filter(|(_, check)| in_text(&check.expr));
+        let checks = checks.map(|(name, check)| (name, cx.ddl.add_check(&t.name, name, check), &check.comment));
+        let exclusions = t.exclusions.iter().filter(|(_, exclusion)| in_text(&exclusion.definition));
+        let exclusions = exclusions.map(|(name, e)| (name, cx.ddl.add_exclusion(&t.name, name, e), &e.comment));
+        for (constraint, made, comment) in checks.chain(exclusions) {
+            away.extend(cx.ddl.drop_constraint(&t.name, constraint));
+            back.extend(made);
+            back.extend(comment.iter().flat_map(|text| cx.ddl.comment_on_constraint(&t.name, constraint, Some(text))));
         }
         let in_index = |index: &Index| {
             index.predicate.iter().chain(index.parts.iter().filter_map(|part| part.expr.as_ref())).any(in_text)
