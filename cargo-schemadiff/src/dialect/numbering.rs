@@ -16,6 +16,11 @@ pub trait Numbering {
         Vec::new()
     }
 
+    /// The sequence that a numbered column owns; none where the engine has no such.
+    fn owned_sequence(&self, _table: &ObjectName, _column: &Column) -> Option<ObjectName> {
+        None
+    }
+
     /// The next number of a serial column, as an expression.
     fn next_number(&self, _table: &ObjectName, _column: &Column) -> Option<String> {
         None

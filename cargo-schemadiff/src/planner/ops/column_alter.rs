@@ -222,9 +222,7 @@ fn default(cx: &mut Context<'_>, table: &ObjectName, before: &Column, after: &Co
         .locks(numbering::go_on_locks(cx, table, before, after))
         .effect(set(table, &after.name, move |c| c.default.clone_from(&value)))
         .after(tag::TYPES);
-    // No index tells the greatest number of a small table.
-    let reads = !numbering::go_on(cx, table, before, after).is_empty() && !numbering::leads(cx, table, after);
-    cx.push(if reads { step.scans() } else { step });
+    numbering::push(cx, step, before, after);
 }
 
 pub(super) fn set(

@@ -36,30 +36,25 @@ pub(super) fn plan(cx: &mut Context<'_>, table: &ObjectName, before: &Column, af
         }))
         // It names the sequence as it is called in the end.
         .after_all([tag::filled(table, &after.name), tag::step(&format!("rename-sequence {table}"))]);
-    // No index tells the greatest number of a small table.
-    let reads = !numbers(cx, table, before, after).is_empty() && !leads(cx, table, after);
+    push(cx, step, before, after);
+}
+
+/// Pushes a step that lets a column be numbered otherwise, and says that it reads the table where no index tells the greatest number.
+pub(super) fn push(cx: &mut Context<'_>, step: Proto, before: &Column, after: &Column) {
+    let table = step.table();
+    let reads = !go_on(cx, table, before, after).is_empty() && !leads(cx.before(table), after);
     cx.push(if reads { step.scans() } else { step });
 }
 
-/// The statements that number a column as `after` says. From one numbering to another, the server's next number stays the next.
+/// The statements that number a column as `after` says.
 fn numbered(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-    let mut sql = cx.ddl.alter_identity(table, before, after);
-    sql.extend(numbers(cx, table, before, after));
-    sql
-}
-
-fn numbers(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-    match before.identity.is_none() || after.identity.is_none() {
-        true => go_on(cx, table, before, after),
-        false => Vec::new(),
-    }
+    [cx.ddl.alter_identity(table, before, after), go_on(cx, table, before, after)].concat()
 }
 
 /// The sequence that numbers a column with a `serial` type.
 fn sequence_of(cx: &Context<'_>, table: &ObjectName, column: &Column) -> Option<ObjectKey> {
-    let identity = column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
-    let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
-    Some(ObjectKey::new(ObjectKind::Sequence, table.sibling(identity.sequence.clone().unwrap_or_else(default))))
+    column.identity.as_ref().filter(|identity| identity.kind == IdentityKind::Serial)?;
+    Some(ObjectKey::new(ObjectKind::Sequence, cx.ddl.owned_sequence(table, column)?))
 }
 
 /// The sequence of a column that it no longer numbers, where it is to stay. It keeps its position.
@@ -118,7 +113,6 @@ fn renumbered(
 ) {
     let (name, default, identity) = (after.name.clone(), after.default.clone(), after.identity.clone());
     let id = slug(&["identity", &table.to_string(), &after.name]);
-    let reads = !go_on(cx, table, before, after).is_empty() && !leads(cx, table, after);
     let step = Proto::new(rank::CONSTRAINT, id, title, table)
         .prepares(by_code(before))
         .touching([&sequence.key.as_touched()])
@@ -141,7 +135,7 @@ fn renumbered(
                 }
             }
         });
-    cx.push(if reads { step.scans() } else { step });
+    push(cx, step, before, after);
 }
 
 /// The sequence that numbers a column by what its default says, be it another column's own.
@@ -175,32 +169,22 @@ pub(super) fn go_on_locks(cx: &Context<'_>, table: &ObjectName, before: &Column,
 /// Where no two rows may have one number, the greatest is read from an index; elsewhere nothing can fail, and a table that is not small
 /// would be read while nobody can use it.
 pub(super) fn go_on(cx: &Context<'_>, table: &ObjectName, before: &Column, after: &Column) -> Vec<String> {
-    let own = |column: &Column| {
-        let identity = column.identity.as_ref()?;
-        let default = || cx.ddl.default_name(&table.name, &[&column.name], "seq");
-        let name = identity.sequence.clone().unwrap_or_else(default);
-        Some(if name.contains('.') { name.parse().ok()? } else { table.sibling(name) })
-    };
-    let of = |column: &Column| named(column).or_else(|| own(column));
+    // From one numbering to another, the server's next number stays the next.
+    if before.identity.is_some() && after.identity.is_some() {
+        return Vec::new();
+    }
+    let of = |column: &Column| named(column).or_else(|| cx.ddl.owned_sequence(table, column));
     let Some(sequence) = of(after) else { return Vec::new() };
-    let was = of(before);
-    if was.as_ref() == Some(&sequence) || !(will_lead(cx, table, after) || cx.is_small(table)) {
+    // Where the plan makes a key, no two rows may have one number either.
+    let is_key = || [cx.before(table), cx.after(table)].into_iter().any(|t| leads(t, after));
+    if of(before).as_ref() == Some(&sequence) || !(is_key() || cx.is_small(table)) {
         return Vec::new();
     }
     cx.ddl.go_on_behind(&sequence, table, after)
 }
 
 /// Whether a unique index gives the greatest value of a column.
-pub(super) fn leads(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
-    leads_in(cx.before(table), after)
-}
-
-/// The same, or the plan makes such an index: then no two rows may have one number.
-fn will_lead(cx: &Context<'_>, table: &ObjectName, after: &Column) -> bool {
-    leads(cx, table, after) || leads_in(cx.after(table), after)
-}
-
-fn leads_in(table: Option<&Table>, after: &Column) -> bool {
+fn leads(table: Option<&Table>, after: &Column) -> bool {
     table.is_some_and(|t| {
         let first = |columns: &[String]| columns.first() == Some(&after.name);
         t.primary_key.as_ref().is_some_and(|key| first(&key.columns))

@@ -26,6 +26,10 @@ impl Numbering for Postgres {
         ]
     }
 
+    fn owned_sequence(&self, table: &ObjectName, column: &Column) -> Option<ObjectName> {
+        column.identity.as_ref().map(|_| sequence_name(table, column))
+    }
+
     fn next_number(&self, table: &ObjectName, column: &Column) -> Option<String> {
         Some(nextval(&sequence_name(table, column)))
     }
