@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use schemadiff::{
     Error, Lockstep,
     lockstep::{
-        NoProgress,
+        Builder, NoProgress,
         admin::{ApplyOptions, Target, abort, apply, retire, status},
     },
     model::Dialect,
@@ -19,19 +19,22 @@ use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgPoolOptions
 const BOTH: [Dialect; 2] = [Dialect::Postgres, Dialect::Sqlite];
 /// Longer than any test runs.
 const NEVER: Duration = Duration::from_secs(3600);
-/// Long enough to be retired in between.
-const RARE: Duration = Duration::from_millis(300);
 /// For how long nothing may be heard of an instance that is retired.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// One that says nothing for so long, and is given no longer than [`GRACE`].
+async fn silent_version(db: &TestDatabase, heartbeat: Duration) -> Lockstep {
+    of_old_version(db).heartbeat(heartbeat).grace(GRACE).start().await.unwrap()
+}
+
 async fn old_version(db: &TestDatabase, heartbeat: Duration) -> Lockstep {
-    let builder = Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect)]))
+    of_old_version(db).heartbeat(heartbeat).start().await.unwrap()
+}
+
+fn of_old_version(db: &TestDatabase) -> Builder {
+    Lockstep::builder("shop", migrations(db.dialect, &[first(db.dialect)]))
         .database_url(&db.url)
         .schema(old_code(db.dialect))
-        .heartbeat(heartbeat);
-    // One that says nothing is given no longer than that.
-    let builder = if heartbeat == NEVER || heartbeat == RARE { builder.grace(GRACE) } else { builder };
-    builder.start().await.unwrap()
 }
 
 async fn all(db: &TestDatabase, options: &ApplyOptions) -> Result<(), Error> {
@@ -66,7 +69,7 @@ async fn retire_when_silent(
 async fn an_instance_that_died_without_a_word_is_retired_by_name() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);
-        let silent = old_version(&db, NEVER).await;
+        let silent = silent_version(&db, NEVER).await;
         let pool = match dialect {
             Dialect::Sqlite => {
                 // Of another machine: whether its process runs cannot be known here.
@@ -109,7 +112,7 @@ async fn an_instance_that_died_without_a_word_is_retired_by_name() {
 #[tokio::test]
 async fn sessions_of_other_live_instances_of_the_version_are_left_alone() {
     let db = TestDatabase::new(Dialect::Postgres);
-    let silent = old_version(&db, NEVER).await;
+    let silent = silent_version(&db, NEVER).await;
     let target = instances(&db).await.pop().unwrap();
     let alive = old_version(&db, Duration::from_millis(50)).await;
     let retired = retire_when_silent(&db, &target, Duration::from_secs(2)).await;
@@ -124,7 +127,7 @@ async fn sessions_of_other_live_instances_of_the_version_are_left_alone() {
 #[tokio::test]
 async fn one_that_comes_back_registers_again_while_its_version_is_served() {
     let db = TestDatabase::new(Dialect::Postgres);
-    let paused = old_version(&db, RARE).await;
+    let paused = silent_version(&db, Duration::from_millis(300)).await;
     let target = instances(&db).await.pop().unwrap();
     retire_when_silent(&db, &target, Duration::from_millis(100)).await;
     while instances(&db).await != [target.clone()] {
@@ -152,7 +155,7 @@ async fn a_soak_time_keeps_what_a_version_needs_after_it_is_gone() {
 async fn an_instance_that_was_given_up_by_hand_has_no_soak_time() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);
-        let silent = old_version(&db, NEVER).await;
+        let silent = silent_version(&db, NEVER).await;
         if dialect == Dialect::Sqlite {
             db.execute("UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')")
                 .await;
@@ -353,7 +356,7 @@ async fn a_migrator_without_rights_on_sessions_sees_names_and_records_nothing_th
 async fn a_heartbeat_of_the_future_is_no_sign_of_life() {
     for dialect in BOTH {
         let db = TestDatabase::new(dialect);
-        let silent = old_version(&db, NEVER).await;
+        let silent = silent_version(&db, NEVER).await;
         let set = match dialect {
             Dialect::Sqlite => {
                 "UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far'), \
@@ -397,7 +400,7 @@ async fn an_instance_is_given_the_time_that_it_has_asked_for() {
 #[tokio::test]
 async fn an_instance_with_another_clock_is_watched_before_it_is_retired() {
     let db = TestDatabase::new(Dialect::Sqlite);
-    let alive = old_version(&db, NEVER).await;
+    let alive = silent_version(&db, NEVER).await;
     let far = "UPDATE _schemadiff_lease SET process = json_set(process, '$.host', 'far', '$.machine', 'far')";
     db.execute(far).await;
     let beat =

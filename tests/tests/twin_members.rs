@@ -7,11 +7,6 @@ mod common;
 use common::{USERS, users};
 use schemadiff_tests::twin::case::Case;
 
-/// Users with these constraints.
-fn bound(constraints: &str) -> String {
-    users(constraints)
-}
-
 /// The tables, and more beside them.
 fn beside(more: &str) -> String {
     format!("{USERS}; {more}")
@@ -27,11 +22,11 @@ on_postgres! {
         Case::new(
             &format!(
                 "{}; CREATE INDEX users_age ON users (age)",
-                bound(&format!("CONSTRAINT real_age {REAL}, CONSTRAINT one_email UNIQUE (email), CONSTRAINT no_two {ONCE}"))
+                users(&format!("CONSTRAINT real_age {REAL}, CONSTRAINT one_email UNIQUE (email), CONSTRAINT no_two {ONCE}"))
             ),
             &format!(
                 "{}; CREATE INDEX users_by_age ON users (age)",
-                bound(&format!("CONSTRAINT age_is_real {REAL}, CONSTRAINT email_once UNIQUE (email), CONSTRAINT never_two {ONCE}"))
+                users(&format!("CONSTRAINT age_is_real {REAL}, CONSTRAINT email_once UNIQUE (email), CONSTRAINT never_two {ONCE}"))
             ),
         ),
 
@@ -43,8 +38,8 @@ on_postgres! {
 
     check_becomes_wider =>
         Case::new(
-            &bound("CONSTRAINT real_age CHECK (age > -1000000000)"),
-            &bound("CONSTRAINT real_age CHECK (age > -2000000000)"),
+            &users("CONSTRAINT real_age CHECK (age > -1000000000)"),
+            &users("CONSTRAINT real_age CHECK (age > -2000000000)"),
         )
         .without_overlap(),
 
@@ -57,7 +52,7 @@ on_postgres! {
     foreign_key_changes_its_action =>
         Case::new(USERS, &USERS.replace("REFERENCES orgs (id)", "REFERENCES orgs (id) ON UPDATE CASCADE")).without_overlap(),
 
-    exclusion_goes => Case::new(&bound(&format!("CONSTRAINT no_two {ONCE}")), USERS).without_overlap(),
+    exclusion_goes => Case::new(&users(&format!("CONSTRAINT no_two {ONCE}")), USERS).without_overlap(),
 
     statistics_come => Case::new(USERS, &beside("CREATE STATISTICS users_ages ON age, org_id FROM users")),
 

@@ -178,7 +178,7 @@ pub struct ApplyArgs {
     /// size of batches follow from it [default: schemadiff.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_stall)]
     pub max_stall: Option<Duration>,
-    /// Carry out steps that stop readers or writers of a table which has grown since they were planned for a small one
+    /// Carry out steps that stop readers or writers of a large table for as long as they go through it
     #[arg(long)]
     pub accept_stall: bool,
     /// How much of what a backfill has stored is compared with what it should be, when it has ended [default: schemadiff.toml,

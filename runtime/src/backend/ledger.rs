@@ -12,6 +12,9 @@ use crate::{
     plan::{Plan, Step},
 };
 
+/// A day, in milliseconds: after such a silence nobody is counted with.
+const DAY: i64 = 86_400_000;
+
 /// An error of the ledger for people.
 pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
     match error.class {
@@ -121,7 +124,7 @@ fn read_sql<B: Backend>(known: &str) -> String {
     ));
     let registered = q.json(&format!(
         "(SELECT {array} FROM (SELECT {object}('app', l.app, 'version', l.version) AS j \
-         FROM (SELECT DISTINCT e.app, e.version FROM {} e WHERE e.ended_at IS NULL AND {} - {} < 86400000) l) w)",
+         FROM (SELECT DISTINCT e.app, e.version FROM {} e WHERE e.ended_at IS NULL AND {} - {} < {DAY}) l) w)",
         q.table("lease"),
         q.ms(q.now),
         q.ms("e.heartbeat_at"),
@@ -503,7 +506,7 @@ pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
     let q = B::SQL;
     let sql = format!(
         "DELETE FROM {} WHERE app = $1 AND instance <> $4 AND CASE WHEN version = $2 AND fingerprint = $3 \
-         THEN ended_at IS NOT NULL OR {now} - {} > 86400000 ELSE {now} - {} > 7776000000 END",
+         THEN ended_at IS NOT NULL OR {now} - {} > {DAY} ELSE {now} - {} > 90 * {DAY} END",
         q.table("lease"),
         q.ms("heartbeat_at"),
         q.ms("ended_at"),

@@ -224,6 +224,15 @@ pub struct Identity {
     pub schema: Schema,
 }
 
+impl Lease {
+    /// For how long nothing may be heard of it before it counts as dead, in milliseconds: what whoever looks grants everybody, or its
+    /// own wish where that is longer. Its fence counts on that.
+    #[must_use]
+    pub fn patience(&self, grace_ms: i64) -> i64 {
+        grace_ms.max(self.grace_ms)
+    }
+}
+
 impl Identity {
     /// Id of the newest migration it embeds.
     pub fn migration(&self) -> &str {

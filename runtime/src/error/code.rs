@@ -58,7 +58,7 @@ impl Error {
             Self::LockNotHad { .. } => "SD0751",
             Self::BackfillIncomplete { .. } => "SD0752",
             Self::NotDone { .. } => "SD0753",
-            Self::Grown { .. } => "SD0768",
+            Self::Large { .. } => "SD0768",
             Self::WouldLose { .. } => "SD0668",
             Self::NameTaken { .. } => "SD0764",
             Self::NotInStep { .. } => "SD0765",

@@ -177,7 +177,7 @@ impl Error {
                 one("they are gone, and waited for until the soak time is over: apply again then, or with `--wait`, or with a shorter `--soak`")
             }
             Self::GateClosed { .. } => one("stop the named instances, or deploy the newer version there; then apply again"),
-            Self::Grown { .. } => vec![
+            Self::Large { .. } => vec![
                 "where no database has begun the migration and the table has grown since it was written: remove it and write it again, `cargo schemadiff new NAME`, which takes tables of unknown size for large"
                     .to_owned(),
                 "or let all who use the table wait for it, in a quiet hour: `cargo schemadiff apply --accept-stall`".to_owned(),

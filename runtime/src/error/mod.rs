@@ -447,7 +447,7 @@ pub enum Error {
         "step {step} of migration {migration} was not begun, everybody would wait while it goes through a table: {}",
         listed(rows)
     )]
-    Grown {
+    Large {
         migration: String,
         step: String,
         /// Which, and how large.

@@ -16,7 +16,7 @@ use super::{
     decide, hooked, retire,
     run::Work,
     status,
-    throttle::{Pace, Sessions},
+    throttle::{Load, Pace},
     to_the_end::{self, Back},
     trouble::open,
     witness::Witness,
@@ -56,7 +56,7 @@ pub struct ApplyOptions {
     pub pace: Pace,
     /// Functions that give values to rows, for backfills that SQL cannot say.
     pub backfills: Backfills,
-    /// Whether others may wait while a step goes through a table that has grown since it was planned, see [`Error::Grown`].
+    /// Whether others may wait while a step goes through a large table, see [`Error::Large`].
     pub accept_stall: bool,
     /// Tables and columns whose data may be lost when a migration is taken back, as [`crate::plan::Loss::name`] has them.
     pub allow_drop: Vec<String>,
@@ -370,7 +370,13 @@ async fn forget_failed_rows<B: Backend>(db: &mut B) -> DbResult<Option<u64>> {
         if !db.try_work_lock().await? {
             return Ok(None);
         }
-        let works = |worker: Worker| worker.evidence != Evidence::Lock && worker.process.runs() == Some(true);
+        // Where no lock shows it: whether its process runs, or was heard of lately where that cannot be seen from here.
+        let heard_of = |worker: &Worker| {
+            u128::try_from(worker.heartbeat_age_ms).is_ok_and(|age| age <= super::lease::GRACE.as_millis())
+        };
+        let works = |worker: Worker| {
+            worker.evidence != Evidence::Lock && worker.process.runs().unwrap_or_else(|| heard_of(&worker))
+        };
         match ledger::worker(db).await?.is_some_and(works) {
             true => Ok(None),
             false => rewound(db).await.map(Some),
@@ -408,7 +414,7 @@ fn context(history: Arc<History>, options: &ApplyOptions, progress: Arc<dyn Prog
         witness: Witness::default(),
         pace: options.pace.clone(),
         backfills: options.backfills.clone(),
-        sessions: Sessions::default(),
+        load: Load::default(),
         rounds: Rounds::default(),
     }
 }

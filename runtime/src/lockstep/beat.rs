@@ -16,7 +16,7 @@ impl Beat {
     /// On a connection of its own: the other one may be busy for hours with one statement.
     pub(super) fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
         let (target, token, every) = (db.connected_to().clone(), ctx.token.clone(), ctx.grace / 3);
-        let sessions = ctx.sessions.clone();
+        let load = ctx.load.clone();
         Self(tokio::spawn(async move {
             let mut own: Option<B> = None;
             loop {
@@ -25,7 +25,7 @@ impl Beat {
                     Some(beat) => beat,
                     None => match B::connect(&target).await {
                         Ok(mut beat) => {
-                            sessions.adds(&mut beat).await;
+                            load.is_ours(&mut beat).await;
                             beat
                         }
                         Err(error) => {

@@ -18,7 +18,7 @@ use super::{
     news::News,
     own,
     probe::{Probe, Standing},
-    throttle::Sessions,
+    throttle::Load,
     witness::Witness,
 };
 use crate::{
@@ -234,8 +234,7 @@ impl Builder {
         self
     }
 
-    /// Whether all who use a table may wait while a step goes through it that was planned when the table was small, and it has grown
-    /// since ([`Error::Grown`]). Without it such a step is left to a person.
+    /// Whether all who use a table may wait while a step goes through it, although it is large ([`Error::Large`]). Without it such a step is left to a person.
     #[must_use]
     pub const fn accept_stall(mut self, accept: bool) -> Self {
         self.accepts_stall = accept;
@@ -327,7 +326,7 @@ impl Builder {
             witness: self.witness.clone(),
             pace: self.pace.clone(),
             backfills: self.backfills.clone(),
-            sessions: Sessions::default(),
+            load: Load::default(),
             rounds: Rounds::default(),
         }
     }
@@ -348,6 +347,7 @@ impl Builder {
         Ok((identity, fingerprint))
     }
 
+    /// What this code is, and the fingerprint of what it declares.
     fn identity(&self, history: &History, dialect: Dialect) -> Result<(Identity, Fingerprint)> {
         let declared = match &self.schema {
             Some(schema) => schema.clone(),

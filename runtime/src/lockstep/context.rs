@@ -8,7 +8,7 @@ use super::{
     Backfills, Event, Progress, Retry,
     backfill::Rounds,
     decide::World,
-    throttle::{Pace, Sessions},
+    throttle::{Load, Pace},
     witness::Witness,
 };
 use crate::{
@@ -65,7 +65,7 @@ impl Stop {
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) app: String,
-    /// Whether others may wait while a step goes through a table that has grown since it was planned.
+    /// Whether others may wait while a step goes through a large table.
     pub(super) accepts_stall: bool,
     /// Data that may be lost when a migration is taken back, by name.
     pub(super) may_go: BTreeSet<String>,
@@ -80,7 +80,7 @@ pub(super) struct Context {
     /// What was seen of the heartbeats of others.
     pub(super) witness: Witness,
     /// Connections of this process.
-    pub(super) sessions: Sessions,
+    pub(super) load: Load,
     /// How gentle backfills are.
     pub(super) pace: Pace,
     /// The functions of the application that give values.

@@ -82,12 +82,12 @@ async fn failing<B: Backend>(db: &mut B, plan: &Plan, words: String) -> String {
     words
 }
 
-/// Whether tables that were small when the plan was written still are: everybody waits while the step reads or writes them.
+/// Whether the tables are small that the step reads or writes while everybody waits.
 ///
 /// Where the step begins a contract phase, that is asked for all of it: half of one serves no version.
-pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
+pub(super) async fn small_enough<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<()> {
     let goes_along = |s: &&Step| s.id == step.id || (step.phase == Phase::Contract && s.phase == step.phase);
-    let mut grown = Vec::new();
+    let mut large = Vec::new();
     let concerned = plan.steps.iter().filter(goes_along);
     let asked = concerned.flat_map(|s| s.only_while_small.iter().map(move |probe| (s, probe)));
     let asked: Vec<(&Step, &Probe)> = asked.filter(|_| !ctx.accepts_stall).collect();
@@ -95,11 +95,11 @@ pub(super) async fn still_small<B: Backend>(db: &mut B, ctx: &Context, plan: &Pl
         let answer = ask(db, probe).await.map_err(|e| ledger::explain::<B>("look at the size of a table", e))?;
         ctx.stop.check()?;
         if let Some(rows) = answer.rows() {
-            grown.push(BadRows { step: of.id.clone(), finds: probe.finds.clone(), rows });
+            large.push(BadRows { step: of.id.clone(), finds: probe.finds.clone(), rows });
         }
     }
     let (migration, step) = (plan.id.clone(), step.id.clone());
-    if grown.is_empty() { Ok(()) } else { Err(Error::Grown { migration, step, rows: grown.into() }) }
+    if large.is_empty() { Ok(()) } else { Err(Error::Large { migration, step, rows: large.into() }) }
 }
 
 /// Looks for rows that keep a step from being taken back, before anything of it is.

@@ -1,10 +1,10 @@
 //! Retiring a dead instance by name, where the database cannot know by itself that it is dead.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{admin::Target, decide, retry::jittered};
+use super::{admin::Target, decide, retry::jittered, witness::Witness};
 use crate::{
     backend::{Backend, ErrorClass, Lease, Timeouts, ledger},
     error::{Error, Result},
@@ -76,23 +76,24 @@ pub(super) async fn retire<B: Backend>(
 /// Looks for the grace time whether a heartbeat comes, where the times of heartbeats are those of each process and their machines'
 /// clocks may differ. The last heartbeat, if nothing came after it; none where nobody has to be watched.
 async fn watch<B: Backend>(db: &mut B, target: &Target, grace_ms: i64) -> Result<Option<String>> {
-    let mut first: Option<(String, Instant)> = None;
+    let (witness, mut first) = (Witness::default(), None::<String>);
+    let asked = Duration::from_millis(u64::try_from(grace_ms).unwrap_or(0));
     loop {
         let leases = db.leases().await.map_err(|e| ledger::explain::<B>("retire the instance", e))?;
-        let Some(lease) = of(leases, target) else { return Ok(None) };
+        let Some(mut lease) = of(leases, target) else { return Ok(None) };
         let unclear = lease.evidence == Evidence::Process && lease.process_runs.is_none() && !lease.ended;
         if !unclear || decide::shows_life(&lease, grace_ms) {
             return Ok(None);
         }
-        let grace = Duration::from_millis(u64::try_from(grace_ms.max(lease.grace_ms)).unwrap_or(0));
-        let (beat, since) = first.get_or_insert_with(|| (lease.beat.clone(), Instant::now()));
-        if *beat != lease.beat {
+        if first.get_or_insert_with(|| lease.beat.clone()) != &lease.beat {
             return Err(alive(lease));
         }
-        if since.elapsed() >= grace {
+        witness.leases(std::slice::from_mut(&mut lease), asked);
+        if lease.silent_ms > lease.patience(grace_ms) {
             return Ok(Some(lease.beat));
         }
-        tokio::time::sleep((grace / 4).clamp(Duration::from_millis(10), Duration::from_millis(500))).await;
+        let patience = Duration::from_millis(u64::try_from(lease.patience(grace_ms)).unwrap_or(0));
+        tokio::time::sleep((patience / 8).clamp(Duration::from_millis(10), Duration::from_millis(500))).await;
     }
 }
 

@@ -299,7 +299,7 @@ impl<B: Backend> Work<B> {
             let begins = in_contract && !plan.phase(Phase::Contract).any(begun);
             // On the heap, as all that is seldom: a future holds the largest of its parts, and a test's thread has 2 MiB.
             if begins || !in_contract {
-                Box::pin(look::still_small(&mut self.db, &self.ctx, &plan, &step)).await?;
+                Box::pin(look::small_enough(&mut self.db, &self.ctx, &plan, &step)).await?;
             }
             if begins && !self.told.compared.contains(&plan.id) {
                 Box::pin(backfill::before_contract(&mut self.db, &mut self.ctx, &plan)).await?;

@@ -290,8 +290,8 @@ pub struct Step {
     /// Questions to the rows that the step would fail on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
-    /// Questions to tables that were small when the plan was written, and that the step reads or writes as a whole while others wait.
-    /// An answer is that one has grown since; then it is not carried out, unless somebody says that others may wait.
+    /// Questions to tables that the step reads or writes as a whole while others wait. An answer is that one is large; then the step is
+    /// not carried out, unless somebody says that others may wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only_while_small: Vec<Probe>,
     /// Lock timeout in milliseconds; 0 is none.

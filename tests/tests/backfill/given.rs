@@ -419,6 +419,9 @@ async fn a_run_that_is_told_to_stop_does_not_wait_for_the_function() {
         let running = run(&db, &plans, options);
         let stopping = async {
             was_asked.wait_for(|asked| *asked).await.unwrap();
+            // Whoever fills would write his cursor over the one that is set back.
+            let retried = admin::retry_failed_rows(&db.url).await;
+            assert!(matches!(retried, Err(Error::WorkerBusy { .. })), "{dialect}: {retried:?}");
             stop.send_replace(true);
         };
         let (ended, ()) = tokio::join!(running, stopping);

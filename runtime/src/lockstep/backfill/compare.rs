@@ -100,7 +100,7 @@ pub(in crate::lockstep) async fn before_contract<B: Backend>(db: &mut B, ctx: &m
         };
         let job = Job::new(ctx, plan, step, backfill, 0)?;
         let mut throttle = Throttle::start(db, ctx);
-        ctx.sessions.adds(db).await;
+        ctx.load.is_ours(db).await;
         throttle.ready(&mut ctx.stop).await?;
         let mut looker = Looker::new(Worker::new(db, ctx, &job, throttle, false), comparison);
         match looker.look_everywhere().await {

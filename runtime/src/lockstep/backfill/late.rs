@@ -76,7 +76,7 @@ async fn round<B: Backend>(db: &mut B, ctx: &mut Context, plan: &Plan, step: &St
         return Ok(());
     }
     let mut throttle = Throttle::start(db, ctx);
-    ctx.sessions.adds(db).await;
+    ctx.load.is_ours(db).await;
     throttle.ready(&mut ctx.stop).await?;
     // The bound comes from the table, and is written to a step that is done: nobody goes on from there.
     let Some(cursor) = next_pass(db, ctx, &job, &Cursor { total: Some(0), ..Cursor::default() }).await? else {

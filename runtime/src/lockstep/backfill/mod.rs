@@ -160,7 +160,7 @@ pub(super) async fn run<B: Backend>(
         cursor = cursor.anew();
     }
     let mut throttle = Throttle::start(db, ctx);
-    ctx.sessions.adds(db).await;
+    ctx.load.is_ours(db).await;
     throttle.ready(&mut ctx.stop).await?;
     loop {
         if cursor.upper.is_empty() {
@@ -256,7 +256,7 @@ async fn pass<B: Backend>(
         };
         let (mut ctx, job) = (ctx.clone(), Arc::clone(job));
         let throttle = throttle.clone();
-        ctx.sessions.adds(&mut own).await;
+        ctx.load.is_ours(&mut own).await;
         others.spawn(async move {
             let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run().await;
             own.close().await;
@@ -320,11 +320,11 @@ async fn first_count<B: Backend>(db: &mut B, ctx: &Context, job: &Job) -> Result
 }
 
 fn count_beside<B: Backend>(db: &B, ctx: &Context, job: &Job) {
-    let (target, sessions, sql) = (db.connected_to().clone(), ctx.sessions.clone(), job.backfill.remaining_sql.clone());
+    let (target, load, sql) = (db.connected_to().clone(), ctx.load.clone(), job.backfill.remaining_sql.clone());
     let (earlier, rows, counted) = (job.earlier, Arc::clone(&job.rows), Arc::clone(&job.counted));
     let counting = async move {
         let Ok(mut own) = B::connect(&target).await else { return };
-        sessions.adds(&mut own).await;
+        load.is_ours(&mut own).await;
         // Those that are filled by now are not among those that wait.
         let filled = earlier + rows.load(Ordering::Relaxed);
         match ask(&mut own, &sql).await.and_then(|answer| number_of(&sql, &answer)) {

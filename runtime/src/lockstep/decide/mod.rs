@@ -265,8 +265,7 @@ pub fn is_alive(lease: &Lease, grace_ms: i64) -> bool {
 ///
 /// A heartbeat of the future was written before the server's clock was set back: whoever lives has sent another one since.
 pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
-    // Its own grace is what its fence counts on.
-    let said = !lease.ended && (-SKEW_MS..=grace_ms.max(lease.grace_ms)).contains(&lease.silent_ms);
+    let said = !lease.ended && (-SKEW_MS..=lease.patience(grace_ms)).contains(&lease.silent_ms);
     said || (lease.evidence == Evidence::Process && !lease.ended && lease.process_runs == Some(true))
 }
 
@@ -274,7 +273,7 @@ pub fn shows_life(lease: &Lease, grace_ms: i64) -> bool {
 const SKEW_MS: i64 = 1_000;
 
 fn is_fresh(lease: &Lease, grace_ms: i64) -> bool {
-    !lease.ended && lease.silent_ms <= grace_ms.max(lease.grace_ms)
+    !lease.ended && lease.silent_ms <= lease.patience(grace_ms)
 }
 
 /// Whether this very instance is alive, as opposed to another one of its version.
@@ -302,8 +301,8 @@ fn holder(lease: &Lease, world: &World<'_>, reasons: Vec<Reason>) -> (bool, Hold
         suspected: !lease.ended
             && !lease.version_connected
             && lease.process_runs.is_none()
-            && (lease.heartbeat_age_ms > world.grace_ms.max(lease.grace_ms) || !lease.same_server),
-        grace_ms: world.grace_ms.max(lease.grace_ms),
+            && (lease.heartbeat_age_ms > lease.patience(world.grace_ms) || !lease.same_server),
+        grace_ms: lease.patience(world.grace_ms),
         gone_ms: None,
         reasons,
     };

@@ -78,10 +78,14 @@ struct Said {
     trouble: Option<String>,
 }
 
-/// Sessions of this process: they are not "others". With them, what it has learnt of the server, which holds from one backfill and one
-/// connection to the next: a standby that vanished in between is still missed.
+/// What this process knows of the load on the server, from one backfill and one connection to the next: a standby that vanished in between
+/// is still missed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sessions(Arc<Mutex<Vec<i64>>>, Arc<tokio::sync::Mutex<Known>>);
+pub(super) struct Load {
+    /// Sessions of this process: they are not "others".
+    ours: Arc<Mutex<Vec<i64>>>,
+    known: Arc<tokio::sync::Mutex<Known>>,
+}
 
 /// What holds for as long as the process does.
 #[derive(Debug, Default)]
@@ -91,16 +95,16 @@ struct Known {
     idle: Option<Duration>,
 }
 
-impl Sessions {
-    /// One more of them.
-    pub async fn adds<B: Backend>(&self, db: &mut B) {
+impl Load {
+    /// The session is one of this process.
+    pub async fn is_ours<B: Backend>(&self, db: &mut B) {
         if let Ok(Some(session)) = db.session().await {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+            self.ours.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         }
     }
 
-    fn all(&self) -> Vec<i64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn sessions(&self) -> Vec<i64> {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -124,8 +128,8 @@ impl Throttle {
     /// Starts to look.
     pub fn start<B: Backend>(db: &B, ctx: &Context) -> Self {
         let (say, said) = watch::channel(None);
-        let (target, limits, sessions) = (db.connected_to().clone(), ctx.pace.limits.clone(), ctx.sessions.clone());
-        let task = tokio::spawn(async move { watch_load::<B>(target, limits, sessions, say).await });
+        let (target, limits, load) = (db.connected_to().clone(), ctx.pace.limits.clone(), ctx.load.clone());
+        let task = tokio::spawn(async move { watch_load::<B>(target, limits, load, say).await });
         Self { said, _task: Arc::new(Task(task)) }
     }
 
@@ -153,10 +157,10 @@ impl Throttle {
 }
 
 /// Looks again and again; ends with the workers.
-async fn watch_load<B: Backend>(target: B::Target, limits: Limits, own: Sessions, say: watch::Sender<Option<Said>>) {
+async fn watch_load<B: Backend>(target: B::Target, limits: Limits, load: Load, say: watch::Sender<Option<Said>>) {
     let (mut connection, mut noted): (Option<B>, Option<(String, Instant)>) = (None, None);
     loop {
-        match look::<B>(&mut connection, &target, &limits, &own).await {
+        match look::<B>(&mut connection, &target, &limits, &load).await {
             Ok(verdict) => {
                 let old =
                     noted.as_ref().is_none_or(|(reason, at)| *reason != verdict.reason || at.elapsed() > NOTED_EVERY);
@@ -191,7 +195,7 @@ async fn look<B: Backend>(
     connection: &mut Option<B>,
     target: &B::Target,
     limits: &Limits,
-    own: &Sessions,
+    load: &Load,
 ) -> Result<Verdict, String> {
     let db = match connection {
         Some(db) => db,
@@ -202,8 +206,8 @@ async fn look<B: Backend>(
             none.insert(db)
         }
     };
-    let mut known = own.1.lock().await;
-    let (own, Known { memory, idle }) = (own.all(), &mut *known);
+    let mut known = load.known.lock().await;
+    let (own, Known { memory, idle }) = (load.sessions(), &mut *known);
     let seen = async {
         let wish = pace::read(db).await?;
         let mut signals = db.signals(&own).await?;
