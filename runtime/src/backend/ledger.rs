@@ -15,6 +15,9 @@ use crate::{
 /// A day, in milliseconds: after such a silence nobody is counted with.
 const DAY: i64 = 86_400_000;
 
+/// For so long what is known of a version that ended is kept.
+const KEPT: i64 = 90 * DAY;
+
 /// An error of the ledger for people.
 pub fn explain<B: Backend>(doing: &str, error: DbError) -> Error {
     match error.class {
@@ -506,7 +509,7 @@ pub async fn sweep<B: Backend>(db: &mut B, lease: &Lease) -> DbResult<u64> {
     let q = B::SQL;
     let sql = format!(
         "DELETE FROM {} WHERE app = $1 AND instance <> $4 AND CASE WHEN version = $2 AND fingerprint = $3 \
-         THEN ended_at IS NOT NULL OR {now} - {} > {DAY} ELSE {now} - {} > 90 * {DAY} END",
+         THEN ended_at IS NOT NULL OR {now} - {} > {DAY} ELSE {now} - {} > {KEPT} END",
         q.table("lease"),
         q.ms("heartbeat_at"),
         q.ms("ended_at"),

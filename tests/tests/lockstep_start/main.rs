@@ -102,6 +102,37 @@ async fn a_start_takes_the_key_of_its_version() {
     }
 }
 
+/// What versions of long ago left goes; what ended lately is known for as long as somebody may soak.
+#[tokio::test]
+async fn leases_of_long_ago_are_swept_away() {
+    for dialect in [DIALECT, Dialect::Sqlite] {
+        let db = TestDatabase::new(dialect);
+        let all = migrations(dialect, &[first(dialect), second(dialect)]);
+        apply(&db.url, &all, &ApplyOptions::default(), Arc::new(NoProgress)).await.unwrap();
+        let start = || Lockstep::builder("shop", all.clone()).database_url(&db.url).schema(new_code(dialect));
+        let (lease, ago) = match dialect {
+            Dialect::Sqlite => ("_schemadiff_lease", "strftime('%Y-%m-%d %H:%M:%f', 'now', '-{} days')"),
+            _ => ("schemadiff.lease", "now() - interval '{} days'"),
+        };
+        for (version, app, ended) in [("old", "shop", "91"), ("late", "shop", "89"), ("other", "reports", "91")] {
+            start().start().await.unwrap().shutdown().await;
+            let sql = format!(
+                "UPDATE {lease} SET version = '{version}', app = '{app}', ended_at = {}",
+                ago.replace("{}", ended)
+            );
+            db.execute(&format!("{sql} WHERE version NOT IN ('old', 'late', 'other')")).await;
+        }
+        let lockstep = start().heartbeat(Duration::from_millis(50)).start().await.unwrap();
+        let there = format!("SELECT CAST(count(*) AS text) FROM {lease} WHERE version = 'old'");
+        while db.text(&there).await.as_deref() != Some("0") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let left = format!("SELECT CAST(count(*) AS text) FROM {lease} WHERE version IN ('late', 'other')");
+        assert_eq!(db.text(&left).await.as_deref(), Some("2"), "{dialect}");
+        lockstep.shutdown().await;
+    }
+}
+
 /// The end of the write-ahead log, and how many transactions have written.
 async fn written(connection: &mut PgConnection) -> (i64, i64) {
     let sql = "SELECT CAST(pg_current_wal_insert_lsn() - '0/0' AS bigint), \
