@@ -97,6 +97,21 @@ async fn probes_are_answered_from_before_the_start_until_after_the_shutdown() {
     }
 }
 
+/// Whoever deploys would wait out the grace time of an instance that has said goodbye to nobody.
+#[tokio::test]
+async fn a_lease_is_given_back_although_its_connection_is_broken() {
+    let dialect = Dialect::Postgres;
+    let db = TestDatabase::new(dialect);
+    carry_out(&db, &[first(dialect)], &ApplyOptions::default()).await.unwrap();
+    let serving = old(&db).heartbeat(Duration::from_secs(3600)).start().await.unwrap();
+    let ended = "SELECT CAST(count(pg_terminate_backend(pid)) AS text) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert_ne!(db.text(ended).await.as_deref(), Some("0"));
+    serving.shutdown().await;
+    let there = "SELECT CAST(count(*) AS text) FROM schemadiff.lease WHERE ended_at IS NULL";
+    assert_eq!(db.text(there).await.as_deref(), Some("0"));
+}
+
 /// Holds a worker where its first batch has ended, until it may go on.
 struct Held(Arc<AtomicBool>);
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Backfill {
-    /// Connections that fill at the same time, 1 to 32.
+    /// Connections that fill at the same time, 1 to 32; not given: one, and a second one while nobody else is at work.
     #[serde(deserialize_with = "workers")]
     pub parallel: Option<u32>,
     /// Rows without a value from the application that are kept aside before a backfill stops.
@@ -96,7 +96,7 @@ impl Throttle {
 pub(super) fn pace(max_stall: Option<Duration>, compare: Option<How>, file: &super::File) -> Pace {
     Pace {
         max_stall: max_stall.or(file.max_stall),
-        parallel: file.backfill.parallel.unwrap_or(1),
+        parallel: file.backfill.parallel,
         failed_rows: file.backfill.max_failed_rows.unwrap_or(Pace::default().failed_rows),
         compare: compare.or(file.backfill.compare).map(Compare::from).unwrap_or_default(),
         limits: file.throttle.limits(),
@@ -216,7 +216,7 @@ mod tests {
             toml::from_str(&text.replace("max-stall", "max_stall").replace("replica-lag", "replica_lag"))?;
         assert_eq!(file, underscores);
         let pace = pace(None, None, &file);
-        assert_eq!((pace.max_stall, pace.parallel), (Some(Duration::from_millis(100)), 4));
+        assert_eq!((pace.max_stall, pace.parallel), (Some(Duration::from_millis(100)), Some(4)));
         assert_eq!(pace.compare, Compare::Full);
         let limits = pace.limits;
         assert_eq!((limits.replica_lag, limits.lock_waits), (Some(Duration::from_secs(1)), Some(5)));

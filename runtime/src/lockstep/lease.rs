@@ -141,17 +141,32 @@ pub(super) async fn keep<B: Backend>(
             }
         }
     }
-    let Some(mut db) = db else { return };
-    let good_bye = async {
-        let left = db.leave(&lease).await;
-        db.close().await;
-        left
-    };
-    match tokio::time::timeout(GOOD_BYE, good_bye).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the lease could not be given back, its end shows by itself"),
-        Err(_) => tracing::debug!("the lease could not be given back, the database does not answer"),
+    if let Err(error) = give_back(db, &target, &lease).await {
+        tracing::debug!(%error, "the lease could not be given back, its end shows by itself");
     }
+}
+
+/// By the connection that kept it, or by a new one where that is broken: whoever waits for this instance need not wait out its grace
+/// time.
+async fn give_back<B: Backend>(db: Option<B>, target: &B::Target, lease: &Lease) -> Result<()> {
+    let by = async |mut db: B| {
+        let left = db.leave(lease).await;
+        db.close().await;
+        left.map_err(|e| ledger::explain::<B>("give the lease back", e))
+    };
+    if let Some(db) = db
+        && let Ok(Ok(())) = tokio::time::timeout(GOOD_BYE / 2, by(db)).await
+    {
+        return Ok(());
+    }
+    let again = async { by(B::connect(target).await?).await };
+    tokio::time::timeout(GOOD_BYE / 2, again).await.unwrap_or_else(|_| {
+        Err(Error::ConnectionLost {
+            doing: "give the lease back".to_owned(),
+            code: String::new(),
+            cause: format!("the database has not answered for {} s", (GOOD_BYE / 2).as_secs_f64()),
+        })
+    })
 }
 
 /// True when the lease is as it shall be.

@@ -4,9 +4,10 @@
 //! installed, `.engines/` in the workspace, a download into it through npm, the system's package manager when run as root.
 
 mod binaries;
-mod counting;
+
 mod pgbouncer;
 mod postgres;
+mod proxies;
 mod server;
 mod sqlite;
 
@@ -15,9 +16,9 @@ use std::future::Future;
 use schemadiff::model::Dialect;
 
 pub(crate) use binaries::{engines_folder, run};
-pub use counting::counting_proxy;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Major, Postgres};
+pub use proxies::{counting_proxy, distant_proxy, replacing_proxy};
 pub use sqlite::Sqlite;
 
 /// An empty database of one test, removed when this is dropped.

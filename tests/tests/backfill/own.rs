@@ -1,7 +1,7 @@
 //! What a backfill does beside its batches: what it writes about itself, that it takes its own sessions for nobody else's, and that
 //! the triggers of the plan leave its rows alone.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use schemadiff::{
     lockstep::{
@@ -11,11 +11,15 @@ use schemadiff::{
     model::Dialect,
     plan::{Action, Phase},
 };
-use schemadiff_tests::lockstep::{Recorder, migrations};
+use schemadiff_tests::{
+    engine::{Major, Postgres, distant_proxy, replacing_proxy},
+    lockstep::{Recorder, migrations},
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{
     compared,
-    rows::{by_id, plans, users_of},
+    rows::{by_id, plans, users_in, users_of},
 };
 
 #[tokio::test]
@@ -44,7 +48,8 @@ async fn the_signs_of_life_of_its_own_do_not_slow_it_down() {
     let dialect = Dialect::Postgres;
     let slow = "(SELECT fullname FROM pg_sleep(0.0005 + id * 0))";
     let plans = plans(dialect, by_id(dialect), slow, false);
-    let db = users_of(dialect, &plans, 4_000).await;
+    let server = Postgres::start(Major::under_test());
+    let db = users_in(server.database(), &plans, 4_000).await;
     let grace = Duration::from_millis(300);
     let options = ApplyOptions { until: Phase::Backfill, grace, ..ApplyOptions::default() };
     let recorder = Recorder::default();
@@ -85,7 +90,7 @@ async fn a_worker_that_loses_its_connection_is_replaced() {
     let slow = "(SELECT fullname FROM pg_sleep(0.0005 + id * 0))";
     let plans = plans(dialect, by_id(dialect), slow, false);
     let db = users_of(dialect, &plans, 8_000).await;
-    let pace = Pace { parallel: 3, ..Pace::default() };
+    let pace = Pace { parallel: Some(3), ..Pace::default() };
     let options = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
     let recorder = Recorder::default();
     let all = migrations(dialect, &plans);
@@ -168,7 +173,7 @@ async fn the_first_batch_does_not_wait_until_all_rows_are_counted() {
     backfill.remaining_sql = "SELECT count(*)::text FROM users, pg_sleep(1) WHERE email_key IS NULL".to_owned();
     plans[1].checksum = plans[1].compute_checksum();
     let db = users_of(dialect, &plans, 20_000).await;
-    let pace = Pace { max_stall: Some(Duration::from_millis(10)), pause: 40.0, ..Pace::default() };
+    let pace = Pace { max_stall: Some(Duration::from_millis(10)), pause: 100.0, ..Pace::default() };
     let options = ApplyOptions { until: Phase::Backfill, pace, ..ApplyOptions::default() };
     let recorder = Recorder::default();
     let busy = async {
@@ -184,4 +189,83 @@ async fn the_first_batch_does_not_wait_until_all_rows_are_counted() {
     let total = batches.iter().find_map(|batch| batch["total"].as_u64()).expect("it is known in the end");
     assert!((19_000..=20_000).contains(&total), "{total}");
     assert_eq!(batches.last().unwrap()["rows"], 20_000);
+}
+
+/// The way there and back is as long for a batch of one row.
+#[tokio::test]
+async fn batches_are_no_smaller_where_the_server_is_far_away() {
+    let dialect = Dialect::Postgres;
+    let plans = plans(dialect, by_id(dialect), "fullname", false);
+    let db = users_of(dialect, &plans, 20_000).await;
+    let port = distant_proxy(Postgres::shared().port(), Duration::from_millis(30)).await;
+    let recorder = Recorder::default();
+    let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+    apply(&through(&db.url, port), &migrations(dialect, &plans), &options, recorder.shared()).await.unwrap();
+    let batches = recorder.of("backfill");
+    assert_eq!(batches.last().unwrap()["rows"], 20_000);
+    assert!(batches.len() < 40, "{} batches for 20,000 rows", batches.len());
+}
+
+/// The same address, but for the port.
+fn through(url: &str, port: u16) -> String {
+    url.replace(&format!(":{}/", Postgres::shared().port()), &format!(":{port}/"))
+}
+
+/// A time-out that runs off when its statement has ended is the error of the next one. Where that was to roll back, the transaction
+/// is still there.
+#[tokio::test]
+async fn what_is_not_rolled_back_at_once_is_rolled_back_again() {
+    let dialect = Dialect::Postgres;
+    let mut plans = plans(dialect, by_id(dialect), "fullname", false);
+    let Action::Backfill(backfill) = &mut plans[1].steps[1].action else { unreachable!() };
+    backfill.remaining_sql = "SELECT count(*)::text FROM users, pg_sleep(0.2) WHERE email_key IS NULL".to_owned();
+    plans[1].checksum = plans[1].compute_checksum();
+    let db = users_of(dialect, &plans, 1_000).await;
+    let (port, replaced) = replacing_proxy(Postgres::shared().port(), "ROLLBACK", "SELECT/0").await;
+    let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+    let report = apply(&through(&db.url, port), &migrations(dialect, &plans), &options, Recorder::default().shared())
+        .await
+        .unwrap();
+    assert_eq!(report.steps.iter().map(|step| step.rows).sum::<u64>(), 1_000);
+    assert!(replaced.load(Ordering::SeqCst) > 0, "nothing was rolled back");
+}
+
+/// What the machine has left belongs to whoever comes.
+#[tokio::test]
+async fn a_second_worker_fills_while_nobody_else_is_at_work_on_the_server() {
+    let dialect = Dialect::Postgres;
+    let slow = "(SELECT fullname FROM pg_sleep(0.001 + id * 0))";
+    let plans = plans(dialect, by_id(dialect), slow, false);
+    let server = Postgres::start(Major::under_test());
+    let db = users_in(server.database(), &plans, 12_000).await;
+    let (url, all, recorder) = (db.url.clone(), migrations(dialect, &plans), Recorder::default());
+    let progress = recorder.shared();
+    let filling = tokio::spawn(async move {
+        let options = ApplyOptions { until: Phase::Backfill, ..ApplyOptions::default() };
+        apply(&url, &all, &options, progress).await
+    });
+    let workers = async || -> u32 {
+        let sql = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
+                   AND query LIKE 'UPDATE%users%'";
+        db.text(sql).await.unwrap().parse().unwrap()
+    };
+    while workers().await < 2 {
+        assert!(!filling.is_finished(), "it was filled by one worker alone");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // In another database of the server.
+    let mut other = PgConnection::connect(&server.url("postgres")).await.unwrap();
+    other.execute("BEGIN; SELECT 1").await.unwrap();
+    while !recorder.of("backfill").last().is_some_and(|last| last["pace"].as_str().unwrap().contains("others work")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..50 {
+        assert!(workers().await < 2, "somebody else is at work");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!filling.is_finished(), "too short to tell");
+    drop(other);
+    let report = filling.await.unwrap().unwrap();
+    assert_eq!(report.steps.iter().map(|step| step.rows).sum::<u64>(), 12_000, "each row once");
 }

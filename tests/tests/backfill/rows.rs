@@ -52,9 +52,13 @@ fn filling() -> ApplyOptions {
 
 /// A database with the first migration, and users whose names are numbers.
 pub async fn users_of(dialect: Dialect, plans: &[Plan], rows: u32) -> TestDatabase {
-    let db = TestDatabase::new(dialect);
+    users_in(TestDatabase::new(dialect), plans, rows).await
+}
+
+/// The same in a database that was made already.
+pub async fn users_in(db: TestDatabase, plans: &[Plan], rows: u32) -> TestDatabase {
     run(&db, &plans[..1], ApplyOptions::default()).await.unwrap();
-    db.execute(&match dialect {
+    db.execute(&match db.dialect {
         Dialect::Sqlite => format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
              INSERT INTO users (id, fullname) SELECT i, CAST(i AS TEXT) FROM n"
@@ -271,7 +275,8 @@ async fn several_workers_fill_each_row_once_and_go_on_after_a_stop() {
         let plans = plans(dialect, by_id(dialect), "fullname", false);
         let db = users_of(dialect, &plans, 40_000).await;
         let (stop, stopped) = watch::channel(false);
-        let options = ApplyOptions { pace: Pace { parallel: 4, ..Pace::default() }, stop: Some(stopped), ..filling() };
+        let options =
+            ApplyOptions { pace: Pace { parallel: Some(4), ..Pace::default() }, stop: Some(stopped), ..filling() };
         let recorder = Recorder::default();
         let (url, all, progress) = (db.url.clone(), migrations(dialect, &plans), recorder.shared());
         let going = tokio::spawn(async move { apply(&url, &all, &options, progress).await });
@@ -282,9 +287,10 @@ async fn several_workers_fill_each_row_once_and_go_on_after_a_stop() {
         assert_eq!(going.await.unwrap().unwrap_err().code(), "SD1350");
         let filled = count(&db, "email_key IS NOT NULL").await;
         assert!(filled > 0 && filled < 40_000, "{filled}");
-        let report = run(&db, &plans, ApplyOptions { pace: Pace { parallel: 4, ..Pace::default() }, ..filling() })
-            .await
-            .unwrap();
+        let report =
+            run(&db, &plans, ApplyOptions { pace: Pace { parallel: Some(4), ..Pace::default() }, ..filling() })
+                .await
+                .unwrap();
         assert_eq!(rows(&report), 40_000 - filled);
         assert_eq!(count(&db, "email_key = fullname").await, 40_000);
         let on_record = if dialect == Dialect::Sqlite { "_schemadiff_step" } else { "schemadiff.step" };
@@ -299,11 +305,11 @@ async fn a_row_that_fails_stops_all_workers() {
     let plans = plans(dialect, by_id(dialect), number(dialect), false);
     let db = users_of(dialect, &plans, 20_000).await;
     db.execute("UPDATE users SET fullname = 'no number' WHERE id = 700").await;
-    let error = run(&db, &plans, ApplyOptions { pace: Pace { parallel: 3, ..Pace::default() }, ..filling() })
+    let error = run(&db, &plans, ApplyOptions { pace: Pace { parallel: Some(3), ..Pace::default() }, ..filling() })
         .await
         .unwrap_err();
     assert!(matches!(&error, Error::BackfillRow { key, .. } if key == "id = 700"), "{error}");
     db.execute("UPDATE users SET fullname = '700' WHERE id = 700").await;
-    run(&db, &plans, ApplyOptions { pace: Pace { parallel: 3, ..Pace::default() }, ..filling() }).await.unwrap();
+    run(&db, &plans, ApplyOptions { pace: Pace { parallel: Some(3), ..Pace::default() }, ..filling() }).await.unwrap();
     assert_eq!(count(&db, "email_key = fullname").await, 20_000);
 }

@@ -25,6 +25,8 @@ const SETTINGS: &[(&str, &str)] = &[
     // Short enough to notice that something is wrong, long enough for a server under load.
     ("statement_timeout", "60000"),
     ("lock_timeout", "0"),
+    // A question to all rows of a table takes one core of the server, however many it has.
+    ("max_parallel_workers_per_gather", "0"),
     // A process that is paused inside a transaction must not keep its locks.
     ("idle_in_transaction_session_timeout", "30000"),
 ];

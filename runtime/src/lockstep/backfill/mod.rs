@@ -5,6 +5,7 @@ mod compare;
 mod late;
 mod rate;
 mod search;
+mod turn;
 mod values;
 mod walk;
 mod worker;
@@ -22,6 +23,7 @@ use tokio::{sync::Mutex, task::JoinSet};
 use self::{
     compare::Sample,
     rate::Rate,
+    turn::Turn,
     values::Values,
     walk::{Cursor, Walk},
     worker::Worker,
@@ -244,30 +246,48 @@ async fn pass<B: Backend>(
 ) -> Result<()> {
     let mut others = JoinSet::new();
     // One writer at a time is all that a file takes.
-    let workers = if B::SESSION_LOCKS { ctx.pace.parallel.max(1) } else { 1 };
-    for _ in 1..workers {
-        // Fewer do as well: the server may have no connection left.
-        let mut own = match B::connect(db.connected_to()).await {
-            Ok(own) => own,
-            Err(error) => {
-                tracing::warn!(target: "schemadiff", %error, "one worker less fills the rows");
-                break;
-            }
-        };
-        let (mut ctx, job) = (ctx.clone(), Arc::clone(job));
-        let throttle = throttle.clone();
-        ctx.load.is_ours(&mut own).await;
-        others.spawn(async move {
-            let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run().await;
-            own.close().await;
-            result
-        });
+    let asked = if B::SESSION_LOCKS { ctx.pace.parallel } else { Some(1) };
+    // What a function of the application does meanwhile is not known here: it is called by as many as were asked for.
+    let helpers = match asked {
+        Some(workers) => vec![Turn::Always; workers.saturating_sub(1) as usize],
+        None if job.values.is_some() => Vec::new(),
+        None => vec![Turn::Alone],
+    };
+    for turn in helpers {
+        let (target, ctx, job, throttle) = (db.connected_to().clone(), ctx.clone(), Arc::clone(job), throttle.clone());
+        others.spawn(help::<B>(target, ctx, job, throttle, may_skip, turn));
     }
-    let mut result = Worker::new(db, ctx, job, throttle.clone(), may_skip).run().await;
+    let mut result = Worker::new(db, ctx, job, throttle.clone(), may_skip).run(Turn::Always).await;
     while let Some(other) = others.join_next().await {
         let other = other.unwrap_or_else(|e| Err(Error::Contradiction { cause: format!("a worker ended early: {e}") }));
         result = result.and(other);
     }
+    result
+}
+
+/// Works on a connection of its own, from when it is its turn.
+async fn help<B: Backend>(
+    target: B::Target,
+    mut ctx: Context,
+    job: Arc<Job>,
+    throttle: Throttle,
+    may_skip: bool,
+    turn: Turn,
+) -> Result<()> {
+    if !turn.comes(&mut ctx, &job, &throttle).await? {
+        return Ok(());
+    }
+    // Fewer do as well: the server may have no connection left.
+    let mut own = match B::connect(&target).await {
+        Ok(own) => own,
+        Err(error) => {
+            tracing::warn!(target: "schemadiff", %error, "one worker less fills the rows");
+            return Ok(());
+        }
+    };
+    ctx.load.is_ours(&mut own).await;
+    let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run(turn).await;
+    own.close().await;
     result
 }
 

@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     Job, name_of, note,
+    turn::Turn,
     walk::{Claim, Key},
 };
 use crate::{
-    backend::{Backend, DbError, ErrorClass, Timeouts, ledger, pace},
+    backend::{Backend, DbError, DbResult, ErrorClass, Timeouts, ledger, pace},
     error::{Error, Result},
     lockstep::{
         Event,
@@ -46,6 +47,7 @@ pub(super) struct Worker<'w, B: Backend> {
     pub(super) ctx: &'w mut Context,
     pub(super) job: &'w Job,
     throttle: Throttle,
+    turn: Turn,
     /// Whether rows that somebody has locked may be left for a later pass.
     may_skip: bool,
     /// Rows of the next batch.
@@ -56,6 +58,8 @@ pub(super) struct Worker<'w, B: Backend> {
     dense: bool,
     /// When the batch began to lock rows: from then on others may wait for it.
     pub(super) locks_since: Instant,
+    /// What an answer takes that is no work: the way to the server and back.
+    round_trip: Option<Duration>,
     /// When a batch gave a sign of life last.
     alive_at: Option<Instant>,
     /// The next attempt leaves locked rows out.
@@ -77,11 +81,13 @@ impl<'w, B: Backend> Worker<'w, B> {
             ctx,
             job,
             throttle,
+            turn: Turn::Always,
             may_skip,
             size,
             claim: None,
             dense: false,
             locks_since: Instant::now(),
+            round_trip: None,
             alive_at: None,
             skip: false,
             since_trouble: None,
@@ -91,7 +97,8 @@ impl<'w, B: Backend> Worker<'w, B> {
     }
 
     /// Until every range is claimed, and those that this one has claimed are done.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(mut self, turn: Turn) -> Result<()> {
+        self.turn = turn;
         let result = self.batches().await;
         if result.is_err() {
             self.job.failed.store(true, Ordering::Relaxed);
@@ -104,6 +111,9 @@ impl<'w, B: Backend> Worker<'w, B> {
         self.pass(Duration::ZERO).await?;
         while !self.job.failed.load(Ordering::Relaxed) {
             self.ctx.stop.check()?;
+            if self.claim.is_none() && !self.turn.comes_again(self.ctx, self.job, &self.throttle).await? {
+                return Ok(());
+            }
             let sent = Instant::now();
             match self.attempt().await {
                 Ok(None) => return Ok(()),
@@ -153,7 +163,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         if let Some(values) = &self.job.values {
             return self.attempt_with(values).await;
         }
-        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
+        self.begin().await?;
         match self.within().await {
             Ok(Some(total)) => Ok(Some(total)),
             other => {
@@ -277,8 +287,22 @@ impl<'w, B: Backend> Worker<'w, B> {
         }
     }
 
+    /// Begins a batch. How long that takes, the least of late, is what the way takes: it waits for nobody, and does next to nothing.
+    pub(super) async fn begin(&mut self) -> DbResult<()> {
+        let sent = Instant::now();
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
+        let took = sent.elapsed();
+        self.round_trip = Some(self.round_trip.map_or(took, |before| took.min(before.mul_f64(1.1))));
+        Ok(())
+    }
+
+    /// The way to the server and back, for the statement, the cursor and the commit, is the same for a batch of one row: without it, a
+    /// batch would be smaller and smaller where the server is far away.
     fn adapt(&mut self, took: Duration) {
-        let factor = (self.target().as_secs_f64() / took.as_secs_f64().max(0.001)).clamp(0.5, 2.0);
+        let way = self.round_trip.unwrap_or_default() * 3;
+        let target = self.target().saturating_sub(way).max(self.target() / 2);
+        let work = took.saturating_sub(way).as_secs_f64().max(0.001);
+        let factor = (target.as_secs_f64() / work).clamp(0.5, 2.0);
         let size = (f64::from(self.size) * factor).clamp(1.0, f64::from(MOST));
         // Between the two bounds, which are whole numbers of that type.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -349,7 +373,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             Some(_) => vec![Some("[]")],
             None => nothing.iter().map(Option::as_deref).collect(),
         };
-        if self.db.begin_batch(self.timeouts(), self.job.triggers()).await.is_err() {
+        if self.begin().await.is_err() {
             return false;
         }
         let works = self.db.run(sql, &params).await.is_ok();
@@ -422,7 +446,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             }
             verdict = self.throttle.now();
         }
-        let pause = rest(took, verdict.share);
+        let pause = rest(took, verdict.share * self.turn.share());
         // Where there is one writer, the others poll for its lock with sleeps of up to 100 ms: a shorter gap starves them.
         let pause = match B::SESSION_LOCKS || verdict.share >= 1.0 || took.is_zero() {
             true => pause,

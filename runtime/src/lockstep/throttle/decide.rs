@@ -11,11 +11,17 @@ pub(in crate::lockstep) struct Verdict {
     pub share: f64,
     /// Why, in words.
     pub reason: String,
+    /// Nobody else is seen at work, and no limit is near: what the machine has left is free.
+    pub alone: bool,
 }
 
 impl Verdict {
-    fn stop(reason: impl Into<String>) -> Self {
-        Self { share: 0.0, reason: reason.into() }
+    fn at(share: f64, reason: impl Into<String>) -> Self {
+        Self { share, reason: reason.into(), alone: false }
+    }
+
+    pub fn stop(reason: impl Into<String>) -> Self {
+        Self::at(0.0, reason)
     }
 
     pub fn is_stop(&self) -> bool {
@@ -84,17 +90,19 @@ impl Memory {
     fn wished(&self, signals: &Signals, wish: &Pacing, now: Instant) -> Verdict {
         if let Some(share) = wish.speed {
             let share = share.clamp(0.01, 1.0);
-            return Verdict { share, reason: format!("{:.0} % speed{}", share * 100.0, by(wish)) };
+            return Verdict::at(share, format!("{:.0} % speed{}", share * 100.0, by(wish)));
         }
         let around = self.others.is_some_and(|seen| now.saturating_duration_since(seen) < AROUND);
         match (&signals.busy, around) {
-            (Reading::Nothing, _) => {
-                Verdict { share: 0.5, reason: "half speed, so that others get their turn".to_owned() }
+            (Reading::Nothing, _) => Verdict::at(0.5, "half speed, so that others get their turn"),
+            (_, true) => Verdict::at(
+                BESIDE_OTHERS,
+                format!("{:.0} % speed, because others work here too", BESIDE_OTHERS * 100.0),
+            ),
+            (_, false) => {
+                let full = Verdict::at(1.0, "full speed, because nobody else is at work");
+                Verdict { alone: signals.unseen == 0, ..full }
             }
-            (_, true) => {
-                Verdict { share: BESIDE_OTHERS, reason: "60 % speed, because others work here too".to_owned() }
-            }
-            (_, false) => Verdict { share: 1.0, reason: "full speed, because nobody else is at work".to_owned() },
         }
     }
 
@@ -179,7 +187,7 @@ fn nearing(limits: &Limits, signals: &Signals) -> Option<Verdict> {
     });
     let (ratio, value, limit) = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, ..)| *ratio > 0.5)?;
     let share = (1.0 - (ratio - 0.5) * 1.8).max(0.1);
-    Some(Verdict { share, reason: format!("slower, because the lag of a standby is {value}, the limit is {limit}") })
+    Some(Verdict::at(share, format!("slower, because the lag of a standby is {value}, the limit is {limit}")))
 }
 
 fn by(wish: &Pacing) -> String {

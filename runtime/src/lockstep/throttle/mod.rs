@@ -32,8 +32,9 @@ pub struct Pace {
     /// The longest that a statement of an application may wait for the migration. Lock timeouts, the time of a batch and the
     /// waiting for others inside of it follow from it. None is 200 ms where it counts, and the plan's own lock timeouts.
     pub max_stall: Option<Duration>,
-    /// Connections that fill at the same time, on engines with more than one writer.
-    pub parallel: u32,
+    /// Connections that fill at the same time, on engines with more than one writer. None is one, and a second one as long as nobody
+    /// else is at work.
+    pub parallel: Option<u32>,
     /// Pause after a batch, as a multiple of what the throttle says; 0 for a database that nobody else uses.
     pub pause: f64,
     /// Rows that a backfill keeps aside because the application gives them no value, before it stops.
@@ -60,7 +61,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             max_stall: None,
-            parallel: 1,
+            parallel: None,
             pause: 1.0,
             failed_rows: 100,
             compare: Compare::default(),
@@ -140,9 +141,9 @@ impl Throttle {
             Some(said) => {
                 let why = said.trouble.as_ref().map_or_else(|| "the server does not answer".into(), Clone::clone);
                 let reason = format!("the load on the server has not been seen for {:.0?}: {why}", said.at.elapsed());
-                Verdict { share: 0.0, reason }
+                Verdict::stop(reason)
             }
-            None => Verdict { share: 0.0, reason: "the load on the server has not been seen yet".to_owned() },
+            None => Verdict::stop("the load on the server has not been seen yet"),
         }
     }
 
@@ -180,7 +181,7 @@ async fn watch_load<B: Backend>(target: B::Target, limits: Limits, load: Load, s
                 let first = say.borrow().is_none();
                 if first {
                     let reason = format!("the load on the server cannot be seen: {cause}");
-                    let verdict = Verdict { share: 0.0, reason };
+                    let verdict = Verdict::stop(reason);
                     say.send_replace(Some(Said { verdict, at: Instant::now(), trouble: None }));
                 }
                 tracing::debug!(cause, "the load on the server cannot be seen");

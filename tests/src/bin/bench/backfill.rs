@@ -1,6 +1,7 @@
 //! A backfill against the best loop that a person writes by hand, alone and beside an application.
 
 use std::{
+    future::Future,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -115,7 +116,9 @@ pub fn run(rows: u64) -> bool {
         bounds.at_least("rate, of reshape's", rate(1) / rate(2), 2.0);
     }
     bounds.at_most("peak memory in MiB", peak_mib(&seen[1]), 64.0);
-    bench.beside_an_application(rows, rate(1), &mut bounds);
+    for application in &APPLICATIONS {
+        bench.beside(application, rows, rate(1), &mut bounds);
+    }
     bounds.hold()
 }
 
@@ -187,24 +190,27 @@ impl Bench {
         then(&self.server.url(name))
     }
 
-    /// An application that keeps one connection busy: half of a machine with two cores.
-    fn beside_an_application(&self, rows: u64, idle_rate: f64, bounds: &mut Bounds) {
-        println!("beside an application that keeps one connection busy (4 reads and 1 write by key in turn)");
+    /// Both, beside an application, and the application alone.
+    fn beside(&self, application: &Application, rows: u64, idle_rate: f64, bounds: &mut Bounds) {
+        println!("beside {} (4 reads and 1 write by key in turn)", application.what);
         let alone = self.fresh("base", "alone", |url| {
-            self.runtime.block_on(async {
+            let alone = async |rest: Rest| {
                 let stop = Arc::new(AtomicBool::new(false));
-                let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
+                let going = tokio::spawn(application.run(url.to_owned(), rows, rest, Arc::clone(&stop)));
                 tokio::time::sleep(Duration::from_secs(15)).await;
                 stop.store(true, Ordering::Relaxed);
                 going.await.expect("the application")
-            })
+            };
+            self.runtime.block_on(async { alone(Rest::Always(alone(Rest::AsLong).await.rest)).await })
         });
         println!("  {:<26} p99 {:>7.2} ms, {:>6.0} statements/s", "nobody fills", alone.p99_ms, alone.per_second);
+        // The application rests as long beside a backfill as it does now.
+        let rest = Rest::Always(alone.rest);
         for (name, what) in [("loop by hand", "backfill-by-hand"), ("schemadiff", "backfill-once")] {
             let (load, took) = self.fresh(base_of(what), "beside", |url| {
                 self.runtime.block_on(async {
                     let stop = Arc::new(AtomicBool::new(false));
-                    let going = tokio::spawn(foreground(url.to_owned(), rows, Arc::clone(&stop)));
+                    let going = tokio::spawn(application.run(url.to_owned(), rows, rest, Arc::clone(&stop)));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     let mut command = ours_or_hand(what, url, self.folder.path());
                     let began = Instant::now();
@@ -215,24 +221,67 @@ impl Bench {
                     (going.await.expect("the application"), took)
                 })
             });
+            let (p99, statements) = (load.p99_ms / alone.p99_ms, load.per_second / alone.per_second);
+            let rate = rows as f64 / took.as_secs_f64();
             println!(
-                "  {name:<26} p99 {:>7.2} ms (x{:.2}), {:>6.0} statements/s (x{:.2}), {:.0} rows/s (x{:.2} of schemadiff's idle rate)",
+                "  {name:<26} p99 {:>7.2} ms (x{p99:.2}), {:>6.0} statements/s (x{statements:.2}), {rate:.0} rows/s (x{:.2} of schemadiff's idle rate)",
                 load.p99_ms,
-                load.p99_ms / alone.p99_ms,
                 load.per_second,
-                load.per_second / alone.per_second,
-                rows as f64 / took.as_secs_f64(),
-                rows as f64 / took.as_secs_f64() / idle_rate,
+                rate / idle_rate,
             );
             if what == "backfill-once" {
-                bounds.at_most("p99 of the application, of that without", load.p99_ms / alone.p99_ms, 2.0);
-                bounds.at_least(
-                    "statements of the application, of those without",
-                    load.per_second / alone.per_second,
-                    0.85,
-                );
-                bounds.at_least("rate, of the idle one", rows as f64 / took.as_secs_f64() / idle_rate, 0.4);
+                bounds.at_most("p99 of the application, of that without", p99, 2.0);
+                bounds.at_least("statements of the application, of those without", statements, 0.85);
+                bounds.at_least("rate, of the idle one", rate / idle_rate, 0.4);
             }
+        }
+    }
+}
+
+/// An application that uses half of a machine with two cores when nobody fills.
+struct Application {
+    what: &'static str,
+    connections: u64,
+    /// How much longer than a round its connections rest between two: 0 for one that is always busy.
+    rests: u32,
+}
+
+const APPLICATIONS: [Application; 2] = [
+    Application { what: "an application that keeps one connection busy", connections: 1, rests: 0 },
+    Application {
+        what: "an application of four connections, each busy for a quarter of the time",
+        connections: 4,
+        rests: 3,
+    },
+];
+
+/// How long a connection rests between two rounds.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// In proportion to what the round before took.
+    AsLong,
+    /// As people do, whatever the rounds take.
+    Always(Duration),
+}
+
+impl Application {
+    fn run(&self, url: String, rows: u64, rest: Rest, stop: Arc<AtomicBool>) -> impl Future<Output = Load> + 'static {
+        let (connections, rests) = (self.connections, self.rests);
+        async move {
+            let began = Instant::now();
+            let all = (0..connections).map(|n| connection(url.clone(), rows, n, (rests, rest), Arc::clone(&stop)));
+            let all: Vec<_> = all.map(tokio::spawn).collect();
+            let (mut took, mut rounds) = (Vec::new(), Vec::new());
+            for one in all {
+                let (statements, whole) = one.await.expect("a connection of the application");
+                took.extend(statements);
+                rounds.extend(whole);
+            }
+            took.sort();
+            let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or_default();
+            let rest = rounds.iter().sum::<Duration>() * rests / u32::try_from(rounds.len().max(1)).unwrap_or(1);
+            let per_second = took.len() as f64 / began.elapsed().as_secs_f64();
+            Load { p99_ms: p99.as_secs_f64() * 1000.0, per_second, rest }
         }
     }
 }
@@ -240,17 +289,27 @@ impl Bench {
 struct Load {
     p99_ms: f64,
     per_second: f64,
+    /// How long a connection rests so that it is busy for its share of the time.
+    rest: Duration,
 }
 
-async fn foreground(url: String, rows: u64, stop: Arc<AtomicBool>) -> Load {
+/// How long each statement took, and each round.
+async fn connection(
+    url: String,
+    rows: u64,
+    seed: u64,
+    (rests, rest): (u32, Rest),
+    stop: Arc<AtomicBool>,
+) -> (Vec<Duration>, Vec<Duration>) {
     let mut connection = PgConnection::connect(&url).await.expect("a connection");
-    let (mut took, mut at, began) = (Vec::new(), 1_u64, Instant::now());
+    let (mut took, mut rounds, mut at) = (Vec::new(), Vec::new(), seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) + 1);
     while !stop.load(Ordering::Relaxed) {
+        let round = Instant::now();
         for turn in 0..5 {
             // Keys in no order that a walk along the key has.
-            at = (at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)) % rows.max(1);
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let sent = Instant::now();
-            let id = i64::try_from(at + 1).unwrap_or(1);
+            let id = i64::try_from((at >> 16) % rows.max(1) + 1).unwrap_or(1);
             let result = match turn {
                 0 => sqlx::query("UPDATE users SET fullname = fullname || '' WHERE id = $1")
                     .bind(id)
@@ -266,10 +325,16 @@ async fn foreground(url: String, rows: u64, stop: Arc<AtomicBool>) -> Load {
             result.expect("no statement of the application fails");
             took.push(sent.elapsed());
         }
+        rounds.push(round.elapsed());
+        let rest = match rest {
+            Rest::AsLong => round.elapsed() * rests,
+            Rest::Always(rest) => rest,
+        };
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
     }
-    took.sort();
-    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or_default();
-    Load { p99_ms: p99.as_secs_f64() * 1000.0, per_second: took.len() as f64 / began.elapsed().as_secs_f64() }
+    (took, rounds)
 }
 
 /// One run of ours, in a process of its own.
