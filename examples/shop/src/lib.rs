@@ -1,7 +1,7 @@
-//! What both versions of the shop share: the command line, the connection, the load and its exact bookkeeping.
+//! What all versions of the shop share: the command line, the connection, the load and its exact bookkeeping.
 //!
-//! A version's models, statements and migrations are in its own binary (`src/bin/shop-v1`, `src/bin/shop-v2`): in real
-//! life the two are two commits of one service.
+//! A version's models, statements and migrations are in its own binary (`src/bin/shop-v1` to `src/bin/shop-v3`): in real
+//! life they are commits of one service.
 
 #![allow(missing_docs, reason = "an example to run and to read, whose fields say what they are")]
 
@@ -33,6 +33,12 @@ pub struct Cli {
     /// Database address
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
+    /// Address for the service's own connections, where they go through a pooler
+    #[arg(long, env = "POOL_URL", hide_env_values = true)]
+    pub pool_url: Option<String>,
+    /// Carry migrations out in this process, instead of waiting for a pipeline that does
+    #[arg(long, env = "MIGRATE")]
+    pub migrate: bool,
     #[command(subcommand)]
     pub command: Command,
 }

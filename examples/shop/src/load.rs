@@ -2,7 +2,7 @@
 
 use std::{future::Future, io::Read, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{Journal, Result, ServeArgs, Stats, journal::Entry, stats::Event};
@@ -19,8 +19,8 @@ pub trait Load: Send + Sync + 'static {
     fn order(&self, stats: &Stats, order: &NewOrder<'_>) -> impl Future<Output = Result<bool>> + Send;
     /// How many orders the customer has.
     fn orders_of(&self, stats: &Stats, customer: i64) -> impl Future<Output = Result<usize>> + Send;
-    /// Puts more of an article on the shelf.
-    fn restock(&self, stats: &Stats, sku: &str, quantity: i64) -> impl Future<Output = Result<()>> + Send;
+    /// Puts more of an article on the shelf; `false` when there is no such article.
+    fn restock(&self, stats: &Stats, sku: &str, quantity: i64) -> impl Future<Output = Result<bool>> + Send;
     /// Fills an empty shop.
     fn seed(&self, customers: u64) -> impl Future<Output = Result<()>> + Send;
     /// Everything there is.
@@ -28,7 +28,7 @@ pub trait Load: Send + Sync + 'static {
 }
 
 /// A row of the shop.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "holds", rename_all = "snake_case")]
 pub enum Held {
     /// A customer; version 1 knows no key.
@@ -186,7 +186,7 @@ impl<L: Load> Client<L> {
             }
             6 => {
                 let quantity = 4;
-                if self.load.restock(&self.stats, &sku, quantity).await.is_ok() {
+                if let Ok(true) = self.load.restock(&self.stats, &sku, quantity).await {
                     self.journal.note(&Entry::Restock { sku, quantity })?;
                 }
             }

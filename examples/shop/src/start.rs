@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use schemadiff::{Lockstep, embed::Migrations, lockstep::Role};
-use sqlx::{postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use sqlx::{
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::SqlitePoolOptions,
+};
 
 use crate::{APP, Cli, Command, Database, Load, Result, database::sqlite_options, run};
 
@@ -21,14 +24,13 @@ pub async fn main<L: Load>(
     open: impl FnOnce(Database) -> L,
 ) -> Result<()> {
     let start = Instant::now();
-    // Migrations are applied by the pipeline here; a service may as well do it itself with `Role::Apply`.
     let lockstep = Lockstep::builder(APP, migrations)
         .database_url(&cli.database_url)
-        .role(Role::WaitOnly)
+        .role(if cli.migrate { Role::Apply } else { Role::WaitOnly })
         .wait_deadline(Duration::from_secs(60))
         .start()
         .await?;
-    let database = connect(&cli.database_url, &lockstep).await?;
+    let database = connect(cli.pool_url.as_ref().unwrap_or(&cli.database_url), &lockstep).await?;
     let load = open(database.clone());
     let result = match cli.command {
         Command::Seed { customers } => load.seed(customers).await,
@@ -52,6 +54,8 @@ async fn connect(url: &str, lockstep: &Lockstep) -> Result<Database> {
         Database::Sqlite(lockstep.guarded(options).connect_with(sqlite_options(url)?).await?)
     } else {
         let options = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(patience);
-        Database::Postgres(lockstep.guarded(options).connect(url).await?)
+        // PgBouncer refuses a parameter of the session that it cannot give to another client.
+        let connection: PgConnectOptions = url.parse()?;
+        Database::Postgres(lockstep.guarded(options).connect_with(connection.extra_float_digits(None)).await?)
     })
 }

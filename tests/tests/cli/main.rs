@@ -15,7 +15,6 @@ mod losses;
 mod migrations;
 mod output;
 mod quickstart;
-mod rolling;
 mod servers;
 mod sides;
 mod structs;

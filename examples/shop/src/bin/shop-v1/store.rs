@@ -63,18 +63,19 @@ impl Load for Store {
         })
     }
 
-    async fn restock(&self, stats: &Stats, sku: &str, quantity: i64) -> Result<()> {
+    async fn restock(&self, stats: &Stats, sku: &str, quantity: i64) -> Result<bool> {
         let sql = "UPDATE stock SET on_hand = on_hand + $1 WHERE sku = $2";
         on!(&self.database, pool => {
-            stats.statement(sqlx::query(sql).bind(quantity).bind(sku).execute(pool)).await?;
-        });
-        Ok(())
+            let query = sqlx::query(sql).bind(quantity).bind(sku);
+            Ok(stats.statement(query.execute(pool)).await?.rows_affected() > 0)
+        })
     }
 
     async fn seed(&self, customers: u64) -> Result<()> {
         let insert = "INSERT INTO customers (email, fullname)
                       SELECT 'Seed-' || n || '@Shop.Example', 'Customer ' || n FROM s";
-        shop::seed(&self.database, customers, insert).await
+        let stock = "INSERT INTO stock (sku, on_hand) SELECT 'article-' || (n - 1), $2 FROM s";
+        shop::seed(&self.database, customers, insert, stock).await
     }
 
     async fn export(&self) -> Result<Vec<Held>> {
