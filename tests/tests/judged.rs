@@ -36,6 +36,7 @@ const ALLOWED: &[(Way, &str, &[&str], &str)] = &[
     (Back, "adding-field-with-default", &["generated"], "the same the other way"),
     (Forth, "adding-not-nullable-field", &["set-not-null"], "a check has proven it: nothing is scanned"),
     (Forth, "adding-required-field", &["add-column"], "its domain has a default"),
+    (Forth, "ban-drop-type", &["change-type"], "no column stores it, and it is made again in the same step"),
     (
         Forth,
         "changing-column-type",

@@ -45,7 +45,11 @@ pub fn add_rename(hints: &mut Hints, text: &str, current: &Schema, desired: &Sch
         return Ok(());
     }
     let (old_table, new_table) = (parse(old)?, parse(new)?);
-    if desired.enums.contains_key(&new_table) || desired.domains.contains_key(&new_table) {
+    let ty = ObjectKey::new(ObjectKind::Type, new_table.clone());
+    if desired.enums.contains_key(&new_table)
+        || desired.domains.contains_key(&new_table)
+        || desired.objects.contains_key(&ty)
+    {
         hints.renamed_types.insert(new_table, old_table);
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Renaming an enumerated type or one of its labels in the model: columns and expressions follow, as they do on the servers.
 
-use schemadiff::model::{Object, ObjectKind, ObjectName, Schema, Shared, Table};
+use schemadiff::model::{Object, ObjectKey, ObjectKind, ObjectName, Schema, Shared, Table};
 
 /// Gives a type another name.
 pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectName) {
@@ -14,9 +14,17 @@ pub(crate) fn rename_type(schema: &mut Schema, from: &ObjectName, to: &ObjectNam
     }
     let new = spelled(to);
     let spellings = spellings(from);
-    let keys: Vec<_> = schema.objects.values().filter(|o| o.uses_type(from)).map(|o| o.key.clone()).collect();
+    let own = ObjectKey::new(ObjectKind::Type, from.clone());
+    if let Some(object) = schema.objects.remove(&own) {
+        let key = ObjectKey { name: to.clone(), ..own };
+        schema.objects.insert(key.clone(), super::objects::under(&object, &key).into());
+    }
+    // A composite type is used as a relation.
+    let uses = |object: &Object| object.uses_type(from) || object.uses_relation(from);
+    let keys: Vec<_> = schema.objects.values().filter(|o| uses(o)).map(|o| o.key.clone()).collect();
     for mut object in keys.iter().filter_map(|key| schema.objects.remove(key)).collect::<Vec<_>>() {
         follow_type(&mut object, from, to, &spellings);
+        object.follow_table(from, to);
         object.definition = definition_with_relation(&object, from, to);
         schema.objects.insert(object.key.clone(), object);
     }

@@ -66,7 +66,12 @@ pub fn diff(current: &Schema, desired: &Schema, hints: &Hints, options: &DiffOpt
         change.apply_to(&mut base);
         changes.push(change);
     }
-    for change in [enums::renames(&base, desired, hints), domains::renames(&base, desired, hints)].concat() {
+    let of_types = [
+        enums::renames(&base, desired, hints),
+        domains::renames(&base, desired, hints),
+        objects::renamed_types(&base, desired, hints),
+    ];
+    for change in of_types.concat() {
         change.apply_to(&mut base);
         changes.push(change);
     }

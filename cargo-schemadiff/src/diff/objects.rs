@@ -28,6 +28,29 @@ pub(super) fn renames(base: &Schema, desired: &Schema, hints: &Hints) -> Vec<(Ob
     renames
 }
 
+/// Renames of composite and range types: those that are asked for, and those whose definition is the same under another name, for no
+/// data hangs on the name. What uses them follows, as with every type.
+pub(super) fn renamed_types(base: &Schema, desired: &Schema, hints: &Hints) -> Vec<Change> {
+    let types = |of: &Schema, but: &Schema| -> Vec<Shared<Object>> {
+        let all = of.objects.values().filter(|object| object.key.kind == ObjectKind::Type);
+        all.filter(|object| !but.objects.contains_key(&object.key)).cloned().collect()
+    };
+    let mut gone = types(base, desired);
+    let mut changes = Vec::new();
+    for new in types(desired, base) {
+        let said = hints.renamed_types.get(&new.key.name);
+        let is_it = |old: &Shared<Object>| match said {
+            Some(said) => *said == old.key.name,
+            None => under(old, &new.key) == *new && !hints.renamed_types.values().any(|other| *other == old.key.name),
+        };
+        if let Some(at) = gone.iter().position(is_it) {
+            let (from, to) = (gone.remove(at).key.name.clone(), new.key.name.clone());
+            changes.push(Change::RenameType { from, to });
+        }
+    }
+    changes
+}
+
 /// Kinds that no statement of an application names.
 const fn follows_its_table(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Statistics | ObjectKind::Trigger | ObjectKind::Policy | ObjectKind::Rule)

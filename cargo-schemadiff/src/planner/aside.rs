@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use schemadiff::{
-    model::{Column, ObjectName, Table},
+    model::{Column, ObjectKey, ObjectKind, ObjectName, Table},
     plan::Kept,
 };
 
@@ -21,10 +21,13 @@ fn window(cx: &Context<'_>) -> Option<u64> {
 fn type_goes(cx: &Context<'_>, ty: &str) -> bool {
     let ty = ty.trim_end_matches("[]").replace('"', "");
     let (current, desired) = (cx.request.current, cx.request.desired);
-    let mut names = current.enums.keys().chain(current.domains.keys());
+    let types = current.objects.keys().filter(|key| key.kind == ObjectKind::Type).map(|key| &key.name);
+    let mut names = current.enums.keys().chain(current.domains.keys()).chain(types);
     names.any(|name| {
         let labels_stay = |before| desired.enums.get(name).is_some_and(|after| !ops::loses_labels(before, after));
-        let stays = current.enums.get(name).is_some_and(labels_stay) || desired.domains.contains_key(name);
+        let stays = current.enums.get(name).is_some_and(labels_stay)
+            || desired.domains.contains_key(name)
+            || desired.objects.contains_key(&ObjectKey::new(ObjectKind::Type, name.clone()));
         !stays && (ty == name.name || ty == name.to_string())
     })
 }

@@ -217,9 +217,10 @@ async fn set_up(scratch: &mut Connection, ddl: &dyn Ddl, start: &Schema, plan: &
     sql.extend(objects::out_of_the_way(ddl, start, plan));
     sql.extend(schemas.into_iter().flat_map(|schema| ddl.create_schema(schema)));
     sql.extend(start.enums.values().flat_map(|e| ddl.create_enum(e)));
-    sql.extend(start.domains_inner_first().into_iter().flat_map(|d| ddl.create_domain(d)));
+    let (types, made) = objects::types_first(ddl, start);
+    sql.extend(types);
     scratch.run(&sql).await.map_err(cannot_copy)?;
-    let (parts, last) = objects::in_order_of_making(start);
+    let (parts, last) = objects::in_order_of_making(start, &made);
     let mut remarks = Vec::new();
     for part in parts {
         match part {

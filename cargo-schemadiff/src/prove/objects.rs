@@ -12,7 +12,7 @@ use crate::{
     Result,
     dialect::{Connection, Ddl},
     diff::goes_with,
-    planner::{calls, in_order},
+    planner::{calls, in_order, names_word},
 };
 
 /// The objects that the plan's steps speak of.
@@ -46,7 +46,7 @@ fn numbering(plan: &Plan, current: &Schema, tables: &BTreeSet<ObjectName>) -> Ve
 pub(super) fn concerned(plan: &Plan, current: &Schema, tables: &mut BTreeSet<ObjectName>) -> BTreeSet<ObjectKey> {
     let mut keys = spoken_of(plan);
     tables.extend(numbering(plan, current, tables));
-    let at_hand = |kind| matches!(kind, ObjectKind::Schema | ObjectKind::Sequence);
+    let at_hand = |kind| matches!(kind, ObjectKind::Schema | ObjectKind::Type | ObjectKind::Sequence);
     keys.extend(current.objects.keys().filter(|key| at_hand(key.kind)).cloned());
     let on_tables = |object: &&Shared<Object>| {
         tables.iter().any(|table| object.uses_relation(table) || goes_with(object) == Some(table))
@@ -118,7 +118,8 @@ pub(super) fn out_of_the_way(ddl: &dyn Ddl, start: &Schema, plan: &Plan) -> Vec<
         Delta::Object { before: None, after: Some(object), .. } => Some(object),
         _ => None,
     });
-    let brought = |kind| matches!(kind, ObjectKind::Function | ObjectKind::Procedure | ObjectKind::Extension);
+    let brought =
+        |kind| matches!(kind, ObjectKind::Type | ObjectKind::Function | ObjectKind::Procedure | ObjectKind::Extension);
     let comes = |object: &&Shared<Object>| {
         object.key.kind == ObjectKind::Schema && !start.objects.contains_key(&object.key) || brought(object.key.kind)
     };
@@ -133,16 +134,57 @@ pub(super) enum Part<'s> {
     Table(&'s Shared<Table>),
 }
 
-/// Tables and what they may need, each after what it needs itself; and the objects that come after all tables.
-pub(super) fn in_order_of_making(start: &Schema) -> (Vec<Part<'_>>, Vec<Shared<Object>>) {
+/// The statements that make domains, and the composite and range types that need no table and no function, each after those that it is
+/// made of; and which objects these make.
+pub(super) fn types_first(ddl: &dyn Ddl, start: &Schema) -> (Vec<String>, BTreeSet<ObjectKey>) {
+    let is_type = |name: &ObjectName| start.objects.contains_key(&ObjectKey::new(ObjectKind::Type, name.clone()));
+    let by_itself = |object: &&Shared<Object>| {
+        let of_types = |used: &Use| match used {
+            Use::Type { .. } => true,
+            Use::Relation { name } => is_type(name),
+            Use::Column { .. } | Use::Function { .. } => false,
+        };
+        object.key.kind == ObjectKind::Type && object.uses.iter().all(of_types)
+    };
+    let objects: Vec<&Shared<Object>> = start.objects.values().filter(by_itself).collect();
+    let mut waiting: Vec<(&ObjectName, Vec<&str>, Vec<String>)> = Vec::new();
+    for domain in start.domains_inner_first() {
+        waiting.push((&domain.name, vec![&domain.ty], ddl.create_domain(domain)));
+    }
+    for object in &objects {
+        let of = object.columns.iter().map(|(_, ty)| ty.as_str()).collect();
+        waiting.push((&object.key.name, of, ddl.create_object(object)));
+    }
+    let mut sql = Vec::new();
+    while !waiting.is_empty() {
+        let free = |(own, of, _): &(&ObjectName, Vec<&str>, Vec<String>)| {
+            !waiting.iter().any(|(other, ..)| other != own && of.iter().any(|ty| names_word(ty, &other.name)))
+        };
+        // Where a name is part of another one's text none may be free: then the server says what is missing.
+        let at = waiting.iter().position(free).unwrap_or_default();
+        sql.extend(waiting.remove(at).2);
+    }
+    (sql, objects.into_iter().map(|object| object.key.clone()).collect())
+}
+
+/// Tables and what they may need, each after what it needs itself; and the objects that come after all tables. Those that are made
+/// already are left out.
+pub(super) fn in_order_of_making<'s>(
+    start: &'s Schema,
+    made: &BTreeSet<ObjectKey>,
+) -> (Vec<Part<'s>>, Vec<Shared<Object>>) {
     let rank = |object: &Shared<Object>| match object.key.kind {
         ObjectKind::Schema => 0,
         ObjectKind::Extension => 1,
         _ => 2,
     };
     let is_first = |object: &Shared<Object>| rank(object) < 2 || matches!(object.key.kind, ObjectKind::Sequence);
-    let is_routine = |object: &Shared<Object>| matches!(object.key.kind, ObjectKind::Function | ObjectKind::Procedure);
-    let (mut first, rest): (Vec<_>, Vec<_>) = start.objects.values().cloned().partition(is_first);
+    // A table may need these, and these may need a table.
+    let is_routine = |object: &Shared<Object>| {
+        matches!(object.key.kind, ObjectKind::Type | ObjectKind::Function | ObjectKind::Procedure)
+    };
+    let objects = start.objects.values().filter(|object| !made.contains(&object.key)).cloned();
+    let (mut first, rest): (Vec<_>, Vec<_>) = objects.partition(is_first);
     first.sort_by_key(rank);
     let (routines, mut last): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_routine);
     let mut routines = in_order(routines);
@@ -162,7 +204,12 @@ pub(super) fn in_order_of_making(start: &Schema) -> (Vec<Part<'_>>, Vec<Shared<O
             continue;
         }
         // Where a table and a function need each other, the table comes first, and the server says what it lacks.
-        let needs = |table: &Table| routines.iter().any(|routine| calls::count(table, &routine.key.name.name) > 0);
+        let stores = |table: &Table, ty: &Object| {
+            ty.key.kind == ObjectKind::Type
+                && table.columns.iter().any(|column| names_word(&column.ty, &ty.key.name.name))
+        };
+        let needs =
+            |table: &Table| routines.iter().any(|it| calls::count(table, &it.key.name.name) > 0 || stores(table, it));
         let above = |table: &Table| {
             let of = table.partition_of.as_ref();
             of.is_none_or(|of| !tables.iter().any(|other| other.name == of.parent))

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemadiff::model::{Check, Column, ForeignKey, Index, ObjectName, Schema, Table, expr};
+use schemadiff::model::{
+    Check, Column, ForeignKey, Index, Object, ObjectKind, ObjectName, Schema, Shared, Table, expr,
+};
 
 use crate::{
     Error, Result,
@@ -15,6 +17,7 @@ use crate::{
         Connection, Ddl,
         sample::{SHAPES, generate, knows, literal},
     },
+    diff::is_type,
 };
 
 /// How often a row is made anew before the table counts as one that takes none: enough to try each pair of values for two
@@ -334,7 +337,7 @@ impl Maker<'_> {
     /// another one, and each column goes through its values at a pace of its own, so that pairs of columns meet in many ways.
     fn value(&self, column: &Column, seq: u64, attempt: u64, at: u64) -> String {
         let (dialect, labels) = (self.ddl.dialect(), self.labels(column));
-        let natural = generate(dialect, column, labels, seq);
+        let natural = self.held(&column.ty, seq).unwrap_or_else(|| generate(dialect, column, labels, seq));
         if !self.is_limited(column) {
             return natural;
         }
@@ -356,7 +359,8 @@ impl Maker<'_> {
     }
 
     fn is_limited(&self, column: &Column) -> bool {
-        let known = || self.labels(column).is_some() || knows(self.ddl.dialect(), column);
+        let known =
+            || self.labels(column).is_some() || knows(self.ddl.dialect(), column) || self.held(&column.ty, 0).is_some();
         self.table.checks.values().any(|check| expr::mentions(&check.expr, &column.name)) || !known()
     }
 
@@ -374,6 +378,24 @@ impl Maker<'_> {
 
     fn limited(&self) -> impl Iterator<Item = &Column> {
         self.table.columns.iter().filter(|column| self.is_limited(column))
+    }
+
+    /// A value of a composite or a range type that the schema holds; none of another type.
+    fn held(&self, ty: &str, seq: u64) -> Option<String> {
+        let is_it = |object: &&Shared<Object>| object.key.kind == ObjectKind::Type && is_type(ty, &object.key.name);
+        let held = self.schema.objects.values().find(is_it).filter(|_| !ty.ends_with("[]"))?;
+        if held.columns.is_empty() {
+            return Some("empty".to_owned());
+        }
+        let attributes = held.columns.iter().map(|(name, ty)| {
+            let column = Column::new(name, ty);
+            let label = self.labels(&column).and_then(|labels| labels.first().cloned());
+            let known = || knows(self.ddl.dialect(), &column).then(|| generate(self.ddl.dialect(), &column, None, seq));
+            let value = label.or_else(|| self.held(ty, seq)).or_else(known);
+            // An attribute of which nothing is known is left out: it is NULL.
+            value.map_or_else(String::new, |v| format!("\"{}\"", v.replace('\\', "\\\\").replace('"', "\"\"")))
+        });
+        Some(format!("({})", attributes.collect::<Vec<_>>().join(",")))
     }
 
     fn labels(&self, column: &Column) -> Option<&[String]> {

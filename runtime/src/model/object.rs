@@ -19,6 +19,8 @@ pub enum ObjectKind {
     Schema,
     /// An extension. What belongs to it is no object of its own.
     Extension,
+    /// A composite or a range type.
+    Type,
     /// A sequence that numbers no column.
     Sequence,
     /// A function, also one that a trigger runs.
@@ -49,6 +51,7 @@ impl ObjectKind {
         match self {
             Self::Schema => "schema",
             Self::Extension => "extension",
+            Self::Type => "type",
             Self::Sequence => "sequence",
             Self::Function => "function",
             Self::Procedure => "procedure",
@@ -65,12 +68,15 @@ impl ObjectKind {
 
     /// Whether statements of an application name it.
     pub const fn is_called(self) -> bool {
-        matches!(self, Self::Sequence | Self::Function | Self::Procedure | Self::View | Self::MaterializedView)
+        matches!(
+            self,
+            Self::Type | Self::Sequence | Self::Function | Self::Procedure | Self::View | Self::MaterializedView
+        )
     }
 
-    /// Whether its name stands among those of tables.
+    /// Whether its name stands among those of tables, which are types as well.
     pub const fn is_relation(self) -> bool {
-        matches!(self, Self::Sequence | Self::View | Self::MaterializedView)
+        matches!(self, Self::Type | Self::Sequence | Self::View | Self::MaterializedView)
     }
 
     /// Whether it goes with something that no definition can bring back: the position of a sequence, all that a database
@@ -172,7 +178,7 @@ pub struct Object {
     /// Comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Names and types of a view's columns, in their order; of a column's settings, the column and the storage of its type. It
+    /// Names and types of a view's columns or of a composite type's attributes, in their order; of a column's settings, the column and the storage of its type. It
     /// follows from the definition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<(String, String)>,
@@ -272,6 +278,8 @@ impl Object {
     /// Whether it needs that object.
     pub fn uses_object(&self, other: &ObjectKey) -> bool {
         match other.kind {
+            // A composite type is a relation to the server, a range is none.
+            ObjectKind::Type => self.uses_relation(&other.name) || self.uses_type(&other.name),
             kind if kind.is_relation() => self.uses_relation(&other.name),
             ObjectKind::Function | ObjectKind::Procedure => self.uses.iter().any(|used| {
                 matches!(used, Use::Function { name, arguments }

@@ -110,9 +110,9 @@ async fn what_differs_beyond_the_model_is_said() {
     let t = "CREATE TABLE t (id int PRIMARY KEY, a text); CREATE INDEX t_a ON t (a); INSERT INTO t VALUES (1, 'x')";
     let cases = [
         (
-            "CREATE TYPE c AS (a text)",
-            "CREATE TYPE c AS (a text, b int)",
-            "composite type public.c differs: a text on the first",
+            "CREATE AGGREGATE c (int) (SFUNC = int4pl, STYPE = int)",
+            "CREATE AGGREGATE c (int) (SFUNC = int4larger, STYPE = int)",
+            "aggregate public.c(integer) differs: integer int4pl",
         ),
         (
             "SELECT 1",

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use schemadiff::model::{Check, Domain, ObjectName, Schema};
+use schemadiff::model::{Check, Domain, ObjectKind, ObjectName, Schema};
 
 use crate::{
     Error, Kind, Result, hazard,
@@ -90,7 +90,9 @@ fn made_of(cx: &Context<'_>, domain: &Domain) -> Option<String> {
     let element = domain.ty.trim_end_matches("[]");
     let desired = cx.request.desired;
     let mut types = desired.enums.keys().chain(desired.domains.keys());
-    types.find(|name| name.is_type(element)).map(tag::of_type)
+    let held = || desired.objects.keys().find(|key| key.kind == ObjectKind::Type && key.name.is_type(element));
+    let plain = types.find(|name| name.is_type(element)).map(tag::of_type);
+    plain.or_else(|| held().map(|key| tag::object(&key.as_touched())))
 }
 
 fn drop(cx: &mut Context<'_>, before: &Domain) {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use schemadiff::model::{Column, EnumType, Index, ObjectKey, ObjectName, Schema, Table, expr};
+use schemadiff::{
+    model::{Column, EnumType, Index, Object, ObjectKey, ObjectKind, ObjectName, Schema, Table, expr},
+    plan::Lock,
+};
 
 use super::{partition, table};
 
@@ -62,10 +65,19 @@ pub(super) fn rename(cx: &mut Context<'_>, from: &ObjectName, to: &ObjectName) {
         .touching(&objects(cx))
         .sql(sql)
         .tag(tag::step(&format!("rename-type {to}")))
+        .locks(composite_locks(cx, from, to))
         .undo(cx.ddl.rename_enum(to, from))
         .effect(move |schema: &mut Schema| change.apply_to(schema))
         .tag(tag::TYPES);
     cx.push(step);
+}
+
+/// A composite type is a relation to the server, which locks it.
+fn composite_locks(cx: &Context<'_>, from: &ObjectName, to: &ObjectName) -> Vec<Lock> {
+    let held = cx.base.objects.get(&ObjectKey::new(ObjectKind::Type, to.clone()));
+    let old =
+        held.map(|object| Object { key: ObjectKey { name: from.clone(), ..object.key.clone() }, ..(**object).clone() });
+    old.map(|old| cx.ddl.object_locks(&old, false)).unwrap_or_default()
 }
 
 /// Another name for a label. What is stored, and what expressions say, follows; what code says does not.

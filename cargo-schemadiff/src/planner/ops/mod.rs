@@ -9,6 +9,7 @@ mod column_retype;
 mod column_settings;
 mod column_with;
 mod comment;
+mod composite;
 mod domain;
 mod doubling;
 mod enumeration;
@@ -138,6 +139,7 @@ fn plan_one(cx: &mut Context<'_>, change: &Change) -> Result<()> {
             Ok(())
         }
         Change::Object { before, after } => {
+            composite::check(cx, before.as_deref(), after.as_deref())?;
             object::plan(cx, before.as_deref(), after.as_deref());
             Ok(())
         }

@@ -119,6 +119,7 @@ const fn creation_rank(kind: ObjectKind) -> u8 {
     match kind {
         ObjectKind::Schema => rank::SCHEMA,
         ObjectKind::Extension => rank::EXTENSION,
+        ObjectKind::Type => rank::TYPE,
         ObjectKind::Sequence | ObjectKind::Function | ObjectKind::Procedure => rank::ROUTINE,
         _ => rank::OBJECT,
     }
@@ -128,7 +129,7 @@ const fn removal_rank(kind: ObjectKind) -> u8 {
     match kind {
         ObjectKind::Schema => rank::REMOVE_SCHEMA,
         ObjectKind::Extension => rank::REMOVE_EXTENSION,
-        ObjectKind::Sequence | ObjectKind::Function | ObjectKind::Procedure => rank::REMOVE_TYPE,
+        ObjectKind::Type | ObjectKind::Sequence | ObjectKind::Function | ObjectKind::Procedure => rank::REMOVE_TYPE,
         _ => rank::REMOVE,
     }
 }
@@ -139,6 +140,12 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
     }
     let key = before.key.clone();
     let lost = key.kind == ObjectKind::Sequence;
+    let mut first = Vec::new();
+    if key.kind == ObjectKind::Type {
+        let over = cx.base.domains.values().filter(|domain| key.name.is_type(domain.ty.trim_end_matches("[]")));
+        first.extend(over.map(|domain| tag::dropped_type(&domain.name)));
+        first.push(tag::TYPES_FREE.to_owned());
+    }
     let proto = step(removal_rank(key.kind), "drop", format!("drop {key}"), &key, before)
         .sql(cx.ddl.drop_object(before))
         .undo(cx.ddl.create_object(before))
@@ -150,6 +157,7 @@ fn drop(cx: &mut Context<'_>, before: &Object) {
         .tags(released(before, None))
         .tags(key.kind.is_relation().then(|| tag::vacant(&key.name)))
         .after(tag::released(&key.as_touched()))
+        .after_all(first)
         .after_all(renamed_rows(before))
         .hazard(lost.then(|| hazard::drops_data::hazard(&key.to_string())));
     cx.push(proto);
@@ -407,6 +415,8 @@ pub(super) fn needs(object: &Object) -> Vec<String> {
             }
             Use::Relation { name } => tags.extend([tag::table(name), tag::object(name)]),
             Use::Function { name, arguments } => tags.push(tag::object(&routine(name, arguments))),
+            // A domain may be made of a type that is made of another one: not all of them come first.
+            Use::Type { name } if object.key.kind == ObjectKind::Type => tags.push(tag::of_type(name)),
             Use::Type { .. } => tags.push(tag::TYPES.to_owned()),
         }
     }

@@ -14,7 +14,7 @@ mod partitions;
 use std::borrow::Cow;
 
 use schemadiff::{
-    model::{Check, Column, Delta, ForeignKey, Index, ObjectName, Table, expr, implies},
+    model::{Check, Column, Delta, ForeignKey, Index, ObjectKind, ObjectName, Table, expr, implies},
     plan::{Hazard, Probe},
 };
 
@@ -46,14 +46,15 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     let mut dangers: Vec<Danger> = Vec::new();
     // A type or a label that is renamed takes the expressions along.
     let follows = placed.deltas.iter().any(|delta| matches!(delta, Delta::Enum { .. }));
-    let renames_type = placed
-        .deltas
-        .iter()
-        .any(|delta| matches!(delta, Delta::Enum { after: None, .. } | Delta::Domain { after: None, .. }))
-        && placed
-            .deltas
-            .iter()
-            .any(|delta| matches!(delta, Delta::Enum { before: None, .. } | Delta::Domain { before: None, .. }));
+    let of_type = |delta: &&Delta, goes: bool| match delta {
+        Delta::Enum { after, before, .. } => goes == after.is_none() && goes == before.is_some(),
+        Delta::Domain { after, before, .. } => goes == after.is_none() && goes == before.is_some(),
+        Delta::Object { key, before, after } => {
+            key.kind == ObjectKind::Type && goes == after.is_none() && goes == before.is_some()
+        }
+        _ => false,
+    };
+    let renames_type = [true, false].iter().all(|goes| placed.deltas.iter().any(|delta| of_type(&delta, *goes)));
     let concerned = |delta: &&Delta| !(renames_type && matches!(delta, Delta::Column { .. } | Delta::Check { .. }));
     for delta in placed.deltas.iter().filter(concerned) {
         match delta {

@@ -38,6 +38,28 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
        UNION ALL SELECT 'extension', 'pg_extension', e.oid, NULL, e.extname, NULL, NULL, NULL, NULL, NULL,
            'CREATE EXTENSION {{name}} WITH SCHEMA ' || quote_ident(n.nspname), NULL, NULL, NULL, NULL
          FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
+       UNION ALL SELECT 'type', 'pg_class', c.oid, n.nspname, c.relname, NULL, NULL, NULL, NULL, NULL,
+           'CREATE TYPE {{name}} AS (' || coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
+             || coalesce(' COLLATE ' || (SELECT l.oid::regcollation FROM pg_collation l
+               WHERE l.oid = a.attcollation AND l.oid <> (SELECT y.typcollation FROM pg_type y WHERE y.oid = a.atttypid)), ''), ', '
+             ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') || ')',
+           obj_description(c.reltype, 'pg_type'),
+           (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)::text
+            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+           (SELECT json_agg(format('COMMENT ON COLUMN {{name}}.%I IS %L', a.attname, d.description) ORDER BY a.attname)::text
+            FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+            WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0), NULL
+         FROM pg_class c JOIN space n ON n.oid = c.relnamespace WHERE c.relkind = 'c' AND {class}
+       UNION ALL SELECT 'type', 'pg_type', t.oid, n.nspname, t.typname, NULL, NULL, NULL, NULL, NULL,
+           'CREATE TYPE {{name}} AS RANGE (SUBTYPE = ' || format_type(r.rngsubtype, NULL)
+             || CASE WHEN NOT o.opcdefault THEN ', SUBTYPE_OPCLASS = ' || quote_ident(s.nspname) || '.' || quote_ident(o.opcname) ELSE '' END
+             || CASE WHEN r.rngcollation NOT IN (0, b.typcollation) THEN ', COLLATION = ' || r.rngcollation::regcollation ELSE '' END
+             || CASE WHEN r.rngcanonical <> 0 THEN ', CANONICAL = ' || r.rngcanonical ELSE '' END
+             || CASE WHEN r.rngsubdiff <> 0 THEN ', SUBTYPE_DIFF = ' || r.rngsubdiff ELSE '' END || ')',
+           obj_description(t.oid, 'pg_type'), NULL, NULL, NULL
+         FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN space n ON n.oid = t.typnamespace
+         JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace s ON s.oid = o.opcnamespace JOIN pg_type b ON b.oid = r.rngsubtype
+         WHERE {types}
        UNION ALL SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'pg_proc', p.oid, n.nspname, p.proname,
            oidvectortypes(p.proargtypes), NULL, NULL, quote_ident(n.nspname) || '.' || quote_ident(p.proname), NULL,
            pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc'), NULL, NULL, {proc_rights}
@@ -100,6 +122,7 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
          FROM pg_statistic_ext s JOIN space n ON n.oid = s.stxnamespace JOIN pg_class c ON c.oid = s.stxrelid
          JOIN pg_namespace cn ON cn.oid = c.relnamespace",
         namespace = made("pg_namespace", "n.oid"),
+        types = made("pg_type", "t.oid"),
         proc = [made("pg_proc", "p.oid"), not_of_type("p.oid")].join(" AND "),
         proc_rights = rights("p.proacl", "p.proowner", "f", "FUNCTION", "p.oid::regprocedure"),
         class_rights = rights("c.relacl", "c.relowner", "r", "TABLE", "c.oid::regclass"),
@@ -150,7 +173,7 @@ pub(super) fn uses() -> String {
          d.refclassid, d.refobjid, d.refobjsubid
        FROM pg_depend d LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
        WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_class'::regclass, 'pg_proc'::regclass, 'pg_trigger'::regclass,
-           'pg_policy'::regclass, 'pg_statistic_ext'::regclass)
+           'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_type'::regclass)
          AND d.objid >= 16384 AND d.refobjid >= 16384 AND d.deptype IN ('n', 'a')
          AND (d.classid <> 'pg_class'::regclass OR d.refclassid = 'pg_type'::regclass)
      )

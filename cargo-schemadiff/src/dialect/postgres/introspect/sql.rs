@@ -255,14 +255,9 @@ pub(super) fn unsupported(scope: Where<'_>) -> String {
         "{common}SELECT 'aggregate', n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
            format('%s %s(%s) %s %s', format_type(p.prorettype, NULL), g.aggtransfn, format_type(g.aggtranstype, NULL), g.aggfinalfn, g.agginitval)
          FROM pg_proc p JOIN space n ON n.oid = p.pronamespace JOIN pg_aggregate g ON g.aggfnoid = p.oid WHERE {proc}
-       UNION ALL SELECT CASE t.typtype WHEN 'c' THEN 'composite type' WHEN 'r' THEN 'range type' ELSE 'base type' END,
-           n.nspname || '.' || t.typname,
-           coalesce((SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
-             (SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
-              FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped))
-         FROM pg_type t JOIN space n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-         WHERE (t.typtype = 'r' OR t.typtype = 'c' AND c.relkind = 'c'
-             OR t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)) AND {types}
+       UNION ALL SELECT 'base type', n.nspname || '.' || t.typname, NULL
+         FROM pg_type t JOIN space n ON n.oid = t.typnamespace
+         WHERE t.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid) AND {types}
        UNION ALL SELECT 'operator', n.nspname || '.' || o.oprname || '(' || CASE o.oprleft WHEN 0 THEN 'NONE'
            ELSE format_type(o.oprleft, NULL) END || ', ' || format_type(o.oprright, NULL) || ')', CAST(o.oprcode AS text)
          FROM pg_operator o JOIN space n ON n.oid = o.oprnamespace WHERE {operators}

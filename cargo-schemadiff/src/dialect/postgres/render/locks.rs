@@ -72,6 +72,8 @@ fn modes(what: &str) -> (Option<&'static str>, Option<&'static str>) {
 pub(super) fn of_object(object: &Object, makes: bool) -> Vec<Lock> {
     let own = match (object.key.kind, makes) {
         (ObjectKind::View | ObjectKind::MaterializedView | ObjectKind::Sequence, false) => Some(ACCESS_EXCLUSIVE),
+        // A range is no relation.
+        (ObjectKind::Type, false) if !object.columns.is_empty() => Some(ACCESS_EXCLUSIVE),
         _ => None,
     };
     let on_table = match (object.key.kind, makes) {

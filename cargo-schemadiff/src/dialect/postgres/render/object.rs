@@ -11,7 +11,8 @@ use super::{
 /// The object's own name as its statements write it.
 fn name(key: &ObjectKey) -> String {
     match key.kind {
-        ObjectKind::Sequence
+        ObjectKind::Type
+        | ObjectKind::Sequence
         | ObjectKind::View
         | ObjectKind::MaterializedView
         | ObjectKind::Statistics
@@ -31,6 +32,7 @@ const fn word(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::Schema => "SCHEMA",
         ObjectKind::Extension => "EXTENSION",
+        ObjectKind::Type => "TYPE",
         ObjectKind::Sequence => "SEQUENCE",
         ObjectKind::Function => "FUNCTION",
         ObjectKind::Procedure => "PROCEDURE",
@@ -108,6 +110,7 @@ pub(super) fn replace(before: &Object, after: &Object) -> Option<Vec<String>> {
                 let altered = Altered { sequence: &name(&after.key), ty: None, column: None };
                 sql.push(altered.statement(&before.definition, &after.definition));
             }
+            ObjectKind::Type => sql.push(attributes(before, after)?),
             ObjectKind::View if extends(before, after) => sql.push(named(after, &after.definition)),
             ObjectKind::Function | ObjectKind::Procedure if same_result(before, after) => {
                 sql.push("SET LOCAL check_function_bodies = off".to_owned());
@@ -148,6 +151,20 @@ pub(super) fn replace(before: &Object, after: &Object) -> Option<Vec<String>> {
         sql.extend(comment(after));
     }
     Some(sql)
+}
+
+/// Gives a composite type what it gets at its end, or takes from it what it loses there. The server refuses any other change of a type
+/// whose values are stored.
+fn attributes(before: &Object, after: &Object) -> Option<String> {
+    let (old, new) = (&before.columns, &after.columns);
+    let each: Vec<_> = if !old.is_empty() && new.starts_with(old) {
+        new[old.len()..].iter().map(|(attribute, ty)| format!("ADD ATTRIBUTE {} {ty}", ident(attribute))).collect()
+    } else if !new.is_empty() && old.starts_with(new) {
+        old[new.len()..].iter().map(|(attribute, _)| format!("DROP ATTRIBUTE {}", ident(attribute))).collect()
+    } else {
+        return None;
+    };
+    Some(format!("ALTER TYPE {} {}", name(&after.key), each.join(", ")))
 }
 
 /// Whether a view keeps its columns and only gets more of them at its end.

@@ -1,0 +1,10 @@
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TYPE kind AS ENUM ('home', 'work');
+CREATE TYPE street AS (name text COLLATE "C", number integer);
+CREATE TYPE address AS (at street, kind kind, mood mood, "Zip code" character varying(12));
+COMMENT ON TYPE address IS 'where somebody lives';
+COMMENT ON COLUMN address.kind IS 'of place';
+CREATE TYPE heights AS RANGE (SUBTYPE = double precision, SUBTYPE_DIFF = float8mi);
+CREATE TABLE t (id int PRIMARY KEY, lives address, all_of address[], between_these heights);
+CREATE TABLE u (id int PRIMARY KEY, s street);
+CREATE FUNCTION zip(a address) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT (a)."Zip code"::text';
