@@ -17,11 +17,10 @@ pub enum Reading {
 /// What was seen at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signals {
-    /// Other sessions of the server that carry out a transaction at this moment; those of this database that cannot be looked into
-    /// count.
+    /// Other sessions of this database that carry out a transaction at this moment; those that cannot be looked into count.
     pub busy: Reading,
-    /// Sessions of other databases that cannot be looked into: nobody knows whether they are at work.
-    pub unseen: u64,
+    /// Other sessions of the whole server that do so or did within the last second, and those that cannot be looked into.
+    pub awake: Reading,
     /// Other sessions of this database that wait for a lock.
     pub lock_waits: Reading,
     /// Other sessions of this database with an open transaction.

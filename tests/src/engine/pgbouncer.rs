@@ -119,9 +119,7 @@ impl Program {
         if let Some(path) = std::env::var_os("SCHEMADIFF_PGBOUNCER") {
             return Self::installed(path);
         }
-        let installed =
-            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
-        if let Some(path) = installed.iter().map(Path::new).find(|path| path.exists()) {
+        if let Some(path) = INSTALLED.iter().map(Path::new).find(|path| path.exists()) {
             return Self::installed(path);
         }
         let folder = downloaded("pgbouncer", "SCHEMADIFF_PGBOUNCER", |to| {
@@ -133,10 +131,14 @@ impl Program {
         Self { command: vec![folder.join("usr/sbin/pgbouncer")], libraries: Some(libraries_in(&folder)) }
     }
 
-    /// What `SCHEMADIFF_PGBOUNCER_NEWER` names, or a download of the packages of a newer Debian, with the loader and the libraries that
+    /// What `SCHEMADIFF_PGBOUNCER_NEWER` names, what is installed and new enough, or a download of the packages of a newer Debian, with the loader and the libraries that
     /// it needs.
     fn find_newer() -> Self {
         if let Some(path) = std::env::var_os("SCHEMADIFF_PGBOUNCER_NEWER") {
+            return Self::installed(path);
+        }
+        let installed = INSTALLED.iter().find(|path| Path::new(path).exists() && prepares(path));
+        if let Some(path) = installed {
             return Self::installed(path);
         }
         let folder = downloaded("pgbouncer-newer", "SCHEMADIFF_PGBOUNCER_NEWER", |to| {
@@ -171,6 +173,18 @@ impl Program {
     }
 }
 
+/// Where packages put it.
+const INSTALLED: [&str; 4] =
+    ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
+
+/// Whether it keeps prepared statements, as it does from 1.21 on.
+fn prepares(program: &str) -> bool {
+    let said = run(Command::new(program).arg("--version")).unwrap_or_default();
+    let version =
+        said.lines().next().and_then(|line| line.strip_prefix("PgBouncer 1.")?.split('.').next()?.parse().ok());
+    version.is_some_and(|minor: u32| minor >= 21)
+}
+
 /// PgBouncer 1.24 of Debian 13, and every library that it loads.
 const NEWER: [&str; 16] = [
     "download",
@@ -202,7 +216,7 @@ fn downloaded(name: &str, variable: &str, get: impl FnOnce(&Path) -> Result<(), 
         eprintln!("PgBouncer is not installed: downloading Debian's packages into {}", engines.display());
         unpack(&engines.join(format!("{name}.unfinished")), &folder, get).unwrap_or_else(|why| {
             panic!(
-                "this test needs PgBouncer and could not get it ({why}).\nInstall it (Debian: `apt-get install pgbouncer`) \
+                "this test needs PgBouncer and could not get it ({why}).\nInstall it, in a version that will do, \
                  or name the program in {variable}."
             )
         });

@@ -12,7 +12,8 @@ use crate::backend::{
 /// connection of `pg_basebackup`) replays nothing, and is no standby.
 const SIGNALS: &str = "WITH a AS (
         SELECT a.pid, a.state, a.xact_start, a.query = '<insufficient privilege>' AS hidden,
-            a.datname = current_database() AS here
+            a.datname = current_database() AS here,
+            a.state_change AS changed
         FROM pg_stat_activity a
         WHERE coalesce(a.backend_type, 'client backend') = 'client backend' AND a.usesysid IS NOT NULL AND a.datname IS NOT NULL
             AND a.pid <> pg_backend_pid() AND a.pid <> ALL (CAST('{}' AS int[])) AND a.application_name IS DISTINCT FROM '{watcher}'),
@@ -23,7 +24,7 @@ const SIGNALS: &str = "WITH a AS (
                 AS seconds
         FROM (SELECT *, coalesce(replay_lsn, flush_lsn, write_lsn, sent_lsn) AS at FROM pg_stat_replication) r
         WHERE r.state IS DISTINCT FROM 'backup' AND NOT coalesce(r.state = 'streaming' AND r.replay_lsn IS NULL, false))
-    SELECT (SELECT count(*) FROM a WHERE CASE WHEN hidden THEN here ELSE state <> 'idle' END),
+    SELECT (SELECT count(*) FROM a WHERE here AND (hidden OR state <> 'idle')),
         (SELECT count(DISTINCT l.pid) FROM pg_locks l WHERE NOT l.granted AND l.pid IN (SELECT a.pid FROM a WHERE here)),
         (SELECT count(*) FROM a WHERE here AND xact_start IS NOT NULL), (SELECT count(*) FROM a WHERE here AND hidden),
         (SELECT count(*) FROM r), (SELECT count(*) FROM r WHERE hidden),
@@ -32,7 +33,7 @@ const SIGNALS: &str = "WITH a AS (
         CAST(pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS bigint),
         (SELECT coalesce(CAST(max(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)) AS bigint), 0)
             FROM pg_replication_slots s),
-        quote_ident(current_user), (SELECT count(*) FROM a WHERE hidden AND NOT here)";
+        quote_ident(current_user), (SELECT count(*) FROM a WHERE hidden OR state <> 'idle' OR changed > clock_timestamp() - interval '1 second')";
 
 pub(super) async fn read(db: &mut Postgres, own: &[i64]) -> DbResult<Signals> {
     let own = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -51,7 +52,7 @@ pub(super) async fn read(db: &mut Postgres, own: &[i64]) -> DbResult<Signals> {
     };
     Ok(Signals {
         busy: reading(0),
-        unseen: number(11).unwrap_or_default(),
+        awake: reading(11),
         lock_waits: reading(1),
         transactions: unless(3, "what other sessions do", 2),
         standbys: reading(4),

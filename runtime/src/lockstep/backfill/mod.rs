@@ -37,6 +37,7 @@ use crate::{
     backend::{Backend, DbError, ErrorClass, TextRow, Timeouts, UserTriggers, aside, ledger},
     error::{Error, Result},
     plan::{Backfill, Plan, Step},
+    waiting::Evidence,
 };
 
 pub(super) use compare::before_contract;
@@ -50,6 +51,9 @@ const PASSES: u32 = 5;
 
 /// For so long the first batch waits until the rows are counted.
 const COUNTED_FIRST: Duration = Duration::from_millis(100);
+
+/// How long the second worker's connection may take to open: the others work by what was seen of the load before.
+const OPENED: Duration = Duration::from_secs(2);
 
 /// What the workers of one backfill share.
 struct Job {
@@ -250,7 +254,9 @@ async fn pass<B: Backend>(
     // What a function of the application does meanwhile is not known here: it is called by as many as were asked for.
     let helpers = match asked {
         Some(workers) => vec![Turn::Always; workers.saturating_sub(1) as usize],
-        None if job.values.is_some() => Vec::new(),
+        // Triggers of the user's may lock one and the same row for either. Behind a pooler sessions are nobody's own: neither would
+        // the workers know theirs from those of others.
+        None if job.values.is_some() || job.fires || db.evidence() != Evidence::Lock => Vec::new(),
         None => vec![Turn::Alone],
     };
     for turn in helpers {
@@ -265,7 +271,7 @@ async fn pass<B: Backend>(
     result
 }
 
-/// Works on a connection of its own, from when it is its turn.
+/// Works on a connection of its own, which is open only while it is its turn.
 async fn help<B: Backend>(
     target: B::Target,
     mut ctx: Context,
@@ -274,21 +280,41 @@ async fn help<B: Backend>(
     may_skip: bool,
     turn: Turn,
 ) -> Result<()> {
-    if !turn.comes(&mut ctx, &job, &throttle).await? {
-        return Ok(());
-    }
-    // Fewer do as well: the server may have no connection left.
-    let mut own = match B::connect(&target).await {
-        Ok(own) => own,
-        Err(error) => {
-            tracing::warn!(target: "schemadiff", %error, "one worker less fills the rows");
-            return Ok(());
+    while turn.comes(&mut ctx, &job, &throttle).await? {
+        // Fewer do as well: the server may have no connection left.
+        let (mut own, session) = match opened::<B>(&target, &ctx, turn).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(target: "schemadiff", error, "one worker less fills the rows");
+                return Ok(());
+            }
+        };
+        let result = Worker::new(&mut own, &mut ctx, &job, throttle.clone(), may_skip).run(turn).await;
+        own.close().await;
+        ctx.load.is_gone(session);
+        result?;
+        if turn == Turn::Always {
+            break;
         }
+    }
+    Ok(())
+}
+
+/// A connection of a worker's own, known as one of this process before anybody looks at the load: the one that nobody asked for is not
+/// to be taken for somebody else.
+async fn opened<B: Backend>(target: &B::Target, ctx: &Context, turn: Turn) -> Result<(B, Option<i64>), String> {
+    let open = async {
+        let mut own = B::connect(target).await.map_err(|error| error.to_string())?;
+        // Settles that it is a session of its own, too.
+        own.session_timeouts(Timeouts::NONE).await.map_err(|error| error.to_string())?;
+        let session = ctx.load.is_ours(&mut own).await;
+        Ok((own, session))
     };
-    ctx.load.is_ours(&mut own).await;
-    let result = Worker::new(&mut own, &mut ctx, &job, throttle, may_skip).run(turn).await;
-    own.close().await;
-    result
+    if turn == Turn::Always {
+        return open.await;
+    }
+    let _nobody_looks = ctx.load.unseen().await;
+    tokio::time::timeout(OPENED, open).await.unwrap_or_else(|_| Err("the server does not answer".to_owned()))
 }
 
 async fn stored<B: Backend>(db: &mut B, ctx: &Context, plan: &Plan, step: &Step) -> Result<(Cursor, u64)> {

@@ -33,7 +33,7 @@ impl Turn {
         }
     }
 
-    /// Waits until it is its turn, for the first time; false when nothing is left to do by then.
+    /// Waits until it is its turn; false when nothing is left to do by then.
     pub async fn comes(self, ctx: &mut Context, job: &Job, throttle: &Throttle) -> Result<bool> {
         let mut waited = Duration::ZERO;
         while self == Self::Alone && waited < LONG {
@@ -43,18 +43,18 @@ impl Turn {
             ctx.stop.sleep(LOOK).await?;
             waited += LOOK;
         }
-        self.comes_again(ctx, job, throttle).await
-    }
-
-    /// The same between two ranges.
-    pub async fn comes_again(self, ctx: &mut Context, job: &Job, throttle: &Throttle) -> Result<bool> {
-        while self == Self::Alone && !throttle.now().alone {
+        while !self.is_on(throttle) {
             if is_over(job).await {
                 return Ok(false);
             }
             ctx.stop.sleep(LOOK).await?;
         }
         Ok(true)
+    }
+
+    /// Whether it may take another range.
+    pub fn is_on(self, throttle: &Throttle) -> bool {
+        self == Self::Always || throttle.now().alone
     }
 }
 

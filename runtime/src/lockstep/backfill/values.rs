@@ -187,7 +187,7 @@ impl Values {
 impl<B: Backend> Worker<'_, B> {
     /// One batch. None when nothing is left to claim, otherwise the rows that waited in the beginning.
     pub(super) async fn attempt_with(&mut self, values: &Values) -> Result<Option<Option<u64>>, Failed> {
-        self.begin().await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         let read = self.read(&values.given).await;
         self.db.rollback().await;
         let Some((to, read)) = read? else { return Ok(None) };
@@ -196,7 +196,7 @@ impl<B: Backend> Worker<'_, B> {
         let Ok(mut batch) = asked else { return Err(super::worker::interrupted()) };
         self.computed = began.elapsed();
         batch.aside.extend(self.refused.iter().cloned());
-        self.begin().await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         match self.write(to, &batch).await {
             Ok(total) => {
                 // Before that they are not in the ledger: a batch that is done again has to take them there.

@@ -11,7 +11,7 @@ use super::{
     walk::{Claim, Key},
 };
 use crate::{
-    backend::{Backend, DbError, DbResult, ErrorClass, Timeouts, ledger, pace},
+    backend::{Backend, DbError, ErrorClass, Timeouts, ledger, pace},
     error::{Error, Result},
     lockstep::{
         Event,
@@ -20,7 +20,7 @@ use crate::{
         throttle::Throttle,
     },
     plan::Backfill,
-    waiting::Blocker,
+    waiting::{Blocker, Evidence},
 };
 
 /// Largest batch.
@@ -111,14 +111,14 @@ impl<'w, B: Backend> Worker<'w, B> {
         self.pass(Duration::ZERO).await?;
         while !self.job.failed.load(Ordering::Relaxed) {
             self.ctx.stop.check()?;
-            if self.claim.is_none() && !self.turn.comes_again(self.ctx, self.job, &self.throttle).await? {
+            if self.claim.is_none() && !self.turn.is_on(&self.throttle) {
                 return Ok(());
             }
             let sent = Instant::now();
             match self.attempt().await {
                 Ok(None) => return Ok(()),
                 Ok(Some(total)) => {
-                    self.went_well(self.weighed(self.locks_since.elapsed()));
+                    self.went_well(self.weighed(self.locks_since.elapsed().saturating_sub(self.way())));
                     if let Some(error) = self.job.values.as_ref().and_then(|values| values.too_many(self.job)) {
                         self.note(&error).await;
                         return Err(error);
@@ -163,7 +163,7 @@ impl<'w, B: Backend> Worker<'w, B> {
         if let Some(values) = &self.job.values {
             return self.attempt_with(values).await;
         }
-        self.begin().await?;
+        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
         match self.within().await {
             Ok(Some(total)) => Ok(Some(total)),
             other => {
@@ -231,7 +231,9 @@ impl<'w, B: Backend> Worker<'w, B> {
         if !ledger::batch(self.db, &self.ctx.token, plan, step, &text, changed).await? {
             return Err(lost());
         }
+        let sent = Instant::now();
         self.db.commit().await?;
+        self.answered(sent.elapsed());
         *walk = after;
         let total = walk.cursor().total;
         drop(walk);
@@ -287,21 +289,25 @@ impl<'w, B: Backend> Worker<'w, B> {
         }
     }
 
-    /// Begins a batch. How long that takes, the least of late, is what the way takes: it waits for nobody, and does next to nothing.
-    pub(super) async fn begin(&mut self) -> DbResult<()> {
-        let sent = Instant::now();
-        self.db.begin_batch(self.timeouts(), self.job.triggers()).await?;
-        let took = sent.elapsed();
+    /// A commit waits for nobody, and not for the disk. How long it takes, the least of late, is what the way takes.
+    fn answered(&mut self, took: Duration) {
         self.round_trip = Some(self.round_trip.map_or(took, |before| took.min(before.mul_f64(1.1))));
-        Ok(())
     }
 
-    /// The way to the server and back, for the statement, the cursor and the commit, is the same for a batch of one row: without it, a
-    /// batch would be smaller and smaller where the server is far away.
+    /// The time that a batch of one row takes as well: the way to the server and back for the statement, the cursor and the commit, where the
+    /// first two are prepared each time if the session is not one's own. Counted as work, a batch would be smaller and smaller where
+    /// the server is far away. A file is near, and its commit waits.
+    fn way(&self) -> Duration {
+        let trips = if self.db.evidence() == Evidence::Lock { 3 } else { 5 };
+        let way = self.round_trip.unwrap_or_default() * trips;
+        if B::SESSION_LOCKS { way } else { Duration::ZERO }
+    }
+
     fn adapt(&mut self, took: Duration) {
-        let way = self.round_trip.unwrap_or_default() * 3;
-        let target = self.target().saturating_sub(way).max(self.target() / 2);
-        let work = took.saturating_sub(way).as_secs_f64().max(0.001);
+        // Who has said how long others may wait is held to it as far as one row allows.
+        let least = self.target() / if self.ctx.pace.max_stall.is_some() { 10 } else { 2 };
+        let target = self.target().saturating_sub(self.way()).max(least);
+        let work = took.as_secs_f64().max(0.001);
         let factor = (target.as_secs_f64() / work).clamp(0.5, 2.0);
         let size = (f64::from(self.size) * factor).clamp(1.0, f64::from(MOST));
         // Between the two bounds, which are whole numbers of that type.
@@ -373,7 +379,7 @@ impl<'w, B: Backend> Worker<'w, B> {
             Some(_) => vec![Some("[]")],
             None => nothing.iter().map(Option::as_deref).collect(),
         };
-        if self.begin().await.is_err() {
+        if self.db.begin_batch(self.timeouts(), self.job.triggers()).await.is_err() {
             return false;
         }
         let works = self.db.run(sql, &params).await.is_ok();

@@ -11,7 +11,7 @@ pub(in crate::lockstep) struct Verdict {
     pub share: f64,
     /// Why, in words.
     pub reason: String,
-    /// Nobody else is seen at work, and no limit is near: what the machine has left is free.
+    /// Nobody else is seen at work anywhere on the server, and no standby is behind: what the machine has left is free.
     pub alone: bool,
 }
 
@@ -58,6 +58,8 @@ pub(super) struct Memory {
     debt: f64,
     /// When others were seen last.
     others: Option<Instant>,
+    /// When others were seen last anywhere on the server.
+    awake: Option<Instant>,
     /// When the size of the database was asked for last, and what it was: it costs a look at every file.
     pub(super) size: Option<(Instant, u64)>,
 }
@@ -101,9 +103,13 @@ impl Memory {
             ),
             (_, false) => {
                 let full = Verdict::at(1.0, "full speed, because nobody else is at work");
-                Verdict { alone: signals.unseen == 0, ..full }
+                Verdict { alone: self.nobody_awake(now), ..full }
             }
         }
+    }
+
+    fn nobody_awake(&self, now: Instant) -> bool {
+        self.awake.is_none_or(|seen| now.saturating_duration_since(seen) >= AROUND)
     }
 
     fn look(&mut self, limits: &Limits, signals: &Signals, now: Instant) {
@@ -112,6 +118,9 @@ impl Memory {
         }
         if !matches!(signals.busy, Reading::Value(0) | Reading::Nothing) {
             self.others = Some(now);
+        }
+        if signals.awake != Reading::Value(0) {
+            self.awake = Some(now);
         }
         let Reading::Value(position) = signals.wal else { return };
         if let (Some((before, then)), Some(rate)) = (self.wal, limits.wal_rate) {

@@ -98,10 +98,20 @@ struct Known {
 
 impl Load {
     /// The session is one of this process.
-    pub async fn is_ours<B: Backend>(&self, db: &mut B) {
-        if let Ok(Some(session)) = db.session().await {
-            self.ours.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        }
+    pub async fn is_ours<B: Backend>(&self, db: &mut B) -> Option<i64> {
+        let session = db.session().await.ok().flatten()?;
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        Some(session)
+    }
+
+    /// Nobody looks at the load until it is dropped.
+    pub async fn unseen(&self) -> impl Drop {
+        Arc::clone(&self.known).lock_owned().await
+    }
+
+    /// It was closed: the server may give its number to somebody else.
+    pub fn is_gone(&self, session: Option<i64>) {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).retain(|ours| Some(*ours) != session);
     }
 
     fn sessions(&self) -> Vec<i64> {
