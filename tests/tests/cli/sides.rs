@@ -22,7 +22,7 @@ async fn a_snapshot_of_a_database_is_equal_to_it() {
             .await;
         // Something that the model cannot hold.
         let (beyond, kind) = match dialect {
-            Dialect::Postgres => ("CREATE TYPE beyond AS (x int, y int);", "type"),
+            Dialect::Postgres => ("CREATE AGGREGATE beyond (int) (SFUNC = int4pl, STYPE = int);", "aggregate"),
             _ => ("CREATE VIEW beyond AS SELECT id FROM users;", "view"),
         };
         database.execute(beyond).await;
