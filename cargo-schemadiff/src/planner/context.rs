@@ -347,7 +347,7 @@ impl<'a> Context<'a> {
 }
 
 /// Whether the text names something of that name, in whatever case. A name of several words is looked for as it stands.
-pub(crate) fn names_word(sql: &str, name: &str) -> bool {
+pub(super) fn names_word(sql: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     sql.split(|c| !is_word(c)).any(|word| word.eq_ignore_ascii_case(name))
         || (!name.chars().all(is_word) && sql.contains(name))

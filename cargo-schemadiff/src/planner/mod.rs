@@ -33,7 +33,7 @@ use crate::{
 };
 pub(crate) use carried::in_order;
 use context::Context;
-pub(crate) use context::{describe, names_word};
+pub(crate) use context::describe;
 use graph::{OldCode, Placed};
 
 /// What to plan.

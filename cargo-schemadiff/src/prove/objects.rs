@@ -11,8 +11,8 @@ use super::seed::words;
 use crate::{
     Result,
     dialect::{Connection, Ddl},
-    diff::goes_with,
-    planner::{calls, in_order, names_word},
+    diff::{goes_with, is_type},
+    planner::{calls, in_order},
 };
 
 /// The objects that the plan's steps speak of.
@@ -137,11 +137,11 @@ pub(super) enum Part<'s> {
 /// The statements that make domains, and the composite and range types that need no table and no function, each after those that it is
 /// made of; and which objects these make.
 pub(super) fn types_first(ddl: &dyn Ddl, start: &Schema) -> (Vec<String>, BTreeSet<ObjectKey>) {
-    let is_type = |name: &ObjectName| start.objects.contains_key(&ObjectKey::new(ObjectKind::Type, name.clone()));
+    let is_held = |name: &ObjectName| start.objects.contains_key(&ObjectKey::new(ObjectKind::Type, name.clone()));
     let by_itself = |object: &&Shared<Object>| {
         let of_types = |used: &Use| match used {
             Use::Type { .. } => true,
-            Use::Relation { name } => is_type(name),
+            Use::Relation { name } => is_held(name),
             Use::Column { .. } | Use::Function { .. } => false,
         };
         object.key.kind == ObjectKind::Type && object.uses.iter().all(of_types)
@@ -158,9 +158,9 @@ pub(super) fn types_first(ddl: &dyn Ddl, start: &Schema) -> (Vec<String>, BTreeS
     let mut sql = Vec::new();
     while !waiting.is_empty() {
         let free = |(own, of, _): &(&ObjectName, Vec<&str>, Vec<String>)| {
-            !waiting.iter().any(|(other, ..)| other != own && of.iter().any(|ty| names_word(ty, &other.name)))
+            !waiting.iter().any(|(other, ..)| other != own && of.iter().any(|ty| is_type(ty, other)))
         };
-        // Where a name is part of another one's text none may be free: then the server says what is missing.
+        // None is free only where they are made of each other, which no server has.
         let at = waiting.iter().position(free).unwrap_or_default();
         sql.extend(waiting.remove(at).2);
     }
@@ -205,8 +205,7 @@ pub(super) fn in_order_of_making<'s>(
         }
         // Where a table and a function need each other, the table comes first, and the server says what it lacks.
         let stores = |table: &Table, ty: &Object| {
-            ty.key.kind == ObjectKind::Type
-                && table.columns.iter().any(|column| names_word(&column.ty, &ty.key.name.name))
+            ty.key.kind == ObjectKind::Type && table.columns.iter().any(|column| is_type(&column.ty, &ty.key.name))
         };
         let needs =
             |table: &Table| routines.iter().any(|it| calls::count(table, &it.key.name.name) > 0 || stores(table, it));

@@ -1,3 +1,3 @@
 CREATE TYPE street AS (name text, number integer);
-CREATE TYPE pair AS (a integer, b integer);
-CREATE TABLE t (id int PRIMARY KEY);
+CREATE TYPE zone AS (a integer, b integer);
+CREATE TABLE t (id int PRIMARY KEY, at timestamp with time zone);

@@ -3,10 +3,7 @@
 
 use schemadiff::model::{Object, ObjectKind, ObjectName, Table};
 
-use crate::{
-    Error, Kind, Result,
-    planner::context::{Context, names_word},
-};
+use crate::{Error, Kind, Result, diff::is_type, planner::context::Context};
 
 /// # Errors
 /// [`Kind::Refused`] for a type that changes and whose values a table stores, itself or within another type.
@@ -20,17 +17,17 @@ pub(super) fn check(cx: &Context<'_>, before: Option<&Object>, after: Option<&Ob
     let mut at = 0;
     while at < names.len() {
         let holds = |object: &&Object| {
-            let attribute = |(_, ty): &(String, String)| names_word(ty, &names[at].name);
+            let attribute = |(_, ty): &(String, String)| is_type(ty, names[at]);
             object.key.kind == ObjectKind::Type && object.columns.iter().any(attribute)
         };
-        let domains = cx.base.domains.values().filter(|domain| names_word(&domain.ty, &names[at].name));
+        let domains = cx.base.domains.values().filter(|domain| is_type(&domain.ty, names[at]));
         let all = cx.base.objects.values().map(|object| &**object).filter(holds).map(|object| &object.key.name);
         let more: Vec<_> = all.chain(domains.map(|domain| &domain.name)).filter(|name| !names.contains(name)).collect();
         names.extend(more);
         at += 1;
     }
     let stored = |table: &Table| {
-        let column = table.columns.iter().find(|column| names.iter().any(|name| names_word(&column.ty, &name.name)));
+        let column = table.columns.iter().find(|column| names.iter().any(|name| is_type(&column.ty, name)));
         column.map(|column| format!("{}.{}", table.name, column.name))
     };
     match cx.base.tables.values().find_map(|table| stored(table)) {

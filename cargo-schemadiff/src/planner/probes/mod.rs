@@ -46,15 +46,16 @@ pub(super) fn dangers(cx: &Context<'_>, placed: &Placed) -> Vec<Danger> {
     let mut dangers: Vec<Danger> = Vec::new();
     // A type or a label that is renamed takes the expressions along.
     let follows = placed.deltas.iter().any(|delta| matches!(delta, Delta::Enum { .. }));
-    let of_type = |delta: &&Delta, goes: bool| match delta {
-        Delta::Enum { after, before, .. } => goes == after.is_none() && goes == before.is_some(),
-        Delta::Domain { after, before, .. } => goes == after.is_none() && goes == before.is_some(),
-        Delta::Object { key, before, after } => {
-            key.kind == ObjectKind::Type && goes == after.is_none() && goes == before.is_some()
+    let sides = |delta: &Delta| match delta {
+        Delta::Enum { before, after, .. } => Some((before.is_some(), after.is_some())),
+        Delta::Domain { before, after, .. } => Some((before.is_some(), after.is_some())),
+        Delta::Object { key, before, after } if key.kind == ObjectKind::Type => {
+            Some((before.is_some(), after.is_some()))
         }
-        _ => false,
+        _ => None,
     };
-    let renames_type = [true, false].iter().all(|goes| placed.deltas.iter().any(|delta| of_type(&delta, *goes)));
+    let has = |wanted: (bool, bool)| placed.deltas.iter().any(|delta| sides(delta) == Some(wanted));
+    let renames_type = has((true, false)) && has((false, true));
     let concerned = |delta: &&Delta| !(renames_type && matches!(delta, Delta::Column { .. } | Delta::Check { .. }));
     for delta in placed.deltas.iter().filter(concerned) {
         match delta {
