@@ -6,6 +6,7 @@ pub mod introspect;
 pub mod normalize;
 mod render;
 mod scratch;
+mod type_body;
 
 pub use render::Postgres;
 

@@ -5,6 +5,7 @@ use schemadiff::backend::postgres::{LEDGER, LEDGER_PREFIX, Tenant};
 use super::{
     connect::{self, Client, fetch, text, words},
     render::names::{SYNC_PREFIX, ident, literal},
+    type_body::{COMPOSITE, RANGE},
 };
 use crate::{
     Error, Kind, Result, address,
@@ -117,14 +118,12 @@ async fn copy_definitions(owner: &mut Client, connection: &mut Client, tenant: O
              AND NOT starts_with(nspname::text, {tenants}){only}),
          of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
          SELECT definition, shown, nspname FROM (
-           SELECT t.oid AS at, own.nspname, 'type ' || t.typname AS shown, format('CREATE TYPE %I.%I AS (%s)', own.nspname, t.typname,
-             (SELECT string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum)
-              FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 AND NOT attisdropped)) AS definition
+           SELECT t.oid AS at, own.nspname, 'type ' || t.typname AS shown, format('CREATE TYPE %I.%I AS %s', own.nspname, t.typname,
+             {COMPOSITE}) AS definition
            FROM pg_type t JOIN own ON own.oid = t.typnamespace JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
            WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
            UNION ALL
-           SELECT t.oid, own.nspname, 'type ' || t.typname, format('CREATE TYPE %I.%I AS RANGE (SUBTYPE = %s)', own.nspname, t.typname,
-             format_type(r.rngsubtype, NULL))
+           SELECT t.oid, own.nspname, 'type ' || t.typname, format('CREATE TYPE %I.%I AS %s', own.nspname, t.typname, {RANGE})
            FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN own ON own.oid = t.typnamespace
            WHERE NOT EXISTS (SELECT FROM of_extension e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
            UNION ALL

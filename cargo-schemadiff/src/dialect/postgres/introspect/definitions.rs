@@ -18,7 +18,12 @@ use super::{
     row::{Oid, Row, object_name},
     sql::{Where, common, made, not_of_extension, not_of_type},
 };
-use crate::dialect::postgres::{MARK, normalize::text::views, render::names::SYNC_PREFIX};
+use crate::dialect::postgres::{
+    MARK,
+    normalize::text::views,
+    render::names::SYNC_PREFIX,
+    type_body::{COMPOSITE, RANGE},
+};
 
 /// Objects while they are put together, by the catalogue that they are in and their place in it.
 pub(super) type Objects = HashMap<(String, Oid), Object>;
@@ -39,10 +44,7 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
            'CREATE EXTENSION {{name}} WITH SCHEMA ' || quote_ident(n.nspname), NULL, NULL, NULL, NULL
          FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
        UNION ALL SELECT 'type', 'pg_class', c.oid, n.nspname, c.relname, NULL, NULL, NULL, NULL, NULL,
-           'CREATE TYPE {{name}} AS (' || coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
-             || coalesce(' COLLATE ' || (SELECT l.oid::regcollation FROM pg_collation l
-               WHERE l.oid = a.attcollation AND l.oid <> (SELECT y.typcollation FROM pg_type y WHERE y.oid = a.atttypid)), ''), ', '
-             ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') || ')',
+           'CREATE TYPE {{name}} AS ' || {COMPOSITE},
            obj_description(c.reltype, 'pg_type'),
            (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)::text
             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -51,14 +53,9 @@ pub(super) fn objects(scope: Where<'_>, version: u32) -> String {
             WHERE d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0), NULL
          FROM pg_class c JOIN space n ON n.oid = c.relnamespace WHERE c.relkind = 'c' AND {class}
        UNION ALL SELECT 'type', 'pg_type', t.oid, n.nspname, t.typname, NULL, NULL, NULL, NULL, NULL,
-           'CREATE TYPE {{name}} AS RANGE (SUBTYPE = ' || format_type(r.rngsubtype, NULL)
-             || CASE WHEN NOT o.opcdefault THEN ', SUBTYPE_OPCLASS = ' || quote_ident(s.nspname) || '.' || quote_ident(o.opcname) ELSE '' END
-             || CASE WHEN r.rngcollation NOT IN (0, b.typcollation) THEN ', COLLATION = ' || r.rngcollation::regcollation ELSE '' END
-             || CASE WHEN r.rngcanonical <> 0 THEN ', CANONICAL = ' || r.rngcanonical ELSE '' END
-             || CASE WHEN r.rngsubdiff <> 0 THEN ', SUBTYPE_DIFF = ' || r.rngsubdiff ELSE '' END || ')',
+           'CREATE TYPE {{name}} AS ' || {RANGE},
            obj_description(t.oid, 'pg_type'), NULL, NULL, NULL
          FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN space n ON n.oid = t.typnamespace
-         JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace s ON s.oid = o.opcnamespace JOIN pg_type b ON b.oid = r.rngsubtype
          WHERE {types}
        UNION ALL SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'pg_proc', p.oid, n.nspname, p.proname,
            oidvectortypes(p.proargtypes), NULL, NULL, quote_ident(n.nspname) || '.' || quote_ident(p.proname), NULL,
